@@ -1,0 +1,1 @@
+"""ftlit: fine-tune pretrained language models with PyTorch Lightning."""

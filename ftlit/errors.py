@@ -1,0 +1,20 @@
+"""The one exception that a user is meant to read."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in a config, a file or a command that the user can mend.
+
+    The command line prints its text as one line and leaves with exit code 2, so the text says what was expected, what
+    was got, and where to change it.
+    """
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A closing sentence for an unknown name: ``Did you mean 'text'?``, or else the names that there are."""
+    known = [str(k) for k in known]
+    if matches := difflib.get_close_matches(name, known, n=1, cutoff=0.5):
+        return f"Did you mean {matches[0]!r}?"
+    return f"There are: {', '.join(known)}." if known else "There are none."
