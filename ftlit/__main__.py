@@ -1,0 +1,45 @@
+"""``python -m ftlit``: help and dispatch, without importing torch for either."""
+
+import sys
+
+HELP = """usage: ftlit COMMAND [options]
+
+Fine-tune pretrained language models: any task, any backbone, any tuning method, one YAML file.
+
+commands:
+  fit        train, and evaluate the best checkpoint    ftlit fit --config configs/quickstart.yaml
+  validate   evaluate a run on validation               ftlit validate --config runs/x/config.yaml
+  test       evaluate a run on test                     ftlit test --config runs/x/config.yaml
+  predict    label new texts with a run                 ftlit predict --run runs/x --input texts.txt --output out.jsonl
+
+Each command explains itself: ftlit COMMAND --help
+"""
+COMMANDS = ("fit", "validate", "test", "predict")
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run a command; leave with code 2 and one line on a mistake that the user can mend."""
+    args = sys.argv[1:] if args is None else args
+    if not args or args[0] in ("-h", "--help"):
+        print(HELP, end="")
+        raise SystemExit(0 if args else 2)
+    if args[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"ftlit {version('ftlit')}")
+        return
+    from ftlit.errors import UserError, near
+
+    try:
+        if args[0] not in COMMANDS:
+            raise UserError(f"no command {args[0]!r}. {near(args[0], COMMANDS)}")
+        from ftlit.cli import run
+
+        run(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

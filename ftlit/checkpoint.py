@@ -1,0 +1,75 @@
+"""Checkpoints that hold the trained weights only, and that refuse to load wrongly."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from torch import nn
+
+from ftlit.errors import UserError
+
+BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
+
+
+def frozen_keys(module: nn.Module) -> set[str]:
+    """Names of the weights that do not train, tied ones under every name."""
+    return {name for name, weight in module.named_parameters(remove_duplicate=False) if not weight.requires_grad}
+
+
+def trained_keys(module: nn.Module) -> set[str]:
+    """Names in the state dict of the weights that train, and of buffers."""
+    return module.state_dict().keys() - frozen_keys(module)
+
+
+def frozen_digest(module: nn.Module) -> str:
+    """A short hash of the frozen weights: their names, shapes, and the ends of their values.
+
+    A checkpoint without them is only right on top of the same ones. The ends (256 values on each side) tell any two
+    pretrained models apart at no cost that grows with the model.
+    """
+    digest = hashlib.sha256()
+    state, names = module.state_dict(), sorted(frozen_keys(module))
+    for name in names:
+        weight = state[name].detach().flatten()
+        digest.update(f"{name}{tuple(state[name].shape)}".encode())
+        digest.update(torch.cat([weight[:256], weight[-256:]]).float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16] if names else ""
+
+
+def check_trained(module: nn.Module, missing: list[str], unexpected: list[str], tuning: object) -> None:
+    """Refuse a checkpoint that does not hold exactly the trained weights.
+
+    Raises:
+        UserError: Trained weights are missing or others are there.
+    """
+    lost = sorted(trained_keys(module) & set(missing))
+    if lost or unexpected:
+        raise UserError(
+            f"the checkpoint was not made with model.tuning {tuning}: it lacks {len(lost)} trained weights {lost[:2]} "
+            f"and has {len(unexpected)} that do not belong {unexpected[:2]}; give the config that it was made with"
+        )
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it, so that no crash leaves half a file."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        beside = f"{path}.part"
+        super().save_checkpoint(checkpoint, beside, storage_options)
+        os.replace(beside, path)
+
+
+def find_checkpoint(run_dir: Path, which: str = "best") -> Path:
+    """The checkpoint `best` or `last` of a run, or a checkpoint file by its path.
+
+    Raises:
+        UserError: There is none.
+    """
+    path = run_dir / {"best": BEST, "last": LAST}.get(which, which)
+    path = path if path.exists() or which in ("best", "last") else Path(which)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: {run_dir} holds no finished run; train one with `python -m ftlit fit`")
+    return path

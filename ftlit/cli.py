@@ -1,0 +1,253 @@
+"""The command line: Lightning's fit, validate and test with one folder a run, and plain functions for the rest."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
+
+from ftlit import data as _data  # noqa: F401  short class names are those of imported classes
+from ftlit.callbacks import Cost, LastCheckpoint, LossLog, Predictions, Progress, RandomState, Status
+from ftlit.checkpoint import BEST, LAST, AtomicCheckpointIO, find_checkpoint
+from ftlit.data.base import TaskData
+from ftlit.evaluation import Evaluation
+from ftlit.files import write_text
+from ftlit.parser import ShortErrors
+from ftlit.quiet import quiet
+from ftlit.run import MetricsFile, RunRecord, check_free, clear
+from ftlit.tasks import TaskModule
+from ftlit.trackers import send_config
+
+
+def default_precision() -> str:
+    """`bf16-mixed` where the hardware multiplies bfloat16 natively, else `32-true`: emulated, it is many times slower."""
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if native else "32-true"
+
+
+TRAINER_DEFAULTS = {
+    "max_epochs": 3,
+    "logger": False,  # metrics.csv is always there; others are added by configuration
+    "gradient_clip_val": 1.0,
+    "log_every_n_steps": 10,
+    "enable_model_summary": False,  # the table of trained parameters says more
+    "inference_mode": False,  # metrics reset inside it could not be updated outside
+    "use_distributed_sampler": False,  # the data module shards by itself, without duplicates
+}
+
+
+class TaskCLI(LightningCLI):
+    """Lightning's command line with one folder for each run, and the config, not the checkpoint, deciding."""
+
+    model: TaskModule
+    datamodule: TaskData
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(
+            TaskModule,
+            TaskData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            save_config_callback=None,
+            trainer_defaults={**TRAINER_DEFAULTS, "precision": default_precision()},
+            parser_class=ShortErrors,
+            parser_kwargs={"prog": "ftlit", "allow_abbrev": False, "default_env": True, "env_prefix": "FTLIT"},
+            args=args,
+        )
+
+    # Arguments
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        add = parser.add_argument
+        add("--run_dir", type=str, default="runs/latest", help="Folder of the run: config, metrics, checkpoints.")
+        add("--resume", action="store_true", help="Go on with the run in run_dir (fit).")
+        add("--overwrite", action="store_true", help="Replace the run in run_dir (fit).")
+        add("--before", type=bool, default=False, help="Evaluate the untrained model too, so that the gain shows (fit).")
+        add("--test_after_fit", type=bool, default=False, help="Evaluate the best checkpoint on test too (fit).")
+        add("--patience", type=int | None, default=3, help="Validations without gain until fit stops; null for never.")
+        help_text = "Steps from one last.ckpt to the next; null for every ten minutes (fit)."
+        add("--save_every_n_steps", type=int | None, default=None, help=help_text)
+        links = {
+            "run_dir": ("trainer.default_root_dir", "trainer.logger.init_args.save_dir"),
+            "seed_everything": ("data.init_args.order_seed",),
+            "model.init_args.backbone": ("data.init_args.backbone",),
+            "model.init_args.multi_label": ("data.init_args.multi_label",),
+            "model.init_args.trust_remote_code": ("data.init_args.trust_remote_code",),
+        }
+        for source, targets in links.items():
+            for target in targets:
+                parser.link_arguments(source, target)
+        for name in ("label_names", "label_counts", "label_scale", "pad_token_id"):
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(resumed(args))
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep the given config: by default a checkpoint's hyper-parameters would silently replace it."""
+
+    # The run's parts
+
+    @property
+    def options(self) -> Any:
+        """The options of the command."""
+        return self.config[self.subcommand]
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder."""
+        return Path(self.options.run_dir)
+
+    def before_instantiate_classes(self) -> None:
+        if self.subcommand == "fit" and getattr(rank_zero_only, "rank", 0) == 0:
+            check_free(self.run_dir, self.options.resume, self.options.overwrite)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer with what every run has: early stopping, best and last checkpoint, log, cost, predictions."""
+        self.metrics_file, self.record = MetricsFile(self.run_dir), RunRecord(self.run_dir)
+        self.loss_log, self.cost, self.predictions = LossLog(), Cost(), Predictions(self.run_dir)
+        trainer: Any = super().instantiate_trainer(**kwargs)
+        own = [
+            self.loss_log,
+            self.cost,
+            self.predictions,
+            RandomState(self.options.seed_everything),
+            Status(self.record),
+        ]
+        monitor, mode, given = self.model.monitor, self.model.mode, trainer.callbacks
+        if not _has(given, EarlyStopping) and self.options.patience is not None:
+            own.append(EarlyStopping(monitor, mode=mode, patience=self.options.patience, check_on_train_epoch_end=False))
+        if not trainer.fast_dev_run:
+            own += self._checkpoints(given, monitor, mode)
+        named = self._get(self.config_init, "trainer")["callbacks"] or []
+        bars = [c for c in given if isinstance(c, ProgressBar) and c not in named]
+        if bars:  # Lightning's default gives way to one that shows loss, metric and examples a second
+            own.append(Progress(self.loss_log, self.cost, monitor))
+        trainer.callbacks = _ordered([c for c in given if c not in bars] + own)
+        trainer.loggers = [self.metrics_file, *trainer.loggers]
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        return trainer
+
+    def _checkpoints(self, given: list[Any], monitor: str, mode: str) -> list[Any]:
+        best = ModelCheckpoint(
+            dirpath=self.run_dir / Path(BEST).parent,
+            filename=Path(BEST).stem,
+            monitor=monitor,
+            mode=mode,
+            save_weights_only=True,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+        last = LastCheckpoint(self.run_dir, self.options.save_every_n_steps, self.metrics_file)
+        named = [c for c in given if isinstance(c, ModelCheckpoint) and c.monitor]
+        return [last] if named else [best, last]
+
+    # Commands
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        kwargs["weights_only"] = True
+        if subcommand == "fit" and self.options.resume and (self.run_dir / LAST).exists():
+            kwargs["ckpt_path"] = self.run_dir / LAST
+        return kwargs
+
+    def fit(self, **kwargs: Any) -> None:
+        """Train; evaluate before and after as asked; leave the evidence in the run folder."""
+        seed, evaluation = self.options.seed_everything, self._evaluation()
+        splits = ["validation", "test"] if self.options.test_after_fit else ["validation"]
+        self.datamodule.setup("fit")
+        evaluation.introduce()
+        self._open_run_dir()
+        evaluation.open_record(seed)
+        before = evaluation.before(splits) if self.options.before and not kwargs.get("ckpt_path") else None
+        seed_everything(seed, workers=True, verbose=False)
+        self.trainer.fit(**kwargs)
+        evaluation.after(before, splits)
+
+    def validate(self, **kwargs: Any) -> None:
+        """Evaluate a checkpoint on validation."""
+        self._evaluation().alone("validation", self._checkpoint(kwargs))
+
+    def test(self, **kwargs: Any) -> None:
+        """Evaluate a checkpoint on test."""
+        self._evaluation().alone("test", self._checkpoint(kwargs))
+
+    def _evaluation(self) -> Evaluation:
+        parts = (self.trainer, self.model, self.datamodule, self.record, self.cost, self.predictions)
+        return Evaluation(self.run_dir, *parts)
+
+    def _checkpoint(self, kwargs: dict[str, Any]) -> Path:
+        return find_checkpoint(self.run_dir, str(kwargs.get("ckpt_path") or "best"))
+
+    @rank_zero_only
+    def _open_run_dir(self) -> None:
+        if self.options.overwrite:
+            clear(self.run_dir)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        config = self.options.clone()
+        config.pop("config", None)
+        config.resume = config.overwrite = False
+        text = self._parser(self.subcommand).dump(config, skip_none=False)
+        write_text(self.run_dir / "config.yaml", text)
+        send_config(self.trainer.loggers, yaml.safe_load(text))
+
+
+def resumed(args: list[str]) -> list[str]:
+    """The arguments of a resumed run: with ``--run_dir`` given, its saved config comes first."""
+    if args[0] != "fit" or "--resume" not in args:
+        return args
+    for i, arg in enumerate(args):
+        if arg == "--run_dir" and i + 1 < len(args):
+            saved = Path(args[i + 1])
+        elif arg.startswith("--run_dir="):
+            saved = Path(arg.split("=", 1)[1])
+        else:
+            continue
+        if not (saved / "config.yaml").is_file():
+            check_free(saved, resume=True, overwrite=False)
+            return args
+        return [args[0], "--config", str(saved / "config.yaml"), *args[1:]]
+    return args
+
+
+def _has(callbacks: list[Any], kind: type) -> bool:
+    return any(isinstance(callback, kind) for callback in callbacks)
+
+
+def _ordered(callbacks: list[Any]) -> list[Any]:
+    from lightning.pytorch.callbacks import Checkpoint
+
+    return sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # checkpoints see what others did
+
+
+def run(args: list[str]) -> None:
+    """Run a command with its arguments.
+
+    Args:
+        args: The command and its options.
+    """
+    quiet()
+    sys.path.insert(0, os.getcwd())  # classes named by import path may lie beside the config
+    if args[0] == "predict":
+        from jsonargparse import auto_cli
+
+        from ftlit.predict import predict
+
+        auto_cli({"predict": predict}, args=args, as_positional=False, prog="ftlit", parser_class=ShortErrors)
+    else:
+        TaskCLI(args)

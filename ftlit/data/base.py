@@ -1,0 +1,289 @@
+"""What every data module shares: from rows to encoded splits to batches."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from ftlit.backbones import load_config, load_tokenizer, max_positions
+from ftlit.data.batching import Batching, EvaluationBatches, Examples, LengthGrouped, ResumableLoader, TrainBatches
+from ftlit.data.collate import collate
+from ftlit.data.sources import load_splits
+from ftlit.data.subsets import cut, limit, shots
+from ftlit.errors import UserError, near
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+LONGEST_DEFAULT = 512
+ENCODING_VERSION = 1  # raised whenever the code below encodes differently, so that no old cache is served
+
+
+class TaskData(LightningDataModule, ABC):
+    """The splits of a data set, encoded for a backbone.
+
+    Args:
+        dataset: Hub name, file, folder with files named by split, `package:<module>/<path>`, or `module:function`.
+        backbone: Taken from the model: whose tokenizer is used.
+        config_name: Configuration of a hub data set, such as `sst2` of `glue`.
+        splits: The source's own names of train, validation and test, where they differ.
+        max_length: Tokens after which a text is truncated; by default the model's limit, at most 512.
+        batching: How batches are made: LengthGrouped, Shuffled or TokenBudget.
+        limit_train: Number of rows of train to use, drawn at random.
+        limit_validation: Number of rows of validation to use, drawn at random.
+        limit_test: Number of rows of test to use, drawn at random.
+        shots: Rows of each class to use of train, drawn at random.
+        validation_share: Share of train that becomes validation where the source has none.
+        seed: Decides the cut of validation, the limits and the shots; it does not change with the run's seed.
+        order_seed: Taken from seed_everything: decides the order of training.
+        num_workers: Processes that prepare batches.
+        on_bad_rows: Whether a row with an empty text or a broken label stops the run or is dropped and counted.
+        pad_token: Token to pad with where the tokenizer has none.
+        trust_remote_code: Taken from the model.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        backbone: str,
+        config_name: str | None = None,
+        splits: dict[str, str] | None = None,
+        max_length: int | None = None,
+        batching: Batching = LengthGrouped(),
+        limit_train: int | None = None,
+        limit_validation: int | None = None,
+        limit_test: int | None = None,
+        shots: int | None = None,
+        validation_share: float = 0.1,
+        seed: int = 0,
+        order_seed: int = 0,
+        num_workers: int = 0,
+        on_bad_rows: Literal["error", "drop"] = "error",
+        pad_token: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.dataset, self.config_name, self.split_names = dataset, config_name, splits
+        self.backbone, self.pad_token, self.trust_remote_code = backbone, pad_token, trust_remote_code
+        self.batching, self.num_workers = batching, num_workers
+        self.limits = {"train": limit_train, "validation": limit_validation, "test": limit_test}
+        self.shots, self.validation_share, self.seed, self.order_seed = shots, validation_share, seed, order_seed
+        self.on_bad_rows = on_bad_rows
+        self.max_length = self._checked_length(max_length)
+        self.dropped: dict[str, list[str]] = {}
+        self.encoded: dict[str, Dataset] = {}
+
+    # What a task defines
+
+    @abstractmethod
+    def columns(self) -> dict[str, str]:
+        """The column that each key of the config selects, such as ``{"text": "sentence"}``."""
+
+    @abstractmethod
+    def problem(self, row: dict[str, Any]) -> str | None:
+        """What is wrong with a row, or None."""
+
+    @abstractmethod
+    def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Features of rows: ``input_ids``, other model inputs of the same lengths, ``truncated``, and ``labels``."""
+
+    @abstractmethod
+    def joined_texts(self, rows: "Dataset") -> list[str]:
+        """The whole text of each row, for finding duplicates."""
+
+    def classes(self, rows: "Dataset") -> list[Any] | None:
+        """The class of each row for stratifying, or None."""
+        return None
+
+    def check_splits(self, splits: dict[str, "Dataset"]) -> None:
+        """Refuse splits that the task cannot learn from or be measured on."""
+
+    # From the source to checked rows
+
+    @cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The backbone's tokenizer."""
+        return load_tokenizer(self.backbone, self.pad_token, self.trust_remote_code)
+
+    @property
+    def pad_token_id(self) -> int:
+        """Id of the pad token, for models that look for it."""
+        return self.tokenizer.pad_token_id  # type: ignore[return-value]
+
+    @cached_property
+    def source_rows(self) -> dict[str, "Dataset"]:
+        """The splits as they come, with their rows' ids, the columns in use, and no bad rows."""
+        return {split: self._checked(split, rows) for split, rows in self._raw.items()}
+
+    @cached_property
+    def _raw(self) -> dict[str, "Dataset"]:
+        return load_splits(self.dataset, self.config_name, self.split_names)
+
+    @cached_property
+    def rows(self) -> dict[str, "Dataset"]:
+        """The splits in use: validation cut from train where there is none, limits and shots applied."""
+        splits = dict(self.source_rows)
+        if "train" in splits and "validation" not in splits:
+            train = splits["train"]
+            stay, off = cut(self.classes(train), len(train), self.validation_share, self.seed)
+            if not stay or not off:
+                raise UserError(f"data.dataset {self.dataset!r} has {len(train)} rows, too few to cut validation from")
+            splits |= {"train": train.select(stay), "validation": train.select(off)}
+        if self.shots is not None and "train" in splits:
+            classes = self.classes(splits["train"])
+            if classes is None:
+                raise UserError(f"data.shots takes rows of each class, and {type(self).__name__} has none; use limit_train")
+            splits["train"] = splits["train"].select(shots(classes, self.shots, self.seed))
+        for split, count in self.limits.items():
+            if count is not None and split in splits and count < len(splits[split]):
+                splits[split] = splits[split].select(limit(len(splits[split]), count, self.seed))
+        self.check_splits(splits)
+        return splits
+
+    def _checked(self, split: str, rows: "Dataset") -> "Dataset":
+        columns = self.columns()
+        for key, column in columns.items():
+            if column not in rows.column_names:
+                hint = near(column, rows.column_names)
+                raise UserError(f"data.{key}: {self.dataset!r} has no column {column!r} in {split}. {hint}")
+        ids = rows["id"] if "id" in rows.column_names else range(len(rows))
+        rows = rows.select_columns(list(dict.fromkeys(columns.values())))
+        bad: list[int] = []
+        for number, row in enumerate(rows):
+            if problem := self.problem(row):
+                place = f"{self.dataset}: {split} row {number + 1}: {problem}"
+                if self.on_bad_rows == "error":
+                    raise UserError(f"{place}; mend the row, or set data.on_bad_rows: drop")
+                self.dropped.setdefault(split, []).append(place)
+                bad.append(number)
+        rows = rows.add_column("row_id", [f"{split}:{i}" for i in ids])
+        lost = set(bad)
+        return rows.select([i for i in range(len(rows)) if i not in lost]) if bad else rows
+
+    def fingerprints(self) -> dict[str, str]:
+        """A hash of each split's content, blind to where it came from."""
+        return {split: self._fingerprint(rows) for split, rows in self.rows.items()}
+
+    @staticmethod
+    def _fingerprint(rows: "Dataset") -> str:
+        digest = hashlib.sha256()
+        for row in rows:
+            digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+        return digest.hexdigest()[:16]
+
+    # Encoding
+
+    def _checked_length(self, wanted: int | None) -> int:
+        limit = max_positions(load_config(self.backbone, self.trust_remote_code))
+        if wanted is not None and limit is not None and wanted > limit:
+            raise UserError(f"data.max_length is {wanted}, but {self.backbone!r} takes at most {limit} tokens")
+        return wanted or min(limit or LONGEST_DEFAULT, LONGEST_DEFAULT)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Encode the splits, or take them from the cache of `datasets`."""
+        for split, rows in self.rows.items():
+            if split not in self.encoded:
+                self.encoded[split] = self._encoded(rows)
+
+    def _encoded(self, rows: "Dataset") -> "Dataset":
+        import datasets
+        from datasets.fingerprint import Hasher
+
+        datasets.disable_progress_bars()
+        settings = [self.tokenizer.backend_tokenizer.to_str(), self.encoding_settings(), ENCODING_VERSION]
+        fingerprint = Hasher.hash([rows._fingerprint, *settings])
+        return rows.map(
+            self.encode, batched=True, remove_columns=rows.column_names, new_fingerprint=fingerprint, desc="Tokenizing"
+        )
+
+    def encoding_settings(self) -> list[Any]:
+        """All that `encode` depends on beside the rows and the tokenizer, for the cache's key."""
+        return [type(self).__name__, self.columns(), self.max_length]
+
+    def tokenize(self, texts: list[str], pairs: list[str] | None = None) -> dict[str, list[Any]]:
+        """Model inputs of texts or pairs, truncated to ``max_length``, and whether each was.
+
+        Returns:
+            Columns ``input_ids``, ``token_type_ids`` where the model has them, and ``truncated``.
+        """
+        given = [texts] if pairs is None else [texts, pairs]
+        encoded = self.tokenizer(*given, truncation=False, return_attention_mask=False)
+        columns = dict(encoded)
+        long = [i for i, ids in enumerate(columns["input_ids"]) if len(ids) > self.max_length]
+        if long:
+            cut_off = self.tokenizer(
+                *([column[i] for i in long] for column in given),
+                truncation=True,
+                max_length=self.max_length,
+                return_attention_mask=False,
+            )
+            for name in columns:
+                for i, values in zip(long, cut_off[name], strict=True):
+                    columns[name][i] = values
+        truncated = set(long)
+        return {**columns, "truncated": [i in truncated for i in range(len(texts))]}
+
+    # Batches
+
+    def lengths(self, split: str) -> np.ndarray:
+        """Tokens of each example of an encoded split, ``(examples,)``."""
+        import pyarrow.compute as pc
+
+        rows = self.encoded[split].with_format("arrow")
+        return pc.list_value_length(rows["input_ids"][:]).to_numpy()
+
+    def _collate(self, fetched: Any) -> dict[str, Any]:
+        columns, batch = fetched
+        return {**collate(columns, self.pad_token_id, self.label_dtype), **_bookkeeping(batch)}
+
+    label_dtype = torch.long
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        trainer = self.trainer
+        assert trainer is not None
+        batches = TrainBatches(
+            self.batching,
+            self.lengths("train"),
+            self.order_seed,
+            lambda: trainer.current_epoch,
+            trainer.global_rank,
+            trainer.world_size,
+            trainer.accumulate_grad_batches,
+        )
+        return self._loader("train", batches)
+
+    def evaluation_dataloader(self, split: str) -> DataLoader[Any]:
+        """The batches of a split that this rank evaluates."""
+        if split not in self.encoded:
+            raise UserError(f"data.dataset {self.dataset!r} has no {split} split; it has {', '.join(self.encoded)}")
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return self._loader(split, EvaluationBatches(self.batching, self.lengths(split), rank, world))
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self.evaluation_dataloader("validation")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self.evaluation_dataloader("test")
+
+    def _loader(self, split: str, batches: Any) -> DataLoader[Any]:
+        kind: type[DataLoader[Any]] = ResumableLoader if split == "train" else DataLoader
+        return kind(
+            Examples(self.encoded[split]),  # type: ignore[arg-type]
+            batch_sampler=batches,
+            collate_fn=self._collate,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0 and split != "train",
+            generator=torch.Generator().manual_seed(self.order_seed),  # keeps the global random state out of it
+        )
+
+
+def _bookkeeping(batch: Any) -> dict[str, Any]:
+    return {"ids": torch.tensor(batch.indices), "normalizer": batch.normalizer}

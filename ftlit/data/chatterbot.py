@@ -1,0 +1,73 @@
+"""Rows for the quickstart: what people say to a bot, and which of a few topics it belongs to.
+
+They come from the package ``chatterbot-corpus``, so that a first run needs no download of a data set.
+"""
+
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from ftlit.data.duplicates import normalised
+from ftlit.errors import UserError
+
+MODULE = "chatterbot_corpus"
+MIN_CONVERSATIONS = 50
+SEED = 0
+
+
+def topics() -> dict[str, list[dict[str, Any]]]:
+    """The first utterance of each conversation with its topic, in three splits that share no text.
+
+    A topic is a file of the corpus with at least 50 conversations. Each topic is split 80/10/10.
+
+    Returns:
+        Split name to rows ``{"text": ..., "label": ...}``.
+    """
+    splits: dict[str, list[dict[str, Any]]] = {"train": [], "validation": [], "test": []}
+    seen: set[str] = set()
+    for file in sorted(_folder().glob("*.yml")):
+        conversations = _conversations(file)
+        if len(conversations) < MIN_CONVERSATIONS:
+            continue
+        texts = [text for text in map(_first_utterance, conversations) if text]
+        fresh = []
+        for text in texts:
+            if normalised(text) not in seen:
+                seen.add(normalised(text))
+                fresh.append({"text": text, "label": file.stem})
+        fresh.sort(key=_order)
+        held_out = max(1, round(len(fresh) / 10))
+        splits["validation"] += fresh[:held_out]
+        splits["test"] += fresh[held_out : 2 * held_out]
+        splits["train"] += fresh[2 * held_out :]
+    # Mixed, so that the first rows of a split are of every topic.
+    return {split: sorted(rows, key=_order) for split, rows in splits.items()}
+
+
+def _folder() -> Path:
+    spec = importlib.util.find_spec(MODULE)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(
+            "the quickstart's rows come from the package chatterbot-corpus, which is not installed: "
+            "pip install --no-deps chatterbot-corpus==1.3.3"
+        )
+    return Path(spec.submodule_search_locations[0]) / "data" / "english"
+
+
+def _conversations(file: Path) -> list[Any]:
+    import yaml
+
+    # The loader in C is ten times as fast, and not every build of PyYAML has it.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(file.read_text(encoding="utf-8"), Loader=loader)["conversations"] or []
+
+
+def _first_utterance(conversation: Any) -> str:
+    """The text that opens a conversation, or nothing where it is a number, a date or missing."""
+    first = conversation[0] if isinstance(conversation, list) and conversation else None
+    return first.strip() if isinstance(first, str) else ""
+
+
+def _order(row: dict[str, Any]) -> str:
+    return hashlib.sha256(f"{SEED}:{row['text']}".encode()).hexdigest()

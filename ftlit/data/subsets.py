@@ -1,0 +1,55 @@
+"""Seeded parts of a split: a cut, a limit, a few examples of each class."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from ftlit.errors import UserError
+
+
+def cut(classes: Sequence[Hashable] | None, rows: int, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Positions that stay and positions that are cut off, each in order.
+
+    Args:
+        classes: The class of each row, so that both parts have all of them alike; None for a plain random cut.
+        rows: Number of rows.
+        share: Share of the rows to cut off.
+        seed: Decides which.
+    """
+    rng = np.random.default_rng(seed)
+    off: list[int] = []
+    for members in _groups(classes, rows):
+        count = min(max(round(len(members) * share), 1), len(members) - 1)
+        off += rng.permutation(members)[:count].tolist()
+    chosen = set(off)
+    return [i for i in range(rows) if i not in chosen], sorted(chosen)
+
+
+def limit(rows: int, count: int, seed: int) -> list[int]:
+    """`count` positions of `rows` at random, in order."""
+    return sorted(np.random.default_rng(seed).permutation(rows)[:count].tolist())
+
+
+def shots(classes: Sequence[Hashable], k: int, seed: int) -> list[int]:
+    """Positions of `k` rows of each class at random, in order.
+
+    Raises:
+        UserError: A class has fewer rows.
+    """
+    rng = np.random.default_rng(seed)
+    chosen: list[int] = []
+    for members in _groups(classes, len(classes)):
+        if len(members) < k:
+            raise UserError(f"data.shots is {k}, but the label {classes[members[0]]!r} has {len(members)} rows in train")
+        chosen += rng.permutation(members)[:k].tolist()
+    return sorted(chosen)
+
+
+def _groups(classes: Sequence[Hashable] | None, rows: int) -> list[list[int]]:
+    if classes is None:
+        return [list(range(rows))]
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for i, name in enumerate(classes):
+        groups[name].append(i)
+    return [groups[name] for name in sorted(groups, key=str)]

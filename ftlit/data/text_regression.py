@@ -1,0 +1,33 @@
+"""Data of text regression."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from ftlit.data.text import TextData
+
+
+class TextRegressionData(TextData):
+    """Texts or pairs with a number each."""
+
+    label_dtype = torch.float32
+
+    @property
+    def label_scale(self) -> list[float]:
+        """Mean and standard deviation of the target in train."""
+        if "train" not in self.rows:
+            return [0.0, 1.0]
+        values = np.array([float(value) for value in self.rows["train"][self.label]])
+        return [float(values.mean()), float(values.std()) or 1.0]
+
+    def label_problem(self, value: Any) -> str | None:
+        try:
+            finite = math.isfinite(float(value))
+        except (TypeError, ValueError):
+            finite = False
+        return None if finite else f"column {self.label!r} holds {value!r}, not a number"
+
+    def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return {**self.encode_texts(columns), "labels": [float(value) for value in columns[self.label]]}

@@ -1,0 +1,185 @@
+"""What a run says of itself: the data and what trains at its start, its results at the end."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
+from tabulate import tabulate
+from torch import nn
+
+from ftlit.callbacks import Cost, Predictions
+from ftlit.data.base import TaskData
+from ftlit.data.report import data_report
+from ftlit.data.report import report_text as data_text
+from ftlit.errors import UserError
+from ftlit.files import read_json, write_json
+from ftlit.report import report_text, write_report
+from ftlit.run import RunRecord, now
+from ftlit.tasks import TaskModule
+from ftlit.trackers import send_report
+
+
+class Evaluation:
+    """The evaluations around a command, and the record of them in the run folder.
+
+    Args:
+        run_dir: The run's folder.
+        trainer: Runs the evaluations.
+        model: The task.
+        data: Its data.
+        record: The run's record.
+        cost: What training costs.
+        predictions: Writes predictions.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        trainer: Trainer,
+        model: TaskModule,
+        data: TaskData,
+        record: RunRecord,
+        cost: Cost,
+        predictions: Predictions,
+    ) -> None:
+        self.run_dir, self.trainer, self.model, self.data = run_dir, trainer, model, data
+        self.record, self.cost, self.predictions = record, cost, predictions
+        self.found: dict[str, Any] = {}
+
+    @rank_zero_only
+    def introduce(self) -> None:
+        """Print what the data are like and which weights train."""
+        self.found = data_report(self.data)
+        print(f"\nData: {self.data.dataset}\n{data_text(self.found)}")
+        print(f"\nTuning: {self.model.tuning}\n{parts_text(self.model.model)}\n", flush=True)
+
+    @rank_zero_only
+    def open_record(self, seed: int) -> None:
+        """Write that the run has begun."""
+        self.record.start(
+            task=type(self.model).__name__,
+            backbone=self.model.hparams["backbone"],
+            tuning=str(self.model.tuning),
+            seed=seed,
+            parameters=parameter_counts(self.model.model),
+            data=self.found,
+        )
+
+    def before(self, splits: list[str]) -> dict[str, Any]:
+        """Metrics of the untrained model, logged nowhere."""
+        loggers, self.trainer.loggers = self.trainer.loggers, []
+        self.predictions.enabled = False
+        results = {split: self.measure(split) for split in splits}
+        self.trainer.loggers, self.predictions.enabled = loggers, True
+        return results
+
+    def after(self, before: dict[str, Any] | None, splits: list[str]) -> None:
+        """Evaluate the best checkpoint; write and print the results."""
+        steps, best = self.trainer.global_step, self._best()
+        results: dict[str, Any] = {} if before is None else {"before": before}
+        if not before and (kept := read_json(self.run_dir / "results.json").get("before")):
+            results["before"] = kept  # of the run that this one goes on with
+        for split in splits:
+            results[split] = self.measure(split, best)
+            self._write_report(split)
+        results["efficiency"] = {
+            **self.cost.totals(self.trainer),
+            "trained_parameters": parameter_counts(self.model.model)["trained"],
+            "checkpoint_bytes": best.stat().st_size if best else None,
+        }
+        self._finish(results, steps)
+
+    def alone(self, split: str, checkpoint: Path) -> None:
+        """Evaluate a checkpoint and put the result beside the run's others.
+
+        Raises:
+            UserError: The folder's results are of other data.
+        """
+        self.data.setup()
+        known = read_json(self.record.path).get("data", {}).get("splits", {}).get(split, {}).get("fingerprint")
+        if known and known != self.data.fingerprints().get(split):
+            raise UserError(
+                f"{self.run_dir} holds a run on other {split} data; to evaluate its checkpoint on these, "
+                f"give another --run_dir and --ckpt_path {checkpoint}"
+            )
+        numbers = self.measure(split, checkpoint)
+        self._write_report(split)
+        self._write(read_json(self.run_dir / "results.json") | {split: numbers}, {split: numbers})
+
+    def measure(self, split: str, checkpoint: Path | None = None) -> dict[str, float]:
+        """Metrics of a split by their plain names, of a checkpoint or of the present weights."""
+        run = self.trainer.validate if split == "validation" else self.trainer.test
+        given: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint else {}
+        run(self.model, datamodule=self.data, verbose=False, **given)
+        return {key.split("/", 1)[1]: float(value) for key, value in self.trainer.callback_metrics.items()}
+
+    def _best(self) -> Path | None:
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
+                return Path(callback.best_model_path)
+        return None
+
+    @rank_zero_only
+    def _write_report(self, split: str) -> None:
+        report = self.model.last_report
+        files = write_report(self.run_dir, split, report)
+        if report and split == "test":
+            print(f"\nTest, by label\n{report_text(report)}")
+        send_report(self.trainer.loggers, split, report, files)
+
+    @rank_zero_only
+    def _finish(self, results: dict[str, Any], steps: int) -> None:
+        self._write(results, results)
+        self.record.update(status="completed", ended=now(), steps=steps)
+        cost = results["efficiency"]
+        print(
+            f"\n{cost['train_seconds']:.0f} s of training, {cost['examples_per_second']:.0f} examples/s, "
+            f"{cost['tokens_per_second']:.0f} tokens/s, {cost['peak_memory_bytes'] / 2**20:.0f} MiB at most"
+            f"\nRun folder: {self.run_dir}",
+            flush=True,
+        )
+
+    @rank_zero_only
+    def _write(self, results: dict[str, Any], shown: dict[str, Any]) -> None:
+        write_json(self.run_dir / "results.json", results)
+        print(f"\nResults\n{results_text(shown)}", flush=True)
+
+
+def results_text(results: dict[str, Any]) -> str:
+    """Metrics as a table, the untrained model beside the trained one."""
+    columns = {}
+    for split in ("validation", "test"):
+        if split in results.get("before", {}):
+            columns[f"{split} (untrained)"] = results["before"][split]
+        if split in results:
+            columns[split] = results[split]
+    names = list(dict.fromkeys(name for values in columns.values() for name in values))
+    rows = [[name, *(values.get(name) for values in columns.values())] for name in names]
+    return tabulate(rows, headers=["metric", *columns], floatfmt=".4f")
+
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """Numbers of weights of a model: ``total``, and ``trained``."""
+    weights = list(model.parameters())
+    return {"total": sum(w.numel() for w in weights), "trained": sum(w.numel() for w in weights if w.requires_grad)}
+
+
+def parts_text(model: nn.Module) -> str:
+    """A table of the model's parts: how many of their weights train."""
+    parts: dict[str, list[int]] = {}
+    for name, weight in model.named_parameters():
+        part = parts.setdefault(_part(name), [0, 0])
+        part[0] += weight.numel()
+        part[1] += weight.numel() * weight.requires_grad
+    parts["all"] = [sum(column) for column in zip(*parts.values(), strict=True)]
+    rows = [[part, f"{total:,}", f"{trained:,}", f"{trained / total:.2%}"] for part, (total, trained) in parts.items()]
+    align = ("left", "right", "right", "right")
+    return tabulate(rows, headers=["part", "weights", "trained", "share"], colalign=align)
+
+
+def _part(name: str) -> str:
+    steps = [step for step in name.split(".") if step not in ("base_model", "model")][:-1]
+    depth = next((i for i, step in enumerate(steps) if step.isdecimal()), None)
+    return ".".join(steps[: min(depth, 3) if depth is not None else 2]) or name

@@ -1,0 +1,108 @@
+"""What stands on the backbone: the Hugging Face task head, or pooling and a small network."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from transformers import AutoModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+# load(auto_class, **config) gives a model and its freshly initialised weights
+Load = Callable[..., tuple[nn.Module, list[nn.Parameter]]]
+
+
+class Head(ABC):
+    """Makes the model of a task: a backbone under ``model.base_model_prefix`` and a prediction head."""
+
+    @abstractmethod
+    def build(self, load: Load, auto_class: Any, config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
+        """The model, called like a Hugging Face task model, and its freshly initialised weights.
+
+        Args:
+            load: Loads the backbone with a class of transformers and changes to its configuration.
+            auto_class: The class of transformers for the task.
+            config: Changes to the configuration: ``num_labels`` and label names.
+        """
+
+
+class TaskHead(Head):
+    """The head that transformers puts on this architecture for the task."""
+
+    def build(self, load: Load, auto_class: Any, config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
+        return load(auto_class, **config)
+
+
+@dataclass(frozen=True)
+class PooledHead(Head):
+    """One vector for each text by pooling the last layer, then a small network.
+
+    Args:
+        pooling: How a text's token vectors become one: `cls` takes the first token, `last` the last (for decoders),
+            `mean` and `max` go over all real tokens, `attention` learns a weight for each token.
+        layers: Number of linear layers; all but the last are followed by tanh and keep the width.
+        dropout: Dropout before each linear layer.
+    """
+
+    pooling: Literal["cls", "last", "mean", "max", "attention"] = "mean"
+    layers: int = 1
+    dropout: float = 0.1
+
+    def build(self, load: Load, auto_class: Any, config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
+        backbone, fresh = load(AutoModel, **config)
+        model = PooledModel(backbone, self, config["num_labels"])
+        kept = {id(weight) for weight in model.parameters()}
+        return model, [w for w in fresh if id(w) in kept] + [*model.pool.parameters(), *model.head.parameters()]
+
+
+class PooledModel(nn.Module):
+    """A backbone, pooling and a network, called like a Hugging Face task model."""
+
+    base_model_prefix = "backbone"
+
+    def __init__(self, backbone: Any, settings: PooledHead, num_labels: int) -> None:
+        super().__init__()
+        if getattr(backbone, "pooler", None) is not None:
+            backbone.pooler = None  # unused weights would stop distributed training
+        self.backbone, self.config = backbone, backbone.config
+        width = backbone.config.hidden_size
+        self.pool = AttentionPool(width) if settings.pooling == "attention" else Pool(settings.pooling)
+        steps: list[nn.Module] = []
+        for _ in range(settings.layers - 1):
+            steps += [nn.Dropout(settings.dropout), nn.Linear(width, width), nn.Tanh()]
+        self.head = nn.Sequential(*steps, nn.Dropout(settings.dropout), nn.Linear(width, num_labels))
+
+    def forward(self, attention_mask: Tensor, **inputs: Tensor) -> SequenceClassifierOutput:
+        """Logits ``(batch, labels)`` for ``input_ids`` and ``attention_mask`` of shape ``(batch, tokens)``."""
+        hidden = self.backbone(attention_mask=attention_mask, **inputs).last_hidden_state
+        return SequenceClassifierOutput(logits=self.head(self.pool(hidden, attention_mask)))
+
+
+class Pool(nn.Module):
+    """One vector of each text, ``(batch, tokens, width)`` to ``(batch, width)``, blind to padding."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        real = mask.unsqueeze(-1).to(hidden.dtype)
+        if self.kind == "mean":
+            return (hidden * real).sum(1) / real.sum(1)
+        if self.kind == "max":
+            return hidden.masked_fill(real == 0, float("-inf")).amax(1)
+        position = mask.argmax(1) if self.kind == "cls" else mask.shape[1] - 1 - mask.flip(1).argmax(1)
+        return hidden[range(len(hidden)), position]
+
+
+class AttentionPool(nn.Module):
+    """A learned average of the token vectors: ``softmax(hidden @ query)`` over the real tokens."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, 1, bias=False)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        scores = self.query(hidden).squeeze(-1).masked_fill(mask == 0, float("-inf"))
+        return (scores.softmax(1).unsqueeze(-1) * hidden).sum(1)

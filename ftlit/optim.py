@@ -1,0 +1,90 @@
+"""Parameter groups, layer-wise learning rates and schedules."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ftlit.backbones import depths
+from ftlit.errors import UserError, near
+
+
+def adamw(params: Iterable[Any]) -> Optimizer:
+    """AdamW with the learning rate and weight decay that suit full fine-tuning of encoders; fused, for speed."""
+    return torch.optim.AdamW(params, lr=5e-5, weight_decay=0.01, fused=True)
+
+
+def param_groups(
+    model: nn.Module, backbone: nn.Module, layer_decay: float = 1.0, head_lr_factor: float = 1.0
+) -> list[dict[str, Any]]:
+    """The trained weights in groups of equal learning rate and weight decay.
+
+    Biases and norms (every weight of fewer than two dimensions) have no weight decay. A weight of the backbone at depth
+    d of n layers gets the learning rate ``lr * layer_decay ** (n + 1 - d)`` (Howard and Ruder, 2018; Clark et al., 2020),
+    the head ``lr * head_lr_factor``.
+
+    Args:
+        model: The whole model.
+        backbone: The part of `model` whose layers are counted.
+        layer_decay: Factor of the learning rate from each layer to the one below.
+        head_lr_factor: Factor of the learning rate of what is not in the backbone.
+
+    Returns:
+        Groups with ``params``, ``name`` and ``lr_scale``, and ``weight_decay`` 0 where there must be none.
+    """
+    depth = {id(w): d for (_, w), d in zip(_all(backbone), depths(backbone).values(), strict=True)} if layer_decay != 1 else {}
+    inside = {id(w) for w in backbone.parameters()}
+    top = max(depth.values(), default=0)
+    groups: dict[tuple[str, float, bool], dict[str, Any]] = {}
+    for weight in model.parameters():
+        if not weight.requires_grad:
+            continue
+        part = "backbone" if id(weight) in inside else "head"
+        scale = layer_decay ** (top - depth.get(id(weight), top)) if part == "backbone" else head_lr_factor
+        decays = weight.ndim > 1
+        name = f"{part}{'' if scale == 1 else f' x{scale:.4g}'}{'' if decays else ' (no decay)'}"
+        group = groups.setdefault((part, scale, decays), {"params": [], "name": name, "lr_scale": scale})
+        group["params"].append(weight)
+        if not decays:
+            group["weight_decay"] = 0.0
+    return list(groups.values())
+
+
+def build_optimizer(make: Callable[[Any], Optimizer], groups: list[dict[str, Any]]) -> Optimizer:
+    """An optimizer whose groups have their own share of the learning rate.
+
+    Args:
+        make: Makes the optimizer from parameter groups; its learning rate is the base of all groups.
+        groups: From `param_groups`.
+    """
+    if not groups:
+        raise UserError("no weight is trained: choose another model.tuning")
+    optimizer = make(groups)
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * group.pop("lr_scale")
+    return optimizer
+
+
+def build_schedule(name: str, optimizer: Optimizer, warmup: float, steps: int) -> Any:
+    """A schedule of transformers by its name, over all steps of the run.
+
+    Args:
+        name: Name of the schedule, such as `linear`, `cosine` or `constant_with_warmup`.
+        optimizer: Whose learning rates it sets.
+        warmup: Share of `steps` over which the learning rate rises.
+        steps: Optimizer steps of the run.
+    """
+    from transformers import SchedulerType, get_scheduler
+
+    names = [kind.value for kind in SchedulerType]
+    if name not in names:
+        raise UserError(f"model.schedule {name!r} is not known. {near(name, names)}")
+    if not 0 <= warmup < 1:
+        raise UserError(f"model.warmup is the share of all steps, from 0 to below 1, got {warmup}")
+    return get_scheduler(name, optimizer, num_warmup_steps=int(warmup * steps), num_training_steps=steps)
+
+
+def _all(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return list(module.named_parameters(remove_duplicate=False))

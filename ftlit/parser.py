@@ -1,0 +1,76 @@
+"""Short errors: one line that names what was probably meant, instead of pages of usage."""
+
+import inspect
+import re
+import sys
+from typing import Any, NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+from torch.optim import Optimizer
+
+from ftlit.data.base import TaskData
+from ftlit.data.batching import Batching
+from ftlit.errors import near
+from ftlit.heads import Head
+from ftlit.losses import Loss
+from ftlit.tasks import TaskModule
+from ftlit.tuning import Tuning
+
+BASES = (TaskModule, TaskData, Tuning, Head, Loss, Batching, Optimizer)
+
+
+class ShortErrors(LightningArgumentParser):
+    """A parser whose errors are one line; usage is a command away."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:
+            super().error(message, ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        program = parser.prog.replace(" [options]", "")
+        sys.stderr.write(f"error: {short(message, parser)}\nsee: {program} --help\n")
+        sys.exit(2)
+
+
+def short(message: str, parser: Any) -> str:
+    """One line for a parser's message: the unknown name and the nearest known one where that is the matter."""
+    if found := re.search(r"given class_path '([\w.]+)':\s+(?:\w+ )?Option '([\w.]+)' is not accepted", _last(message)):
+        return _unknown_argument(found[1], found[2])
+    if found := re.search(r"Expected a dot import path string: (\w+)\s*$", message, re.MULTILINE):
+        return f"there is no class {found[1]!r}. {near(found[1], sorted(_class_names()))}"
+    if found := re.search(r"does not accept option '([\w.]+)'", message):
+        return f"there is no option {found[1]!r}. {_near_option(found[1], parser)}"
+    if found := re.search(r"Unrecognized arguments: --([\w.]+)", message, re.IGNORECASE):
+        return f"there is no option --{found[1]}. {_near_option(found[1], parser)}"
+    lines = [line.strip() for line in message.strip().splitlines()]
+    return " ".join(line for line in lines if line)[:600]
+
+
+def _last(message: str) -> str:
+    """The innermost problem: a class inside a class is reported for each of them."""
+    start = message.rfind("given class_path")
+    return message[start:] if start >= 0 else message
+
+
+def _unknown_argument(class_path: str, option: str) -> str:
+    module, name = class_path.rsplit(".", 1)
+    known: list[str] = []
+    for kind in inspect.getmro(getattr(sys.modules[module], name)):
+        if "__init__" in vars(kind) and kind is not object:
+            known += [p for p in inspect.signature(kind).parameters if p not in ("self", "args", "kwargs")]
+    return f"{name} has no option {option!r}. {near(option, dict.fromkeys(known))}"
+
+
+def _near_option(option: str, parser: Any) -> str:
+    known = sorted({action.dest for action in parser._actions if (action.dest and "." in action.dest) or action.dest})
+    return near(option, [name for name in known if not name.startswith("__")])
+
+
+def _class_names() -> set[str]:
+    found: set[str] = set()
+    todo: list[type] = list(BASES)
+    while todo:
+        kind = todo.pop()
+        todo += kind.__subclasses__()
+        if not inspect.isabstract(kind) and not kind.__name__.startswith("_"):
+            found.add(kind.__name__)
+    return found

@@ -1,0 +1,35 @@
+"""Keep the libraries' tips, load reports and known false alarms off the screen."""
+
+import logging
+import os
+import warnings
+
+FALSE_ALARMS = (
+    r".*isinstance\(treespec, LeafSpec\).*",
+    r".*does not have many workers.*",
+    r".*sync_dist=True.*when logging on epoch level.*",  # the values are synchronised by their metrics
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*smaller than the logging interval.*",
+    r".*No positive samples in targets.*",
+    r".*`is_gradient_checkpointing`.*",
+    r".*exists and is not empty.*",
+    r".*The `srun` command is available.*",
+    r".*You are using `torch.load` with `weights_only.*",
+    r".*module\(s\) in eval mode at the start of training.*",  # a linear probe keeps its backbone there
+    r".*recommended to use `Trainer\(devices=1, num_nodes=1\)`.*",  # every example is evaluated exactly once here
+    r".*lr_scheduler.step\(\)` before `optimizer.step.*",
+)
+
+
+def quiet() -> None:
+    """Silence what no user can act on; errors and real warnings stay."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    for pattern in FALSE_ALARMS:
+        warnings.filterwarnings("ignore", message=pattern)
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()

@@ -1,0 +1,116 @@
+"""Findings of an evaluation that one number does not hold: per-class scores and the confusion matrix."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from ftlit.files import write_json, write_text
+
+SHOWN_LABELS = 40  # beyond, cells of the picture cannot be read
+
+
+def per_class(matrix: list[Any], labels: list[str]) -> list[dict[str, Any]]:
+    """Precision, recall, F1 and support of each label, and their averages.
+
+    Args:
+        matrix: Confusion matrix, rows are the true labels: ``(labels, labels)``, or ``(labels, 2, 2)`` where a text has
+            several labels.
+        labels: Names of the labels.
+
+    Returns:
+        A row a label, then the rows ``micro``, ``macro`` and ``weighted``. A score that would be 0 / 0 is 0.
+    """
+    if matrix and isinstance(matrix[0][0], list):
+        counts = [(m[1][1], m[0][1], m[1][0]) for m in matrix]
+    else:
+        columns = [sum(row[i] for row in matrix) for i in range(len(matrix))]
+        counts = [(row[i], columns[i] - row[i], sum(row) - row[i]) for i, row in enumerate(matrix)]
+    rows = [_scores(name, *count) for name, count in zip(labels, counts, strict=True)]
+    total = sum(row["support"] for row in rows)
+    micro = _scores("micro", *(sum(column) for column in zip(*counts, strict=True)))
+    return [*rows, micro, _average("macro", rows, [1] * len(rows), total),
+            _average("weighted", rows, [row["support"] for row in rows], total)]  # fmt: skip
+
+
+def _scores(name: str, hits: int, false: int, missed: int) -> dict[str, Any]:
+    precision = hits / (hits + false) if hits + false else 0.0
+    recall = hits / (hits + missed) if hits + missed else 0.0
+    f1 = 2 * hits / (2 * hits + false + missed) if hits + false + missed else 0.0
+    return {"label": name, "precision": precision, "recall": recall, "f1": f1, "support": hits + missed}
+
+
+def _average(name: str, rows: list[dict[str, Any]], weights: list[int], support: int) -> dict[str, Any]:
+    total = sum(weights) or 1
+    means = {
+        key: sum(row[key] * weight for row, weight in zip(rows, weights, strict=True)) / total
+        for key in ("precision", "recall", "f1")
+    }
+    return {"label": name, **means, "support": support}
+
+
+def report_text(report: dict[str, Any]) -> str:
+    """The per-class scores as a table."""
+    return tabulate(report["per_class"], headers="keys", floatfmt=".4f", tablefmt="simple")
+
+
+def write_report(folder: Path, split: str, report: dict[str, Any]) -> list[Path]:
+    """Write the per-class scores and the confusion matrix of a split beside its results.
+
+    Returns:
+        The files written: JSON and text of the scores, CSV and PNG of the matrix.
+    """
+    if not report:
+        return []
+    names = ("report.json", "report.txt", "confusion.csv", "confusion.png")
+    as_json, as_text, as_csv, as_png = (folder / f"{split}_{name}" for name in names)
+    write_json(as_json, report)
+    write_text(as_text, report_text(report) + "\n")
+    write_text(as_csv, confusion_csv(report))
+    plot_confusion(as_png, report, f"{folder.name}: {split}")
+    return [as_json, as_text, as_csv, as_png]
+
+
+def confusion_csv(report: dict[str, Any]) -> str:
+    """The confusion matrix with a line a true label, or with the four counts of each where a text has several."""
+    matrix, labels, out = report["confusion"], report["labels"], io.StringIO()
+    table = csv.writer(out)
+    if matrix and isinstance(matrix[0][0], list):
+        table.writerow(["label", "true_negative", "false_positive", "false_negative", "true_positive"])
+        table.writerows([name, *m[0], *m[1]] for name, m in zip(labels, matrix, strict=True))
+    else:
+        table.writerow(["true \\ predicted", *labels])
+        table.writerows([name, *row] for name, row in zip(labels, matrix, strict=True))
+    return out.getvalue()
+
+
+def plot_confusion(path: Path, report: dict[str, Any], title: str) -> None:
+    """Draw the confusion matrix, shaded by the share of each true label.
+
+    Where a text has several labels, each label's row holds its own four counts.
+    """
+    from matplotlib.figure import Figure  # not pyplot, which would look for a screen
+
+    matrix, labels = report["confusion"], report["labels"]
+    columns = labels
+    if matrix and isinstance(matrix[0][0], list):
+        columns = ["rightly not", "wrongly", "missed", "rightly"]
+        matrix = [[*m[0], *m[1]] for m in matrix]
+    shares = [[cell / (sum(row) or 1) for cell in row] for row in matrix]
+    width, height = 2.5 + 0.5 * len(columns), 2.0 + 0.4 * len(labels)
+    figure = Figure(figsize=(min(max(width, 4.0), 24), min(max(height, 3.2), 24)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    if len(labels) <= SHOWN_LABELS:
+        for i, row in enumerate(matrix):
+            for j, cell in enumerate(row):
+                color = "white" if shares[i][j] > 0.5 else "black"
+                axes.text(j, i, str(cell), ha="center", va="center", color=color, fontsize=8)
+    beside = path.with_suffix(".part.png")
+    figure.savefig(beside, dpi=150)
+    beside.replace(path)

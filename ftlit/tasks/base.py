@@ -1,0 +1,214 @@
+"""What every task shares: loading, tuning, loss, metrics, optimizer and checkpoints."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
+
+from ftlit.backbones import load_model
+from ftlit.checkpoint import check_trained, frozen_digest, trained_keys
+from ftlit.errors import UserError
+from ftlit.heads import Head, TaskHead
+from ftlit.losses import Loss
+from ftlit.optim import adamw, build_optimizer, build_schedule, param_groups
+from ftlit.tuning import Full, Tuning
+
+# Keys of a batch that are not inputs of the model.
+BOOKKEEPING = {"labels", "ids", "normalizer", "tokens"}
+LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity")
+
+
+class TaskModule(LightningModule, ABC):
+    """A task: a backbone with a head, tuned by a method.
+
+    Args:
+        backbone: Hub name or folder of the pretrained model, or `package:<module>/<path>`.
+        tuning: Which weights of the backbone train.
+        head: What stands on the backbone; by default the head that transformers has for the task.
+        loss: What training minimises; by default the task's usual loss.
+        optimizer: Class path and arguments of the optimizer; it gets the parameter groups.
+        schedule: Name of a learning rate schedule of transformers: linear, cosine, constant_with_warmup, ...
+        warmup: Share of all optimizer steps over which the learning rate rises.
+        layer_decay: Factor of the learning rate from each layer to the one below it; 1 is off.
+        head_lr_factor: The head's learning rate as a multiple of the optimizer's.
+        monitor: Metric that picks the best checkpoint and stops early, such as `val/loss`; by default the task's own.
+        pad_token_id: Taken from the data.
+        trust_remote_code: Whether code that comes with the backbone may run.
+    """
+
+    auto_class: ClassVar[Any]
+
+    def __init__(
+        self,
+        backbone: str,
+        tuning: Tuning = Full(),
+        head: Head = TaskHead(),
+        loss: Loss | None = None,
+        optimizer: OptimizerCallable = adamw,
+        schedule: str = "linear",
+        warmup: float = 0.06,
+        layer_decay: float = 1.0,
+        head_lr_factor: float = 1.0,
+        monitor: str | None = None,
+        pad_token_id: int | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.tuning, self.head, self.optimizer = tuning, head, optimizer
+        self.loss = loss if loss is not None else self.default_loss()
+        self.schedule, self.warmup, self.layer_decay, self.head_lr_factor = (
+            schedule,
+            warmup,
+            layer_decay,
+            head_lr_factor,
+        )
+        self.monitor = monitor or self.default_monitor
+        self.pad_token_id = pad_token_id
+        self._load: Callable[..., Any] = partial(load_model, backbone=backbone, trust_remote_code=trust_remote_code)
+        self.metrics: Any = nn.ModuleDict()
+
+    # What a task defines
+
+    @property
+    def default_monitor(self) -> str:
+        """The metric that picks the best checkpoint when the config names none."""
+        return "val/loss"
+
+    @abstractmethod
+    def default_loss(self) -> Loss:
+        """The loss of this task when the config names none."""
+
+    @abstractmethod
+    def build_metrics(self) -> MetricCollection:
+        """The metrics of one split; `update` takes logits and labels."""
+
+    @abstractmethod
+    def decode(self, logits: Tensor) -> list[dict[str, Any]]:
+        """What the model says of each example, from logits ``(batch, labels)``: at least the key `prediction`."""
+
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of each example, ``(batch,)``."""
+        return self.loss(logits, labels)
+
+    def metric_inputs(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What the metrics compare, from logits ``(batch, labels)`` and labels."""
+        return logits, labels
+
+    def report(self, split: str) -> dict[str, Any]:
+        """Findings beyond single numbers, computed on all ranks after an evaluation: see `ftlit.report`."""
+        return {}
+
+    # Building
+
+    def adopt(self, **config: Any) -> None:
+        """Build the model with its head, and hand its backbone to the tuning method.
+
+        Args:
+            **config: Changes to the backbone's configuration.
+        """
+        if self.pad_token_id is not None:
+            config["pad_token_id"] = self.pad_token_id
+        model, fresh = self.head.build(self._load, self.auto_class, config)
+        prefix = str(model.base_model_prefix)
+        setattr(model, prefix, self.tuning.apply(getattr(model, prefix)))
+        for weight in fresh:  # frozen, they would be random at every load
+            weight.requires_grad_(True)
+        self.model: Any = model
+        self.frozen_digest = frozen_digest(self)
+        for split in ("val", "test"):
+            self.metrics[split] = self.build_metrics()
+            self.metrics[f"{split}_loss"] = MeanMetric().set_dtype(torch.float64)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The tuned backbone inside the model."""
+        return getattr(self.model, self.model.base_model_prefix)
+
+    @property
+    def mode(self) -> str:
+        """Whether the monitored metric is better when lower (`min`) or higher (`max`)."""
+        return "min" if self.monitor.rsplit("/", 1)[-1] in LOWER_IS_BETTER else "max"
+
+    # Steps
+
+    def forward(self, batch: dict[str, Any]) -> Any:
+        return self.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        return self.losses(self(batch).logits, batch["labels"]).sum() / batch["normalizer"]
+
+    def evaluation_step(self, batch: dict[str, Any], split: str) -> Tensor | None:
+        """Logits of a batch, or None for one that only keeps this rank in step with the others."""
+        logits = self(batch).logits.float()
+        if batch["normalizer"] == float("inf"):
+            return None
+        self.metrics[split].update(*self.metric_inputs(logits, batch["labels"]))
+        self.metrics[f"{split}_loss"].update(self.losses(logits, batch["labels"]).double())
+        return logits
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        return self.evaluation_step(batch, "val")
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        return self.evaluation_step(batch, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        self.finish_evaluation("val")
+
+    def on_test_epoch_end(self) -> None:
+        self.finish_evaluation("test")
+
+    def finish_evaluation(self, split: str) -> None:
+        """Compute and log the split's metrics over all ranks."""
+        self.last_report = self.report(split)
+        values = {"loss": self.metrics[f"{split}_loss"].compute(), **self.metrics[split].compute()}
+        for name in (split, f"{split}_loss"):
+            self.metrics[name].reset()
+        numbers = {f"{split}/{key}": float(value) for key, value in values.items()}
+        if self.monitor.startswith("val/") and split == "val" and self.monitor not in numbers:
+            raise UserError(f"model.monitor {self.monitor!r} is not logged; there are {', '.join(numbers)}")
+        self.log_dict(numbers, logger=False)
+        if not self.trainer.sanity_checking:
+            for logger in self.trainer.loggers:
+                logger.log_metrics({**numbers, "epoch": self.current_epoch}, step=self.global_step)
+
+    # Optimization
+
+    def configure_optimizers(self) -> Any:
+        groups = param_groups(self.model, self.backbone, self.layer_decay, self.head_lr_factor)
+        optimizer = build_optimizer(self.optimizer, groups)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = build_schedule(self.schedule, optimizer, self.warmup, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # Checkpoints hold the trained weights only; the frozen ones come from the backbone again.
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        keys = trained_keys(self)
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in keys}
+        checkpoint["frozen_digest"] = self.frozen_digest
+        if not all(torch.isfinite(w).all() for w in checkpoint["state_dict"].values() if w.is_floating_point()):
+            raise UserError(f"weights are no longer finite at step {self.global_step}; no checkpoint of them was written")
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_trained(self, *self._differences(checkpoint["state_dict"]), self.tuning)
+        if checkpoint.get("frozen_digest", self.frozen_digest) != self.frozen_digest:
+            raise UserError(
+                f"the checkpoint holds only trained weights, and the frozen weights of model.backbone "
+                f"{self.hparams['backbone']!r} are not those that it was trained on; give the same backbone"
+            )
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        check_trained(self, *self._differences(state_dict), self.tuning)
+        return super().load_state_dict(state_dict, strict=False, assign=assign)
+
+    def _differences(self, state_dict: Any) -> tuple[list[str], list[str]]:
+        own = self.state_dict().keys()
+        return sorted(own - state_dict.keys()), sorted(state_dict.keys() - own)

@@ -1,0 +1,57 @@
+"""Text regression: a number for a text or a pair of texts."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection, regression
+from transformers import AutoModelForSequenceClassification
+
+from ftlit.losses import MSE, Loss
+from ftlit.tasks.base import TaskModule
+
+
+class TextRegression(TaskModule):
+    """A number for a text or a pair of texts, such as a grade or a similarity.
+
+    The model predicts the standardised number, so that learning rates do not depend on the unit of the target.
+
+    Args:
+        label_scale: Taken from the data: mean and standard deviation of the target in train.
+    """
+
+    auto_class = AutoModelForSequenceClassification
+
+    def __init__(self, label_scale: list[float] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mean, self.deviation = label_scale or (0.0, 1.0)
+        self.adopt(num_labels=1, problem_type="regression")
+
+    @property
+    def default_monitor(self) -> str:
+        return "val/pearson"
+
+    def default_loss(self) -> Loss:
+        return MSE()
+
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.loss(logits, (labels - self.mean) / self.deviation)
+
+    def build_metrics(self) -> MetricCollection:
+        # In double precision, so that the number of devices does not show in the last digits.
+        return MetricCollection(
+            {
+                "mse": regression.MeanSquaredError(),
+                "rmse": regression.MeanSquaredError(squared=False),
+                "mae": regression.MeanAbsoluteError(),
+                "pearson": regression.PearsonCorrCoef(),
+                "spearman": regression.SpearmanCorrCoef(),
+            },
+            compute_groups=False,
+        ).set_dtype(torch.float64)
+
+    def metric_inputs(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return logits.squeeze(1).double() * self.deviation + self.mean, labels.double()
+
+    def decode(self, logits: Tensor) -> list[dict[str, Any]]:
+        return [{"prediction": value * self.deviation + self.mean} for value in logits.squeeze(1).tolist()]

@@ -1,0 +1,25 @@
+"""Send a run's evidence to experiment trackers such as Weights & Biases."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+
+@rank_zero_only
+def send_config(loggers: list[Logger], config: dict[str, Any]) -> None:
+    """Send the resolved config to every logger that keeps one."""
+    for logger in loggers:
+        logger.log_hyperparams(config)
+
+
+@rank_zero_only
+def send_report(loggers: list[Logger], split: str, report: dict[str, Any], files: list[Path]) -> None:
+    """Send per-class scores and the confusion matrix to Weights & Biases."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and report:
+            rows = report["per_class"]
+            logger.log_table(f"{split}/per_class", columns=list(rows[0]), data=[list(row.values()) for row in rows])
+            pictures = [str(file) for file in files if file.suffix == ".png"]
+            logger.log_image(f"{split}/confusion", pictures)
