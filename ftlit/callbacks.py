@@ -36,7 +36,7 @@ class LossLog(Callback):
         if trainer.fit_loop._should_accumulate():
             return
         total, self._sum = self._sum, None
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.check()
             self.latest = float(trainer.strategy.reduce(total, reduce_op="mean"))
             rate = trainer.optimizers[0].param_groups[0]["lr"]

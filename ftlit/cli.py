@@ -135,10 +135,10 @@ class TaskCLI(LightningCLI):
         if not trainer.fast_dev_run:
             own += self._checkpoints(given, monitor, mode)
         named = self._get(self.config_init, "trainer")["callbacks"] or []
-        bars = [c for c in given if isinstance(c, ProgressBar) and c not in named]
-        if bars:  # Lightning's default gives way to one that shows loss, metric and examples a second
+        defaults = [c for c in given if isinstance(c, (ProgressBar, ModelCheckpoint)) and c not in named]
+        if any(isinstance(c, ProgressBar) for c in defaults):
             own.append(Progress(self.loss_log, self.cost, monitor))
-        trainer.callbacks = _ordered([c for c in given if c not in bars] + own)
+        trainer.callbacks = _ordered([c for c in given if c not in defaults] + own)
         trainer.loggers = [self.metrics_file, *trainer.loggers]
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         return trainer

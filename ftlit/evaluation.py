@@ -63,6 +63,7 @@ class Evaluation:
             backbone=self.model.hparams["backbone"],
             tuning=str(self.model.tuning),
             seed=seed,
+            precision=str(self.trainer.precision),
             parameters=parameter_counts(self.model.model),
             data=self.found,
         )

@@ -175,7 +175,7 @@ class TaskModule(LightningModule, ABC):
         if self.monitor.startswith("val/") and split == "val" and self.monitor not in numbers:
             raise UserError(f"model.monitor {self.monitor!r} is not logged; there are {', '.join(numbers)}")
         self.log_dict(numbers, logger=False)
-        if not self.trainer.sanity_checking:
+        if self.trainer.state.fn != "validate" and not self.trainer.sanity_checking:
             for logger in self.trainer.loggers:
                 logger.log_metrics({**numbers, "epoch": self.current_epoch}, step=self.global_step)
 

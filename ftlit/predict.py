@@ -1,0 +1,191 @@
+"""Label new texts with a finished run, in Python or from a file."""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from lightning import LightningDataModule, LightningModule
+from tqdm import tqdm
+
+from ftlit.checkpoint import find_checkpoint
+from ftlit.data.collate import collate
+from ftlit.data.text import TextData
+from ftlit.errors import UserError
+from ftlit.quiet import quiet
+from ftlit.tasks import TaskModule
+
+CHUNK = 1024  # rows that are sorted by length together; what is held in memory
+
+
+class Predictor:
+    """A finished run that labels new texts; open one with `load`.
+
+    Args:
+        model: The task with its trained weights.
+        data: Encodes rows as in training.
+        device: Where the model runs, such as `cpu` or `cuda`.
+    """
+
+    def __init__(self, model: TaskModule, data: TextData, device: str) -> None:
+        self.model, self.data, self.device = model.to(device).eval(), data, device
+
+    def __call__(
+        self, rows: Iterable[str | dict[str, Any]], batch_size: int = 32, scores: bool = False
+    ) -> list[dict[str, Any]]:
+        """A prediction for each row, in order.
+
+        Args:
+            rows: Texts, or rows with the columns of the run's data.
+            batch_size: Rows that go through the model together.
+            scores: Whether to give the scores of all labels.
+        """
+        return list(self.stream(rows, batch_size, scores))
+
+    def stream(
+        self, rows: Iterable[str | dict[str, Any]], batch_size: int = 32, scores: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Like calling, but for rows without end: predictions come as they are made, in order."""
+        numbered = enumerate(rows)
+        while chunk := list(islice(numbered, CHUNK)):
+            yield from self._chunk([self._row(number, row) for number, row in chunk], batch_size, scores)
+
+    def _row(self, number: int, row: str | dict[str, Any]) -> dict[str, Any]:
+        if isinstance(row, str):
+            if len(self.data.text_columns()) > 1:
+                raise UserError(f"row {number + 1} is one text; this run needs {self._needs()}")
+            row = {self.data.text: row}
+        if problem := self.data.text_problem(row):
+            raise UserError(f"row {number + 1}: {problem}; this run needs {self._needs()}")
+        return {"id": row.get("id", number), **row}
+
+    def _needs(self) -> str:
+        return "the columns " + " and ".join(repr(column) for column in self.data.text_columns().values())
+
+    @torch.inference_mode()
+    def _chunk(self, rows: list[dict[str, Any]], batch_size: int, scores: bool) -> list[dict[str, Any]]:
+        columns = self.data.encode_texts({c: [row[c] for row in rows] for c in self.data.text_columns().values()})
+        order = sorted(range(len(rows)), key=lambda i: len(columns["input_ids"][i]))
+        found: list[dict[str, Any]] = [{}] * len(rows)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            picked = {name: [values[i] for i in chosen] for name, values in columns.items()}
+            batch = collate(picked, self.data.pad_token_id, self.data.label_dtype)
+            moved = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+            for i, decoded in zip(chosen, self.model.decode(self.model(moved).logits.float()), strict=True):
+                if not scores:
+                    decoded.pop("scores", None)
+                found[i] = {"id": rows[i]["id"], **decoded}
+        return found
+
+
+def load(run: str | Path, checkpoint: str = "best", device: str | None = None) -> Predictor:
+    """Open a run for predicting: ``ftlit.load("runs/x")(["some text"])``.
+
+    Args:
+        run: The run's folder.
+        checkpoint: `best`, `last`, or the path of a checkpoint.
+        device: Where the model runs; by default the GPU where there is one.
+
+    Raises:
+        UserError: There is no such run, or its weights do not fit its backbone.
+    """
+    quiet()
+    path = find_checkpoint(Path(run), checkpoint)
+    model = LightningModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    data = LightningDataModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    if not isinstance(model, TaskModule) or not isinstance(data, TextData):
+        raise UserError(f"{path} is not a checkpoint of a text task of ftlit")
+    return Predictor(model, data, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def predict(
+    run: str,
+    input: str,
+    output: str = "-",
+    scores: bool = False,
+    batch_size: int = 32,
+    checkpoint: str = "best",
+    device: str | None = None,
+) -> None:
+    """Label new texts with a finished run.
+
+    Args:
+        run: The run's folder.
+        input: Texts as jsonl or csv with the run's text columns, as txt with one a line, or `-` for txt from the keyboard.
+        output: jsonl or csv file to write, or `-` for jsonl on the screen.
+        scores: Whether to give the scores of all labels.
+        batch_size: Texts that go through the model together.
+        checkpoint: `best`, `last`, or the path of a checkpoint.
+        device: Where the model runs; by default the GPU where there is one.
+    """
+    if input != "-" and not Path(input).is_file():
+        raise UserError(f"--input {input!r} does not exist")
+    predictor = load(run, checkpoint, device)
+    rows = tqdm(_read(input), desc="Predicting", unit=" texts", disable=None)
+    with _writing(output) as file:
+        write = _csv_writer(file) if output.endswith(".csv") else _jsonl_writer(file)
+        for prediction in predictor.stream(rows, batch_size, scores):
+            write(prediction)
+    if output != "-":
+        os.replace(f"{output}.part", output)
+        print(f"wrote {output}")
+
+
+def _read(name: str) -> Iterator[str | dict[str, Any]]:
+    if name == "-":
+        yield from (line.rstrip("\n") for line in sys.stdin)
+        return
+    with open(name, newline="", encoding="utf-8-sig") as file:
+        if name.endswith((".csv", ".tsv")):
+            yield from csv.DictReader(file, delimiter="\t" if name.endswith(".tsv") else ",")
+        elif name.endswith(".jsonl"):
+            yield from _json_lines(name, file)
+        elif name.endswith(".txt"):
+            yield from (line.rstrip("\r\n") for line in file)
+        else:
+            raise UserError(f"--input {name!r} should end in jsonl, csv, tsv or txt, or be - for lines from the keyboard")
+
+
+def _json_lines(name: str, file: TextIO) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(file, start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{name}, line {number}: not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{name}, line {number}: expected an object with named columns, got {line.strip()[:60]}")
+        yield row
+
+
+def _writing(name: str) -> AbstractContextManager[TextIO]:
+    if name == "-":
+        return nullcontext(sys.stdout)
+    if not name.endswith((".jsonl", ".csv")):
+        raise UserError(f"--output {name!r} should end in jsonl or csv, or be - for the screen")
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    return open(f"{name}.part", "w", newline="", encoding="utf-8")
+
+
+def _jsonl_writer(file: TextIO) -> Any:
+    return lambda row: file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _csv_writer(file: TextIO) -> Any:
+    table: csv.DictWriter[str] | None = None
+
+    def write(row: dict[str, Any]) -> None:
+        nonlocal table
+        flat = {**row, **row.pop("scores", {})}
+        if table is None:
+            table = csv.DictWriter(file, list(flat))
+            table.writeheader()
+        table.writerow({k: json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for k, v in flat.items()})
+
+    return write
