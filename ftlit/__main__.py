@@ -28,7 +28,7 @@ def main(args: list[str] | None = None) -> None:
 
         print(f"ftlit {version('ftlit')}")
         return
-    from ftlit.errors import UserError, near
+    from ftlit.errors import UserError, near, user_error
 
     try:
         if args[0] not in COMMANDS:
@@ -36,8 +36,10 @@ def main(args: list[str] | None = None) -> None:
         from ftlit.cli import run
 
         run(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        if (mistake := user_error(error)) is None:
+            raise
+        print(f"error: {mistake}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

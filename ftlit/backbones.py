@@ -55,7 +55,7 @@ def load_config(backbone: str, trust_remote_code: bool = False) -> PretrainedCon
     try:
         return AutoConfig.from_pretrained(locate(backbone), trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
-        raise _keep(error) or _unreachable(backbone, error) from error
+        raise _unreachable(backbone, error) from error
 
 
 def load_model(
@@ -81,7 +81,7 @@ def load_model(
             source, dtype=torch.float32, output_loading_info=True, trust_remote_code=trust_remote_code, **config
         )
     except (OSError, ValueError) as error:
-        raise _keep(error) or _unreachable(backbone, error) from error
+        raise _unreachable(backbone, error) from error
     missing = set(info["missing_keys"])
     fresh = [weight for name, weight in model.named_parameters() if name in missing]
     return model.train(), fresh  # from_pretrained leaves eval mode, and Lightning keeps it
@@ -96,7 +96,7 @@ def load_tokenizer(backbone: str, pad_token: str | None = None, trust_remote_cod
     try:
         tokenizer = AutoTokenizer.from_pretrained(locate(backbone), trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
-        raise _keep(error) or _unreachable(backbone, error) from error
+        raise _unreachable(backbone, error) from error
     if pad_token is not None:
         if tokenizer.convert_tokens_to_ids(pad_token) in (None, tokenizer.unk_token_id):
             raise UserError(f"data.pad_token {pad_token!r} is not a token of {backbone!r}")
@@ -136,7 +136,3 @@ def depths(backbone: nn.Module) -> dict[str, int]:
         else:
             depth[name] = len(stack) + 1 if found else 0
     return depth
-
-
-def _keep(error: Exception) -> UserError | None:
-    return error if isinstance(error, UserError) else None

@@ -171,6 +171,7 @@ class TaskCLI(LightningCLI):
         seed, evaluation = self.options.seed_everything, self._evaluation()
         splits = ["validation", "test"] if self.options.test_after_fit else ["validation"]
         self.datamodule.setup("fit")
+        self.datamodule.require(["train", *splits])
         evaluation.introduce()
         self._open_run_dir()
         evaluation.open_record(seed)

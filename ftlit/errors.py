@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """A mistake in a config, a file or a command that the user can mend.
 
     The command line prints its text as one line and leaves with exit code 2, so the text says what was expected, what
@@ -18,3 +18,10 @@ def near(name: str, known: Iterable[str]) -> str:
     if matches := difflib.get_close_matches(name, known, n=1, cutoff=0.5):
         return f"Did you mean {matches[0]!r}?"
     return f"There are: {', '.join(known)}." if known else "There are none."
+
+
+def user_error(error: BaseException | None) -> UserError | None:
+    """The mistake of the user that caused an error, or None: libraries wrap what is raised inside them."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error

@@ -233,6 +233,19 @@ class TaskData(LightningDataModule, ABC):
 
     # Batches
 
+    def require(self, splits: list[str]) -> None:
+        """Check that the data have these splits.
+
+        Raises:
+            UserError: One is missing.
+        """
+        for split in splits:
+            if split not in self.rows:
+                raise UserError(
+                    f"data.dataset {self.dataset!r} has no {split} split; it has {', '.join(self.rows)} "
+                    "(data.splits names splits that are called otherwise)"
+                )
+
     def lengths(self, split: str) -> np.ndarray:
         """Tokens of each example of an encoded split, ``(examples,)``."""
         import pyarrow.compute as pc
@@ -262,8 +275,7 @@ class TaskData(LightningDataModule, ABC):
 
     def evaluation_dataloader(self, split: str) -> DataLoader[Any]:
         """The batches of a split that this rank evaluates."""
-        if split not in self.encoded:
-            raise UserError(f"data.dataset {self.dataset!r} has no {split} split; it has {', '.join(self.encoded)}")
+        self.require([split])
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return self._loader(split, EvaluationBatches(self.batching, self.lengths(split), rank, world))
 

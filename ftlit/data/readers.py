@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ftlit.errors import UserError
+from ftlit.errors import UserError, user_error
 
 if TYPE_CHECKING:
     import datasets
@@ -37,10 +37,7 @@ def read_file(path: Path) -> datasets.Dataset:
     try:
         return datasets.Dataset.from_generator(_generate, features=features, gen_kwargs=kwargs)
     except DatasetGenerationError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, UserError):
-            cause = cause.__cause__
-        raise (cause or error) from None
+        raise (user_error(error) or error) from None
 
 
 def _generate(path: str, digest: str, version: int, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:

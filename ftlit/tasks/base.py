@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from ftlit.backbones import load_model
 from ftlit.checkpoint import check_trained, frozen_digest, trained_keys
-from ftlit.errors import UserError
+from ftlit.errors import UserError, near
 from ftlit.heads import Head, TaskHead
 from ftlit.losses import Loss
 from ftlit.optim import adamw, build_optimizer, build_schedule, param_groups
@@ -125,6 +125,9 @@ class TaskModule(LightningModule, ABC):
         for split in ("val", "test"):
             self.metrics[split] = self.build_metrics()
             self.metrics[f"{split}_loss"] = MeanMetric().set_dtype(torch.float64)
+        known = ["val/loss", *(f"val/{name}" for name in self.metrics["val"])]
+        if self.monitor not in known:
+            raise UserError(f"model.monitor {self.monitor!r} is not a metric of this task. {near(self.monitor, known)}")
 
     @property
     def backbone(self) -> nn.Module:
@@ -172,8 +175,6 @@ class TaskModule(LightningModule, ABC):
         for name in (split, f"{split}_loss"):
             self.metrics[name].reset()
         numbers = {f"{split}/{key}": float(value) for key, value in values.items()}
-        if self.monitor.startswith("val/") and split == "val" and self.monitor not in numbers:
-            raise UserError(f"model.monitor {self.monitor!r} is not logged; there are {', '.join(numbers)}")
         self.log_dict(numbers, logger=False)
         if self.trainer.state.fn != "validate" and not self.trainer.sanity_checking:
             for logger in self.trainer.loggers:
