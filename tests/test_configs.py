@@ -1,0 +1,56 @@
+"""Every YAML file of the project is read by the parser of the command line."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ftlit.__main__ import main
+from tests.helpers import ROOT
+
+GROUPS = sorted(path for path in (ROOT / "configs").glob("*/*.yaml"))
+EXPERIMENTS = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "experiments").glob("*.yaml")])
+MODEL = ["--model=TextClassification", "--model.backbone=x"]
+DATA = ["--data=TextClassificationData", "--data.dataset=x"]
+
+
+def parsed(args: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(sys, "argv", ["ftlit"])
+    with pytest.raises(SystemExit) as left:
+        main(["fit", *args, "--print_config"])
+    shown = capsys.readouterr()
+    assert left.value.code == 0, shown.err
+    return yaml.safe_load(shown.out)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_experiments_parse(path: Path, capsys: Any, monkeypatch: Any) -> None:
+    config = parsed(["--config", str(path)], capsys, monkeypatch)
+    assert config["run_dir"] == f"runs/{path.stem}"
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_groups_parse(path: Path, capsys: Any, monkeypatch: Any) -> None:
+    args = {
+        "trainer": [f"--trainer={path}", *MODEL, *DATA],
+        "tuning": [*MODEL, f"--model.tuning={path}", *DATA],
+        "data": [*MODEL, f"--data={path}"],
+        "callbacks": [*MODEL, *DATA, f"--trainer.callbacks+={path}"],
+        "logger": [*MODEL, *DATA, f"--trainer.logger={path}"],
+    }[path.parent.name]
+    config = parsed(args, capsys, monkeypatch)
+    content = yaml.safe_load(path.read_text())
+    found = {
+        "trainer": config["trainer"],
+        "tuning": config["model"]["init_args"]["tuning"],
+        "data": config["data"],
+        "callbacks": (config["trainer"]["callbacks"] or [None])[-1],
+        "logger": config["trainer"]["logger"],
+    }[path.parent.name]
+    if path.parent.name == "trainer":
+        assert content.items() <= found.items()
+    else:
+        assert found["class_path"].endswith(content["class_path"].rsplit(".", 1)[-1])
+        assert content.get("init_args", {}).items() <= found.get("init_args", {}).items()
