@@ -129,10 +129,14 @@ def layer_stack(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
 def depths(backbone: nn.Module) -> dict[str, int]:
     """How deep each parameter lies: 0 for embeddings, 1 to n for the n layers, n + 1 for what follows them."""
     prefix, stack = layer_stack(backbone)
-    depth, found = {}, 0
+    beside = prefix[: prefix.rfind(".") + 1]
+    tables = tuple(f"{name}." for name, module in backbone.named_modules() if isinstance(module, nn.Embedding))
+    depth, found, shared = {}, 0, False
     for name, _ in backbone.named_parameters(remove_duplicate=False):
         if name.startswith(prefix + "."):
             depth[name] = found = int(name[len(prefix) + 1 :].split(".")[0]) + 1
         else:
-            depth[name] = len(stack) + 1 if found else 0
+            # DeBERTa and MPNet register the relative positions that every layer uses, and their norm, behind the layers.
+            shared = found > 0 and name.startswith(beside) and (shared or name.startswith(tables))
+            depth[name] = len(stack) + 1 if found and not shared else 0
     return depth

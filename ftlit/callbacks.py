@@ -118,7 +118,7 @@ def _on_gpu(trainer: Trainer) -> bool:
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes ``checkpoints/last.ckpt`` at every validation, and every n steps or ten minutes.
+    """Writes ``checkpoints/last.ckpt`` at every validation, every n steps or ten minutes, and at the end of training.
 
     Args:
         run_dir: The run's folder.
@@ -131,20 +131,24 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, run_dir: Path, every_n_steps: int | None, metrics: MetricsFile) -> None:
         self.path, self.every_n_steps, self.metrics = run_dir / LAST, every_n_steps, metrics
         self._time, self._step = time.monotonic(), -1
-        self.stopped = False
+        self.stopped = self._late = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._time, self._step = time.monotonic(), trainer.global_step
+        # The loader is older than its state: the schedule asks for the number of steps before the state is read.
+        trainer.fit_loop._load_combined_loader_states()
         if self.stopped:  # the run was killed after early stopping had decided
             trainer.should_stop = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        step = trainer.global_step
-        if trainer.fit_loop._should_accumulate() or step == self._step:
+        step, loop = trainer.global_step, trainer.fit_loop
+        if loop._should_accumulate() or step == self._step or step == trainer.max_steps:
             return
-        if step % self.every_n_steps == 0 if self.every_n_steps else self._time_is_up(trainer):
+        if loop.epoch_loop._should_check_val_fx(loop._data_fetcher):  # type: ignore[arg-type]
+            return  # validation comes next and saves; a run resumed from before it would leave it out
+        if self._late or (step % self.every_n_steps == 0 if self.every_n_steps else self._time_is_up(trainer)):
             self.save(trainer)
 
     def _time_is_up(self, trainer: Trainer) -> bool:
@@ -155,14 +159,22 @@ class LastCheckpoint(Checkpoint):
         return trainer.global_step % 16 == 0 and trainer.strategy.reduce_boolean_decision(up, all=False)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        # Gradients that wait for more batches are in no checkpoint, so it waits for their step.
+        self._late = trainer.fit_loop._should_accumulate() and not trainer.should_stop
+        if not self._late:
+            self.save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step != self._step:
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
         """Write the checkpoint, the rows of metrics.csv first."""
         self.metrics.save()
         trainer.save_checkpoint(self.path)
-        self._time, self._step = time.monotonic(), trainer.global_step
+        self._time, self._step, self._late = time.monotonic(), trainer.global_step, False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["metrics_rows"], checkpoint["stopped"] = len(self.metrics.rows), trainer.should_stop

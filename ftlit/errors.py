@@ -14,10 +14,10 @@ class UserError(Exception):
 
 def near(name: str, known: Iterable[str]) -> str:
     """A closing sentence for an unknown name: ``Did you mean 'text'?``, or else the names that there are."""
-    known = [str(k) for k in known]
-    if matches := difflib.get_close_matches(name, known, n=1, cutoff=0.5):
-        return f"Did you mean {matches[0]!r}?"
-    return f"There are: {', '.join(known)}." if known else "There are none."
+    names = {str(k).lower(): str(k) for k in known}
+    if matches := difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6):
+        return f"Did you mean {names[matches[0]]!r}?"
+    return f"There are: {', '.join(names.values())}." if names else "There are none."
 
 
 def user_error(error: BaseException | None) -> UserError | None:

@@ -81,7 +81,8 @@ class Focal(Loss):
 
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         log_p = functional.log_softmax(logits.float(), -1).gather(1, labels[:, None]).squeeze(1)
-        losses = -((1 - log_p.exp()) ** self.gamma) * log_p
+        wrong = (-torch.expm1(log_p)).clamp(min=torch.finfo(torch.float32).tiny)  # a power below 1 has no slope at 0
+        losses = -(wrong**self.gamma) * log_p
         return losses if weights is None else losses * weights[labels]
 
 

@@ -5,7 +5,10 @@ import re
 import sys
 from typing import Any, NoReturn
 
+import lightning.pytorch.callbacks  # noqa: F401  their names are known
+from lightning import Callback
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.loggers import Logger
 from torch.optim import Optimizer
 
 from ftlit.data.base import TaskData
@@ -16,7 +19,7 @@ from ftlit.losses import Loss
 from ftlit.tasks import TaskModule
 from ftlit.tuning import Tuning
 
-BASES = (TaskModule, TaskData, Tuning, Head, Loss, Batching, Optimizer)
+BASES = (TaskModule, TaskData, Tuning, Head, Loss, Batching, Optimizer, Callback, Logger)
 
 
 class ShortErrors(LightningArgumentParser):
@@ -35,14 +38,29 @@ def short(message: str, parser: Any) -> str:
     """One line for a parser's message: the unknown name and the nearest known one where that is the matter."""
     if found := re.search(r"given class_path '([\w.]+)':\s+(?:\w+ )?Option '([\w.]+)' is not accepted", _last(message)):
         return _unknown_argument(found[1], found[2])
+    if found := re.search(r"Option '([\w.]+)' is not accepted. Got value: Namespace\(class_path='([\w.]+)'", message):
+        return _unknown_argument(found[2], found[1])
     if found := re.search(r"Expected a dot import path string: (\w+)\s*$", message, re.MULTILINE):
         return f"there is no class {found[1]!r}. {near(found[1], sorted(_class_names()))}"
     if found := re.search(r"does not accept option '([\w.]+)'", message):
         return f"there is no option {found[1]!r}. {_near_option(found[1], parser)}"
     if found := re.search(r"Unrecognized arguments: --([\w.]+)", message, re.IGNORECASE):
         return f"there is no option --{found[1]}. {_near_option(found[1], parser)}"
+    if found := re.search(r"given class_path '([\w.]+)':\s+(the following arguments are required: .*)", _last(message)):
+        return f"{found[1].rsplit('.', 1)[-1]}: {found[2]}"
+    if "Expected" in message and (keys := re.findall(r'Parser key "([\w.]+)"', message)):
+        return _wrong_value(".".join(keys), message)
     lines = [line.strip() for line in message.strip().splitlines()]
     return " ".join(line for line in lines if line)[:600]
+
+
+def _wrong_value(key: str, message: str) -> str:
+    value = re.search(r"Given value: (?:NestedArg\(key='[\w.]+', val='(.*)'\)|(.*))", message)
+    got = re.search(r"Got value: (.*)", message)
+    shown = got[1] if got else value and (value[1] or value[2])
+    wanted = re.findall(r"Expected (?:a )?<class '(\w+)'>|Expected a typing.Literal\[(.*?)\]", message)
+    names = dict.fromkeys(kind or choices for kind, choices in wanted if kind != "NoneType")
+    return f"{key}: expected {' or '.join(names) or 'another value'}, got {shown}"
 
 
 def _last(message: str) -> str:

@@ -167,7 +167,7 @@ class TrainBatches(Sampler[MicroBatch]):
     ) -> None:
         self.batching, self.lengths, self.seed, self.epoch = batching, lengths, seed, epoch
         self.rank, self.world, self.accumulate = rank, world, accumulate
-        self.skip = 0
+        self.done = (0, 0)  # an epoch and how many of its batches were given out before an interruption
         self._plan: tuple[int, list[MicroBatch]] | None = None
 
     def plan(self) -> list[MicroBatch]:
@@ -185,8 +185,14 @@ class TrainBatches(Sampler[MicroBatch]):
         for i in range(self.rank, parts, self.world):
             yield MicroBatch(step[i], normalizer) if i < len(step) else MicroBatch(step[0], FILLER)
 
+    @property
+    def skip(self) -> int:
+        """Batches of the present epoch that were given out before an interruption."""
+        epoch, given = self.done
+        return given if epoch == self.epoch() else 0
+
     def __iter__(self) -> Iterator[MicroBatch]:
-        skip, self.skip = self.skip, 0
+        skip, self.done = self.skip, (0, 0)
         return iter(self.plan()[skip:])
 
     def __len__(self) -> int:
@@ -216,15 +222,15 @@ class EvaluationBatches(Sampler[MicroBatch]):
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A loader that goes on inside an epoch: its state is the number of batches given out."""
+    """A loader of `TrainBatches` that goes on inside an epoch: its state is the epoch and the number of batches given out."""
 
     given = 0
 
     def state_dict(self) -> dict[str, int]:
-        return {"given": self.given}
+        return {"epoch": self.batch_sampler.epoch(), "given": self.given}  # type: ignore[union-attr]
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self.batch_sampler.skip = state["given"]  # type: ignore[union-attr]
+        self.batch_sampler.done = (state["epoch"], state["given"])  # type: ignore[union-attr]
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self.given = self.batch_sampler.skip  # type: ignore[union-attr]

@@ -14,12 +14,13 @@ from ftlit.errors import UserError
 MODULE = "chatterbot_corpus"
 MIN_CONVERSATIONS = 50
 SEED = 0
+HELD_OUT = (0.1, 0.2)  # shares of validation and test
 
 
 def topics() -> dict[str, list[dict[str, Any]]]:
     """The first utterance of each conversation with its topic, in three splits that share no text.
 
-    A topic is a file of the corpus with at least 50 conversations. Each topic is split 80/10/10.
+    A topic is a file of the corpus with at least 50 conversations. Each topic is split 70/10/20.
 
     Returns:
         Split name to rows ``{"text": ..., "label": ...}``.
@@ -37,10 +38,10 @@ def topics() -> dict[str, list[dict[str, Any]]]:
                 seen.add(normalised(text))
                 fresh.append({"text": text, "label": file.stem})
         fresh.sort(key=_order)
-        held_out = max(1, round(len(fresh) / 10))
-        splits["validation"] += fresh[:held_out]
-        splits["test"] += fresh[held_out : 2 * held_out]
-        splits["train"] += fresh[2 * held_out :]
+        first, second = (max(1, round(len(fresh) * share)) for share in HELD_OUT)
+        splits["validation"] += fresh[:first]
+        splits["test"] += fresh[first : first + second]
+        splits["train"] += fresh[first + second :]
     # Mixed, so that the first rows of a split are of every topic.
     return {split: sorted(rows, key=_order) for split, rows in splits.items()}
 

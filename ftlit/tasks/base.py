@@ -211,5 +211,6 @@ class TaskModule(LightningModule, ABC):
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def _differences(self, state_dict: Any) -> tuple[list[str], list[str]]:
-        own = self.state_dict().keys()
-        return sorted(own - state_dict.keys()), sorted(state_dict.keys() - own)
+        shapes = {name: weight.shape for name, weight in self.state_dict().items()}
+        fitting = {name for name, weight in state_dict.items() if shapes.get(name) == weight.shape}
+        return sorted(shapes.keys() - fitting), sorted(state_dict.keys() - fitting)

@@ -1,0 +1,119 @@
+"""Metrics of text classification against scikit-learn, and what the model says of an example."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sk
+from torch import Tensor
+
+from ftlit.losses import BCE, CrossEntropy
+from ftlit.tasks import TextClassification
+
+Tiny = Callable[[str], str]
+NAMES = ["a", "b", "c"]
+SIZES = (16, 16, 5)
+
+
+def module(tiny: Tiny, **options: Any) -> TextClassification:
+    torch.manual_seed(0)
+    return TextClassification(label_names=NAMES, backbone=tiny("bert"), pad_token_id=0, **options)
+
+
+def evaluated(task: TextClassification, logits: Tensor, labels: Tensor) -> tuple[dict[str, float], dict[str, Any]]:
+    """Metrics and report of a split whose batches are of unequal size."""
+    for x, y in zip(logits.split(SIZES), labels.split(SIZES), strict=True):
+        batch = {"logits": x, "labels": y, "normalizer": 1.0}
+        task.forward = lambda b: type("Output", (), {"logits": b["logits"]})  # type: ignore[method-assign, assignment]
+        task.evaluation_step(batch, "val")
+    values = {key: float(value) for key, value in task.metrics["val"].compute().items()}
+    return values | {"loss": float(task.metrics["val_loss"].compute())}, task.report("val")
+
+
+def expected_scores(labels: np.ndarray, predictions: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """The metrics that one label and several have in common."""
+    found = {}
+    for average in ("macro", "micro", "weighted"):
+        values = sk.precision_recall_fscore_support(labels, predictions, average=average, zero_division=0)
+        found |= dict(zip((f"{name}_{average}" for name in ("precision", "recall", "f1")), values[:3], strict=True))
+    found["accuracy"] = sk.accuracy_score(labels, predictions)
+    found["auroc"] = sk.roc_auc_score(labels, scores, average="macro", multi_class="ovr")
+    return found
+
+
+def test_metrics_of_one_label(tiny: Tiny) -> None:
+    torch.manual_seed(1)
+    logits, labels = torch.randn(37, 3), torch.randint(3, (37,))
+    found, report = evaluated(module(tiny), logits, labels)
+    truth, predictions = labels.numpy(), logits.argmax(-1).numpy()
+    expected = expected_scores(truth, predictions, logits.softmax(-1).numpy())
+    expected["mcc"] = sk.matthews_corrcoef(truth, predictions)
+    expected["loss"] = sk.log_loss(truth, logits.double().softmax(-1).numpy())
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert report["confusion"] == sk.confusion_matrix(truth, predictions).tolist()
+    assert report["labels"] == NAMES
+    assert report["per_class"][4]["f1"] == pytest.approx(expected["f1_macro"])
+
+
+def test_metrics_of_several_labels(tiny: Tiny) -> None:
+    torch.manual_seed(1)
+    logits, labels = torch.randn(37, 3), torch.randint(2, (37, 3))
+    found, report = evaluated(module(tiny, multi_label=True), logits, labels)
+    truth, predictions = labels.numpy(), (logits > 0).numpy().astype(int)
+    expected = expected_scores(truth, predictions, logits.sigmoid().numpy())
+    expected["mcc"] = sk.matthews_corrcoef(truth.ravel(), predictions.ravel())
+    each = [sk.log_loss(truth[:, i], logits[:, i].double().sigmoid().numpy()) for i in range(3)]
+    expected["loss"] = float(np.mean(each))
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert report["confusion"] == sk.multilabel_confusion_matrix(truth, predictions).tolist()
+
+
+def test_evaluation_starts_anew_after_a_report(tiny: Tiny) -> None:
+    task, logits, labels = module(tiny), torch.eye(3)[torch.arange(37) % 3], torch.arange(37) % 3
+    first = evaluated(task, logits, labels)[1]
+    assert evaluated(task, logits, labels)[1] == first
+
+
+def test_filler_batches_are_not_counted(tiny: Tiny) -> None:
+    task = module(tiny)
+    batch = {"input_ids": torch.ones(2, 3).long(), "attention_mask": torch.ones(2, 3).long(), "labels": torch.tensor([0, 1])}
+    assert task.evaluation_step({**batch, "normalizer": float("inf")}, "val") is None
+    assert task.metrics["val_loss"].weight == 0
+    assert int(task.metrics["val_confusion"].confmat.sum()) == 0
+    assert task.evaluation_step({**batch, "normalizer": 1.0}, "val").shape == (2, 3)
+    assert int(task.metrics["val_confusion"].confmat.sum()) == 2
+    assert float(task.training_step({**batch, "normalizer": float("inf")}, 0)) == 0
+
+
+def test_decoding_one_label(tiny: Tiny) -> None:
+    logits = torch.tensor([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]])
+    first, second = module(tiny).decode(logits)
+    assert (first["prediction"], second["prediction"]) == ("b", "a")
+    assert list(first["scores"]) == NAMES
+    assert sum(first["scores"].values()) == pytest.approx(1)
+    assert first["score"] == first["scores"]["b"] == pytest.approx(float(logits[0].softmax(0)[1]))
+
+
+def test_decoding_several_labels(tiny: Tiny) -> None:
+    some, none = module(tiny, multi_label=True).decode(torch.tensor([[0.1, -2.0, 3.0], [-1.0, -1.0, 0.0]]))
+    assert some["prediction"] == ["a", "c"]
+    assert some["score"] == [some["scores"]["a"], some["scores"]["c"]]
+    assert some["scores"]["c"] == pytest.approx(float(torch.sigmoid(torch.tensor(3.0))))
+    assert (none["prediction"], none["score"]) == ([], [])
+
+
+def test_defaults_depend_on_the_number_of_labels(tiny: Tiny) -> None:
+    one, several = module(tiny), module(tiny, multi_label=True)
+    assert (one.loss, one.monitor, one.mode) == (CrossEntropy(), "val/accuracy", "max")
+    assert (several.loss, several.monitor, several.mode) == (BCE(), "val/f1_macro", "max")
+    assert module(tiny, monitor="val/loss").mode == "min"
+
+
+def test_class_weights_come_from_the_training_rows(tiny: Tiny) -> None:
+    task = module(tiny, loss=CrossEntropy(class_weights="balanced"), label_counts=[10, 20, 30, 60])
+    assert task.class_weights.tolist() == pytest.approx([2.0, 1.0, 60 / 90])
+    logits, labels = torch.zeros(3, 3), torch.arange(3)
+    assert task.losses(logits, labels).tolist() == pytest.approx([w * np.log(3) for w in (2.0, 1.0, 60 / 90)])
+    assert "class_weights" not in task.state_dict(), "a checkpoint would bring the weights of other data"

@@ -1,0 +1,83 @@
+"""Metrics of text regression against scikit-learn and scipy, and the scale of the target."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from scipy import stats
+from sklearn import metrics as sk
+from torch import Tensor
+
+from ftlit.data import TextRegressionData
+from ftlit.losses import MSE, Huber
+from ftlit.tasks import TextRegression
+from tests.small import ragged_batch
+
+Tiny = Callable[[str], str]
+MEAN, DEVIATION = 50.0, 8.0
+
+
+def module(tiny: Tiny, **options: Any) -> TextRegression:
+    torch.manual_seed(0)
+    return TextRegression(label_scale=[MEAN, DEVIATION], backbone=tiny("bert"), pad_token_id=0, **options)
+
+
+def outputs() -> tuple[Tensor, Tensor]:
+    """Standardised predictions ``(37, 1)`` and targets ``(37,)`` in their own unit, some of them tied."""
+    torch.manual_seed(1)
+    logits = torch.randn(37, 1)
+    return logits, (MEAN + DEVIATION * (logits.squeeze(1) + torch.randn(37))).round()
+
+
+def test_metrics_are_in_the_unit_of_the_target(tiny: Tiny) -> None:
+    task, (logits, labels) = module(tiny), outputs()
+    task.forward = lambda batch: type("Output", (), {"logits": batch["logits"]})  # type: ignore[method-assign, assignment]
+    for x, y in zip(logits.split((16, 16, 5)), labels.split((16, 16, 5)), strict=True):
+        task.evaluation_step({"logits": x, "labels": y, "normalizer": 1.0}, "val")
+    found = {key: float(value) for key, value in task.metrics["val"].compute().items()}
+    truth, guess = labels.double().numpy(), (logits.squeeze(1).double() * DEVIATION + MEAN).numpy()
+    expected = {
+        "mse": sk.mean_squared_error(truth, guess),
+        "rmse": sk.root_mean_squared_error(truth, guess),
+        "mae": sk.mean_absolute_error(truth, guess),
+        "pearson": stats.pearsonr(truth, guess).statistic,
+        "spearman": stats.spearmanr(truth, guess).statistic,
+    }
+    assert found == pytest.approx(expected, abs=1e-6)
+    loss = float(task.metrics["val_loss"].compute())
+    assert loss == pytest.approx(expected["mse"] / DEVIATION**2), "the loss is in units of the standardised target"
+
+
+def test_decoding_gives_back_the_unit(tiny: Tiny) -> None:
+    task = module(tiny)
+    assert [row["prediction"] for row in task.decode(torch.tensor([[0.0], [1.5]]))] == pytest.approx([50.0, 62.0])
+    # The prediction of a text whose loss is nil is its label.
+    labels = torch.tensor([41.0, 63.5])
+    logits = ((labels - MEAN) / DEVIATION)[:, None]
+    assert task.losses(logits, labels).abs().max() == 0
+    assert [row["prediction"] for row in task.decode(logits)] == pytest.approx(labels.tolist())
+
+
+@pytest.mark.parametrize("loss", [MSE(), Huber()])
+def test_the_unit_of_the_target_does_not_change_training(loss: Any, tiny: Tiny) -> None:
+    labels = torch.tensor([3.0, 1.0, 2.0, 5.0])
+    found = []
+    for factor in (1.0, 1000.0):
+        torch.manual_seed(0)
+        task = TextRegression(label_scale=[2.0 * factor, 1.5 * factor], backbone=tiny("bert"), loss=loss).eval()
+        found.append(task.training_step({**ragged_batch(), "labels": labels * factor}, 0))
+    torch.testing.assert_close(*found)
+
+
+def test_the_scale_is_that_of_the_training_rows(tiny: Tiny, grades: str) -> None:
+    data = TextRegressionData(dataset=grades, backbone=tiny("bert"), label="score")
+    values = torch.tensor(data.rows["train"]["score"], dtype=torch.float64)
+    assert data.label_scale == pytest.approx([float(values.mean()), float(values.std(correction=0))])
+
+
+def test_defaults(tiny: Tiny) -> None:
+    task = module(tiny)
+    assert (task.loss, task.monitor, task.mode) == (MSE(), "val/pearson", "max")
+    assert module(tiny, monitor="val/rmse").mode == "min"
+    assert TextRegression(backbone=tiny("bert")).decode(torch.tensor([[0.25]])) == [{"prediction": 0.25}]
