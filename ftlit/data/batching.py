@@ -192,8 +192,7 @@ class TrainBatches(Sampler[MicroBatch]):
         return given if epoch == self.epoch() else 0
 
     def __iter__(self) -> Iterator[MicroBatch]:
-        skip, self.done = self.skip, (0, 0)
-        return iter(self.plan()[skip:])
+        return iter(self.plan()[self.skip :])  # with workers, a loader asks for this twice an epoch
 
     def __len__(self) -> int:
         return len(self.plan())

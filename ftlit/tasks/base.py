@@ -177,8 +177,9 @@ class TaskModule(LightningModule, ABC):
         numbers = {f"{split}/{key}": float(value) for key, value in values.items()}
         self.log_dict(numbers, logger=False)
         if self.trainer.state.fn != "validate" and not self.trainer.sanity_checking:
+            epoch = {"epoch": self.current_epoch} if self.trainer.state.fn == "fit" else {}  # a best checkpoint's is another
             for logger in self.trainer.loggers:
-                logger.log_metrics({**numbers, "epoch": self.current_epoch}, step=self.global_step)
+                logger.log_metrics({**numbers, **epoch}, step=self.global_step)
 
     # Optimization
 

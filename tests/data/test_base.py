@@ -1,0 +1,167 @@
+"""Splits of a data module: encoded, never stale, with stable ids and fingerprints."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ftlit.data import TextClassificationData, TextRegressionData
+from ftlit.errors import UserError
+from tests.conftest import sentiment_rows, write_splits
+
+Make = Callable[..., TextClassificationData]
+
+
+@pytest.fixture
+def make(tiny: Callable[[str], str]) -> Make:
+    """A data module for the tiny model."""
+    return lambda dataset, **options: TextClassificationData(dataset=str(dataset), backbone=tiny("bert"), **options)
+
+
+def encoded(data: TextClassificationData, split: str = "train") -> list[dict[str, Any]]:
+    """The examples of a split."""
+    data.setup()
+    return list(data.encoded[split])
+
+
+def test_encoding_is_the_tokenizer_s(make: Make, sentiment: str) -> None:
+    data = make(sentiment)
+    for row, example in zip(data.source_rows["test"], encoded(data, "test"), strict=True):
+        assert example["input_ids"] == data.tokenizer(row["text"])["input_ids"]
+        assert data.label_names[example["labels"]] == row["label"]
+        assert not example["truncated"]
+
+
+def test_edited_file_is_never_stale(make: Make, tmp_path: Path) -> None:
+    for word in ("good", "fine", "good"):
+        folder = write_splits(tmp_path, {"train": [{"text": f"{word} word1", "label": i % 2} for i in range(20)]})
+        os.utime(tmp_path / "train.jsonl", (1, 1))
+        data = make(folder)
+        assert {tuple(row["input_ids"]) for row in encoded(data)} == {tuple(data.tokenizer(f"{word} word1")["input_ids"])}
+
+
+def test_encoding_is_cached_by_all_that_it_depends_on(make: Make, sentiment: str) -> None:
+    def files(**options: Any) -> str:
+        data = make(sentiment, **options)
+        data.setup()
+        return data.encoded["train"].cache_files[0]["filename"]
+
+    first = files()
+    assert files() == files(order_seed=5) == first
+    assert files(max_length=9) != first
+    assert files(label_names=["good", "bad"]) != first
+
+
+def test_changed_tokenizer_encodes_anew(make: Make, tiny: Callable[[str], str], sentiment: str, tmp_path: Path) -> None:
+    before = encoded(make(sentiment))
+    other = TextClassificationData(dataset=sentiment, backbone=_with_other_ids(tiny("bert"), tmp_path / "other"))
+    assert [row["input_ids"] for row in encoded(other)] != [row["input_ids"] for row in before]
+
+
+def _with_other_ids(backbone: str, folder: Path) -> str:
+    folder.mkdir()
+    for path in Path(backbone).iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    words = tokenizer["model"]["vocab"]
+    words["good"], words["bad"] = words["bad"], words["good"]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return str(folder)
+
+
+def test_truncation_is_counted_and_keeps_the_special_tokens(make: Make, sentiment: str) -> None:
+    data = make(sentiment, max_length=8)
+    for row, example in zip(data.source_rows["train"], encoded(data), strict=True):
+        whole = data.tokenizer(row["text"])["input_ids"]
+        assert example["truncated"] == (len(whole) > 8)
+        assert example["input_ids"] == (whole if len(whole) <= 8 else [*whole[:7], data.tokenizer.sep_token_id])
+    assert any(row["truncated"] for row in encoded(data))
+
+
+def test_length_above_the_model_s_limit(make: Make, sentiment: str) -> None:
+    assert make(sentiment).max_length == 64
+    with pytest.raises(UserError, match=r"data.max_length is 65, but '.*' takes at most 64 tokens"):
+        make(sentiment, max_length=65)
+
+
+def test_label_names_are_sorted_as_numbers_are(make: Make, tmp_path: Path) -> None:
+    rows = [{"text": "word1", "label": label} for label in (10, 9, -1, 100) for _ in range(5)]
+    assert make(write_splits(tmp_path, {"train": rows})).label_names == ["-1", "9", "10", "100"]
+
+
+def test_given_label_names_keep_their_order(make: Make, sentiment: str, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("good\nbad\n\n")
+    for names in (["good", "bad"], str(tmp_path / "names.txt")):
+        data = make(sentiment, label_names=names)
+        assert data.label_names == ["good", "bad"]
+        labels = [row["label"] for row in data.rows["train"]]
+        assert [row["labels"] for row in encoded(data)] == [int(label == "bad") for label in labels]
+        assert data.label_counts == [labels.count("good"), labels.count("bad"), 83]
+
+
+def test_ids_are_positions_in_the_source_or_its_own(make: Make, sentiment: str, tmp_path: Path) -> None:
+    data = make(sentiment, limit_test=5)
+    kept = {row["row_id"]: row["text"] for row in data.rows["test"]}
+    every = make(sentiment).rows["test"]["text"]
+    assert kept == {f"test:{i}": every[i] for i in (int(name.split(":")[1]) for name in kept)}
+    rows = [{"id": f"n{i}", **row} for i, row in enumerate(sentiment_rows(20, 0))]
+    own = make(write_splits(tmp_path, {"train": rows, "validation": rows}))
+    assert own.rows["train"]["row_id"][:2] == ["train:n0", "train:n1"]
+
+
+def test_fingerprints_tell_content_and_nothing_else(make: Make, tmp_path: Path) -> None:
+    splits = {"train": sentiment_rows(30, 0), "validation": sentiment_rows(20, 1)}
+    first = make(write_splits(tmp_path / "a", splits)).fingerprints()
+    assert make(write_splits(tmp_path / "b", splits)).fingerprints() == first
+    splits["validation"][3]["text"] += " good"
+    changed = make(write_splits(tmp_path / "a", splits)).fingerprints()
+    assert changed["train"] == first["train"]
+    assert changed["validation"] != first["validation"]
+
+
+def test_validation_is_cut_from_train_by_the_data_s_seed(make: Make, tmp_path: Path) -> None:
+    folder = write_splits(tmp_path, {"train": sentiment_rows(60, 0)})
+    first = make(folder)
+    cut = {split: set(rows["row_id"]) for split, rows in first.rows.items()}
+    assert not cut["train"] & cut["validation"]
+    assert len(cut["train"] | cut["validation"]) == 60
+    assert make(folder, order_seed=1).fingerprints() == first.fingerprints()
+    assert make(folder, seed=1).fingerprints() != first.fingerprints()
+    assert len(make(folder, validation_share=0.5).rows["validation"]) == 30
+
+
+def test_shots_leave_the_other_splits_whole(make: Make, sentiment: str) -> None:
+    rows = make(sentiment, shots=3).rows
+    assert sorted(rows["train"]["label"]) == ["bad"] * 3 + ["good"] * 3
+    assert (len(rows["validation"]), len(rows["test"])) == (31, 37)
+
+
+def test_shots_need_classes(tiny: Callable[[str], str], grades: str) -> None:
+    data = TextRegressionData(dataset=grades, backbone=tiny("bert"), label="score", shots=2)
+    with pytest.raises(UserError, match=r"data.shots takes rows of each class, and TextRegressionData has none"):
+        data.rows  # noqa: B018
+
+
+def test_missing_split_is_named(make: Make, tmp_path: Path) -> None:
+    data = make(write_splits(tmp_path, {"train": sentiment_rows(60, 0)}))
+    data.setup()
+    with pytest.raises(UserError, match="has no test split; it has train, validation"):
+        data.test_dataloader()
+
+
+def test_batches_of_an_evaluation(make: Make, sentiment: str) -> None:
+    data = make(sentiment)
+    examples = encoded(data, "test")
+    random = torch.get_rng_state()
+    seen = []
+    for batch in data.test_dataloader():
+        for i, ids, mask, label in zip(*(batch[k] for k in ("ids", "input_ids", "attention_mask", "labels")), strict=True):
+            assert ids[mask.bool()].tolist() == examples[i]["input_ids"]
+            assert label == examples[i]["labels"]
+            seen.append(int(i))
+    assert sorted(seen) == list(range(37))
+    assert torch.equal(torch.get_rng_state(), random)  # evaluation changes nothing of training

@@ -1,0 +1,77 @@
+"""Evaluation sees each example once, on however many devices: same predictions, same metrics."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftlit.__main__ import main
+from tests.helpers import arguments, ftlit
+
+ROWS = 37  # five batches of 8 or fewer, which neither two nor three devices share evenly
+ROUNDED = {"loss", "mse", "rmse", "mae", "pearson", "spearman", "r2", "auroc"}  # sums of floats, in another order
+TASKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "single": ("TextClassification", {}),
+    "multi": ("TextClassification", {"model__multi_label": "true", "data__label": "labels"}),
+    "regression": ("TextRegression", {"data__text_pair": "other", "data__label": "score"}),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tiny: Callable[[str], str], sentiment: str, emotions: str, grades: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The run folder of a task, trained and evaluated on one device."""
+    folders = {"single": sentiment, "multi": emotions, "regression": grades}
+    made: dict[str, Path] = {}
+
+    def make(task: str) -> Path:
+        if task not in made:
+            model, options = TASKS[task]
+            given = {"model__backbone": tiny("bert"), "data__dataset": folders[task], **options}
+            made[task] = tmp_path_factory.mktemp(task) / "run"
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sys, "argv", ["ftlit"])
+                main(arguments("fit", model, f"{model}Data", run_dir=made[task], test_after_fit="true", **given))
+        return made[task]
+
+    return make
+
+
+@pytest.mark.parametrize(("task", "devices"), [("single", 2), ("single", 3), ("multi", 3), ("regression", 3)])
+def test_devices_change_nothing(task: str, devices: int, trained: Callable[[str], Path], tmp_path: Path) -> None:
+    run_dir = trained(task)
+    spread = ["--trainer.devices", str(devices), "--trainer.strategy", "ddp", "--run_dir", str(tmp_path)]
+    ftlit(["test", "--config", f"{run_dir}/config.yaml", "--ckpt_path", f"{run_dir}/checkpoints/best.ckpt", *spread])
+    predictions = (run_dir / "predictions/test.jsonl").read_bytes()
+    assert (tmp_path / "predictions/test.jsonl").read_bytes() == predictions
+    one, many = (json.loads((folder / "results.json").read_text())["test"] for folder in (run_dir, tmp_path))
+    assert one.keys() == many.keys()
+    for name in one:
+        tolerance = 1e-9 if name in ROUNDED else 0.0
+        assert many[name] == pytest.approx(one[name], rel=tolerance, abs=tolerance), name
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_example_has_its_line(task: str, trained: Callable[[str], Path]) -> None:
+    lines = [json.loads(line) for line in (trained(task) / "predictions/test.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == [f"test:{i}" for i in range(ROWS)]
+
+
+def test_metrics_are_those_of_the_written_predictions(trained: Callable[[str], Path]) -> None:
+    for task, right in {"single": _same, "multi": _same_labels}.items():
+        run_dir = trained(task)
+        lines = [json.loads(line) for line in (run_dir / "predictions/test.jsonl").read_text().splitlines()]
+        accuracy = json.loads((run_dir / "results.json").read_text())["test"]["accuracy"]
+        assert sum(map(right, lines)) / ROWS == pytest.approx(accuracy)
+
+
+def _same(line: dict[str, Any]) -> bool:
+    return line["label"] == line["prediction"]
+
+
+def _same_labels(line: dict[str, Any]) -> bool:
+    return sorted(line["labels"]) == sorted(line["prediction"])

@@ -1,0 +1,184 @@
+"""A run that is killed at any moment and goes on ends with the same bits as one that was never stopped."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ftlit.__main__ import main
+from ftlit.callbacks import LastCheckpoint
+from ftlit.checkpoint import BEST, LAST
+from tests.helpers import arguments, ftlit, kill_when
+
+KEPT = ("metrics.csv", "predictions/test.jsonl", "predictions/validation.jsonl")
+CLASSIFICATION = ("TextClassification", "TextClassificationData")
+
+
+@pytest.fixture
+def fit_args(tiny: Callable[[str], str], sentiment: str) -> Callable[..., list[str]]:
+    """Arguments of a small run with dropout that ends with an evaluation on test."""
+
+    def make(run_dir: Path, **options: Any) -> list[str]:
+        given = {"run_dir": run_dir, "test_after_fit": "true", "trainer__max_epochs": 1, "patience": "null", **options}
+        return arguments("fit", *CLASSIFICATION, model__backbone=tiny("bert"), data__dataset=sentiment, **given)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["ftlit"])
+
+
+def final_state(run_dir: Path) -> dict[str, Any]:
+    """All that must not depend on interruptions: weights and optimizer by tensor, files by byte, results by value."""
+    state: dict[str, Any] = {name: (run_dir / name).read_bytes() for name in KEPT}
+    for name in (BEST, LAST):
+        checkpoint = torch.load(run_dir / name, weights_only=True)
+        state |= {f"{name}/{key}": value for key, value in checkpoint["state_dict"].items()}
+        state[f"{name}/step"] = checkpoint["global_step"]
+    optimizer = torch.load(run_dir / LAST, weights_only=True)["optimizer_states"][0]["state"]
+    state |= {f"optimizer/{i}/{key}": value for i, values in optimizer.items() for key, value in values.items()}
+    results = json.loads((run_dir / "results.json").read_text())
+    return state | {"results": {split: results[split] for split in ("validation", "test")}}
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """What differs, even by one bit."""
+    assert one.keys() == other.keys()
+    return [key for key in one if not _equal(one[key], other[key])]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def keep_snapshots(patch: pytest.MonkeyPatch, run_dir: Path, into: Path) -> None:
+    """Copy the run folder whenever last.ckpt was written: what a kill right then leaves behind."""
+    write = LastCheckpoint.save
+
+    def save(self: LastCheckpoint, trainer: Any) -> None:
+        write(self, trainer)
+        shutil.copytree(run_dir, into / f"batch-{trainer.fit_loop.total_batch_idx:02d}")
+
+    patch.setattr(LastCheckpoint, "save", save)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"save_every_n_steps": 5, "trainer__max_epochs": 2},
+        {"save_every_n_steps": 2, "trainer__val_check_interval": 0.5, "trainer__accumulate_grad_batches": 4},
+        {"save_every_n_steps": 11, "trainer__max_epochs": 2, "trainer__check_val_every_n_epoch": 2},
+        {"save_every_n_steps": 6, "trainer__max_steps": 18},
+    ],
+    ids=["inside-epochs", "validation-inside-accumulation", "epoch-without-validation", "steps"],
+)
+def test_resume_from_every_checkpoint(
+    options: dict[str, Any], fit_args: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run_dir, whole = tmp_path / "run", tmp_path / "whole"
+    with monkeypatch.context() as patch:
+        keep_snapshots(patch, run_dir, tmp_path / "at")
+        main(fit_args(run_dir, **options))
+    run_dir.rename(whole)
+    expected, found = final_state(whole), {}
+    for snapshot in sorted((tmp_path / "at").iterdir()):
+        shutil.copytree(snapshot, run_dir)
+        main(["fit", "--resume", "--run_dir", str(run_dir)])
+        found[snapshot.name] = differences(expected, final_state(run_dir))
+        shutil.rmtree(run_dir)
+    assert len(found) > 1
+    assert not {name: keys for name, keys in found.items() if keys}
+
+
+def test_killed_run_goes_on_with_nothing_but_its_folder(fit_args: Any, tmp_path: Path) -> None:
+    options = {"trainer__accumulate_grad_batches": 2, "data__num_workers": 2, "trainer__val_check_interval": 0.5}
+    options |= {"save_every_n_steps": 4, "trainer__max_epochs": 3}
+    kill_when(fit_args(tmp_path / "killed", **options), tmp_path / "killed" / LAST)  # half of the first epoch done
+    assert json.loads((tmp_path / "killed/run.json").read_text())["status"] == "running"
+    ftlit(["fit", "--resume", "--run_dir", str(tmp_path / "killed")])
+    main(fit_args(tmp_path / "whole", **options))
+    assert differences(final_state(tmp_path / "whole"), final_state(tmp_path / "killed")) == []
+
+
+@pytest.mark.slow
+def test_killed_run_of_two_processes(fit_args: Any, tmp_path: Path) -> None:
+    options = {"trainer__devices": 2, "trainer__strategy": "ddp", "save_every_n_steps": 3, "trainer__max_epochs": 3}
+    kill_when(fit_args(tmp_path / "killed", **options), tmp_path / "killed" / LAST)  # inside the first epoch of 6 steps
+    assert torch.load(tmp_path / "killed" / LAST, weights_only=True)["global_step"] < 18
+    ftlit(["fit", "--resume", "--run_dir", str(tmp_path / "killed")])
+    ftlit(fit_args(tmp_path / "whole", **options))
+    assert differences(final_state(tmp_path / "whole"), final_state(tmp_path / "killed")) == []
+
+
+def test_nothing_is_trained_after_early_stopping_decided(
+    fit_args: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run_dir, whole = tmp_path / "run", tmp_path / "whole"
+    options = {
+        "patience": 1,
+        "trainer__max_epochs": 9,
+        "model__optimizer": "AdamW",
+        "model__optimizer__lr": 0.0,
+    }  # the metric never gains
+    with monkeypatch.context() as patch:
+        keep_snapshots(patch, run_dir, tmp_path / "at")
+        main(fit_args(run_dir, **options))
+    run_dir.rename(whole)
+    shutil.copytree(max((tmp_path / "at").iterdir()), run_dir)
+    assert torch.load(run_dir / LAST, weights_only=True)["stopped"]
+    main(["fit", "--resume", "--run_dir", str(run_dir)])
+    record = json.loads((run_dir / "run.json").read_text())
+    assert (record["status"], record["steps"]) == ("completed", 22)
+    assert differences(final_state(whole), final_state(run_dir)) == []
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command says that leaves with code 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main(args)
+    assert left.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_run_is_neither_continued_nor_replaced_by_accident(
+    fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "run"
+    args = fit_args(run_dir, trainer__max_epochs=1)
+    main(args)
+    for status in ("completed", "running"):
+        record = run_dir / "run.json"
+        record.write_text(json.dumps({**json.loads(record.read_text()), "status": status}))
+        before = contents(run_dir)
+        said = refusal(args, capsys)
+        assert ("a finished run" if status == "completed" else "an unfinished run") in said
+        assert "--resume" in said
+        assert "--overwrite" in said
+        assert contents(run_dir) == before
+    (run_dir / "notes.txt").write_text("mine")
+    (run_dir / "checkpoints/other.ckpt").write_text("of the run before")
+    main([*args, "--overwrite"])
+    assert (run_dir / "notes.txt").exists()
+    assert not (run_dir / "checkpoints/other.ckpt").exists()
+    assert json.loads((run_dir / "run.json").read_text())["status"] == "completed"
+    assert "give one of them" in refusal([*args, "--overwrite", "--resume"], capsys)
+
+
+def test_resume_needs_a_run(fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    for args in (["fit", "--resume", "--run_dir", str(tmp_path / "empty")], [*fit_args(tmp_path / "empty"), "--resume"]):
+        assert "holds no run; leave --resume out" in refusal(args, capsys)
+    assert contents(tmp_path / "empty") == {}
