@@ -78,11 +78,16 @@ def load_model(
     source = locate(backbone)
     try:
         model, info = auto_class.from_pretrained(
-            source, dtype=torch.float32, output_loading_info=True, trust_remote_code=trust_remote_code, **config
+            source,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # a head that was trained for other labels starts afresh
+            trust_remote_code=trust_remote_code,
+            **config,
         )
     except (OSError, ValueError) as error:
         raise _unreachable(backbone, error) from error
-    missing = set(info["missing_keys"])
+    missing = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
     fresh = [weight for name, weight in model.named_parameters() if name in missing]
     return model.train(), fresh  # from_pretrained leaves eval mode, and Lightning keeps it
 

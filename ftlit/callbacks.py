@@ -15,7 +15,7 @@ from torch import Tensor
 from ftlit.checkpoint import LAST
 from ftlit.errors import UserError
 from ftlit.files import write_text
-from ftlit.run import MetricsFile, RunRecord, now
+from ftlit.run import MetricsFile
 
 
 class LossLog(Callback):
@@ -29,7 +29,7 @@ class LossLog(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.check()  # of the batch before, whose loss is ready by now, so that a GPU does not wait
+        self.check(trainer)  # of the batch before, whose loss is ready by now, so that a GPU does not wait
         loss = outputs["loss"].detach()
         self._unchecked = (trainer.global_step, batch["ids"], loss)
         self._sum = loss if self._sum is None else self._sum + loss
@@ -37,30 +37,31 @@ class LossLog(Callback):
             return
         total, self._sum = self._sum, None
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self.check()
+            self.check(trainer)
             self.latest = float(trainer.strategy.reduce(total, reduce_op="mean"))
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             values = {"train/loss": self.latest, "train/lr": rate, "epoch": trainer.current_epoch}
             for logger in trainer.loggers:
                 logger.log_metrics(values, step=trainer.global_step)
 
-    def check(self) -> None:
+    def check(self, trainer: Trainer) -> None:
         """Stop if the last loss is not finite.
 
         Raises:
-            UserError: With the step and the positions of the batch's examples in train.
+            UserError: With the step and the ids of the batch's examples.
         """
         if self._unchecked is None:
             return
         (step, ids, loss), self._unchecked = self._unchecked, None
         if not torch.isfinite(loss):
+            names = trainer.datamodule.rows["train"].select(ids.tolist())["row_id"]  # type: ignore[attr-defined]
             raise UserError(
-                f"the loss is {float(loss)} at step {step}, on the train examples {ids.tolist()}; no checkpoint of it was "
+                f"the loss is {float(loss)} at step {step}, on the examples {', '.join(names)}; no checkpoint of it was "
                 "written (try a lower model.optimizer.init_args.lr, trainer.gradient_clip_val, or trainer.precision: 32-true)"
             )
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self.check()
+        self.check(trainer)
 
 
 class RandomState(Callback):
@@ -178,6 +179,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["metrics_rows"], checkpoint["stopped"] = len(self.metrics.rows), trainer.should_stop
+        checkpoint["order"] = trainer.datamodule.order(trainer)  # type: ignore[attr-defined]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == "fit" and "metrics_rows" in checkpoint:
@@ -189,7 +191,7 @@ class Cost(Callback):
     """What training costs: seconds, examples, tokens that are not padding, peak memory; kept over interruptions."""
 
     def __init__(self) -> None:
-        self.seconds, self.examples, self.tokens = 0.0, 0, 0
+        self.seconds, self.examples, self.tokens, self.memory = 0.0, 0, 0, 0
         self._mark = 0.0
 
     def state_dict(self) -> dict[str, float]:
@@ -213,20 +215,24 @@ class Cost(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._mark = 0.0
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.memory = peak_memory()
+
     def rate(self) -> float:
         """Examples a second on this device."""
         return self.examples / self.seconds if self.seconds else 0.0
 
     def totals(self, trainer: Trainer) -> dict[str, float]:
         """The cost over all devices; the same call on every rank."""
-        counts = torch.tensor([self.examples, self.tokens], dtype=torch.float64, device=trainer.strategy.root_device)
+        counts = torch.tensor([self.examples, self.tokens], device=trainer.strategy.root_device)
         examples, tokens = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
         seconds = self.seconds or float("nan")
+        memory = torch.tensor(float(self.memory), device=trainer.strategy.root_device)
         return {
             "train_seconds": self.seconds,
             "examples_per_second": examples / seconds,
             "tokens_per_second": tokens / seconds,
-            "peak_memory_bytes": peak_memory(),
+            "peak_memory_bytes": int(trainer.strategy.reduce(memory, reduce_op="max")),
         }
 
 
@@ -281,28 +287,11 @@ class Predictions(Callback):
             torch.distributed.all_gather_object(parts, found)
             found = {key: value for part in parts for key, value in part.items()}
         if trainer.is_global_zero:
-            rows = trainer.datamodule.rows[split]  # type: ignore[attr-defined]
-            lines = [json.dumps(self._line(rows[i], found[i]), ensure_ascii=False) for i in sorted(found)]
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            rows = data.rows[split]
+            lines = [json.dumps({**data.shown(rows[i]), **found[i]}, ensure_ascii=False) for i in sorted(found)]
             write_text(self.folder / f"{split}.jsonl", "\n".join(lines) + "\n")
         trainer.strategy.barrier()
-
-    @staticmethod
-    def _line(row: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-        return {"id": row.pop("row_id"), **row, **found}
-
-
-class Status(Callback):
-    """Records in run.json when a run fails or is stopped."""
-
-    def __init__(self, record: RunRecord) -> None:
-        self.record = record
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if not (self.record.path.is_file() and trainer.state.fn == "fit"):
-            return
-        status = "failed" if isinstance(exception, Exception) else "preempted"
-        error = f"{type(exception).__name__}: {exception}"
-        self.record.update(status=status, error=error, ended=now(), steps=trainer.global_step)
 
 
 class Progress(TQDMProgressBar):

@@ -53,6 +53,25 @@ def check_trained(module: nn.Module, missing: list[str], unexpected: list[str], 
         )
 
 
+def check_order(path: Path, now: dict[str, str]) -> None:
+    """Refuse to resume with examples in another order than the run began with.
+
+    Args:
+        path: The checkpoint to resume from.
+        now: What decides the order now, from `TaskData.order`.
+
+    Raises:
+        UserError: With what has changed since the checkpoint.
+    """
+    then = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("order", now)
+    changed = [f"{name} was {then[name]}, is {now[name]}" for name in now if then.get(name) != now[name]]
+    if changed:
+        raise UserError(
+            f"the run cannot go on exactly, because the order of its examples has changed: {'; '.join(changed)}; "
+            "resume with the settings that it began with, or start another --run_dir"
+        )
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it, so that no crash leaves half a file."""
 

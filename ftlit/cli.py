@@ -13,8 +13,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit import data as _data  # noqa: F401  short class names are those of imported classes
-from ftlit.callbacks import Cost, LastCheckpoint, LossLog, Predictions, Progress, RandomState, Status
-from ftlit.checkpoint import BEST, LAST, AtomicCheckpointIO, find_checkpoint
+from ftlit.callbacks import Cost, LastCheckpoint, LossLog, Predictions, Progress, RandomState
+from ftlit.checkpoint import BEST, LAST, AtomicCheckpointIO, check_order, find_checkpoint
 from ftlit.data.base import TaskData
 from ftlit.evaluation import Evaluation
 from ftlit.files import write_text
@@ -35,6 +35,7 @@ def default_precision() -> str:
 
 
 TRAINER_DEFAULTS = {
+    "accelerator": "cpu" if torch.backends.mps.is_available() else "auto",  # metrics need float64, which MPS lacks
     "max_epochs": 3,
     "logger": False,  # metrics.csv is always there; others are added by configuration
     "gradient_clip_val": 1.0,
@@ -127,23 +128,24 @@ class TaskCLI(LightningCLI):
             self.cost,
             self.predictions,
             RandomState(self.options.seed_everything),
-            Status(self.record),
         ]
         monitor, mode, given = self.model.monitor, self.model.mode, trainer.callbacks
         if not _has(given, EarlyStopping) and self.options.patience is not None:
             own.append(EarlyStopping(monitor, mode=mode, patience=self.options.patience, check_on_train_epoch_end=False))
         if not trainer.fast_dev_run:
-            own += self._checkpoints(given, monitor, mode)
+            own += self._checkpoints(monitor, mode)
         named = self._get(self.config_init, "trainer")["callbacks"] or []
+        named = named if isinstance(named, list) else [named]
         defaults = [c for c in given if isinstance(c, (ProgressBar, ModelCheckpoint)) and c not in named]
         if any(isinstance(c, ProgressBar) for c in defaults):
             own.append(Progress(self.loss_log, self.cost, monitor))
         trainer.callbacks = _ordered([c for c in given if c not in defaults] + own)
-        trainer.loggers = [self.metrics_file, *trainer.loggers]
+        if self.subcommand == "fit":  # a later test must not replace the file
+            trainer.loggers = [self.metrics_file, *trainer.loggers]
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         return trainer
 
-    def _checkpoints(self, given: list[Any], monitor: str, mode: str) -> list[Any]:
+    def _checkpoints(self, monitor: str, mode: str) -> list[Any]:
         best = ModelCheckpoint(
             dirpath=self.run_dir / Path(BEST).parent,
             filename=Path(BEST).stem,
@@ -153,9 +155,7 @@ class TaskCLI(LightningCLI):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
-        last = LastCheckpoint(self.run_dir, self.options.save_every_n_steps, self.metrics_file)
-        named = [c for c in given if isinstance(c, ModelCheckpoint) and c.monitor]
-        return [last] if named else [best, last]
+        return [best, LastCheckpoint(self.run_dir, self.options.save_every_n_steps, self.metrics_file)]
 
     # Commands
 
@@ -172,13 +172,17 @@ class TaskCLI(LightningCLI):
         splits = ["validation", "test"] if self.options.test_after_fit else ["validation"]
         self.datamodule.setup("fit")
         self.datamodule.require(["train", *splits])
+        if checkpoint := kwargs.get("ckpt_path") if self.options.resume else None:
+            check_order(checkpoint, self.datamodule.order(self.trainer))
         evaluation.introduce()
         self._open_run_dir()
         evaluation.open_record(seed)
-        before = evaluation.before(splits) if self.options.before and not kwargs.get("ckpt_path") else None
-        seed_everything(seed, workers=True, verbose=False)
-        self.trainer.fit(**kwargs)
-        evaluation.after(before, splits)
+        with self.record.failures():
+            if self.options.before and not kwargs.get("ckpt_path"):
+                evaluation.before(splits)
+            seed_everything(seed, workers=True, verbose=False)
+            self.trainer.fit(**kwargs)
+            evaluation.after(splits)
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on validation."""

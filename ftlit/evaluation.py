@@ -4,15 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from tabulate import tabulate
 from torch import nn
 
 from ftlit.callbacks import Cost, Predictions
+from ftlit.checkpoint import BEST
 from ftlit.data.base import TaskData
-from ftlit.data.report import data_report
-from ftlit.data.report import report_text as data_text
+from ftlit.data.report import data_report, data_text
 from ftlit.errors import UserError
 from ftlit.files import read_json, write_json
 from ftlit.report import report_text, write_report
@@ -68,20 +67,19 @@ class Evaluation:
             data=self.found,
         )
 
-    def before(self, splits: list[str]) -> dict[str, Any]:
-        """Metrics of the untrained model, logged nowhere."""
+    def before(self, splits: list[str]) -> None:
+        """Record metrics of the untrained model, logged nowhere."""
         loggers, self.trainer.loggers = self.trainer.loggers, []
         self.predictions.enabled = False
         results = {split: self.measure(split) for split in splits}
         self.trainer.loggers, self.predictions.enabled = loggers, True
-        return results
+        self.record.update(before=results)
 
-    def after(self, before: dict[str, Any] | None, splits: list[str]) -> None:
+    def after(self, splits: list[str]) -> None:
         """Evaluate the best checkpoint; write and print the results."""
         steps, best = self.trainer.global_step, self._best()
-        results: dict[str, Any] = {} if before is None else {"before": before}
-        if not before and (kept := read_json(self.run_dir / "results.json").get("before")):
-            results["before"] = kept  # of the run that this one goes on with
+        before = read_json(self.record.path).get("before")
+        results: dict[str, Any] = {"before": before} if before else {}
         for split in splits:
             results[split] = self.measure(split, best)
             self._write_report(split)
@@ -100,7 +98,7 @@ class Evaluation:
         """
         self.data.setup()
         known = read_json(self.record.path).get("data", {}).get("splits", {}).get(split, {}).get("fingerprint")
-        if known and known != self.data.fingerprints().get(split):
+        if known and known != self.data.fingerprints.get(split):
             raise UserError(
                 f"{self.run_dir} holds a run on other {split} data; to evaluate its checkpoint on these, "
                 f"give another --run_dir and --ckpt_path {checkpoint}"
@@ -117,10 +115,8 @@ class Evaluation:
         return {key.split("/", 1)[1]: float(value) for key, value in self.trainer.callback_metrics.items()}
 
     def _best(self) -> Path | None:
-        for callback in self.trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.best_model_path:
-                return Path(callback.best_model_path)
-        return None
+        best = self.run_dir / BEST
+        return best if best.is_file() else None  # without a validation there is none
 
     @rank_zero_only
     def _write_report(self, split: str) -> None:

@@ -1,19 +1,13 @@
 """Parameter groups, layer-wise learning rates and schedules."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from ftlit.backbones import depths
 from ftlit.errors import UserError, near
-
-
-def adamw(params: Iterable[Any]) -> Optimizer:
-    """AdamW with the learning rate and weight decay that suit full fine-tuning of encoders; fused, for speed."""
-    return torch.optim.AdamW(params, lr=5e-5, weight_decay=0.01, fused=True)
 
 
 def param_groups(
@@ -62,6 +56,7 @@ def build_optimizer(make: Callable[[Any], Optimizer], groups: list[dict[str, Any
     if not groups:
         raise UserError("no weight is trained: choose another model.tuning")
     optimizer = make(groups)
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # Lightning unscales before it clips
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * group.pop("lr_scale")
     return optimizer

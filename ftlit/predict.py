@@ -2,10 +2,9 @@
 
 import csv
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from ftlit.checkpoint import find_checkpoint
 from ftlit.data.collate import collate
+from ftlit.data.readers import READERS
 from ftlit.data.text import TextData
 from ftlit.errors import UserError
 from ftlit.quiet import quiet
@@ -118,7 +118,8 @@ def predict(
 
     Args:
         run: The run's folder.
-        input: Texts as jsonl or csv with the run's text columns, as txt with one a line, or `-` for txt from the keyboard.
+        input: Texts as jsonl, csv, tsv, json or parquet with the run's text columns, as txt with one a line, or `-` for the
+            keyboard or a pipe, one a line.
         output: jsonl or csv file to write, or `-` for jsonl on the screen.
         scores: Whether to give the scores of all labels.
         batch_size: Texts that go through the model together.
@@ -133,44 +134,34 @@ def predict(
         write = _csv_writer(file) if output.endswith(".csv") else _jsonl_writer(file)
         for prediction in predictor.stream(rows, batch_size, scores):
             write(prediction)
-    if output != "-":
-        os.replace(f"{output}.part", output)
-        print(f"wrote {output}")
 
 
 def _read(name: str) -> Iterator[str | dict[str, Any]]:
     if name == "-":
-        yield from (line.rstrip("\n") for line in sys.stdin)
-        return
-    with open(name, newline="", encoding="utf-8-sig") as file:
-        if name.endswith((".csv", ".tsv")):
-            yield from csv.DictReader(file, delimiter="\t" if name.endswith(".tsv") else ",")
-        elif name.endswith(".jsonl"):
-            yield from _json_lines(name, file)
-        elif name.endswith(".txt"):
-            yield from (line.rstrip("\r\n") for line in file)
-        else:
-            raise UserError(f"--input {name!r} should end in jsonl, csv, tsv or txt, or be - for lines from the keyboard")
+        return (line.rstrip("\n") for line in sys.stdin if line.strip())
+    suffix = Path(name).suffix.lower()
+    if suffix not in READERS:
+        raise UserError(f"--input {name!r} should end in one of {', '.join(READERS)}, or be - for lines from the keyboard")
+    return (row for _, row in READERS[suffix](Path(name)))
 
 
-def _json_lines(name: str, file: TextIO) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(file, start=1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{name}, line {number}: not JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{name}, line {number}: expected an object with named columns, got {line.strip()[:60]}")
-        yield row
-
-
-def _writing(name: str) -> AbstractContextManager[TextIO]:
+@contextmanager
+def _writing(name: str) -> Iterator[TextIO]:
+    """The screen, or a file that appears whole or not at all."""
     if name == "-":
-        return nullcontext(sys.stdout)
+        yield sys.stdout
+        return
     if not name.endswith((".jsonl", ".csv")):
         raise UserError(f"--output {name!r} should end in jsonl or csv, or be - for the screen")
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
-    return open(f"{name}.part", "w", newline="", encoding="utf-8")
+    beside = Path(f"{name}.part")
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            yield file
+        beside.replace(name)
+    finally:
+        beside.unlink(missing_ok=True)
+    print(f"wrote {name}")
 
 
 def _jsonl_writer(file: TextIO) -> Any:

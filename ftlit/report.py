@@ -21,7 +21,8 @@ def per_class(matrix: list[Any], labels: list[str]) -> list[dict[str, Any]]:
         labels: Names of the labels.
 
     Returns:
-        A row a label, then the rows ``micro``, ``macro`` and ``weighted``. A score that would be 0 / 0 is 0.
+        A row a label, then the rows ``micro``, ``macro`` and ``weighted``. A score that would be 0 / 0 is 0; a label that
+        is neither right nor predicted anywhere has no part in the macro average, as in torchmetrics.
     """
     if matrix and isinstance(matrix[0][0], list):
         counts = [(m[1][1], m[0][1], m[1][0]) for m in matrix]
@@ -31,7 +32,7 @@ def per_class(matrix: list[Any], labels: list[str]) -> list[dict[str, Any]]:
     rows = [_scores(name, *count) for name, count in zip(labels, counts, strict=True)]
     total = sum(row["support"] for row in rows)
     micro = _scores("micro", *(sum(column) for column in zip(*counts, strict=True)))
-    return [*rows, micro, _average("macro", rows, [1] * len(rows), total),
+    return [*rows, micro, _average("macro", rows, [int(sum(count) > 0) for count in counts], total),
             _average("weighted", rows, [row["support"] for row in rows], total)]  # fmt: skip
 
 

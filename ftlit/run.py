@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,16 @@ class RunRecord:
             status="running", error=None, started=started, ended=None, command=sys.argv,
             git=git_state(), versions=versions(), hardware=hardware(), **values,
         )  # fmt: skip
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Record it when the run fails or is stopped inside."""
+        try:
+            yield
+        except BaseException as error:
+            status = "failed" if isinstance(error, Exception) else "preempted"
+            self.update(status=status, error=f"{type(error).__name__}: {error}", ended=now())
+            raise
 
 
 def now() -> str:

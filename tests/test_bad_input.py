@@ -64,7 +64,7 @@ def test_wrong_column(refused: Refused, sentiment: str) -> None:
 def test_label_never_seen_in_train(refused: Refused, tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     odd = [*rows[:6], {"text": "word1", "label": "ugly"}]
     said = refused(write_splits(tmp_path / "d", {"train": rows, "validation": odd}))
-    assert "validation row 6: label 'ugly' is never seen in train; the labels are bad, good" in said
+    assert "validation row 7: label 'ugly' is never seen in train; the labels are bad, good" in said
 
 
 @pytest.mark.parametrize(("text", "problem"), [("  ", "is empty"), (None, "is null")])

@@ -198,3 +198,37 @@ def test_weights_and_biases_offline_gets_the_evidence(given: Given, tmp_path: Pa
 def test_tensorboard_by_class_path(given: Given, tmp_path: Path) -> None:
     main(fit(given, trainer__logger="TensorBoardLogger"))
     assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
+
+
+def test_a_later_test_keeps_the_metrics_of_training(given: Given, tmp_path: Path) -> None:
+    main(fit(given))
+    metrics = (tmp_path / "run/metrics.csv").read_bytes()
+    main(["test", "--config", str(tmp_path / "run/config.yaml")])
+    assert (tmp_path / "run/metrics.csv").read_bytes() == metrics
+
+
+def test_mixed_precision_with_the_default_optimizer_and_clipping(given: Given, tmp_path: Path) -> None:
+    main(fit(given, trainer__precision="bf16-mixed", trainer__gradient_clip_val=1.0))
+    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "completed"
+
+
+def test_resuming_with_examples_in_another_order_is_refused(
+    given: Given, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(fit(given))
+    kept = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as left:
+        main(["fit", "--resume", "--run_dir", str(tmp_path / "run"), "--data.batching.batch_size", "4"])
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert "data.batching was LengthGrouped(batch_size=8, pool=50), is LengthGrouped(batch_size=4, pool=50)" in said
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_checkpoint_of_other_labels_is_refused(given: Given, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(fit(given))
+    other = ["--run_dir", str(tmp_path / "other"), "--ckpt_path", str(tmp_path / "run/checkpoints/best.ckpt")]
+    with pytest.raises(SystemExit) as left:
+        main(["test", "--config", str(tmp_path / "run/config.yaml"), *other, "--data.label_names", "[good, bad]"])
+    assert left.value.code == 2
+    assert "was trained on the labels ['bad', 'good'], but the data have ['good', 'bad']" in capsys.readouterr().err

@@ -41,7 +41,8 @@ def trained(
     return make
 
 
-@pytest.mark.parametrize(("task", "devices"), [("single", 2), ("single", 3), ("multi", 3), ("regression", 3)])
+@pytest.mark.parametrize("devices", [2, 3])
+@pytest.mark.parametrize("task", TASKS)
 def test_devices_change_nothing(task: str, devices: int, trained: Callable[[str], Path], tmp_path: Path) -> None:
     run_dir = trained(task)
     spread = ["--trainer.devices", str(devices), "--trainer.strategy", "ddp", "--run_dir", str(tmp_path)]
@@ -74,4 +75,4 @@ def _same(line: dict[str, Any]) -> bool:
 
 
 def _same_labels(line: dict[str, Any]) -> bool:
-    return sorted(line["labels"]) == sorted(line["prediction"])
+    return sorted(line["label"]) == sorted(line["prediction"])

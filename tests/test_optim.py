@@ -10,7 +10,7 @@ from torch import nn
 from ftlit.backbones import depths
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
-from ftlit.optim import adamw, build_optimizer, build_schedule, param_groups
+from ftlit.optim import build_optimizer, build_schedule, param_groups
 from ftlit.tuning import BitFit, Frozen, LoRA
 from tests.small import classifier
 
@@ -98,14 +98,9 @@ def test_depth_is_the_place_on_the_way_of_the_data(architecture: str, tiny: Tiny
         assert depth == next(d for prefix, d in known.items() if name.startswith(prefix)), name
 
 
-def test_the_default_is_adamw() -> None:
-    [group] = adamw([nn.Parameter(torch.ones(2))]).param_groups
-    assert (group["lr"], group["weight_decay"]) == (5e-5, 0.01)
-
-
 def test_no_trained_weight_is_an_error() -> None:
     with pytest.raises(UserError, match=r"no weight is trained: choose another model\.tuning"):
-        build_optimizer(adamw, [])
+        build_optimizer(torch.optim.AdamW, [])
 
 
 def rates(name: str, warmup: float, steps: int) -> list[float]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -33,7 +34,7 @@ class TaskData(LightningDataModule, ABC):
         dataset: Hub name, file, folder with files named by split, `package:<module>/<path>`, or `module:function`.
         backbone: Taken from the model: whose tokenizer is used.
         config_name: Configuration of a hub data set, such as `sst2` of `glue`.
-        splits: The source's own names of train, validation and test, where they differ.
+        splits: The source's own names of train, validation and test, where they differ; null leaves one out.
         max_length: Tokens after which a text is truncated; by default the model's limit, at most 512.
         batching: How batches are made: LengthGrouped, Shuffled or TokenBudget.
         limit_train: Number of rows of train to use, drawn at random.
@@ -54,7 +55,7 @@ class TaskData(LightningDataModule, ABC):
         dataset: str,
         backbone: str,
         config_name: str | None = None,
-        splits: dict[str, str] | None = None,
+        splits: dict[str, str | None] | None = None,
         max_length: int | None = None,
         batching: Batching = LengthGrouped(),
         limit_train: int | None = None,
@@ -102,6 +103,20 @@ class TaskData(LightningDataModule, ABC):
     def classes(self, rows: "Dataset") -> list[Any] | None:
         """The class of each row for stratifying, or None."""
         return None
+
+    def balance(self, rows: "Dataset") -> dict[str, int] | None:
+        """Rows of each label, most frequent first, or None."""
+        return None
+
+    @abstractmethod
+    def reference(self, row: dict[str, Any]) -> Any:
+        """The right answer of a row, as it stands beside the prediction."""
+
+    def shown(self, row: dict[str, Any]) -> dict[str, Any]:
+        """How a row stands beside its prediction: id, inputs, and the right answer as ``label``."""
+        answers = [column for key, column in self.columns().items() if key == "label"]
+        inputs = {name: value for name, value in row.items() if name not in ("row_id", *answers)}
+        return {"id": row["row_id"], **inputs, "label": self.reference(row)}
 
     def check_splits(self, splits: dict[str, "Dataset"]) -> None:
         """Refuse splits that the task cannot learn from or be measured on."""
@@ -168,6 +183,7 @@ class TaskData(LightningDataModule, ABC):
         lost = set(bad)
         return rows.select([i for i in range(len(rows)) if i not in lost]) if bad else rows
 
+    @cached_property
     def fingerprints(self) -> dict[str, str]:
         """A hash of each split's content, blind to where it came from."""
         return {split: self._fingerprint(rows) for split, rows in self.rows.items()}
@@ -198,11 +214,23 @@ class TaskData(LightningDataModule, ABC):
         from datasets.fingerprint import Hasher
 
         datasets.disable_progress_bars()
-        settings = [self.tokenizer.backend_tokenizer.to_str(), self.encoding_settings(), ENCODING_VERSION]
+        settings = [self._tokenizer_state, self.encoding_settings(), ENCODING_VERSION]
         fingerprint = Hasher.hash([rows._fingerprint, *settings])
+        cache = Path(datasets.config.HF_DATASETS_CACHE) / "ftlit"
+        cache.mkdir(parents=True, exist_ok=True)
         return rows.map(
-            self.encode, batched=True, remove_columns=rows.column_names, new_fingerprint=fingerprint, desc="Tokenizing"
+            self.encode,
+            batched=True,
+            remove_columns=rows.column_names,
+            new_fingerprint=fingerprint,
+            cache_file_name=str(cache / f"{fingerprint}.arrow"),
         )
+
+    @cached_property
+    def _tokenizer_state(self) -> str:
+        """All that the tokenizer is, before its first use changes its truncation."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        return backend.to_str() if backend else json.dumps([self.tokenizer.get_vocab(), repr(self.tokenizer)])
 
     def encoding_settings(self) -> list[Any]:
         """All that `encode` depends on beside the rows and the tokenizer, for the cache's key."""
@@ -273,6 +301,17 @@ class TaskData(LightningDataModule, ABC):
         )
         return self._loader("train", batches)
 
+    def order(self, trainer: Any) -> dict[str, str]:
+        """All that decides which examples an optimizer step takes, for comparing a resumed run with its beginning."""
+        return {
+            "the training data": self.fingerprints["train"],
+            "data.batching": str(self.batching),
+            "seed_everything": str(self.order_seed),
+            "data.max_length": str(self.max_length),
+            "trainer.accumulate_grad_batches": str(trainer.accumulate_grad_batches),
+            "the number of devices": str(trainer.world_size),
+        }
+
     def evaluation_dataloader(self, split: str) -> DataLoader[Any]:
         """The batches of a split that this rank evaluates."""
         self.require([split])
@@ -295,6 +334,12 @@ class TaskData(LightningDataModule, ABC):
             persistent_workers=self.num_workers > 0 and split != "train",
             generator=torch.Generator().manual_seed(self.order_seed),  # keeps the global random state out of it
         )
+
+
+def row_place(row_id: str) -> str:
+    """Where a row stands in its source, counted from 1 as in error messages: ``train row 7``."""
+    split, _, name = row_id.partition(":")
+    return f"{split} row {int(name) + 1 if name.isdecimal() else name}"
 
 
 def _bookkeeping(batch: Any) -> dict[str, Any]:

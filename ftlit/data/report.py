@@ -1,6 +1,5 @@
 """What the data are like, printed at the start of every run and kept in run.json."""
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,10 @@ def data_report(data: TaskData) -> dict[str, Any]:
             "dropped": len(data.dropped.get(split, [])),
             "tokens": dict(zip(("median", "p95", "longest"), points, strict=True)),
             "truncated": float(np.mean(encoded["truncated"])),
-            "fingerprint": data.fingerprints()[split],
+            "fingerprint": data.fingerprints[split],
         }
-        if classes := data.classes(data.rows[split]):
-            report["splits"][split]["labels"] = dict(Counter(map(str, classes)).most_common())
+        if balance := data.balance(data.rows[split]):
+            report["splits"][split]["labels"] = balance
     report["overlap"] = overlaps(data)
     return report
 
@@ -55,7 +54,7 @@ def overlaps(data: TaskData) -> dict[str, Any]:
     return found
 
 
-def report_text(report: dict[str, Any]) -> str:
+def data_text(report: dict[str, Any]) -> str:
     """The report for the screen."""
     table = [
         [split, s["rows"], s["dropped"], *s["tokens"].values(), f"{s['truncated']:.1%}"]

@@ -29,7 +29,7 @@ SPLITS = {"train": ["train"], "validation": ["validation", "valid", "val", "dev"
 
 
 def load_splits(
-    dataset: str, config_name: str | None = None, splits: dict[str, str] | None = None
+    dataset: str, config_name: str | None = None, splits: dict[str, str | None] | None = None
 ) -> dict[str, datasets.Dataset]:
     """The rows of each split that the source has.
 
@@ -39,7 +39,7 @@ def load_splits(
             splits, or a name of the Hugging Face hub.
         config_name: Which configuration of a data set of the hub, for example ``sst2`` of ``nyu-mll/glue``.
         splits: The source's own name of a split where it has another one, for example ``{validation: dev}``, or a part
-            of a split, for example ``{validation: "train[90%:]"}``.
+            of a split, for example ``{validation: "train[90%:]"}``; None leaves the split out.
 
     Raises:
         UserError: The source does not exist, cannot be read, or lacks a split that ``splits`` names.
@@ -56,7 +56,8 @@ def load_splits(
     for name, aliases in SPLITS.items():
         found = [alias for alias in aliases if alias in loaders]
         if name in splits:
-            chosen[name] = _part(loaders, splits[name], name, dataset)
+            if wanted := splits[name]:
+                chosen[name] = _part(loaders, wanted, name, dataset)
         elif len(found) > 1:
             raise UserError(f"data.dataset {dataset!r} has {' and '.join(found)}: name one as data.splits.{name}")
         elif found:

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftlit.data.base import row_place
 from ftlit.data.text import TextData
 from ftlit.errors import UserError
 
@@ -64,9 +65,12 @@ class TextClassificationData(TextData):
 
     @cached_property
     def label_ids(self) -> dict[str, int]:
-        """Id of each label by its name, and by its position where no label has that name."""
-        positions = {str(i): i for i in range(len(self.label_names))}
-        return positions | {name: i for i, name in enumerate(self.label_names)}
+        """Id of each label by its name, and by its position where the names were given and are no numbers."""
+        ids = {name: i for i, name in enumerate(self.label_names)}
+        given = self.given_names or ("train" in self._raw and self._names_of_source())
+        if given and not any(name.isdecimal() for name in self.label_names):
+            ids |= {str(i): i for i in range(len(self.label_names))}
+        return ids
 
     @property
     def label_counts(self) -> list[int]:
@@ -80,6 +84,8 @@ class TextClassificationData(TextData):
     def label_problem(self, value: Any) -> str | None:
         if self.multi_label and (value == "" or isinstance(value, list)):
             return None  # no label at all is a fair answer
+        if isinstance(value, float) and value != value:
+            return f"the label in column {self.label!r} is not a number"
         if isinstance(value, list):
             return f"column {self.label!r} holds a list; set model.multi_label: true for several labels a text"
         return super().label_problem(value)
@@ -92,6 +98,14 @@ class TextClassificationData(TextData):
         counts = Counter(name for row in names for name in row)
         return [min(row, key=lambda name: (counts[name], name), default="") for row in names]
 
+    def balance(self, rows: "Dataset") -> dict[str, int] | None:
+        counts = Counter(self.label_ids[name] for value in rows[self.label] for name in self.as_names(value))
+        return {self.label_names[i]: count for i, count in counts.most_common()}
+
+    def reference(self, row: dict[str, Any]) -> Any:
+        names = [self.label_names[self.label_ids[name]] for name in self.as_names(row[self.label])]
+        return names if self.multi_label else names[0]
+
     def check_splits(self, splits: dict[str, "Dataset"]) -> None:
         for split, rows in splits.items():
             seen: set[str] = set()
@@ -101,8 +115,7 @@ class TextClassificationData(TextData):
                         known = ", ".join(self.label_names[:20])
                         where = "in data.label_names" if self.given_names else "seen in train"
                         raise UserError(
-                            f"{self.dataset}: {split} row {row_id.split(':')[1]}: label {name!r} is never {where}; "
-                            f"the labels are {known}"
+                            f"{self.dataset}: {row_place(row_id)}: label {name!r} is never {where}; the labels are {known}"
                         )
                     seen.add(name)
             if len({self.label_ids[name] for name in seen}) < 2:

@@ -29,5 +29,8 @@ class TextRegressionData(TextData):
             finite = False
         return None if finite else f"column {self.label!r} holds {value!r}, not a number"
 
+    def reference(self, row: dict[str, Any]) -> float:
+        return float(row[self.label])
+
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         return {**self.encode_texts(columns), "labels": [float(value) for value in columns[self.label]]}

@@ -16,7 +16,7 @@ from ftlit.checkpoint import check_trained, frozen_digest, trained_keys
 from ftlit.errors import UserError, near
 from ftlit.heads import Head, TaskHead
 from ftlit.losses import Loss
-from ftlit.optim import adamw, build_optimizer, build_schedule, param_groups
+from ftlit.optim import build_optimizer, build_schedule, param_groups
 from ftlit.tuning import Full, Tuning
 
 # Keys of a batch that are not inputs of the model.
@@ -50,7 +50,7 @@ class TaskModule(LightningModule, ABC):
         tuning: Tuning = Full(),
         head: Head = TaskHead(),
         loss: Loss | None = None,
-        optimizer: OptimizerCallable = adamw,
+        optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=5e-5, weight_decay=0.01, fused=True),
         schedule: str = "linear",
         warmup: float = 0.06,
         layer_decay: float = 1.0,
@@ -151,10 +151,18 @@ class TaskModule(LightningModule, ABC):
         """Logits of a batch, or None for one that only keeps this rank in step with the others."""
         logits = self(batch).logits.float()
         if batch["normalizer"] == float("inf"):
+            self._touch(split, logits, batch["labels"])
             return None
         self.metrics[split].update(*self.metric_inputs(logits, batch["labels"]))
         self.metrics[f"{split}_loss"].update(self.losses(logits, batch["labels"]).double())
         return logits
+
+    def _touch(self, split: str, logits: Tensor, labels: Tensor) -> None:
+        """Give no example to metrics that keep lists: a rank without any must still know their shape and type."""
+        preds, target = self.metric_inputs(logits, labels)
+        for metric in self.metrics[split].values():
+            if any(isinstance(state, list) for state in metric.metric_state.values()):
+                metric.update(preds[:0], target[:0])
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         return self.evaluation_step(batch, "val")

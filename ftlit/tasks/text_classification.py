@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection, classification
 from transformers import AutoModelForSequenceClassification
 
+from ftlit.errors import UserError
 from ftlit.losses import BCE, CrossEntropy, Loss
 from ftlit.report import per_class
 from ftlit.tasks.base import TaskModule
@@ -71,6 +72,10 @@ class TextClassification(TaskModule):
         metrics["mcc"] = getattr(classification, f"{kind}MatthewsCorrCoef")(n)
         return MetricCollection(metrics)
 
+    def metric_inputs(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        # Given logits, torchmetrics would guess for each batch whether they are probabilities.
+        return (logits.sigmoid() if self.multi_label else logits.softmax(-1)), labels
+
     def confusion(self) -> Any:
         """The confusion matrix: ``(labels, labels)``, or ``(labels, 2, 2)`` for several labels a text."""
         n = len(self.label_names)
@@ -81,8 +86,17 @@ class TextClassification(TaskModule):
     def evaluation_step(self, batch: dict[str, Any], split: str) -> Tensor | None:
         logits = super().evaluation_step(batch, split)
         if logits is not None:
-            self.metrics[f"{split}_confusion"].update(logits, batch["labels"])
+            self.metrics[f"{split}_confusion"].update(*self.metric_inputs(logits, batch["labels"]))
         return logits
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        known = checkpoint.get("hyper_parameters", {}).get("label_names", self.label_names)
+        if known != self.label_names:
+            raise UserError(
+                f"the checkpoint was trained on the labels {known}, but the data have {self.label_names}; "
+                "give the order of the first as data.label_names"
+            )
 
     def report(self, split: str) -> dict[str, Any]:
         metric = self.metrics[f"{split}_confusion"]

@@ -53,5 +53,10 @@ class TextRegression(TaskModule):
     def metric_inputs(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return logits.squeeze(1).double() * self.deviation + self.mean, labels.double()
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        if known := checkpoint.get("hyper_parameters", {}).get("label_scale"):
+            self.mean, self.deviation = known  # of the data that it was trained on
+
     def decode(self, logits: Tensor) -> list[dict[str, Any]]:
         return [{"prediction": value * self.deviation + self.mean} for value in logits.squeeze(1).tolist()]

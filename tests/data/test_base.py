@@ -115,10 +115,10 @@ def test_ids_are_positions_in_the_source_or_its_own(make: Make, sentiment: str, 
 
 def test_fingerprints_tell_content_and_nothing_else(make: Make, tmp_path: Path) -> None:
     splits = {"train": sentiment_rows(30, 0), "validation": sentiment_rows(20, 1)}
-    first = make(write_splits(tmp_path / "a", splits)).fingerprints()
-    assert make(write_splits(tmp_path / "b", splits)).fingerprints() == first
+    first = make(write_splits(tmp_path / "a", splits)).fingerprints
+    assert make(write_splits(tmp_path / "b", splits)).fingerprints == first
     splits["validation"][3]["text"] += " good"
-    changed = make(write_splits(tmp_path / "a", splits)).fingerprints()
+    changed = make(write_splits(tmp_path / "a", splits)).fingerprints
     assert changed["train"] == first["train"]
     assert changed["validation"] != first["validation"]
 
@@ -129,8 +129,8 @@ def test_validation_is_cut_from_train_by_the_data_s_seed(make: Make, tmp_path: P
     cut = {split: set(rows["row_id"]) for split, rows in first.rows.items()}
     assert not cut["train"] & cut["validation"]
     assert len(cut["train"] | cut["validation"]) == 60
-    assert make(folder, order_seed=1).fingerprints() == first.fingerprints()
-    assert make(folder, seed=1).fingerprints() != first.fingerprints()
+    assert make(folder, order_seed=1).fingerprints == first.fingerprints
+    assert make(folder, seed=1).fingerprints != first.fingerprints
     assert len(make(folder, validation_share=0.5).rows["validation"]) == 30
 
 
@@ -165,3 +165,16 @@ def test_batches_of_an_evaluation(make: Make, sentiment: str) -> None:
             seen.append(int(i))
     assert sorted(seen) == list(range(37))
     assert torch.equal(torch.get_rng_state(), random)  # evaluation changes nothing of training
+
+
+def test_a_position_stands_for_a_label_only_where_names_were_given(make: Make, tmp_path: Path) -> None:
+    rows = [{"text": "word1", "label": label} for label in ("1", "2", "3") * 5]
+    found = make(write_splits(tmp_path / "numbers", {"train": rows}))
+    assert found.label_ids == {"1": 0, "2": 1, "3": 2}
+    positions = [{"text": "word1", "label": i} for i in (0, 1) * 5]
+    named = make(write_splits(tmp_path / "positions", {"train": positions}), label_names=["cat", "dog"])
+    assert [named.label_ids[name] for name in ("cat", "dog", "0", "1")] == [0, 1, 0, 1]
+
+
+def test_a_split_can_be_left_out(make: Make, sentiment: str) -> None:
+    assert set(make(sentiment, splits={"test": None}).rows) == {"train", "validation"}

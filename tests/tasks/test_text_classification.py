@@ -117,3 +117,9 @@ def test_class_weights_come_from_the_training_rows(tiny: Tiny) -> None:
     logits, labels = torch.zeros(3, 3), torch.arange(3)
     assert task.losses(logits, labels).tolist() == pytest.approx([w * np.log(3) for w in (2.0, 1.0, 60 / 90)])
     assert "class_weights" not in task.state_dict(), "a checkpoint would bring the weights of other data"
+
+
+def test_logits_that_look_like_probabilities_are_not_taken_for_them(tiny: Tiny) -> None:
+    logits, labels = torch.full((37, 3), 0.3), torch.ones(37, 3, dtype=torch.long)
+    found, _ = evaluated(module(tiny, multi_label=True), logits, labels)
+    assert found["f1_micro"] == 1.0  # the sigmoid of 0.3 is above a half
