@@ -110,6 +110,7 @@ def main() -> None:
     record = json.loads((cells[next(iter(arms))][0].run_dir / "run.json").read_text())
     hardware, versions = record["hardware"], record["versions"]
     report = Path("experiments/results") / f"{options.experiment.stem}.md"
+    report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(
         f"# {options.experiment.stem}\n\n    python {' '.join(sys.argv)}\n\n"
         f"{table}\n\nMean ± standard deviation over seeds. Each arm's learning rate was chosen on validation "

@@ -215,6 +215,7 @@ def main() -> None:
     ]
     text = tabulate(table, headers=["examples a second", "median (range)"], tablefmt="github")
     report = Path("experiments/results/speed.md")
+    report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(f"# Speed\n\n    python experiments/speed/overhead.py {_given(options)}\n\n{text}\n\n{note(options)}\n")
     print(report.read_text())
 
