@@ -13,13 +13,14 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit import data as _data  # noqa: F401  short class names are those of imported classes
-from ftlit.callbacks import Cost, LastCheckpoint, LossLog, Predictions, Progress, RandomState
+from ftlit.callbacks import Cost, LossLog, Predictions, Progress
 from ftlit.checkpoint import BEST, LAST, AtomicCheckpointIO, check_order, find_checkpoint
 from ftlit.data.base import TaskData
 from ftlit.evaluation import Evaluation
 from ftlit.files import write_text
 from ftlit.parser import ShortErrors
 from ftlit.quiet import quiet
+from ftlit.resume import LastCheckpoint, RandomState
 from ftlit.run import MetricsFile, RunRecord, check_free, clear
 from ftlit.tasks import TaskModule
 from ftlit.trackers import send_config

@@ -57,7 +57,7 @@ def test_empty_file(refused: Refused, tmp_path: Path) -> None:
 def test_wrong_column(refused: Refused, sentiment: str) -> None:
     said = refused(sentiment, data__text="txet")
     assert "data.text" in said
-    assert "no column 'txet' in train" in said
+    assert "train has no column 'txet'" in said
     assert "Did you mean 'text'?" in said
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from ftlit.__main__ import main
-from ftlit.callbacks import LastCheckpoint
 from ftlit.checkpoint import BEST, LAST
+from ftlit.resume import LastCheckpoint
 from tests.helpers import arguments, ftlit, kill_when
 
 KEPT = ("metrics.csv", "predictions/test.jsonl", "predictions/validation.jsonl")

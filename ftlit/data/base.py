@@ -1,10 +1,7 @@
 """What every data module shares: from rows to encoded splits to batches."""
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,16 +12,17 @@ from torch.utils.data import DataLoader
 from ftlit.backbones import load_config, load_tokenizer, max_positions
 from ftlit.data.batching import Batching, EvaluationBatches, Examples, LengthGrouped, ResumableLoader, TrainBatches
 from ftlit.data.collate import collate
+from ftlit.data.encoding import encoded, tokenize, tokenizer_state
+from ftlit.data.rows import checked, fingerprint
 from ftlit.data.sources import load_splits
 from ftlit.data.subsets import cut, limit, shots
-from ftlit.errors import UserError, near
+from ftlit.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
 LONGEST_DEFAULT = 512
-ENCODING_VERSION = 1  # raised whenever the code below encodes differently, so that no old cache is served
 
 
 class TaskData(LightningDataModule, ABC):
@@ -164,36 +162,17 @@ class TaskData(LightningDataModule, ABC):
         return splits
 
     def _checked(self, split: str, rows: "Dataset") -> "Dataset":
-        columns = self.columns()
-        for key, column in columns.items():
-            if column not in rows.column_names:
-                hint = near(column, rows.column_names)
-                raise UserError(f"data.{key}: {self.dataset!r} has no column {column!r} in {split}. {hint}")
-        ids = rows["id"] if "id" in rows.column_names else range(len(rows))
-        rows = rows.select_columns(list(dict.fromkeys(columns.values())))
-        bad: list[int] = []
-        for number, row in enumerate(rows):
-            if problem := self.problem(row):
-                place = f"{self.dataset}: {split} row {number + 1}: {problem}"
-                if self.on_bad_rows == "error":
-                    raise UserError(f"{place}; mend the row, or set data.on_bad_rows: drop")
-                self.dropped.setdefault(split, []).append(place)
-                bad.append(number)
-        rows = rows.add_column("row_id", [f"{split}:{i}" for i in ids])
-        lost = set(bad)
-        return rows.select([i for i in range(len(rows)) if i not in lost]) if bad else rows
+        kept, bad = checked(rows, f"{self.dataset}: {split}", self.columns(), self.problem)
+        if bad and self.on_bad_rows == "error":
+            raise UserError(f"{bad[0]}; mend the row, or set data.on_bad_rows: drop")
+        if bad:
+            self.dropped[split] = bad
+        return kept
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """A hash of each split's content, blind to where it came from."""
-        return {split: self._fingerprint(rows) for split, rows in self.rows.items()}
-
-    @staticmethod
-    def _fingerprint(rows: "Dataset") -> str:
-        digest = hashlib.sha256()
-        for row in rows:
-            digest.update(json.dumps(row, sort_keys=True, default=str).encode())
-        return digest.hexdigest()[:16]
+        return {split: fingerprint(rows) for split, rows in self.rows.items()}
 
     # Encoding
 
@@ -207,30 +186,11 @@ class TaskData(LightningDataModule, ABC):
         """Encode the splits, or take them from the cache of `datasets`."""
         for split, rows in self.rows.items():
             if split not in self.encoded:
-                self.encoded[split] = self._encoded(rows)
-
-    def _encoded(self, rows: "Dataset") -> "Dataset":
-        import datasets
-        from datasets.fingerprint import Hasher
-
-        datasets.disable_progress_bars()
-        settings = [self._tokenizer_state, self.encoding_settings(), ENCODING_VERSION]
-        fingerprint = Hasher.hash([rows._fingerprint, *settings])
-        cache = Path(datasets.config.HF_DATASETS_CACHE) / "ftlit"
-        cache.mkdir(parents=True, exist_ok=True)
-        return rows.map(
-            self.encode,
-            batched=True,
-            remove_columns=rows.column_names,
-            new_fingerprint=fingerprint,
-            cache_file_name=str(cache / f"{fingerprint}.arrow"),
-        )
+                self.encoded[split] = encoded(rows, self.encode, [self._tokenizer_state, *self.encoding_settings()])
 
     @cached_property
     def _tokenizer_state(self) -> str:
-        """All that the tokenizer is, before its first use changes its truncation."""
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        return backend.to_str() if backend else json.dumps([self.tokenizer.get_vocab(), repr(self.tokenizer)])
+        return tokenizer_state(self.tokenizer)  # before its first use, which changes its truncation
 
     def encoding_settings(self) -> list[Any]:
         """All that `encode` depends on beside the rows and the tokenizer, for the cache's key."""
@@ -242,22 +202,7 @@ class TaskData(LightningDataModule, ABC):
         Returns:
             Columns ``input_ids``, ``token_type_ids`` where the model has them, and ``truncated``.
         """
-        given = [texts] if pairs is None else [texts, pairs]
-        encoded = self.tokenizer(*given, truncation=False, return_attention_mask=False)
-        columns = dict(encoded)
-        long = [i for i, ids in enumerate(columns["input_ids"]) if len(ids) > self.max_length]
-        if long:
-            cut_off = self.tokenizer(
-                *([column[i] for i in long] for column in given),
-                truncation=True,
-                max_length=self.max_length,
-                return_attention_mask=False,
-            )
-            for name in columns:
-                for i, values in zip(long, cut_off[name], strict=True):
-                    columns[name][i] = values
-        truncated = set(long)
-        return {**columns, "truncated": [i in truncated for i in range(len(texts))]}
+        return tokenize(self.tokenizer, self.max_length, texts, pairs)
 
     # Batches
 
@@ -334,12 +279,6 @@ class TaskData(LightningDataModule, ABC):
             persistent_workers=self.num_workers > 0 and split != "train",
             generator=torch.Generator().manual_seed(self.order_seed),  # keeps the global random state out of it
         )
-
-
-def row_place(row_id: str) -> str:
-    """Where a row stands in its source, counted from 1 as in error messages: ``train row 7``."""
-    split, _, name = row_id.partition(":")
-    return f"{split} row {int(name) + 1 if name.isdecimal() else name}"
 
 
 def _bookkeeping(batch: Any) -> dict[str, Any]:

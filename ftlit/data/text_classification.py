@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftlit.data.base import row_place
+from ftlit.data.rows import row_place
 from ftlit.data.text import TextData
 from ftlit.errors import UserError
 

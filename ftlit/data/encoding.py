@@ -1,0 +1,58 @@
+"""Texts to tokens, once: the result is cached by `datasets` under all that it depends on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+ENCODING_VERSION = 1  # raised whenever rows are encoded differently, so that no old cache is served
+
+
+def tokenize(
+    tokenizer: "PreTrainedTokenizerBase", max_length: int, texts: list[str], pairs: list[str] | None = None
+) -> dict[str, list[Any]]:
+    """Model inputs of texts or pairs, truncated to `max_length` tokens, and whether each was.
+
+    Returns:
+        Columns ``input_ids``, ``token_type_ids`` where the model has them, and ``truncated``.
+    """
+    given = [texts] if pairs is None else [texts, pairs]
+    columns = dict(tokenizer(*given, truncation=False, return_attention_mask=False))
+    long = [i for i, ids in enumerate(columns["input_ids"]) if len(ids) > max_length]
+    if long:
+        again = [[column[i] for i in long] for column in given]
+        cut = tokenizer(*again, truncation=True, max_length=max_length, return_attention_mask=False)
+        for name in columns:
+            for i, values in zip(long, cut[name], strict=True):
+                columns[name][i] = values
+    truncated = set(long)
+    return {**columns, "truncated": [i in truncated for i in range(len(texts))]}
+
+
+def tokenizer_state(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """All that a tokenizer is."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return backend.to_str() if backend else json.dumps([tokenizer.get_vocab(), repr(tokenizer)])
+
+
+def encoded(rows: "Dataset", encode: Callable[[Any], Any], settings: list[Any]) -> "Dataset":
+    """The encoded rows, from the cache where the same rows were encoded in the same way before.
+
+    Args:
+        rows: The rows, whose own fingerprint tells their content.
+        encode: From columns of rows to columns of features.
+        settings: All that `encode` depends on.
+    """
+    import datasets
+    from datasets.fingerprint import Hasher
+
+    datasets.disable_progress_bars()
+    key = Hasher.hash([rows._fingerprint, *settings, ENCODING_VERSION])
+    cache = Path(datasets.config.HF_DATASETS_CACHE) / "ftlit"
+    cache.mkdir(parents=True, exist_ok=True)
+    file = str(cache / f"{key}.arrow")
+    return rows.map(encode, batched=True, remove_columns=rows.column_names, new_fingerprint=key, cache_file_name=file)
