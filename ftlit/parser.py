@@ -79,8 +79,8 @@ def _unknown_argument(class_path: str, option: str) -> str:
 
 
 def _near_option(option: str, parser: Any) -> str:
-    known = sorted({action.dest for action in parser._actions if (action.dest and "." in action.dest) or action.dest})
-    return near(option, [name for name in known if not name.startswith("__")])
+    known = sorted({action.dest for action in parser._actions if action.dest})
+    return near(option, known)
 
 
 def _class_names() -> set[str]:
