@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 
+from ftlit.batch import FILLER
 from ftlit.errors import UserError
 from ftlit.files import write_text
 
@@ -81,7 +82,7 @@ class Cost(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.seconds, self._mark = self.seconds + time.monotonic() - self._mark, time.monotonic()
-        if batch["normalizer"] != float("inf"):
+        if batch["normalizer"] != FILLER:
             self.examples += len(batch["ids"])
             self.tokens += batch["tokens"]
 

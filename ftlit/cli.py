@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import yaml
 from lightning import Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -124,12 +124,7 @@ class TaskCLI(LightningCLI):
         self.metrics_file, self.record = MetricsFile(self.run_dir), RunRecord(self.run_dir)
         self.loss_log, self.cost, self.predictions = LossLog(), Cost(), Predictions(self.run_dir)
         trainer: Any = super().instantiate_trainer(**kwargs)
-        own = [
-            self.loss_log,
-            self.cost,
-            self.predictions,
-            RandomState(self.options.seed_everything),
-        ]
+        own = [self.loss_log, self.cost, self.predictions, RandomState(self.options.seed_everything)]
         monitor, mode, given = self.model.monitor, self.model.mode, trainer.callbacks
         if not _has(given, EarlyStopping) and self.options.patience is not None:
             own.append(EarlyStopping(monitor, mode=mode, patience=self.options.patience, check_on_train_epoch_end=False))
@@ -236,8 +231,6 @@ def _has(callbacks: list[Any], kind: type) -> bool:
 
 
 def _ordered(callbacks: list[Any]) -> list[Any]:
-    from lightning.pytorch.callbacks import Checkpoint
-
     return sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # checkpoints see what others did
 
 

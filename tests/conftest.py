@@ -104,6 +104,12 @@ def sentiment_rows(count: int, seed: int) -> list[dict[str, str]]:
     ]
 
 
+def sentiment_splits() -> dict[str, list[dict[str, str]]]:
+    """Sentiment rows for each split: 83 of train, 31 of validation, 37 of test."""
+    sizes = {"train": 83, "validation": 31, "test": 37}
+    return {split: sentiment_rows(count, i) for i, (split, count) in enumerate(sizes.items())}
+
+
 def write_splits(folder: Path, splits: dict[str, list[dict]]) -> str:
     """A folder with a jsonl file for each split."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,19 +121,14 @@ def write_splits(folder: Path, splits: dict[str, list[dict]]) -> str:
 @pytest.fixture(scope="session")
 def sentiment(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A data set with one label a text: 83 rows of train, 31 of validation, 37 of test."""
-    sizes = {"train": 83, "validation": 31, "test": 37}
-    return write_splits(
-        tmp_path_factory.mktemp("sentiment"), {s: sentiment_rows(n, i) for i, (s, n) in enumerate(sizes.items())}
-    )
+    return write_splits(tmp_path_factory.mktemp("sentiment"), sentiment_splits())
 
 
 @pytest.fixture(scope="session")
 def emotions(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A data set with any number of the labels good, bad and long for a text; same sizes."""
-    sizes = {"train": 83, "validation": 31, "test": 37}
     splits = {}
-    for i, (split, count) in enumerate(sizes.items()):
-        rows = sentiment_rows(count, i)
+    for split, rows in sentiment_splits().items():
         long = [["long"] if len(row["text"].split()) > 10 else [] for row in rows]
         splits[split] = [{"text": r["text"], "labels": [r["label"], *more]} for r, more in zip(rows, long, strict=True)]
     return write_splits(tmp_path_factory.mktemp("emotions"), splits)
@@ -136,10 +137,8 @@ def emotions(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def grades(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A data set of pairs with a number: the share of good words; same sizes."""
-    sizes = {"train": 83, "validation": 31, "test": 37}
     splits = {}
-    for i, (split, count) in enumerate(sizes.items()):
-        rows = sentiment_rows(count, i)
+    for split, rows in sentiment_splits().items():
         splits[split] = [
             {"text": r["text"], "other": " ".join(reversed(r["text"].split())), "score": (r["label"] == "good") * 4.0 + j % 3}
             for j, r in enumerate(rows)

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from ftlit.batch import FILLER
 from ftlit.errors import UserError
-
-FILLER = float("inf")  # the normalizer of a micro-batch that only keeps a rank in step: its loss is divided to zero
 
 
 @dataclass(frozen=True)

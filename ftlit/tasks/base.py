@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
 from ftlit.backbones import load_model
+from ftlit.batch import BOOKKEEPING, FILLER
 from ftlit.checkpoint import check_trained, frozen_digest, trained_keys
 from ftlit.errors import UserError, near
 from ftlit.heads import Head, TaskHead
@@ -19,8 +20,6 @@ from ftlit.losses import Loss
 from ftlit.optim import build_optimizer, build_schedule, param_groups
 from ftlit.tuning import Full, Tuning
 
-# Keys of a batch that are not inputs of the model.
-BOOKKEEPING = {"labels", "ids", "normalizer", "tokens"}
 LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity")
 
 
@@ -150,7 +149,7 @@ class TaskModule(LightningModule, ABC):
     def evaluation_step(self, batch: dict[str, Any], split: str) -> Tensor | None:
         """Logits of a batch, or None for one that only keeps this rank in step with the others."""
         logits = self(batch).logits.float()
-        if batch["normalizer"] == float("inf"):
+        if batch["normalizer"] == FILLER:
             self._touch(split, logits, batch["labels"])
             return None
         self.metrics[split].update(*self.metric_inputs(logits, batch["labels"]))
