@@ -51,7 +51,7 @@ class LossLog(Callback):
             return
         (step, ids, loss), self._unchecked = self._unchecked, None
         if not torch.isfinite(loss):
-            names = trainer.datamodule.rows["train"].select(ids.tolist())["row_id"]  # type: ignore[attr-defined]
+            names = trainer.datamodule.names("train", ids.tolist())  # type: ignore[attr-defined]
             raise UserError(
                 f"the loss is {float(loss)} at step {step}, on the examples {', '.join(names)}; no checkpoint of it was "
                 "written (try a lower model.optimizer.init_args.lr, trainer.gradient_clip_val, or trainer.precision: 32-true)"
@@ -134,36 +134,25 @@ class Predictions(Callback):
     def __init__(self, run_dir: Path) -> None:
         self.folder = run_dir / "predictions"
         self.enabled = True
-        self._found: dict[int, dict[str, Any]] = {}
 
-    def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        if self.enabled and outputs is not None and trainer.state.fn in ("validate", "test"):
-            self._found.update(zip(batch["ids"].tolist(), pl_module.decode(outputs), strict=True))
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        pl_module.keep_predictions = self.enabled and trainer.state.fn in ("validate", "test")
 
-    on_test_batch_end = on_validation_batch_end
+    on_test_start = on_validation_start
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == "validate":
-            self.write(trainer, "validation")
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if pl_module.keep_predictions:
+            self.write(trainer, "validation", pl_module.predictions)
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.write(trainer, "test")
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if pl_module.keep_predictions:
+            self.write(trainer, "test", pl_module.predictions)
 
-    def write(self, trainer: Trainer, split: str) -> None:
-        """Bring together what the ranks found and write it; the same call on every rank."""
-        found, self._found = self._found, {}
-        if not self.enabled:
-            return
-        if trainer.world_size > 1:
-            parts: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(parts, found)
-            found = {key: value for part in parts for key, value in part.items()}
+    def write(self, trainer: Trainer, split: str, found: dict[int, dict[str, Any]]) -> None:
+        """Write what was found for each row; the same call on every rank."""
         if trainer.is_global_zero:
             data = trainer.datamodule  # type: ignore[attr-defined]
-            rows = data.rows[split]
-            lines = [json.dumps({**data.shown(rows[i]), **found[i]}, ensure_ascii=False) for i in sorted(found)]
+            lines = [json.dumps({**data.shown_at(split, i), **found[i]}, ensure_ascii=False) for i in found]
             write_text(self.folder / f"{split}.jsonl", "\n".join(lines) + "\n")
         trainer.strategy.barrier()
 

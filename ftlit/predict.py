@@ -14,9 +14,8 @@ from lightning import LightningDataModule, LightningModule
 from tqdm import tqdm
 
 from ftlit.checkpoint import find_checkpoint
-from ftlit.data.collate import collate
+from ftlit.data.base import TaskData
 from ftlit.data.readers import READERS
-from ftlit.data.text import TextData
 from ftlit.errors import UserError
 from ftlit.quiet import quiet
 from ftlit.tasks import TaskModule
@@ -33,7 +32,7 @@ class Predictor:
         device: Where the model runs, such as `cpu` or `cuda`.
     """
 
-    def __init__(self, model: TaskModule, data: TextData, device: str) -> None:
+    def __init__(self, model: TaskModule, data: TaskData, device: str) -> None:
         self.model, self.data, self.device = model.to(device).eval(), data, device
 
     def __call__(
@@ -58,31 +57,36 @@ class Predictor:
 
     def _row(self, number: int, row: str | dict[str, Any]) -> dict[str, Any]:
         if isinstance(row, str):
-            if len(self.data.text_columns()) > 1:
+            if (parsed := self.data.row_of(row)) is None:
                 raise UserError(f"row {number + 1} is one text; this run needs {self._needs()}")
-            row = {self.data.text: row}
-        if problem := self.data.text_problem(row):
+            row = parsed
+        if problem := self.data.input_problem(row):
             raise UserError(f"row {number + 1}: {problem}; this run needs {self._needs()}")
         return {"id": row.get("id", number), **row}
 
     def _needs(self) -> str:
-        return "the columns " + " and ".join(repr(column) for column in self.data.text_columns().values())
+        columns = [repr(column) for column in self.data.input_columns().values()]
+        return f"the {'columns' if len(columns) > 1 else 'column'} {' and '.join(columns)}"
 
     @torch.inference_mode()
     def _chunk(self, rows: list[dict[str, Any]], batch_size: int, scores: bool) -> list[dict[str, Any]]:
-        columns = self.data.encode_texts({c: [row[c] for row in rows] for c in self.data.text_columns().values()})
-        order = sorted(range(len(rows)), key=lambda i: len(columns["input_ids"][i]))
-        found: list[dict[str, Any]] = [{}] * len(rows)
+        given = {column: [row.get(column) for row in rows] for column in self.data.input_columns().values()}
+        columns = self.data.encode_inputs(given)
+        columns.setdefault("row", list(range(len(rows))))
+        order = sorted(range(len(columns["row"])), key=lambda i: len(columns["input_ids"][i]))
+        parts: list[dict[int, dict[str, Any]]] = [{} for _ in rows]
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            picked = {name: [values[i] for i in chosen] for name, values in columns.items()}
-            batch = collate(picked, self.data.pad_token_id, self.data.label_dtype)
+            batch = self.data.collate({name: [values[i] for i in chosen] for name, values in columns.items()})
             moved = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
-            for i, decoded in zip(chosen, self.model.decode(self.model(moved).logits.float()), strict=True):
-                if not scores:
-                    decoded.pop("scores", None)
-                found[i] = {"id": rows[i]["id"], **decoded}
-        return found
+            for i, decoded in zip(chosen, self.model.decoded(moved), strict=True):
+                parts[columns["row"][i]][i] = decoded or {}
+        found = [self.model.assemble([part[i] for i in sorted(part)]) for part in parts]
+        hidden = () if scores else ("scores",)
+        return [
+            {"id": row["id"], **{key: value for key, value in prediction.items() if key not in hidden}}
+            for row, prediction in zip(rows, found, strict=True)
+        ]
 
 
 def load(run: str | Path, checkpoint: str = "best", device: str | None = None) -> Predictor:
@@ -100,8 +104,8 @@ def load(run: str | Path, checkpoint: str = "best", device: str | None = None) -
     path = find_checkpoint(Path(run), checkpoint)
     model = LightningModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     data = LightningDataModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    if not isinstance(model, TaskModule) or not isinstance(data, TextData):
-        raise UserError(f"{path} is not a checkpoint of a text task of ftlit")
+    if not isinstance(model, TaskModule) or not isinstance(data, TaskData):
+        raise UserError(f"{path} is not a checkpoint of ftlit")
     return Predictor(model, data, device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 

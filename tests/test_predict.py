@@ -81,7 +81,7 @@ def test_a_stream_is_not_read_ahead_of_its_chunk(run: str) -> None:
 @pytest.mark.parametrize(
     ("content", "name", "said"),
     [
-        ('{"text": "a"}\n{"txt": "b"}\n', "a.jsonl", "row 2: there is no column 'text'; this run needs the columns 'text'"),
+        ('{"text": "a"}\n{"txt": "b"}\n', "a.jsonl", "row 2: there is no column 'text'; this run needs the column 'text'"),
         ('{"text": "a"}\n{"text": ""}\n', "a.jsonl", "row 2: the text in column 'text' is empty"),
         ('{"text": "a"}\nnonsense\n', "a.jsonl", "line 2"),
         ("a", "a.doc", "should end in one of .csv"),

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -10,8 +10,16 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ftlit.backbones import load_config, load_tokenizer, max_positions
-from ftlit.data.batching import Batching, EvaluationBatches, Examples, LengthGrouped, ResumableLoader, TrainBatches
-from ftlit.data.collate import collate
+from ftlit.data.batching import (
+    Batching,
+    EvaluationBatches,
+    Examples,
+    LengthGrouped,
+    MicroBatch,
+    ResumableLoader,
+    TrainBatches,
+)
+from ftlit.data.collate import PADDING, collate
 from ftlit.data.encoding import encoded, tokenize, tokenizer_state
 from ftlit.data.rows import checked, fingerprint
 from ftlit.data.sources import load_splits
@@ -21,6 +29,8 @@ from ftlit.errors import UserError
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
+
+    from ftlit.data.formats import Reader
 
 LONGEST_DEFAULT = 512
 
@@ -82,17 +92,42 @@ class TaskData(LightningDataModule, ABC):
 
     # What a task defines
 
+    readers: ClassVar[dict[str, "Reader"]] = {}  # of local files by ending, where not the usual ones
+    label_dtype: ClassVar[torch.dtype] = torch.long
+    padding: ClassVar[dict[str, int]] = PADDING  # what fills up each column of tokens beside input_ids
+    extras: ClassVar[tuple[str, ...]] = ()  # columns of features that the task gets as they are
+
+    @abstractmethod
+    def input_columns(self) -> dict[str, str]:
+        """The column that each key of the config selects, such as ``{"text": "sentence"}``: those that new rows need."""
+
     @abstractmethod
     def columns(self) -> dict[str, str]:
-        """The column that each key of the config selects, such as ``{"text": "sentence"}``."""
+        """The same with the columns of the right answers."""
+
+    @abstractmethod
+    def input_problem(self, row: dict[str, Any]) -> str | None:
+        """What is wrong with a row that has no answer yet, or None."""
 
     @abstractmethod
     def problem(self, row: dict[str, Any]) -> str | None:
         """What is wrong with a row, or None."""
 
+    def row_of(self, text: str) -> dict[str, Any] | None:
+        """A row made of a plain text that somebody typed, or None where one text is not enough."""
+        columns = list(self.input_columns().values())
+        return {columns[0]: text} if len(columns) == 1 else None
+
+    @abstractmethod
+    def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Features of new rows: ``input_ids``, other model inputs of the same lengths, and ``truncated``.
+
+        A row may become several features: the column ``row`` then tells from which of the given rows each comes.
+        """
+
     @abstractmethod
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Features of rows: ``input_ids``, other model inputs of the same lengths, ``truncated``, and ``labels``."""
+        """Features of rows with ``labels``, and ``units`` where examples count differently in the loss."""
 
     @abstractmethod
     def joined_texts(self, rows: "Dataset") -> list[str]:
@@ -112,9 +147,20 @@ class TaskData(LightningDataModule, ABC):
 
     def shown(self, row: dict[str, Any]) -> dict[str, Any]:
         """How a row stands beside its prediction: id, inputs, and the right answer as ``label``."""
-        answers = [column for key, column in self.columns().items() if key == "label"]
-        inputs = {name: value for name, value in row.items() if name not in ("row_id", *answers)}
+        inputs = {column: row[column] for column in self.input_columns().values() if column in row}
         return {"id": row["row_id"], **inputs, "label": self.reference(row)}
+
+    def shown_at(self, split: str, i: int) -> dict[str, Any]:
+        """How the row at a position of a split stands beside its prediction."""
+        return self.shown(self.rows[split][i])
+
+    def counts(self, split: str) -> dict[str, int]:
+        """Findings of an encoded split for the report, such as answers lost to truncation."""
+        return {}
+
+    def names(self, split: str, ids: list[int]) -> list[str]:
+        """The ids of examples for a message, by their positions in the split."""
+        return self.rows[split].select(ids)["row_id"][:]
 
     def check_splits(self, splits: dict[str, "Dataset"]) -> None:
         """Refuse splits that the task cannot learn from or be measured on."""
@@ -138,7 +184,7 @@ class TaskData(LightningDataModule, ABC):
 
     @cached_property
     def _raw(self) -> dict[str, "Dataset"]:
-        return load_splits(self.dataset, self.config_name, self.split_names)
+        return load_splits(self.dataset, self.config_name, self.split_names, self.readers)
 
     @cached_property
     def rows(self) -> dict[str, "Dataset"]:
@@ -186,7 +232,11 @@ class TaskData(LightningDataModule, ABC):
         """Encode the splits, or take them from the cache of `datasets`."""
         for split, rows in self.rows.items():
             if split not in self.encoded:
-                self.encoded[split] = encoded(rows, self.encode, [self._tokenizer_state, *self.encoding_settings()])
+                self.encoded[split] = self.encode_split(rows)
+
+    def encode_split(self, rows: "Dataset") -> "Dataset":
+        """The features of a split, from the cache where the same were made before."""
+        return encoded(rows, self.encode, [self._tokenizer_state, *self.encoding_settings()])
 
     @cached_property
     def _tokenizer_state(self) -> str:
@@ -226,11 +276,25 @@ class TaskData(LightningDataModule, ABC):
         rows = self.encoded[split].with_format("arrow")
         return pc.list_value_length(rows["input_ids"][:]).to_numpy()
 
+    def units(self, split: str) -> np.ndarray | None:
+        """What each example of an encoded split counts in the mean of the loss, or None where each counts 1."""
+        rows = self.encoded[split]
+        return np.array(rows["units"][:], dtype=float) if "units" in rows.column_names else None
+
+    def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
+        """The tensors of a batch, from columns of features.
+
+        Args:
+            columns: Features as `encode` or `encode_inputs` gives them.
+            batch: Which examples these are; None for new rows.
+        """
+        return collate(columns, self.pad_token_id, self.label_dtype, self.padding, self.extras)
+
     def _collate(self, fetched: Any) -> dict[str, Any]:
         columns, batch = fetched
-        return {**collate(columns, self.pad_token_id, self.label_dtype), **_bookkeeping(batch)}
-
-    label_dtype = torch.long
+        marks = {"ids": columns["row"], "features": batch.indices}
+        tensors = {name: torch.tensor(values) for name, values in marks.items()}
+        return {**self.collate(columns, batch), **tensors, "normalizer": batch.normalizer}
 
     def train_dataloader(self) -> DataLoader[Any]:
         trainer = self.trainer
@@ -243,6 +307,7 @@ class TaskData(LightningDataModule, ABC):
             trainer.global_rank,
             trainer.world_size,
             trainer.accumulate_grad_batches,
+            self.units("train"),
         )
         return self._loader("train", batches)
 
@@ -279,7 +344,3 @@ class TaskData(LightningDataModule, ABC):
             persistent_workers=self.num_workers > 0 and split != "train",
             generator=torch.Generator().manual_seed(self.order_seed),  # keeps the global random state out of it
         )
-
-
-def _bookkeeping(batch: Any) -> dict[str, Any]:
-    return {"ids": torch.tensor(batch.indices), "normalizer": batch.normalizer}

@@ -26,10 +26,12 @@ class MicroBatch:
         indices: Positions of the examples in the split.
         normalizer: What the sum of their losses is divided by, so that the gradients of all micro-batches of a step
             average to the mean over the step batch; `FILLER` for one that repeats examples at no weight.
+        epoch: The epoch of training, None in an evaluation: what is drawn anew in each epoch depends on it.
     """
 
     indices: list[int]
     normalizer: float
+    epoch: int | None = None
 
 
 class Batching(ABC):
@@ -152,6 +154,7 @@ class TrainBatches(Sampler[MicroBatch]):
         rank: This device.
         world: Number of devices.
         accumulate: Batches accumulated for an optimizer step.
+        units: What each example counts in the mean of the loss, ``(examples,)``: 1, or its number of labelled tokens.
     """
 
     def __init__(
@@ -163,7 +166,9 @@ class TrainBatches(Sampler[MicroBatch]):
         rank: int = 0,
         world: int = 1,
         accumulate: int = 1,
+        units: np.ndarray | None = None,
     ) -> None:
+        self.units = np.ones(len(lengths)) if units is None else units
         self.batching, self.lengths, self.seed, self.epoch = batching, lengths, seed, epoch
         self.rank, self.world, self.accumulate = rank, world, accumulate
         self.done = (0, 0)  # an epoch and how many of its batches were given out before an interruption
@@ -176,13 +181,13 @@ class TrainBatches(Sampler[MicroBatch]):
             rng = np.random.default_rng([self.seed, epoch])
             parts = self.world * self.accumulate
             steps = self.batching.steps(self.lengths, parts, rng)
-            self._plan = (epoch, [batch for step in steps for batch in self._share(step, parts)])
+            self._plan = (epoch, [batch for step in steps for batch in self._share(step, parts, epoch)])
         return self._plan[1]
 
-    def _share(self, step: list[list[int]], parts: int) -> Iterator[MicroBatch]:
-        normalizer = sum(map(len, step)) / parts
+    def _share(self, step: list[list[int]], parts: int, epoch: int) -> Iterator[MicroBatch]:
+        normalizer = sum(float(self.units[part].sum()) for part in step) / parts
         for i in range(self.rank, parts, self.world):
-            yield MicroBatch(step[i], normalizer) if i < len(step) else MicroBatch(step[0], FILLER)
+            yield MicroBatch(step[i], normalizer, epoch) if i < len(step) else MicroBatch(step[0], FILLER, epoch)
 
     @property
     def skip(self) -> int:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-ENCODING_VERSION = 1  # raised whenever rows are encoded differently, so that no old cache is served
+ENCODING_VERSION = 2  # raised whenever rows are encoded differently, so that no old cache is served
 
 
 def tokenize(
@@ -44,8 +44,12 @@ def encoded(rows: "Dataset", encode: Callable[[Any], Any], settings: list[Any]) 
 
     Args:
         rows: The rows, whose own fingerprint tells their content.
-        encode: From columns of rows to columns of features.
+        encode: From columns of rows to columns of features; where a row becomes several features or none, the column
+            ``row`` tells of each feature from which of the given rows it comes.
         settings: All that `encode` depends on.
+
+    Returns:
+        The features, their column ``row`` counted over the whole split.
     """
     import datasets
     from datasets.fingerprint import Hasher
@@ -55,4 +59,16 @@ def encoded(rows: "Dataset", encode: Callable[[Any], Any], settings: list[Any]) 
     cache = Path(datasets.config.HF_DATASETS_CACHE) / "ftlit"
     cache.mkdir(parents=True, exist_ok=True)
     file = str(cache / f"{key}.arrow")
-    return rows.map(encode, batched=True, remove_columns=rows.column_names, new_fingerprint=key, cache_file_name=file)
+
+    def numbered(columns: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
+        features = encode(columns)
+        return {**features, "row": [indices[i] for i in features.get("row", range(len(indices)))]}
+
+    return rows.map(
+        numbered,
+        batched=True,
+        with_indices=True,
+        remove_columns=rows.column_names,
+        new_fingerprint=key,
+        cache_file_name=file,
+    )

@@ -19,11 +19,13 @@ def data_report(data: TaskData) -> dict[str, Any]:
         lengths = data.lengths(split)
         points = np.percentile(lengths, PERCENTILES).astype(int).tolist()
         report["splits"][split] = {
-            "rows": len(encoded),
+            "rows": len(data.rows[split]),
+            "features": len(encoded),
             "dropped": len(data.dropped.get(split, [])),
             "tokens": dict(zip(("median", "p95", "longest"), points, strict=True)),
             "truncated": float(np.mean(encoded["truncated"])),
             "fingerprint": data.fingerprints[split],
+            "counts": data.counts(split),
         }
         if balance := data.balance(data.rows[split]):
             report["splits"][split]["labels"] = balance
@@ -67,6 +69,9 @@ def data_text(report: dict[str, Any]) -> str:
             shown = [f"{name} {count / s['rows']:.1%}" for name, count in list(s["labels"].items())[:SHOWN_CLASSES]]
             more = len(s["labels"]) - len(shown)
             parts.append(f"labels of {split}: {', '.join(shown)}" + (f", and {more} more" if more > 0 else ""))
+    for split, s in report["splits"].items():
+        found = s["counts"] | ({"features made of its rows": s["features"]} if s["features"] != s["rows"] else {})
+        parts += [f"{split}: {count} {name}" for name, count in found.items()]
     for split, places in report["dropped"].items():
         parts.append(f"dropped from {split}: {'; '.join(places[:3])}" + (" ..." if len(places) > 3 else ""))
     for split, found in report["overlap"].items():

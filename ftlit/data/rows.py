@@ -49,3 +49,13 @@ def row_place(row_id: str) -> str:
     """Where a row stands in its source, counted from 1 as in error messages: ``train row 7``."""
     split, _, name = row_id.partition(":")
     return f"{split} row {int(name) + 1 if name.isdecimal() else name}"
+
+
+def text_problem(row: dict[str, Any], column: str) -> str | None:
+    """What is wrong with the text in a column of a row, or None."""
+    value = row.get(column)
+    if value is None:
+        return f"the text in column {column!r} is null" if column in row else f"there is no column {column!r}"
+    if not isinstance(value, str):
+        return f"column {column!r} holds {value!r}, not a text"
+    return None if value.strip() else f"the text in column {column!r} is empty"

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftlit.data.formats import Reader
 from ftlit.data.readers import READERS, features_of, read_file
 from ftlit.errors import UserError, near
 from ftlit.files import file_names, resolve_package_path
@@ -29,17 +30,21 @@ SPLITS = {"train": ["train"], "validation": ["validation", "valid", "val", "dev"
 
 
 def load_splits(
-    dataset: str, config_name: str | None = None, splits: dict[str, str | None] | None = None
+    dataset: str,
+    config_name: str | None = None,
+    splits: dict[str, str | None] | None = None,
+    readers: Mapping[str, Reader] | None = None,
 ) -> dict[str, datasets.Dataset]:
     """The rows of each split that the source has.
 
     Args:
-        dataset: A file, a folder with files named by split (csv, tsv, json, jsonl, parquet, txt), a folder saved by
-            ``datasets``, ``package:<module>/<path>`` inside an installed package, ``module:function`` that gives the
-            splits, or a name of the Hugging Face hub.
+        dataset: A file, a folder with files named by split (csv, tsv, json, jsonl, parquet, txt, conll, iob,
+            bio), a folder saved by ``datasets``, ``package:<module>/<path>`` inside an installed package,
+            ``module:function`` that gives the splits, or a name of the Hugging Face hub.
         config_name: Which configuration of a data set of the hub, for example ``sst2`` of ``nyu-mll/glue``.
         splits: The source's own name of a split where it has another one, for example ``{validation: dev}``, or a part
             of a split, for example ``{validation: "train[90%:]"}``; None leaves the split out.
+        readers: What reads local files of an ending, such as ``{".txt": conll_rows}``, where it is not the usual reader.
 
     Raises:
         UserError: The source does not exist, cannot be read, or lacks a split that ``splits`` names.
@@ -51,7 +56,7 @@ def load_splits(
     splits = splits or {}
     if unknown := [name for name in splits if name not in SPLITS]:
         raise UserError(f"data.splits has the key {unknown[0]!r}. {near(unknown[0], SPLITS)}")
-    loaders = _loaders(dataset, config_name)
+    loaders = _loaders(dataset, config_name, READERS | dict(readers or {}))
     chosen = {}
     for name, aliases in SPLITS.items():
         found = [alias for alias in aliases if alias in loaders]
@@ -73,19 +78,19 @@ def load_splits(
     return chosen
 
 
-def _loaders(dataset: str, config_name: str | None) -> Loaders:
+def _loaders(dataset: str, config_name: str | None, readers: Mapping[str, Reader]) -> Loaders:
     """One loader for each split or file that the source has, under the source's own names."""
     if not dataset.startswith("package:") and re.fullmatch(r"[\w.]+:\w+", dataset):
         return _from_function(dataset)
     path = resolve_package_path(dataset) if dataset.startswith("package:") else Path(dataset).expanduser()
     if path.is_dir():
-        return _from_folder(path)
+        return _from_folder(path, readers)
     if path.is_file():
-        if path.suffix.lower() not in READERS:
-            raise UserError(f"{path} ends in none of {', '.join(READERS)}")
-        return {"train": partial(read_file, path)}
+        if path.suffix.lower() not in readers:
+            raise UserError(f"{path} ends in none of {', '.join(readers)}")
+        return {"train": partial(_only_file, [path], readers)}
     hub_name = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", dataset)
-    if not hub_name or path.suffix.lower() in READERS:
+    if not hub_name or path.suffix.lower() in readers:
         raise UserError(f"data.dataset {dataset!r} does not exist{_neighbours(path)}")
     return _from_hub(dataset, config_name, path)
 
@@ -144,7 +149,7 @@ def _checked_rows(rows: Any, where: str) -> datasets.Dataset:
     return datasets.Dataset.from_list([{key: row.get(key) for key in features} for row in rows], features=features)
 
 
-def _from_folder(folder: Path) -> Loaders:
+def _from_folder(folder: Path, readers: Mapping[str, Reader]) -> Loaders:
     import datasets
 
     names = file_names(folder)
@@ -155,21 +160,21 @@ def _from_folder(folder: Path) -> Loaders:
         return {"train": partial(datasets.Dataset.load_from_disk, str(folder))}
     files: dict[str, list[Path]] = {}
     for name in names:
-        if (folder / name).is_file() and Path(name).suffix.lower() in READERS:
+        if (folder / name).is_file() and Path(name).suffix.lower() in readers:
             files.setdefault(Path(name).stem, []).append(folder / name)
     if not files:
         raise UserError(
             f"the folder {folder} has no file such as train.csv; it should have train, validation or test files that "
-            f"end in one of {', '.join(READERS)}. There are: {', '.join(names) or 'no files'}"
+            f"end in one of {', '.join(readers)}. There are: {', '.join(names) or 'no files'}"
         )
-    return {stem: partial(_only_file, paths) for stem, paths in files.items()}
+    return {stem: partial(_only_file, paths, readers) for stem, paths in files.items()}
 
 
-def _only_file(paths: list[Path]) -> datasets.Dataset:
+def _only_file(paths: list[Path], readers: Mapping[str, Reader]) -> datasets.Dataset:
     if len(paths) > 1:
         names = " and ".join(path.name for path in paths)
         raise UserError(f"{paths[0].parent} has {names} for one split; keep one of them")
-    return read_file(paths[0])
+    return read_file(paths[0], readers[paths[0].suffix.lower()])
 
 
 def _from_hub(dataset: str, config_name: str | None, path: Path) -> Loaders:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ftlit.data.base import TaskData
+from ftlit.data.rows import text_problem
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -21,36 +22,25 @@ class TextData(TaskData):
         super().__init__(**kwargs)
         self.text, self.text_pair, self.label = text, text_pair, label
 
-    def text_columns(self) -> dict[str, str]:
-        """The columns that new, unlabelled rows need."""
+    def input_columns(self) -> dict[str, str]:
         return {"text": self.text} | ({"text_pair": self.text_pair} if self.text_pair else {})
 
     def columns(self) -> dict[str, str]:
-        return {**self.text_columns(), "label": self.label}
+        return {**self.input_columns(), "label": self.label}
 
-    def text_problem(self, row: dict[str, Any]) -> str | None:
-        """What is wrong with the texts of a row, or None."""
-        for column in self.text_columns().values():
-            value = row.get(column)
-            if value is None:
-                return f"the text in column {column!r} is null" if column in row else f"there is no column {column!r}"
-            if not isinstance(value, str):
-                return f"column {column!r} holds {value!r}, not a text"
-            if not value.strip():
-                return f"the text in column {column!r} is empty"
-        return None
+    def input_problem(self, row: dict[str, Any]) -> str | None:
+        return next((found for column in self.input_columns().values() if (found := text_problem(row, column))), None)
 
     def problem(self, row: dict[str, Any]) -> str | None:
-        return self.text_problem(row) or self.label_problem(row[self.label])
+        return self.input_problem(row) or self.label_problem(row[self.label])
 
     def label_problem(self, value: Any) -> str | None:
         """What is wrong with a label, or None."""
         return f"the label in column {self.label!r} is null" if value is None or value == "" else None
 
     def joined_texts(self, rows: "Dataset") -> list[str]:
-        columns = [rows[column] for column in self.text_columns().values()]
+        columns = [rows[column] for column in self.input_columns().values()]
         return ["\n".join(texts) for texts in zip(*columns, strict=True)]
 
-    def encode_texts(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Model inputs of the text columns."""
+    def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         return self.tokenize(columns[self.text], columns[self.text_pair] if self.text_pair else None)

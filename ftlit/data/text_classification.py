@@ -126,7 +126,7 @@ class TextClassificationData(TextData):
                 )
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        return {**self.encode_texts(columns), "labels": [self._encode_label(value) for value in columns[self.label]]}
+        return {**self.encode_inputs(columns), "labels": [self._encode_label(value) for value in columns[self.label]]}
 
     def _encode_label(self, value: Any) -> int | list[int]:
         ids = [self.label_ids[name] for name in self.as_names(value)]

@@ -33,4 +33,4 @@ class TextRegressionData(TextData):
         return float(row[self.label])
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        return {**self.encode_texts(columns), "labels": [float(value) for value in columns[self.label]]}
+        return {**self.encode_inputs(columns), "labels": [float(value) for value in columns[self.label]]}

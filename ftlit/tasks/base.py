@@ -20,7 +20,7 @@ from ftlit.losses import Loss
 from ftlit.optim import build_optimizer, build_schedule, param_groups
 from ftlit.tuning import Full, Tuning
 
-LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity")
+LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity", "bits_per_byte")
 
 
 class TaskModule(LightningModule, ABC):
@@ -72,6 +72,10 @@ class TaskModule(LightningModule, ABC):
         self.pad_token_id = pad_token_id
         self._load: Callable[..., Any] = partial(load_model, backbone=backbone, trust_remote_code=trust_remote_code)
         self.metrics: Any = nn.ModuleDict()
+        self.keep_predictions = False
+        self.predictions: dict[int, dict[str, Any]] = {}  # of the last evaluation by row, over all ranks
+        self.references: dict[int, Any] = {}
+        self._parts: dict[int, dict[int, tuple[dict[str, Any], Any]]] = {}
 
     # What a task defines
 
@@ -84,21 +88,45 @@ class TaskModule(LightningModule, ABC):
     def default_loss(self) -> Loss:
         """The loss of this task when the config names none."""
 
-    @abstractmethod
     def build_metrics(self) -> MetricCollection:
-        """The metrics of one split; `update` takes logits and labels."""
-
-    @abstractmethod
-    def decode(self, logits: Tensor) -> list[dict[str, Any]]:
-        """What the model says of each example, from logits ``(batch, labels)``: at least the key `prediction`."""
-
-    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss of each example, ``(batch,)``."""
-        return self.loss(logits, labels)
+        """The metrics of one split that add up over batches; `update` takes what `metric_inputs` gives."""
+        return MetricCollection({})
 
     def metric_inputs(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """What the metrics compare, from logits ``(batch, labels)`` and labels."""
         return logits, labels
+
+    def logits(self, batch: dict[str, Any]) -> Tensor:
+        """What the head gives for a batch, ``(batch, labels)`` where an example has one answer."""
+        return self(batch).logits
+
+    def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
+        """The loss of each example, ``(batch,)``, summed over its units where it has several."""
+        return self.loss(logits, batch["labels"])
+
+    @abstractmethod
+    def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
+        """What the model says of each example: at least the key `prediction`; None for one that is passed over."""
+
+    def decoded(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
+        """The same for a batch without labels."""
+        return self.decode(self.logits(batch).float(), batch)
+
+    def assemble(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
+        """The prediction of a row, from those of its features in their order."""
+        return parts[0]
+
+    # Metrics that need whole predictions are `summary_names`, computed by `summarise` once those of all ranks are together.
+
+    summary_names: ClassVar[tuple[str, ...]] = ()
+
+    def collects(self, split: str) -> bool:
+        """Whether this evaluation needs every prediction for its metrics."""
+        return bool(self.summary_names)
+
+    def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
+        """Metrics that follow from the others or from `predictions` and `references`."""
+        return {}
 
     def report(self, split: str) -> dict[str, Any]:
         """Findings beyond single numbers, computed on all ranks after an evaluation: see `ftlit.report`."""
@@ -114,24 +142,30 @@ class TaskModule(LightningModule, ABC):
         """
         if self.pad_token_id is not None:
             config["pad_token_id"] = self.pad_token_id
-        model, fresh = self.head.build(self._load, self.auto_class, config)
-        prefix = str(model.base_model_prefix)
-        setattr(model, prefix, self.tuning.apply(getattr(model, prefix)))
+        self.model: Any
+        self.model, fresh = self.head.build(self._load, self.auto_class, config)
+        self.replace_backbone(self.tuning.apply(self.backbone))
         for weight in fresh:  # frozen, they would be random at every load
             weight.requires_grad_(True)
-        self.model: Any = model
         self.frozen_digest = frozen_digest(self)
         for split in ("val", "test"):
             self.metrics[split] = self.build_metrics()
             self.metrics[f"{split}_loss"] = MeanMetric().set_dtype(torch.float64)
-        known = ["val/loss", *(f"val/{name}" for name in self.metrics["val"])]
+        known = ["val/loss", *(f"val/{name}" for name in (*self.metrics["val"], *self.summary_names))]
         if self.monitor not in known:
             raise UserError(f"model.monitor {self.monitor!r} is not a metric of this task. {near(self.monitor, known)}")
 
     @property
     def backbone(self) -> nn.Module:
-        """The tuned backbone inside the model."""
-        return getattr(self.model, self.model.base_model_prefix)
+        """The tuned backbone inside the model; the model itself where nothing stands on it, as in T5."""
+        return getattr(self.model, self.model.base_model_prefix, self.model)
+
+    def replace_backbone(self, backbone: nn.Module) -> None:
+        """Put another backbone in the place of the present one."""
+        if hasattr(self.model, self.model.base_model_prefix):
+            setattr(self.model, self.model.base_model_prefix, backbone)
+        else:
+            self.model = backbone
 
     @property
     def mode(self) -> str:
@@ -144,17 +178,46 @@ class TaskModule(LightningModule, ABC):
         return self.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        return self.losses(self(batch).logits, batch["labels"]).sum() / batch["normalizer"]
+        return self.losses(self.logits(batch), batch).sum() / batch["normalizer"]
 
-    def evaluation_step(self, batch: dict[str, Any], split: str) -> Tensor | None:
-        """Logits of a batch, or None for one that only keeps this rank in step with the others."""
-        logits = self(batch).logits.float()
+    def evaluation_step(self, batch: dict[str, Any], split: str) -> None:
+        """Take a batch into the split's metrics, unless it only keeps this rank in step with the others."""
+        logits = self.logits(batch).float()
         if batch["normalizer"] == FILLER:
             self._touch(split, logits, batch["labels"])
-            return None
-        self.metrics[split].update(*self.metric_inputs(logits, batch["labels"]))
-        self.metrics[f"{split}_loss"].update(self.losses(logits, batch["labels"]).double())
-        return logits
+        else:
+            self.update(split, logits, batch)
+
+    def update(self, split: str, logits: Tensor, batch: dict[str, Any]) -> None:
+        """Take the logits of a batch into the split's metrics, and keep its predictions where they are needed."""
+        losses = self.losses(logits, batch).double()
+        units = batch.get("units", torch.ones_like(losses)).double()
+        self.metrics[f"{split}_loss"].update(losses / units.clamp(min=1), units)
+        if len(self.metrics[split]):
+            self.metrics[split].update(*self.metric_inputs(logits, batch["labels"]))
+        if self.keep_predictions or self.collects(split):
+            self._keep(self.decode(logits, batch), batch)
+
+    def _keep(self, decoded: list[dict[str, Any] | None], batch: dict[str, Any]) -> None:
+        references = batch["extras"].get("reference", [None] * len(decoded))
+        places = zip(batch["ids"].tolist(), batch["features"].tolist(), strict=True)
+        for (row, feature), part, reference in zip(places, decoded, references, strict=True):
+            if part is not None:
+                self._parts.setdefault(row, {})[feature] = (part, reference)
+
+    def _gather(self) -> None:
+        """Bring the kept predictions of all ranks together."""
+        parts, self._parts = self._parts, {}
+        if self.trainer.world_size > 1:
+            found: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(found, parts)
+            parts = {row: {} for rank in found for row in rank}
+            for rank in found:
+                for row, features in rank.items():
+                    parts[row] |= features
+        whole = {row: [parts[row][feature] for feature in sorted(parts[row])] for row in sorted(parts)}
+        self.predictions = {row: self.assemble([part for part, _ in found]) for row, found in whole.items()}
+        self.references = {row: found[0][1] for row, found in whole.items()}
 
     def _touch(self, split: str, logits: Tensor, labels: Tensor) -> None:
         """Give no example to metrics that keep lists: a rank without any must still know their shape and type."""
@@ -163,11 +226,11 @@ class TaskModule(LightningModule, ABC):
             if any(isinstance(state, list) for state in metric.metric_state.values()):
                 metric.update(preds[:0], target[:0])
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        return self.evaluation_step(batch, "val")
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.evaluation_step(batch, "val")
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        return self.evaluation_step(batch, "test")
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.evaluation_step(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
         self.finish_evaluation("val")
@@ -177,11 +240,14 @@ class TaskModule(LightningModule, ABC):
 
     def finish_evaluation(self, split: str) -> None:
         """Compute and log the split's metrics over all ranks."""
+        self._gather()
+        computed = {"loss": self.metrics[f"{split}_loss"].compute(), **self.metrics[split].compute()}
+        values = {key: float(value) for key, value in computed.items()}
+        values |= self.summarise(split, values)
         self.last_report = self.report(split)
-        values = {"loss": self.metrics[f"{split}_loss"].compute(), **self.metrics[split].compute()}
         for name in (split, f"{split}_loss"):
             self.metrics[name].reset()
-        numbers = {f"{split}/{key}": float(value) for key, value in values.items()}
+        numbers = {f"{split}/{key}": value for key, value in values.items()}
         self.log_dict(numbers, logger=False)
         if self.trainer.state.fn != "validate" and not self.trainer.sanity_checking:
             epoch = {"epoch": self.current_epoch} if self.trainer.state.fn == "fit" else {}  # a best checkpoint's is another

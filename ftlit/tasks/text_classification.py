@@ -53,8 +53,8 @@ class TextClassification(TaskModule):
     def default_loss(self) -> Loss:
         return BCE() if self.multi_label else CrossEntropy()
 
-    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return self.loss(logits, labels, self.class_weights)  # type: ignore[arg-type]
+    def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
+        return self.loss(logits, batch["labels"], self.class_weights)  # type: ignore[arg-type]
 
     def build_metrics(self) -> MetricCollection:
         n, kind = len(self.label_names), "Multilabel" if self.multi_label else "Multiclass"
@@ -83,11 +83,9 @@ class TextClassification(TaskModule):
             return classification.MultilabelConfusionMatrix(n)
         return classification.MulticlassConfusionMatrix(n)
 
-    def evaluation_step(self, batch: dict[str, Any], split: str) -> Tensor | None:
-        logits = super().evaluation_step(batch, split)
-        if logits is not None:
-            self.metrics[f"{split}_confusion"].update(*self.metric_inputs(logits, batch["labels"]))
-        return logits
+    def update(self, split: str, logits: Tensor, batch: dict[str, Any]) -> None:
+        super().update(split, logits, batch)
+        self.metrics[f"{split}_confusion"].update(*self.metric_inputs(logits, batch["labels"]))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
@@ -104,7 +102,7 @@ class TextClassification(TaskModule):
         metric.reset()
         return {"per_class": per_class(matrix, self.label_names), "confusion": matrix, "labels": self.label_names}
 
-    def decode(self, logits: Tensor) -> list[dict[str, Any]]:
+    def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         if self.multi_label:
             return [self._decode_several(row) for row in torch.sigmoid(logits).tolist()]
         return [self._decode_one(row) for row in torch.softmax(logits, -1).tolist()]

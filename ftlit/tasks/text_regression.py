@@ -34,8 +34,8 @@ class TextRegression(TaskModule):
     def default_loss(self) -> Loss:
         return MSE()
 
-    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return self.loss(logits, (labels - self.mean) / self.deviation)
+    def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
+        return self.loss(logits, (batch["labels"] - self.mean) / self.deviation)
 
     def build_metrics(self) -> MetricCollection:
         # In double precision, so that the number of devices does not show in the last digits.
@@ -58,5 +58,5 @@ class TextRegression(TaskModule):
         if known := checkpoint.get("hyper_parameters", {}).get("label_scale"):
             self.mean, self.deviation = known  # of the data that it was trained on
 
-    def decode(self, logits: Tensor) -> list[dict[str, Any]]:
+    def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         return [{"prediction": value * self.deviation + self.mean} for value in logits.squeeze(1).tolist()]

@@ -51,12 +51,12 @@ def test_metrics_are_in_the_unit_of_the_target(tiny: Tiny) -> None:
 
 def test_decoding_gives_back_the_unit(tiny: Tiny) -> None:
     task = module(tiny)
-    assert [row["prediction"] for row in task.decode(torch.tensor([[0.0], [1.5]]))] == pytest.approx([50.0, 62.0])
+    assert [row["prediction"] for row in task.decode(torch.tensor([[0.0], [1.5]]), {})] == pytest.approx([50.0, 62.0])
     # The prediction of a text whose loss is nil is its label.
     labels = torch.tensor([41.0, 63.5])
     logits = ((labels - MEAN) / DEVIATION)[:, None]
-    assert task.losses(logits, labels).abs().max() == 0
-    assert [row["prediction"] for row in task.decode(logits)] == pytest.approx(labels.tolist())
+    assert task.losses(logits, {"labels": labels}).abs().max() == 0
+    assert [row["prediction"] for row in task.decode(logits, {})] == pytest.approx(labels.tolist())
 
 
 @pytest.mark.parametrize("loss", [MSE(), Huber()])
@@ -80,4 +80,4 @@ def test_defaults(tiny: Tiny) -> None:
     task = module(tiny)
     assert (task.loss, task.monitor, task.mode) == (MSE(), "val/pearson", "max")
     assert module(tiny, monitor="val/rmse").mode == "min"
-    assert TextRegression(backbone=tiny("bert")).decode(torch.tensor([[0.25]])) == [{"prediction": 0.25}]
+    assert TextRegression(backbone=tiny("bert")).decode(torch.tensor([[0.25]]), {}) == [{"prediction": 0.25}]
