@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 
 from ftlit.errors import UserError
 from ftlit.files import resolve_package_path
+from ftlit.gguf import converted
 
 # Models whose position ids start behind the padding id, so that two positions are never usable.
 OFFSET_POSITIONS = {
@@ -25,16 +26,20 @@ OFFSET_POSITIONS = {
 def locate(backbone: str) -> str:
     """The folder of a backbone named by ``package:<module>/<path>`` or by a path, or else its hub name.
 
+    A GGUF file is converted into a folder first.
+
     Raises:
-        UserError: The package or the folder does not exist.
+        UserError: The package, the folder or the file does not exist, or the file cannot be converted.
     """
-    if backbone.startswith("package:"):
-        return str(resolve_package_path(backbone))
-    path = Path(backbone).expanduser()
+    path = resolve_package_path(backbone) if backbone.startswith("package:") else Path(backbone).expanduser()
     if path.is_dir():
         return str(path)
+    if path.suffix.lower() == ".gguf":
+        return str(converted(path))
     if backbone.startswith((".", "/", "~")) or backbone.count("/") > 1 or path.is_file():
-        raise UserError(f"model.backbone {backbone!r} is not a folder; give a folder of a Hugging Face model or a hub name")
+        raise UserError(
+            f"model.backbone {backbone!r} is not a folder; give a folder of a Hugging Face model, a .gguf file or a hub name"
+        )
     return backbone
 
 

@@ -1,0 +1,132 @@
+"""Backbones in a GGUF file, which are converted once into an ordinary model folder in the cache."""
+
+import hashlib
+import importlib.util
+import shutil
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import constants
+from tokenizers import pre_tokenizers
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ftlit.errors import UserError
+
+CONVERSION = 1  # part of the cache's key: raise it when a conversion comes out differently
+PACKAGES = ("gguf", "accelerate")
+TEXT_END = "<|endoftext|>"
+
+# Vocabularies that know single digits only, as llama.cpp cuts them (`tokenizer.ggml.pre`); transformers cuts them like
+# GPT-2, which joins a digit to the space before it and so encodes "\n\n1." otherwise than the model was trained on.
+SINGLE_DIGITS = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
+
+
+def converted(path: Path) -> Path:
+    """The folder of a GGUF file's model in float32 with its tokenizer; converts it where that was not done before.
+
+    The folder lies in the cache of the Hugging Face libraries (``HF_HOME``) under a name made from the file's content.
+
+    Raises:
+        UserError: There is no such file, a package is missing, or the file holds no model that transformers can read.
+    """
+    if not path.is_file():
+        raise UserError(f"model.backbone: there is no file {str(path)!r}")
+    state = path.stat()
+    name = f"{path.stem}-{_digest(path, state.st_size, state.st_mtime_ns)}"
+    folder = Path(constants.HF_HOME) / "ftlit" / "gguf" / name
+    if not folder.is_dir():
+        _require_packages(path)
+        _make_once(folder, lambda part: _convert(path, part))
+    return folder
+
+
+@lru_cache
+def _digest(path: Path, size: int, modified: int) -> str:
+    """A short hash of a file's content; size and time only tell whether it must be read again."""
+    digest = hashlib.sha256(f"{CONVERSION}".encode())
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def _require_packages(path: Path) -> None:
+    missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(f"model.backbone {str(path)!r} is a GGUF file; reading one needs: pip install {' '.join(missing)}")
+
+
+def _make_once(folder: Path, make: Callable[[Path], None]) -> None:
+    """Let one process at a time make a folder, which appears whole or not at all."""
+    from filelock import FileLock
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.with_name(folder.name + ".part")
+    with FileLock(folder.with_name(folder.name + ".lock")):
+        if folder.is_dir():
+            return
+        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+        try:
+            make(part)
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _convert(path: Path, folder: Path) -> None:
+    print(f"converting {path.name} once; the result is kept in the cache", file=sys.stderr, flush=True)
+    model, tokenizer = _read(path)
+    if tokenizer.pad_token_id is not None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+        if model.generation_config is not None:
+            model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _read(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    try:
+        from gguf import GGUFReader
+
+        pre = GGUFReader(path).fields.get("tokenizer.ggml.pre")
+        model, info = _read_model(path)
+        tokenizer = _read_tokenizer(path, model.config, bytes(pre.parts[pre.data[0]]).decode() if pre else "")
+    except Exception as error:  # a broken file fails wherever the reader happens to be
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise UserError(
+            f"model.backbone {str(path)!r} is not a GGUF file that transformers can read ({type(error).__name__}: {reason})"
+        ) from error
+    if info["missing_keys"]:
+        names = sorted(info["missing_keys"])
+        raise UserError(f"model.backbone {str(path)!r} lacks {len(names)} weights of its architecture, such as {names[0]!r}")
+    return model, tokenizer
+
+
+def _read_model(path: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
+    config = transformers.AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+    kind = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+    # Where transformers has no GgufConfig, it knows no other way than to dequantise.
+    whole = {"quantization_config": transformers.GgufConfig(dequantize=True)} if hasattr(transformers, "GgufConfig") else {}
+    loaded: Any = kind.from_pretrained(
+        path.parent, gguf_file=path.name, config=config, dtype=torch.float32, output_loading_info=True, **whole
+    )
+    return loaded
+
+
+def _read_tokenizer(path: Path, config: Any, pre: str) -> PreTrainedTokenizerBase:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    if pre in SINGLE_DIGITS:
+        cuts = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+    # Padding is no label, but the end of a text is one, so that they need two tokens.
+    free = tokenizer.eos_token != TEXT_END and TEXT_END in tokenizer.get_vocab()
+    if free and tokenizer.pad_token in (None, tokenizer.eos_token):
+        tokenizer.pad_token = TEXT_END
+    if limit := getattr(config, "max_position_embeddings", None):
+        tokenizer.model_max_length = limit
+    return tokenizer
