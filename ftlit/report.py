@@ -29,10 +29,22 @@ def per_class(matrix: list[Any], labels: list[str]) -> list[dict[str, Any]]:
     else:
         columns = [sum(row[i] for row in matrix) for i in range(len(matrix))]
         counts = [(row[i], columns[i] - row[i], sum(row) - row[i]) for i, row in enumerate(matrix)]
-    rows = [_scores(name, *count) for name, count in zip(labels, counts, strict=True)]
+    return scores_of([(name, *count) for name, count in zip(labels, counts, strict=True)])
+
+
+def scores_of(counts: list[tuple[str, int, int, int]]) -> list[dict[str, Any]]:
+    """Precision, recall, F1 and support from counts, and their averages.
+
+    Args:
+        counts: Name of each label, and how often it was found rightly, found wrongly, and missed.
+
+    Returns:
+        A row a label, then the rows ``micro``, ``macro`` and ``weighted``, as `per_class` gives.
+    """
+    rows = [_scores(*count) for count in counts]
     total = sum(row["support"] for row in rows)
-    micro = _scores("micro", *(sum(column) for column in zip(*counts, strict=True)))
-    return [*rows, micro, _average("macro", rows, [int(sum(count) > 0) for count in counts], total),
+    micro = _scores("micro", sum(c[1] for c in counts), sum(c[2] for c in counts), sum(c[3] for c in counts))
+    return [*rows, micro, _average("macro", rows, [int(sum(count[1:]) > 0) for count in counts], total),
             _average("weighted", rows, [row["support"] for row in rows], total)]  # fmt: skip
 
 

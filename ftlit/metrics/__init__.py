@@ -1,0 +1,1 @@
+"""Metrics over whole lists of predictions and references, where torchmetrics has none."""

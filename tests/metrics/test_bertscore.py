@@ -1,0 +1,80 @@
+"""BERTScore against a plain loop over tokens, and matching by hand."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer, T5Config, T5Model
+
+from ftlit.errors import UserError
+from ftlit.metrics.bertscore import bertscore, match
+
+PREDICTIONS = ["good fine word1", "word3", "bad word2 word7 poor word9", ""]
+REFERENCES = [["fine good word1 word2 word5"], ["word4 word3", "word3"], ["word8", "bad poor", "good"], ["dull"]]
+
+
+def plain_score(folder: str, layer: int, predicted: str, gold: str) -> tuple[float, float, float]:
+    """Token by token, each text alone and so without padding; the first and the last token are special."""
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    vectors = []
+    for text in (predicted, gold):
+        with torch.no_grad():
+            hidden = model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[layer][0]
+        vectors.append(list(hidden[1:-1]))
+    if not vectors[0]:
+        return 0.0, 0.0, 0.0
+    near = [[float(torch.cosine_similarity(a, b, dim=0)) for b in vectors[1]] for a in vectors[0]]
+    precision = sum(max(row) for row in near) / len(near)
+    recall = sum(max(column) for column in zip(*near, strict=True)) / len(near[0])
+    return precision, recall, 2 * precision * recall / (precision + recall)
+
+
+@pytest.mark.parametrize(("layer", "batch_size"), [(-1, 32), (1, 1), (0, 3)])
+def test_scores_are_those_of_a_plain_loop(tiny: Callable[[str], str], layer: int, batch_size: int) -> None:
+    rows = [
+        max((plain_score(tiny("bert"), layer, text, g) for g in gold), key=lambda score: score[2])
+        for text, gold in zip(PREDICTIONS, REFERENCES, strict=True)
+    ]
+    means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    assert means[0] != pytest.approx(means[1], abs=1e-3)
+    scores = bertscore(PREDICTIONS, REFERENCES, tiny("bert"), layer=layer, batch_size=batch_size)
+    expected = dict(zip(("bertscore_precision", "bertscore_recall", "bertscore_f1"), means, strict=True))
+    assert scores == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["roberta", "gpt2"])
+def test_equal_texts_score_one(tiny: Callable[[str], str], architecture: str) -> None:
+    texts = ["good word1", " ".join(["word2"] * 90), "bad"]  # the second is longer than the model's positions
+    scores = bertscore(texts, [["poor", text] for text in texts], tiny(architecture))
+    assert scores["bertscore_f1"] == pytest.approx(1, abs=1e-5)
+    assert bertscore(texts, [["dull grim"]] * 3, tiny(architecture))["bertscore_f1"] < 0.99
+
+
+def test_an_encoder_decoder_lends_its_encoder(tiny: Callable[[str], str], tmp_path: Path) -> None:
+    AutoTokenizer.from_pretrained(tiny("bert")).save_pretrained(tmp_path)
+    config = T5Config(vocab_size=100, d_model=32, d_kv=16, d_ff=48, num_layers=2, num_heads=2)
+    T5Model(config).save_pretrained(tmp_path)
+    texts = ["good word1", "bad"]  # neither the tokenizer nor the model has a longest input
+    assert bertscore(texts, [[text] for text in texts], str(tmp_path))["bertscore_f1"] == pytest.approx(1, abs=1e-5)
+
+
+def test_greedy_matching_by_hand() -> None:
+    x, y = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    between = torch.tensor([math.sqrt(0.5), math.sqrt(0.5)])
+    assert match(torch.stack([x]), torch.stack([x, y])) == pytest.approx((1, 1 / 2, 2 / 3))
+    half = math.sqrt(0.5)
+    assert match(torch.stack([x, y]), torch.stack([between])) == pytest.approx((half, half, half))
+    assert match(torch.stack([x]), torch.zeros(0, 2)) == (0, 0, 0)
+    assert match(torch.stack([x]), torch.stack([y])) == (0, 0, 0)
+
+
+def test_nothing_to_score_and_mistakes(tiny: Callable[[str], str]) -> None:
+    assert set(bertscore([], [], tiny("bert")).values()) == {0}
+    with pytest.raises(UserError, match="has the layers 0 to 2, and -1 for the last; got 3"):
+        bertscore(["good"], [["bad"]], tiny("bert"), layer=3)
+    with pytest.raises(UserError, match="row 0 has no reference"):
+        bertscore(["good"], [[]], tiny("bert"))
+    with pytest.raises(UserError, match="is not a folder"):
+        bertscore(["good"], [["bad"]], "./nowhere")

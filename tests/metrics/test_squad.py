@@ -1,0 +1,151 @@
+"""Answers against a plain reading of the rules of SQuAD, and worked examples in English and Chinese."""
+
+import random
+import re
+import string
+
+import pytest
+
+from ftlit.metrics.squad import best_threshold, exact_match, f1, normalize_answer, squad_scores
+
+WORDS = ["The", "a", "cat", "Cat!", "dog", "an", "sat.", "on", "mat,", "theatre", "U.S.", "1,000", "--", "(the)"]
+
+
+def plain_normal(text: str) -> str:
+    """The steps of the SQuAD rules, one after another."""
+    text = text.lower()
+    text = "".join(char for char in text if char not in set(string.punctuation))
+    text = re.sub(r"\b(a|an|the)\b", " ", text)
+    return " ".join(text.split())
+
+
+def plain_scores(prediction: str, answers: list[str]) -> tuple[float, float]:
+    """Exact match and F1, with tokens of the bag crossed out one at a time."""
+    gold = [answer for answer in answers if plain_normal(answer)] or [""]
+    exact = max(float(plain_normal(prediction) == plain_normal(answer)) for answer in gold)
+    return exact, max(plain_f1(plain_normal(prediction).split(), plain_normal(answer).split()) for answer in gold)
+
+
+def plain_f1(predicted: list[str], gold: list[str]) -> float:
+    if not predicted or not gold:
+        return float(predicted == gold)
+    rest, same = list(gold), 0
+    for token in predicted:
+        if token in rest:
+            rest.remove(token)
+            same += 1
+    if not same:
+        return 0.0
+    precision, recall = same / len(predicted), same / len(gold)
+    return 2 * precision * recall / (precision + recall)
+
+
+def phrase(rng: random.Random, most: int) -> str:
+    return " ".join(rng.choices(WORDS, k=rng.randint(0, most)))
+
+
+def random_rows(seed: int, count: int = 300) -> tuple[list[str], list[list[str]]]:
+    rng = random.Random(seed)
+    return [phrase(rng, 3) for _ in range(count)], [[phrase(rng, 4) for _ in range(rng.randint(0, 3))] for _ in range(count)]
+
+
+def test_the_rules_of_squad() -> None:
+    predictions, answers = random_rows(1, 2000)
+    for prediction, gold in zip(predictions, answers, strict=True):
+        assert normalize_answer(prediction) == plain_normal(prediction)
+        expected = plain_scores(prediction, gold)
+        assert (exact_match(prediction, gold), f1(prediction, gold)) == pytest.approx(expected), (prediction, gold)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answers", "exact", "overlap"),
+    [
+        ("The Cat.", ["cat"], 1, 1),
+        ("the black cat", ["a cat", "black dog on the mat"], 0, 2 / 3),
+        ("cat cat dog", ["cat dog dog"], 0, 2 / 3),
+        ("", [], 1, 1),
+        ("the", [], 1, 1),
+        ("cat", [], 0, 0),
+        ("", ["cat"], 0, 0),
+        ("cat", ["", "cat"], 1, 1),
+    ],
+)
+def test_worked_examples(prediction: str, answers: list[str], exact: float, overlap: float) -> None:
+    assert exact_match(prediction, answers) == exact
+    assert f1(prediction, answers) == pytest.approx(overlap)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answers", "exact", "overlap"),
+    [
+        ("北京。", ["北京"], 1, 1),
+        ("《北京 大学》", ["北京大学"], 1, 1),
+        ("北京大学", ["南京大学"], 0, 3 / 4),
+        ("大北", ["北京", "北京大学的"], 0, 4 / 7),
+        ("2008年8月", ["2008年"], 0, 2 * 2 / 6),
+        ("iPhone手机", ["IPHONE"], 0, 2 / 4),
+        ("京", [], 0, 0),
+        ("東京タワー", ["タワー"], 0, 6 / 8),
+    ],
+)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_chinese_is_counted_by_characters(
+    prediction: str, answers: list[str], exact: float, overlap: float, language: str
+) -> None:
+    assert exact_match(prediction, answers, language) == exact
+    assert f1(prediction, answers, language) == pytest.approx(overlap)
+
+
+def test_the_language_decides_about_texts_without_characters() -> None:
+    assert normalize_answer("The A ＋ x-1", "zh") == "the a x1"
+    assert normalize_answer("The A + x-1", "en") == "x1"
+    assert (f1("。", [], "zh"), f1("。", [], "en")) == (1, 0)
+
+
+def test_means_over_questions() -> None:
+    predictions, answers = random_rows(2)
+    scores = squad_scores(predictions, answers)
+    rows = [plain_scores(p, a) for p, a in zip(predictions, answers, strict=True)]
+    assert scores["exact_match"] == pytest.approx(sum(r[0] for r in rows) / 300)
+    assert scores["f1"] == pytest.approx(sum(r[1] for r in rows) / 300)
+    answered = [r for r, a in zip(rows, answers, strict=True) if a]
+    silent = [r for r, a in zip(rows, answers, strict=True) if not a]
+    assert scores["f1_answerable"] == pytest.approx(sum(r[1] for r in answered) / len(answered))
+    assert scores["exact_match_answerable"] == pytest.approx(sum(r[0] for r in answered) / len(answered))
+    assert scores["f1_unanswerable"] == pytest.approx(sum(r[1] for r in silent) / len(silent))
+    assert scores["exact_match_unanswerable"] == scores["f1_unanswerable"]
+
+
+def test_parts_are_given_only_where_there_are_some() -> None:
+    assert squad_scores(["cat", "dog"], [["cat"], ["cat"]]) == {"exact_match": 0.5, "f1": 0.5}
+    assert set(squad_scores([""], [[]])) == {"exact_match", "f1", "exact_match_unanswerable", "f1_unanswerable"}
+    assert squad_scores([], []) == {"exact_match": 0, "f1": 0}
+    with pytest.raises(ValueError):
+        squad_scores(["cat"], [])
+
+
+def f1_at(threshold: float, null_scores: list[float], predictions: list[str], answers: list[list[str]]) -> float:
+    kept = [text if score <= threshold else "" for score, text in zip(null_scores, predictions, strict=True)]
+    return squad_scores(kept, answers)["f1"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_other_threshold_is_better(seed: int) -> None:
+    rng = random.Random(seed)
+    predictions, answers = random_rows(seed, 60)
+    predictions = [
+        f"{gold[0]} cat" if gold and rng.random() < 0.8 else text for text, gold in zip(predictions, answers, strict=True)
+    ]
+    # Rounded, so that some are equal; answerable questions tend to low scores.
+    null_scores = [round(rng.gauss(-0.5 if gold else 0.5, 1.0), 1) for gold in answers]
+    threshold, best = best_threshold(null_scores, predictions, answers)
+    assert f1_at(threshold, null_scores, predictions, answers) == pytest.approx(best)
+    every = [f1_at(t, null_scores, predictions, answers) for t in (-99, *null_scores)]
+    assert best == pytest.approx(max(every))
+    assert best > f1_at(-99, null_scores, predictions, answers)
+
+
+def test_threshold_where_nothing_should_be_answered() -> None:
+    assert best_threshold([-3.0, -5.0], ["cat", "dog"], [[], []]) == (-6.0, 1.0)
+    assert best_threshold([-3.0, -5.0], ["cat", "dog"], [["cat"], ["dog"]]) == (-3.0, 1.0)
+    assert best_threshold([], [], []) == (0.0, 0.0)
