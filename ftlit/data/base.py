@@ -162,6 +162,10 @@ class TaskData(LightningDataModule, ABC):
         """The ids of examples for a message, by their positions in the split."""
         return self.rows[split].select(ids)["row_id"][:]
 
+    def varied(self, train: "Dataset") -> "Dataset":
+        """The rows of train with augmentation, label noise and the like, where the config asks for them."""
+        return train
+
     def check_splits(self, splits: dict[str, "Dataset"]) -> None:
         """Refuse splits that the task cannot learn from or be measured on."""
 
@@ -204,6 +208,8 @@ class TaskData(LightningDataModule, ABC):
         for split, count in self.limits.items():
             if count is not None and split in splits and count < len(splits[split]):
                 splits[split] = splits[split].select(limit(len(splits[split]), count, self.seed))
+        if "train" in splits:
+            splits["train"] = self.varied(splits["train"])
         self.check_splits(splits)
         return splits
 

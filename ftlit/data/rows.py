@@ -48,6 +48,9 @@ def fingerprint(rows: "Dataset") -> str:
 def row_place(row_id: str) -> str:
     """Where a row stands in its source, counted from 1 as in error messages: ``train row 7``."""
     split, _, name = row_id.partition(":")
+    original, mark, copy = name.rpartition("#")
+    if mark and copy.isdecimal():
+        return f"{row_place(f'{split}:{original}')} (augmented)"
     return f"{split} row {int(name) + 1 if name.isdecimal() else name}"
 
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ftlit.data.augment import Augmentation, augment_rows
 from ftlit.data.base import TaskData
 from ftlit.data.rows import text_problem
 
@@ -16,11 +17,35 @@ class TextData(TaskData):
         text: Column of the text.
         text_pair: Column of the second text of a pair.
         label: Column of the label.
+        augment: What is done, one after the other, to the texts of train: RandomDeletion, RandomSwap, SynonymReplacement,
+            TokenMasking, BackTranslation.
+        augmented_copies: Changed copies of each text of train that are added to it.
     """
 
-    def __init__(self, text: str = "text", text_pair: str | None = None, label: str = "label", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        text: str = "text",
+        text_pair: str | None = None,
+        label: str = "label",
+        augment: list[Augmentation] | None = None,
+        augmented_copies: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.text, self.text_pair, self.label = text, text_pair, label
+        self.augment, self.augmented_copies = augment or [], augmented_copies
+        self.made: dict[str, int] = {}  # what `varied` did, for the report
+
+    def varied(self, train: "Dataset") -> "Dataset":
+        if not self.augment:
+            return train
+        columns, mask = list(self.input_columns().values()), self.tokenizer.mask_token
+        rows = augment_rows(train, columns, self.augment, self.augmented_copies, self.seed, mask)
+        self.made["augmented copies"] = len(rows) - len(train)
+        return rows
+
+    def counts(self, split: str) -> dict[str, int]:
+        return self.made if split == "train" else {}
 
     def input_columns(self) -> dict[str, str]:
         return {"text": self.text} | ({"text_pair": self.text_pair} if self.text_pair else {})

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftlit.data.noise import balanced, noisy_labels
 from ftlit.data.rows import row_place
 from ftlit.data.text import TextData
 from ftlit.errors import UserError
@@ -21,6 +22,8 @@ class TextClassificationData(TextData):
             A label in the data may be a name or its position in this list.
         multi_label: Taken from the model: the label column holds a list, or names joined by the separator.
         separator: Between the names of several labels in a csv or tsv column.
+        label_noise: Share of the rows of train that get a wrong label, for studies of robustness.
+        rebalance: Whether rows of the smaller classes are repeated in train until all classes have as many.
     """
 
     def __init__(
@@ -28,9 +31,12 @@ class TextClassificationData(TextData):
         label_names: list[str] | str | None = None,
         multi_label: bool = False,
         separator: str = ",",
+        label_noise: float = 0.0,
+        rebalance: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.label_noise, self.rebalance = label_noise, rebalance
         self.given_names, self.multi_label, self.separator = label_names, multi_label, separator
 
     @cached_property
@@ -101,6 +107,24 @@ class TextClassificationData(TextData):
     def balance(self, rows: "Dataset") -> dict[str, int] | None:
         counts = Counter(self.label_ids[name] for value in rows[self.label] for name in self.as_names(value))
         return {self.label_names[i]: count for i, count in counts.most_common()}
+
+    def varied(self, train: "Dataset") -> "Dataset":
+        if self.label_noise:
+            train = self._with_noise(train)
+        if self.rebalance:
+            chosen = balanced(self.classes(train) or [], self.seed)
+            self.made["rows repeated to balance the classes"] = len(chosen) - len(train)
+            train = train.select(chosen)
+        return super().varied(train)
+
+    def _with_noise(self, train: "Dataset") -> "Dataset":
+        if self.multi_label:
+            raise UserError("data.label_noise needs one label a text; leave it out with model.multi_label: true")
+        ids = [self.label_ids[_text(value)] for value in train[self.label]]
+        noisy = noisy_labels(ids, self.label_names, self.label_noise, self.seed)
+        self.made["labels made wrong"] = sum(a != b for a, b in zip(ids, noisy, strict=True))
+        names = [self.label_names[int(i)] for i in noisy]
+        return train.remove_columns(self.label).add_column(self.label, names)
 
     def reference(self, row: dict[str, Any]) -> Any:
         names = [self.label_names[self.label_ids[name]] for name in self.as_names(row[self.label])]
