@@ -1,5 +1,6 @@
 """``python -m ftlit``: help and dispatch, without importing torch for either."""
 
+import gc
 import sys
 
 HELP = """usage: ftlit COMMAND [options]
@@ -33,8 +34,10 @@ def main(args: list[str] | None = None) -> None:
     try:
         if args[0] not in COMMANDS:
             raise UserError(f"no command {args[0]!r}. {near(args[0], COMMANDS)}")
+        gc.disable()  # the collector would look through thousands of new modules again and again: a tenth of the start
         from ftlit.cli import run
 
+        gc.enable()
         run(args)
     except Exception as error:
         if (mistake := user_error(error)) is None:

@@ -5,3 +5,5 @@
 BOOKKEEPING = {"labels", "ids", "features", "normalizer", "tokens", "units", "extras"}
 # The normalizer of a batch that only keeps a rank in step with the others: its loss is divided to zero.
 FILLER = float("inf")
+# The label of a token that has none, as in PyTorch's cross-entropy.
+IGNORED = -100

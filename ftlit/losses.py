@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ftlit.batch import IGNORED
 from ftlit.errors import UserError
 
 Weights = list[float] | Literal["balanced"] | None
@@ -125,3 +126,18 @@ class Huber(Loss):
 
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         return functional.huber_loss(logits.float().squeeze(1), labels, delta=self.delta, reduction="none")
+
+
+def token_losses(loss: Loss, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The losses of each example's labelled tokens summed, shape ``(batch,)``.
+
+    Args:
+        loss: Compares the logits of single tokens with their labels.
+        logits: Shape ``(batch, tokens, labels)``.
+        labels: Shape ``(batch, tokens)``; tokens labelled `IGNORED` have no loss.
+        weights: Weight of each label, shape ``(labels,)``.
+    """
+    labelled = labels != IGNORED
+    found = loss(logits[labelled], labels[labelled], weights)
+    # Not by index_add, whose order of summation on a GPU changes from run to run.
+    return found.new_zeros(labels.shape).masked_scatter(labelled, found).sum(1)

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-IGNORED = -100  # the label of a token that has none, as in PyTorch's cross-entropy
+from ftlit.batch import IGNORED as IGNORED  # data modules pad labels with it
+
 PADDING = {"token_type_ids": 0}
 
 

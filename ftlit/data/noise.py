@@ -7,7 +7,7 @@ import numpy as np
 from ftlit.errors import UserError, near
 
 
-def noisy_labels(labels: list[int | str], names: list[str], rate: float, seed: int) -> list[int | str]:
+def noisy_labels(labels: Sequence[int | str], names: list[str], rate: float, seed: int) -> list[int | str]:
     """The labels with a share of them wrong: symmetric noise, as in Zhang et al. (2017) and Patrini et al. (2017).
 
     Exactly ``round(rate * rows)`` rows, drawn at random, get one of the other classes, each as likely. With the same
