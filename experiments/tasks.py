@@ -1,0 +1,161 @@
+"""Train every task on its real data and put what comes out beside what has been published.
+
+    python experiments/tasks.py --jobs 2                 # all of them; those that have finished are not run again
+    python experiments/tasks.py conll2003 squad --jobs 1
+
+Each run is an ordinary `python -m ftlit fit`. The table goes to experiments/results/tasks.md, made of the run folders alone.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+RUNS, RESULTS = Path("runs/tasks"), Path("experiments/results/tasks.md")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A config, and which of its numbers stands in the table.
+
+    Args:
+        config: Name of the file in experiments/.
+        metrics: Metrics of `split`, by the names that results.json has.
+        published: What has been published for such data, with its source.
+        split: The split that is measured.
+        seeds: Values of seed_everything.
+        options: Further options of the command.
+        report: Whether the table of single classes is printed too.
+        after: Name of the experiment from whose run this one begins.
+    """
+
+    config: str
+    metrics: tuple[str, ...]
+    published: str
+    split: str = "test"
+    seeds: tuple[int, ...] = (0,)
+    options: tuple[str, ...] = ()
+    report: bool = False
+    after: str | None = None
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "mrpc": Experiment("mrpc", ("accuracy", "f1_macro"), "accuracy 0.841 (BERT-base; transformers run_glue, GLUE dev)"),
+    "chnsenticorp": Experiment("chnsenticorp", ("accuracy",), "0.950 (Chinese BERT-base; Cui et al., 2019)"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: an experiment with a seed."""
+
+    name: str
+    seed: int
+
+    @property
+    def experiment(self) -> Experiment:
+        return EXPERIMENTS[self.name]
+
+    @property
+    def run_dir(self) -> Path:
+        return RUNS / f"{self.name}_seed{self.seed}"
+
+    @property
+    def command(self) -> list[str]:
+        given = self.experiment
+        start = ["--model.init_from", str(RUNS / f"{given.after}_seed0")] if given.after else []
+        config, where = f"experiments/{given.config}.yaml", str(self.run_dir)
+        seed = ["--seed_everything", str(self.seed)]
+        return ["python", "-m", "ftlit", "fit", "--config", config, "--run_dir", where, *seed, *start, *given.options]
+
+    def read(self, name: str) -> dict[str, Any]:
+        path = self.run_dir / name
+        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def run(cell: Cell, threads: int) -> None:
+    """Run a cell unless it has finished; its output goes beside its folder."""
+    if cell.read("results.json"):
+        return
+    flags = ["--resume"] if (cell.run_dir / "config.yaml").exists() else []
+    log = cell.run_dir.with_suffix(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    print(" ".join([*cell.command, *flags]), flush=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    with log.open("w") as file:
+        done = subprocess.run([sys.executable, *cell.command[1:], *flags], stdout=file, stderr=file, env=environment)
+    if done.returncode:
+        print(f"failed with {done.returncode}, see {log}", file=sys.stderr, flush=True)
+
+
+def spread(values: list[float]) -> str:
+    """A number, or mean and standard deviation over seeds."""
+    if len(values) == 1:
+        return f"{values[0]:.4f}"
+    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
+
+
+def row(name: str, cells: list[Cell]) -> list[Any]:
+    """The line of an experiment."""
+    experiment, record = EXPERIMENTS[name], cells[0].read("run.json")
+    results = [cell.read("results.json") for cell in cells]
+    splits = record["data"]["splits"]
+    numbers = [f"{metric} {spread([r[experiment.split][metric] for r in results])}" for metric in experiment.metrics]
+    seconds = [r["efficiency"]["train_seconds"] for r in results]
+    rows = f"{splits['train']['rows']:,} / {splits[experiment.split]['rows']:,}"
+    model = Path(record["backbone"]).name if "/" in record["backbone"] else record["backbone"]
+    about = [name, record["task"], rows, MODELS.get(model, model), record["tuning"].split("(")[0]]
+    return [*about, ", ".join(numbers), len(cells), f"{statistics.mean(seconds):.0f}", experiment.published]
+
+
+MODELS = {"model": "MiniLM-L6", "SmolLM2-135M-Instruct.Q4_1.gguf": "SmolLM2-135M"}
+
+
+def write_table() -> None:
+    """Write the table of all experiments that have finished."""
+    finished = {
+        name: cells
+        for name, experiment in EXPERIMENTS.items()
+        if (cells := [c for seed in experiment.seeds if (c := Cell(name, seed)).read("results.json")])
+    }
+    headers = ["experiment", "task", "rows (train / measured)", "model", "tuning", "measured", "seeds", "seconds", "published"]
+    parts = [
+        "# Every task on real data",
+        "    python experiments/tasks.py --jobs 2",
+        tabulate([row(name, cells) for name, cells in finished.items()], headers=headers, tablefmt="github"),
+        "Seconds are of training, on a shared machine; data sets are the subsets that were at hand, so that published numbers, "
+        "of larger models and whole data sets, say what is possible rather than what was to be reached.",
+    ]
+    for name, cells in finished.items():
+        parts.append(f"## {name}\n\n    {' '.join(cells[0].command)}")
+        report = cells[0].run_dir / f"{EXPERIMENTS[name].split}_report.txt"
+        if EXPERIMENTS[name].report and report.is_file():
+            parts.append("\n".join(f"    {line}" for line in report.read_text("utf-8").rstrip().splitlines()))
+    RESULTS.write_text("\n\n".join(parts) + "\n", "utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=f"experiments to run, of {', '.join(EXPERIMENTS)}; all by default")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--table", action="store_true", help="run nothing, write the table")
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in EXPERIMENTS]:
+        parser.error(f"no experiment {unknown[0]!r}; there are {', '.join(EXPERIMENTS)}")
+    names = [] if options.table else options.names or list(EXPERIMENTS)
+    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(lambda cell: run(cell, threads), [Cell(n, s) for n in names for s in EXPERIMENTS[n].seeds]))
+    write_table()
+
+
+if __name__ == "__main__":
+    main()
