@@ -1,8 +1,12 @@
 """What a batch holds beside the model's inputs: where data modules and tasks meet."""
 
 # Keys that are not inputs of the model: `ids` are positions of rows in their split, `features` positions of what was encoded
-# from them (a long row may become several), `units` what each example counts in the loss, `extras` lists that are no tensors.
-BOOKKEEPING = {"labels", "ids", "features", "normalizer", "tokens", "units", "extras"}
+# from them (a long row may become several), `units` what each example counts in the loss, `extras` lists that are no tensors,
+# `bytes` the length of the texts that a language model predicts, `unlabelled` a batch of texts for an auxiliary loss.
+BOOKKEEPING = {
+    *("labels", "ids", "features", "normalizer", "tokens", "units", "extras"),
+    *("bytes", "next_sentence", "next_sentence_logits", "unlabelled"),
+}
 # The normalizer of a batch that only keeps a rank in step with the others: its loss is divided to zero.
 FILLER = float("inf")
 # The label of a token that has none, as in PyTorch's cross-entropy.

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning import LightningModule
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import nn
 
-from ftlit.errors import UserError
+from ftlit.errors import UserError, user_error
 
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 
@@ -53,6 +54,20 @@ def check_trained(module: nn.Module, missing: list[str], unexpected: list[str], 
         )
 
 
+def check_labels(checkpoint: dict[str, Any], names: list[str]) -> None:
+    """Refuse a checkpoint whose ids stand for other labels.
+
+    Raises:
+        UserError: The labels or their order differ.
+    """
+    known = checkpoint.get("hyper_parameters", {}).get("label_names", names)
+    if known != names:
+        raise UserError(
+            f"the checkpoint was trained on the labels {known}, but the data have {names}; "
+            "give the order of the first as data.label_names"
+        )
+
+
 def check_order(path: Path, now: dict[str, str]) -> None:
     """Refuse to resume with examples in another order than the run began with.
 
@@ -79,6 +94,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         beside = f"{path}.part"
         super().save_checkpoint(checkpoint, beside, storage_options)
         os.replace(beside, path)
+
+
+def load_task(path: Path) -> Any:
+    """The task of a checkpoint, with its trained weights on top of the frozen ones of its backbone.
+
+    Where every weight was trained, the checkpoint holds them all, and what the run was initialised from is not needed.
+
+    Raises:
+        UserError: The weights do not fit, or the backbone or what the run was initialised from is no longer there.
+    """
+    stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    whole = stored.get("frozen_digest") == "" and "init_from" in stored.get("hyper_parameters", {})
+    given = {"init_from": None} if whole else {}
+    try:
+        return LightningModule.load_from_checkpoint(path, map_location="cpu", weights_only=True, **given)
+    except ValueError as error:  # in which the parser wraps what was raised inside the task
+        raise (user_error(error) or error) from None
 
 
 def find_checkpoint(run_dir: Path, which: str = "best") -> Path:

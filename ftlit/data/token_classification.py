@@ -1,0 +1,250 @@
+"""Data of token classification: named entities, chunks, parts of speech."""
+
+from collections import Counter, defaultdict
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from ftlit.batch import IGNORED
+from ftlit.data.base import TaskData
+from ftlit.data.collate import PADDING
+from ftlit.data.conll import conll_rows
+from ftlit.data.formats import Reader
+from ftlit.data.rows import row_place, text_problem
+from ftlit.data.tags import entities_problem, entity_spans, named, tags_problem, tokens_problem
+from ftlit.data.word_encoder import WordEncoder
+from ftlit.entities import located_entities, located_words
+from ftlit.errors import UserError
+from ftlit.metrics.spans import Scheme, check_tags, iob2_tags, to_iob2
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+OUTSIDE = "O"
+
+
+class TokenClassificationData(TaskData):
+    """Words with a tag each, or texts with entities.
+
+    Local `.txt` files are read as CoNLL columns, like `.conll`, `.iob` and `.bio`: the first column is `tokens`, the last
+    `tags`, and `column1`, `column2`, … are all. Inside, tags are those of IOB2, whatever the scheme of the data.
+    A text longer than `max_length` goes through the model in overlapping windows of whole words. Each word is labelled,
+    counted in the loss and predicted in one of them, where it has most context.
+
+    Args:
+        tokens: Column of the words, a list. Characters count in the words joined by spaces. A new row may hold a text here.
+        tags: Column of the tags, a list of as many names, or numbers of names that the source or `label_names` has.
+        text: Column of the text, where `entities` is given.
+        entities: Column of the entities, lists of {start, end, label} in characters, for data without words and tags. Words
+            end at white space and at punctuation marks; an entity that begins or ends inside one is widened to it.
+        scheme: What the prefixes of the tags in the data mean.
+        spans: Taken from the model: whether tags mark spans of words, as in named entities and chunks.
+        label_names: The tags of the data in the order of their numbers; by default those of the source, or of train.
+        align: Whether the label of a word stands on its first subword, or on all of them; predictions are the first's.
+        stride: Tokens that two windows of a long text share; by default a quarter of `max_length`.
+    """
+
+    readers: ClassVar[dict[str, Reader]] = {".txt": conll_rows}
+    padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
+    extras: ClassVar[tuple[str, ...]] = ("starts", "offsets", "piece", "reference")
+
+    def __init__(
+        self,
+        tokens: str = "tokens",
+        tags: str = "tags",
+        text: str = "text",
+        entities: str | None = None,
+        scheme: Scheme = "IOB2",
+        spans: bool = True,
+        label_names: list[str] | None = None,
+        align: Literal["first", "all"] = "first",
+        stride: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.tokens, self.tags, self.text, self.entities = tokens, tags, text, entities
+        self.scheme: Scheme = scheme
+        self.spans, self.given_names, self.align = spans, label_names, align
+        self.stride = self.max_length // 4 if stride is None else stride
+        if entities and not spans:
+            raise UserError(f"data.entities {entities!r} marks spans, and model.spans is false; leave one of them out")
+
+    # Rows
+
+    @property
+    def _given(self) -> str:
+        """Column of the words or of the text."""
+        return self.text if self.entities else self.tokens
+
+    def input_columns(self) -> dict[str, str]:
+        return {"text" if self.entities else "tokens": self._given}
+
+    def columns(self) -> dict[str, str]:
+        return {**self.input_columns(), **({"entities": self.entities} if self.entities else {"tags": self.tags})}
+
+    def input_problem(self, row: dict[str, Any]) -> str | None:
+        value = row.get(self._given)
+        if isinstance(value, list) and not self.entities:
+            return tokens_problem(value, self.tokens)
+        return text_problem(row, self._given)
+
+    def problem(self, row: dict[str, Any]) -> str | None:
+        if found := self.input_problem(row):
+            return found
+        value = row[self._given]
+        if self.entities:
+            return entities_problem(row[self.entities], value, self.entities)
+        if isinstance(value, str):
+            return f"column {self.tokens!r} holds a text, not a list of words; for texts with entities give data.entities"
+        scheme = self.scheme if self.spans else None
+        return tags_problem(row[self.tags], len(value), self._tag_names, scheme, self.tags)
+
+    def joined_texts(self, rows: "Dataset") -> list[str]:
+        return [located_words(value)[0] for value in rows[self._given]]
+
+    # Labels
+
+    @cached_property
+    def _tag_names(self) -> list[str] | None:
+        """Names of tags that are given as numbers: of the config, or of the source."""
+        if self.given_names or self.entities:
+            return self.given_names
+        for rows in self._raw.values():
+            feature = rows.features.get(self.tags)
+            if names := getattr(getattr(feature, "feature", None), "names", None):
+                return names
+        return None
+
+    @cached_property
+    def label_names(self) -> list[str]:
+        """The labels in the order of their ids: O first, the others sorted, each type of a span with B and I."""
+        if given := self._tag_names:
+            return self._labels_of(given, "data.label_names" if self.given_names else f"column {self.tags!r}")
+        if "train" not in self.source_rows:
+            raise UserError(f"data.dataset {self.dataset!r} has no train split to take the tags from; give data.label_names")
+        found = {tag for row in self.source_rows["train"] for tag in self.answer(row)}
+        return _spanned(found) if self.spans else sorted(found, key=lambda tag: (tag != OUTSIDE, tag))
+
+    def _labels_of(self, tags: list[str], place: str) -> list[str]:
+        if not self.spans:
+            return tags
+        for tag in tags:
+            if check_tags([tag], self.scheme):
+                raise UserError(f"{place} has the tag {tag!r}, which is not of data.scheme {self.scheme}")
+        return _spanned(set(tags))
+
+    @cached_property
+    def label_ids(self) -> dict[str, int]:
+        """Id of each label."""
+        return {name: i for i, name in enumerate(self.label_names)}
+
+    @property
+    def label_counts(self) -> list[int]:
+        """Words of train with each label, then all."""
+        if "train" not in self.rows:
+            return []
+        counts = Counter(tag for row in self.rows["train"] for tag in self.answer(row))
+        return [*(counts[name] for name in self.label_names), counts.total()]
+
+    def answer(self, row: dict[str, Any]) -> list[str]:
+        """The right label of each word of a row, before it is known whether it is one of `label_names`."""
+        return self._answer(row)[0]
+
+    def _answer(self, row: dict[str, Any]) -> tuple[list[str], int]:
+        """The labels, and how many entities were widened to whole words."""
+        if self.entities:
+            text, offsets = located_words(row[self.text])
+            spans, moved = entity_spans(row[self.entities], text, offsets)
+            return iob2_tags(spans, len(offsets)), moved
+        tags = named(row[self.tags], self._tag_names)
+        return (to_iob2(tags, self.scheme) if self.spans else tags), 0
+
+    def reference(self, row: dict[str, Any]) -> Any:
+        if not self.spans:
+            return self.answer(row)
+        text, offsets = located_words(row[self._given])
+        return located_entities(self.answer(row), offsets, text)
+
+    def _kinds(self, rows: "Dataset") -> list[set[str]]:
+        """The entity types, or the tags, that each row has."""
+        return [{tag.partition("-")[2] if self.spans else tag for tag in self.answer(row)} - {""} for row in rows]
+
+    def classes(self, rows: "Dataset") -> list[Any] | None:
+        kinds = self._kinds(rows)
+        # The rarest kind of a row stands for it, so that rare kinds reach every part.
+        counts = Counter(kind for row in kinds for kind in row)
+        return [min(row, key=lambda kind: (counts[kind], kind), default="") for row in kinds]
+
+    def balance(self, rows: "Dataset") -> dict[str, int] | None:
+        return dict(Counter(kind for row in self._kinds(rows) for kind in sorted(row)).most_common())
+
+    def check_splits(self, splits: dict[str, "Dataset"]) -> None:
+        if len(self.label_names) < 2:
+            raise UserError(f"{self.dataset} has no tag but {', '.join(self.label_names)}; check data.{self._answer_key}")
+        for rows in splits.values():
+            for row in rows:
+                for tag in self.answer(row):
+                    if tag not in self.label_ids:
+                        where = "in data.label_names" if self.given_names else "seen in train"
+                        raise UserError(
+                            f"{self.dataset}: {row_place(row['row_id'])}: tag {tag!r} is never {where}; "
+                            f"the tags are {', '.join(self.label_names[:20])}"
+                        )
+
+    @property
+    def _answer_key(self) -> str:
+        return list(self.columns())[-1]
+
+    # Features
+
+    def encoding_settings(self) -> list[Any]:
+        return [*super().encoding_settings(), self.label_names, self._tag_names, self.scheme, self.align, self.stride]
+
+    @cached_property
+    def _encoder(self) -> WordEncoder:
+        return WordEncoder(self.tokenizer, self.max_length, self.stride)
+
+    def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        features: dict[str, list[Any]] = defaultdict(list)
+        for feature in self._encoder.features([located_words(value) for value in columns[self._given]]):
+            for name, value in feature.items():
+                features[name].append(value)
+        return dict(features)
+
+    def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        features = self.encode_inputs(columns)
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        answers = [self._answer(row) for row in rows]
+        # Windows come in order, and each word is one window's own.
+        left = [iter(tags) for tags, _ in answers]
+        features["reference"] = [
+            list(islice(left[row], len(starts))) for row, starts in zip(features["row"], features["starts"], strict=True)
+        ]
+        features["labels"] = list(map(self._labels, *(features[n] for n in ("input_ids", "starts", "widths", "reference"))))
+        features["units"] = [sum(label != IGNORED for label in labels) for labels in features["labels"]]
+        first = [i == 0 or row != features["row"][i - 1] for i, row in enumerate(features["row"])]
+        features["moved"] = [answers[row][1] * new for row, new in zip(features["row"], first, strict=True)]
+        return features
+
+    def _labels(self, ids: list[int], starts: list[int], widths: list[int], tags: list[str]) -> list[int]:
+        """The label of each token of a window."""
+        labels = [IGNORED] * len(ids)
+        for start, width, tag in zip(starts, widths, tags, strict=True):
+            labels[start] = self.label_ids[tag]
+            if self.align == "all":
+                follows = f"I-{tag[2:]}" if self.spans and tag.startswith("B-") else tag
+                labels[start + 1 : start + width] = [self.label_ids[follows]] * (width - 1)
+        return labels
+
+    def counts(self, split: str) -> dict[str, int]:
+        encoded = self.encoded[split]
+        found = {"words": sum(map(len, encoded["starts"]))}
+        if self.spans:
+            found["entities"] = sum(tag.startswith("B-") for tags in encoded["reference"] for tag in tags)
+        lost = {"words cut at data.max_length": sum(encoded["cut"]), "entities widened to words": sum(encoded["moved"])}
+        return {**super().counts(split), **found, **{name: count for name, count in lost.items() if count}}
+
+
+def _spanned(tags: set[str]) -> list[str]:
+    types = {tag.partition("-")[2] for tag in tags if tag != OUTSIDE}
+    return [OUTSIDE, *sorted(f"{prefix}-{name}" for name in types for prefix in "BI")]

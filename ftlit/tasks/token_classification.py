@@ -1,0 +1,138 @@
+"""Token classification: named entities, chunks, parts of speech."""
+
+from itertools import chain
+from typing import Any
+
+from torch import Tensor
+from transformers import AutoModelForTokenClassification
+
+from ftlit.checkpoint import check_labels
+from ftlit.entities import located_entities
+from ftlit.errors import UserError
+from ftlit.heads import PooledHead
+from ftlit.losses import CrossEntropy, Focal, Loss, token_losses
+from ftlit.metrics.spans import entities, span_scores, token_accuracy
+from ftlit.report import per_class
+from ftlit.tasks.base import TaskModule
+
+Tags = list[list[str]]
+
+
+class TokenClassification(TaskModule):
+    """A label for each word of a text; with `spans` the labels of neighbours together mark entities.
+
+    A prediction is a list of entities, each with its `label`, its `start` and `end` in the characters of the text (of the
+    words joined by spaces, where a row has words), its `text`, and as `score` the mean probability of its words' labels.
+    Beside it stand the `words` and their `tags` in IOB2. Without `spans` the prediction is the list of tags, and `score` the
+    probability of each.
+
+    Args:
+        label_names: Taken from the data: the labels in the order of their ids.
+        label_counts: Taken from the data: words of train with each label, then all.
+        spans: Whether tags mark spans of words, as in named entities and chunks; false where each word has its tag by
+            itself, as a part of speech.
+    """
+
+    auto_class = AutoModelForTokenClassification
+
+    def __init__(
+        self,
+        label_names: list[str] | None = None,
+        label_counts: list[int] | None = None,
+        spans: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.spans = spans  # before the default monitor, which depends on it
+        super().__init__(**kwargs)
+        self._check()
+        averages = ("f1_macro", "f1_weighted", "accuracy")
+        self.summary_names = ("f1", "precision", "recall", *averages) if spans else averages  # type: ignore[misc]
+        self.label_names = label_names or []
+        names = dict(enumerate(self.label_names))
+        self.adopt(num_labels=len(names), id2label=names, label2id={name: i for i, name in names.items()})
+        *counts, words = label_counts or [0]
+        self.register_buffer("class_weights", self.loss.weights(counts, words), persistent=False)
+
+    def _check(self) -> None:
+        if isinstance(self.head, PooledHead):
+            raise UserError("model.head: PooledHead has one vector a text, and TokenClassification labels words; take TaskHead")
+        if type(self.loss).__module__ == Loss.__module__ and not isinstance(self.loss, CrossEntropy | Focal):
+            raise UserError(f"model.loss {type(self.loss).__name__} does not fit one label a word; use CrossEntropy or Focal")
+
+    @property
+    def default_monitor(self) -> str:
+        return "val/f1" if self.spans else "val/accuracy"
+
+    def default_loss(self) -> Loss:
+        return CrossEntropy()
+
+    def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
+        return token_losses(self.loss, logits, batch["labels"], self.class_weights)  # type: ignore[arg-type]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        check_labels(checkpoint, self.label_names)
+
+    # Predictions
+
+    def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
+        """The tags and scores of the words that each window has as its own."""
+        extras = batch["extras"]
+        scores, ids = (best.tolist() for best in logits.softmax(-1).max(-1))
+        return [
+            {
+                "prediction": [self.label_names[ids[i][start]] for start in starts],
+                "score": [scores[i][start] for start in starts],
+                "offsets": extras["offsets"][i],
+                "piece": extras["piece"][i],
+            }
+            for i, starts in enumerate(extras["starts"])
+        ]
+
+    def decoded(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
+        logits = self.logits(batch).float()
+        parts = self.decode(logits, batch)
+        for part, starts, chances in zip(parts, batch["extras"]["starts"], logits.softmax(-1), strict=True):
+            assert part is not None
+            part["scores"] = chances[starts].T.tolist()  # for each label the words
+        return parts
+
+    def assemble(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
+        tags, scores, offsets = (list(chain(*(part[key] for part in parts))) for key in ("prediction", "score", "offsets"))
+        text, begin = "".join(part["piece"] for part in parts), offsets[0][0]
+        found: dict[str, Any] = {"words": [text[start - begin : end - begin] for start, end in offsets]}
+        if "scores" in parts[0]:
+            labels = zip(*(part["scores"] for part in parts), strict=True)
+            found["scores"] = {name: list(chain(*values)) for name, values in zip(self.label_names, labels, strict=True)}
+        if not self.spans:
+            return {"prediction": tags, "score": scores, **found}
+        return {"prediction": located_entities(tags, offsets, text, begin, scores), "tags": tags, **found}
+
+    def whole_reference(self, parts: list[Any]) -> Any:
+        return list(chain(*parts))
+
+    # Metrics
+
+    def _tags(self) -> tuple[Tags, Tags]:
+        """Predicted and right tags of each text."""
+        key = "tags" if self.spans else "prediction"
+        return [self.predictions[row][key] for row in self.predictions], [self.references[row] for row in self.predictions]
+
+    def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
+        *_, micro, macro, weighted = self.report(split)["per_class"]
+        found = {"f1_macro": macro["f1"], "f1_weighted": weighted["f1"], "accuracy": token_accuracy(*self._tags())}
+        return {key: micro[key] for key in ("f1", "precision", "recall") if self.spans} | found
+
+    def report(self, split: str) -> dict[str, Any]:
+        predicted, right = self._tags()
+        if self.spans:
+            return {"per_class": span_scores(list(map(entities, predicted)), list(map(entities, right)))}
+        matrix = self._confusion(predicted, right)
+        return {"per_class": per_class(matrix, self.label_names), "confusion": matrix, "labels": self.label_names}
+
+    def _confusion(self, predicted: Tags, right: Tags) -> list[list[int]]:
+        places = {name: i for i, name in enumerate(self.label_names)}
+        matrix = [[0] * len(places) for _ in places]
+        for found, true in zip(chain(*predicted), chain(*right), strict=True):
+            matrix[places[true]][places[found]] += 1
+        return matrix
