@@ -1,0 +1,198 @@
+"""Data of extractive question answering: a question, and a context that holds its answer."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+
+from ftlit.data.answers import Answer, answer_problem, answers_of, character_span, token_span
+from ftlit.data.base import TaskData
+from ftlit.data.batching import MicroBatch
+from ftlit.data.collate import PADDING
+from ftlit.data.formats import Reader
+from ftlit.data.rows import text_problem
+from ftlit.data.squad_json import squad_rows
+from ftlit.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+LONGEST_DEFAULT = 384
+OUTSIDE = -1  # the offsets of a token that is not of the context
+
+
+class QuestionAnsweringData(TaskData):
+    """Questions whose answers stand in a context, in the layout of SQuAD or as rows.
+
+    A context that is too long is cut into windows that overlap; each becomes an example of its own.
+
+    Args:
+        question: Column of the question.
+        context: Column of the text that holds the answer.
+        answers: Column of the right answers: texts with their starts as in SQuAD, or one text. Only the first one trains.
+        answer_start: Column with the character at which the answer begins, where the column of answers holds one text; by
+            default it is where the text stands first.
+        stride: Tokens of the context that a window shares with the one before it.
+        negative_windows: Whether a window that does not hold its question's answer whole trains to find none; else it is
+            left out of train.
+        no_answer: Whether a question may have no answer, as in SQuAD 2.0; by default whether a row has none.
+    """
+
+    readers: ClassVar[dict[str, Reader]] = {".json": squad_rows}
+    padding: ClassVar[dict[str, int]] = {**PADDING, "starts": OUTSIDE, "ends": OUTSIDE}
+    extras: ClassVar[tuple[str, ...]] = ("context", "reference")
+
+    def __init__(
+        self,
+        question: str = "question",
+        context: str = "context",
+        answers: str = "answers",
+        answer_start: str | None = None,
+        stride: int = 128,
+        negative_windows: bool = True,
+        no_answer: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.question, self.context, self.answers, self.answer_start = question, context, answers, answer_start
+        self.stride, self.negative_windows, self.given_no_answer = stride, negative_windows, no_answer
+        if not 0 <= stride < self.max_length:
+            raise UserError(f"data.stride is {stride}; it should be at least 0 and below data.max_length {self.max_length}")
+        self._found: dict[str, dict[str, int]] = {}
+
+    def _checked_length(self, wanted: int | None) -> int:
+        limit = super()._checked_length(wanted)
+        return limit if wanted else min(limit, LONGEST_DEFAULT)
+
+    def input_columns(self) -> dict[str, str]:
+        return {"question": self.question, "context": self.context}
+
+    def columns(self) -> dict[str, str]:
+        start = {"answer_start": self.answer_start} if self.answer_start else {}
+        return {**self.input_columns(), "answers": self.answers, **start}
+
+    # Rows
+
+    def input_problem(self, row: dict[str, Any]) -> str | None:
+        texts = (text_problem(row, column) for column in self.input_columns().values())
+        return next((found for found in texts if found), None) or self._length_problem(row[self.question])
+
+    def _length_problem(self, question: str) -> str | None:
+        room = self.max_length - self.tokenizer.num_special_tokens_to_add(pair=True)
+        if len(question.encode()) + 1 < room - self.stride:  # no more tokens than bytes, and one for the beginning
+            return None
+        tokens = len(self.tokenizer(question, add_special_tokens=False)["input_ids"])
+        if tokens < room - self.stride:
+            return None
+        return (
+            f"the question has {tokens} tokens, which leaves {max(room - tokens, 0)} of data.max_length {self.max_length} for "
+            f"the context; a window needs more than data.stride {self.stride}"
+        )
+
+    def problem(self, row: dict[str, Any]) -> str | None:
+        return self.input_problem(row) or self._answers_problem(row)
+
+    def _answers_problem(self, row: dict[str, Any]) -> str | None:
+        try:
+            answers = self._answers(row)
+        except ValueError:
+            return f"column {self.answers!r} holds {row[self.answers]!r}; it should be a text, or texts with their answer_start"
+        if not answers and self.given_no_answer is False:
+            return "the question has no answer, and data.no_answer is false"
+        return next((found for answer in answers if (found := answer_problem(answer, row[self.context]))), None)
+
+    def _answers(self, row: dict[str, Any]) -> list[Answer]:
+        return answers_of(row[self.answers], row[self.answer_start] if self.answer_start else None)
+
+    def reference(self, row: dict[str, Any]) -> list[str]:
+        return list(dict.fromkeys(text for text, _ in self._answers(row)))
+
+    @property
+    def no_answer(self) -> bool:
+        """Whether a question may have no answer."""
+        if self.given_no_answer is not None:
+            return self.given_no_answer
+        return any(not answers_of(value) for rows in self.source_rows.values() for value in rows[self.answers])
+
+    def joined_texts(self, rows: "Dataset") -> list[str]:
+        return ["\n".join(texts) for texts in zip(rows[self.question], rows[self.context], strict=True)]
+
+    # Windows
+
+    def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Windows of new rows, with the characters of the context, ``starts`` to ``ends``, that each token stands for."""
+        if not self.tokenizer.is_fast:
+            raise UserError(f"the tokenizer of {self.backbone!r} does not tell where in a text its tokens stand; take another")
+        cut = self.tokenizer(
+            columns[self.question],
+            columns[self.context],
+            truncation="only_second",
+            max_length=self.max_length,
+            stride=self.stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+        )
+        rows = cut["overflow_to_sample_mapping"]
+        places = [context_places(offsets, cut.sequence_ids(i)) for i, offsets in enumerate(cut["offset_mapping"])]
+        return {
+            **{name: cut[name] for name in ("input_ids", *PADDING) if name in cut},
+            "starts": [place[:, 0] for place in places],
+            "ends": [place[:, 1] for place in places],
+            "context": [columns[self.context][i] for i in rows],
+            "truncated": [False] * len(rows),  # what one window lacks, another one has
+            "row": rows,
+        }
+
+    def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Windows with ``labels``: the first and the last token of the answer, or token 0 where a window does not hold it."""
+        windows = self.encode_inputs(columns)
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        spans = [self._span(row) for row in rows]
+        places = zip(windows["row"], windows["starts"], windows["ends"], strict=True)
+        tokens = [token_span(span, starts, ends) if (span := spans[i]) else None for i, starts, ends in places]
+        return {
+            **windows,
+            "labels": [list(found or (0, 0)) for found in tokens],
+            "misses": [spans[i] is not None and not found for i, found in zip(windows["row"], tokens, strict=True)],
+            "reference": [self.reference(rows[i]) for i in windows["row"]],
+        }
+
+    def _span(self, row: dict[str, Any]) -> tuple[int, int] | None:
+        answers = self._answers(row)
+        return character_span(answers[0], row[self.context]) if answers else None
+
+    def encoding_settings(self) -> list[Any]:
+        return [*super().encoding_settings(), self.stride]
+
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        for split in self.encoded.keys() - self._found.keys():
+            features = self.encoded[split]
+            misses, rows = np.array(features["misses"][:]), np.array(features["row"][:])
+            lost = set(rows[misses]) - set(rows[~misses])
+            left_out = split == "train" and not self.negative_windows
+            name = f"windows without their answer{', left out' if left_out else ''}"
+            self._found[split] = {name: int(misses.sum()), "answers lost to truncation": len(lost)}
+            if left_out:
+                self.encoded[split] = features.select(np.flatnonzero(~misses))
+
+    def counts(self, split: str) -> dict[str, int]:
+        return {**super().counts(split), **self._found[split]}
+
+    def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
+        """The tensors of a batch; ``extras`` has ``offsets``, ``(batch, tokens, 2)``: the characters of the context."""
+        made = super().collate(columns, batch)
+        made["extras"]["offsets"] = torch.stack([made.pop("starts"), made.pop("ends")], -1)
+        return made
+
+    def order(self, trainer: Any) -> dict[str, str]:
+        own = {"data.stride": str(self.stride), "data.negative_windows": str(self.negative_windows)}
+        return {**super().order(trainer), **own}
+
+
+def context_places(offsets: list[tuple[int, int]], sequences: list[int | None]) -> np.ndarray:
+    """Offsets ``(tokens, 2)`` of a window, `OUTSIDE` for the tokens that are not of the second text."""
+    places = np.array(offsets, dtype=np.int32)
+    places[[sequence != 1 for sequence in sequences]] = OUTSIDE
+    return places
