@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from transformers import AutoModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from ftlit.errors import UserError
+
 # load(auto_class, **config) gives a model and its freshly initialised weights
 Load = Callable[..., tuple[nn.Module, list[nn.Parameter]]]
 
@@ -77,6 +79,51 @@ class PooledModel(nn.Module):
         """Logits ``(batch, labels)`` for ``input_ids`` and ``attention_mask`` of shape ``(batch, tokens)``."""
         hidden = self.backbone(attention_mask=attention_mask, **inputs).last_hidden_state
         return SequenceClassifierOutput(logits=self.head(self.pool(hidden, attention_mask)))
+
+
+@dataclass(frozen=True)
+class EntityHead(Head):
+    """One vector for two marked entities, then a linear layer (Baldini Soares et al., 2019).
+
+    Args:
+        pooling: `entity_start` joins the last layer's vectors of both entities' start markers, `cls` takes the first token.
+        dropout: Dropout before the linear layer.
+    """
+
+    pooling: Literal["entity_start", "cls"] = "entity_start"
+    dropout: float = 0.1
+
+    def build(self, load: Load, auto_class: Any, config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
+        backbone, fresh = load(AutoModel, **config)
+        model = EntityModel(backbone, self, config["num_labels"])
+        kept = {id(weight) for weight in model.parameters()}
+        return model, [w for w in fresh if id(w) in kept] + [*model.head.parameters()]
+
+
+class EntityModel(nn.Module):
+    """A backbone and a linear layer on two of its vectors, called like a Hugging Face task model."""
+
+    base_model_prefix = "backbone"
+
+    def __init__(self, backbone: Any, settings: EntityHead, num_labels: int) -> None:
+        super().__init__()
+        if getattr(backbone, "pooler", None) is not None:
+            backbone.pooler = None  # unused weights would stop distributed training
+        self.backbone, self.config, self.pooling = backbone, backbone.config, settings.pooling
+        width = backbone.config.hidden_size * (2 if settings.pooling == "entity_start" else 1)
+        self.head = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(width, num_labels))
+
+    def forward(
+        self, attention_mask: Tensor, entity_positions: Tensor | None = None, **inputs: Tensor
+    ) -> SequenceClassifierOutput:
+        """Logits ``(batch, labels)`` for tokens ``(batch, tokens)`` and the positions of both entities, ``(batch, 2)``."""
+        if entity_positions is None:
+            raise UserError("model.head EntityHead needs entities in the data, as RelationExtraction has; use PooledHead")
+        hidden = self.backbone(attention_mask=attention_mask, **inputs).last_hidden_state
+        hidden = hidden[:, -attention_mask.shape[1] :]  # prompt methods put tokens of their own before the text
+        places = entity_positions if self.pooling == "entity_start" else attention_mask.argmax(1, keepdim=True)
+        chosen = hidden.gather(1, places.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+        return SequenceClassifierOutput(logits=self.head(chosen.flatten(1)))
 
 
 class Pool(nn.Module):

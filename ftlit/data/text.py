@@ -1,5 +1,6 @@
 """What classification and regression of texts share: one text column, or two."""
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from ftlit.data.augment import Augmentation, augment_rows
@@ -34,7 +35,6 @@ class TextData(TaskData):
         super().__init__(**kwargs)
         self.text, self.text_pair, self.label = text, text_pair, label
         self.augment, self.augmented_copies = augment or [], augmented_copies
-        self.made: dict[str, int] = {}  # what `varied` did, for the report
 
     def varied(self, train: "Dataset") -> "Dataset":
         if not self.augment:
@@ -43,9 +43,6 @@ class TextData(TaskData):
         rows = augment_rows(train, columns, self.augment, self.augmented_copies, self.seed, mask)
         self.made["augmented copies"] = len(rows) - len(train)
         return rows
-
-    def counts(self, split: str) -> dict[str, int]:
-        return self.made if split == "train" else {}
 
     def input_columns(self) -> dict[str, str]:
         return {"text": self.text} | ({"text_pair": self.text_pair} if self.text_pair else {})
@@ -59,9 +56,9 @@ class TextData(TaskData):
     def problem(self, row: dict[str, Any]) -> str | None:
         return self.input_problem(row) or self.label_problem(row[self.label])
 
+    @abstractmethod
     def label_problem(self, value: Any) -> str | None:
         """What is wrong with a label, or None."""
-        return f"the label in column {self.label!r} is null" if value is None or value == "" else None
 
     def joined_texts(self, rows: "Dataset") -> list[str]:
         columns = [rows[column] for column in self.input_columns().values()]

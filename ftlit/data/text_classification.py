@@ -1,12 +1,9 @@
 """Data of text classification."""
 
 from collections import Counter
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftlit.data.noise import balanced, noisy_labels
-from ftlit.data.rows import row_place
+from ftlit.data.labels import LabelledData, label_text
 from ftlit.data.text import TextData
 from ftlit.errors import UserError
 
@@ -14,157 +11,55 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-class TextClassificationData(TextData):
+class TextClassificationData(LabelledData, TextData):
     """Texts or pairs with one label each, or with any number of labels.
 
     Args:
-        label_names: The labels in the order of their ids, or a file with one a line; by default those of train, sorted.
-            A label in the data may be a name or its position in this list.
         multi_label: Taken from the model: the label column holds a list, or names joined by the separator.
         separator: Between the names of several labels in a csv or tsv column.
-        label_noise: Share of the rows of train that get a wrong label, for studies of robustness.
-        rebalance: Whether rows of the smaller classes are repeated in train until all classes have as many.
     """
 
-    def __init__(
-        self,
-        label_names: list[str] | str | None = None,
-        multi_label: bool = False,
-        separator: str = ",",
-        label_noise: float = 0.0,
-        rebalance: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, multi_label: bool = False, separator: str = ",", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.label_noise, self.rebalance = label_noise, rebalance
-        self.given_names, self.multi_label, self.separator = label_names, multi_label, separator
-
-    @cached_property
-    def label_names(self) -> list[str]:
-        """The labels in the order of their ids."""
-        if isinstance(self.given_names, str):
-            path = Path(self.given_names)
-            if not path.is_file():
-                raise UserError(f"data.label_names {self.given_names!r} is not a file; give a list or a file with one a line")
-            return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-        if self.given_names:
-            return [str(name) for name in self.given_names]
-        if "train" not in self.source_rows:
-            raise UserError(f"data.dataset {self.dataset!r} has no train split to take the labels from; give data.label_names")
-        if names := self._names_of_source():
-            return names
-        found = {name for value in self.source_rows["train"][self.label] for name in self.as_names(value)}
-        return sorted(found, key=_natural)
-
-    def _names_of_source(self) -> list[str] | None:
-        feature = self._raw["train"].features[self.label]
-        feature = getattr(feature, "feature", feature)  # a list of class labels
-        return getattr(feature, "names", None)
+        self.multi_label, self.separator = multi_label, separator
 
     def as_names(self, value: Any) -> list[str]:
-        """The labels of a cell, as text."""
         if not self.multi_label:
-            return [_text(value)]
+            return super().as_names(value)
         if isinstance(value, str):
             return [name.strip() for name in value.split(self.separator) if name.strip()]
-        return [_text(name) for name in value]
-
-    @cached_property
-    def label_ids(self) -> dict[str, int]:
-        """Id of each label by its name, and by its position where the names were given and are no numbers."""
-        ids = {name: i for i, name in enumerate(self.label_names)}
-        given = self.given_names or ("train" in self._raw and self._names_of_source())
-        if given and not any(name.isdecimal() for name in self.label_names):
-            ids |= {str(i): i for i in range(len(self.label_names))}
-        return ids
-
-    @property
-    def label_counts(self) -> list[int]:
-        """Training rows of each label, then of all."""
-        if "train" not in self.rows:
-            return []
-        values = self.rows["train"][self.label]
-        counts = Counter(self.label_ids[name] for value in values for name in self.as_names(value))
-        return [counts[i] for i in range(len(self.label_names))] + [len(values)]
+        return [label_text(name) for name in value]
 
     def label_problem(self, value: Any) -> str | None:
         if self.multi_label and (value == "" or isinstance(value, list)):
             return None  # no label at all is a fair answer
-        if isinstance(value, float) and value != value:
-            return f"the label in column {self.label!r} is not a number"
         if isinstance(value, list):
             return f"column {self.label!r} holds a list; set model.multi_label: true for several labels a text"
         return super().label_problem(value)
 
     def classes(self, rows: "Dataset") -> list[Any] | None:
-        names = [self.as_names(value) for value in rows[self.label]]
         if not self.multi_label:
-            return [name for [name] in names]
+            return super().classes(rows)
+        names = [self.as_names(value) for value in rows[self.label]]
         # The rarest label of a row stands for it, so that rare labels reach every part.
         counts = Counter(name for row in names for name in row)
         return [min(row, key=lambda name: (counts[name], name), default="") for row in names]
 
-    def balance(self, rows: "Dataset") -> dict[str, int] | None:
-        counts = Counter(self.label_ids[name] for value in rows[self.label] for name in self.as_names(value))
-        return {self.label_names[i]: count for i, count in counts.most_common()}
-
     def varied(self, train: "Dataset") -> "Dataset":
-        if self.label_noise:
-            train = self._with_noise(train)
-        if self.rebalance:
-            chosen = balanced(self.classes(train) or [], self.seed)
-            self.made["rows repeated to balance the classes"] = len(chosen) - len(train)
-            train = train.select(chosen)
+        if self.multi_label and self.label_noise:
+            raise UserError("data.label_noise needs one label a text; leave it out with model.multi_label: true")
         return super().varied(train)
 
-    def _with_noise(self, train: "Dataset") -> "Dataset":
-        if self.multi_label:
-            raise UserError("data.label_noise needs one label a text; leave it out with model.multi_label: true")
-        ids = [self.label_ids[_text(value)] for value in train[self.label]]
-        noisy = noisy_labels(ids, self.label_names, self.label_noise, self.seed)
-        self.made["labels made wrong"] = sum(a != b for a, b in zip(ids, noisy, strict=True))
-        names = [self.label_names[int(i)] for i in noisy]
-        return train.remove_columns(self.label).add_column(self.label, names)
-
     def reference(self, row: dict[str, Any]) -> Any:
-        names = [self.label_names[self.label_ids[name]] for name in self.as_names(row[self.label])]
-        return names if self.multi_label else names[0]
-
-    def check_splits(self, splits: dict[str, "Dataset"]) -> None:
-        for split, rows in splits.items():
-            seen: set[str] = set()
-            for row_id, value in zip(rows["row_id"], rows[self.label], strict=True):
-                for name in self.as_names(value):
-                    if name not in self.label_ids:
-                        known = ", ".join(self.label_names[:20])
-                        where = "in data.label_names" if self.given_names else "seen in train"
-                        raise UserError(
-                            f"{self.dataset}: {row_place(row_id)}: label {name!r} is never {where}; the labels are {known}"
-                        )
-                    seen.add(name)
-            if len({self.label_ids[name] for name in seen}) < 2:
-                only = f"the label {next(iter(seen))!r}" if seen else "no label"
-                raise UserError(
-                    f"{self.dataset}: {split} has {only} alone in its {len(rows)} rows; "
-                    "a classifier needs two or more in every split (check data.label and the limits)"
-                )
-
-    def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        return {**self.encode_inputs(columns), "labels": [self._encode_label(value) for value in columns[self.label]]}
-
-    def _encode_label(self, value: Any) -> int | list[int]:
-        ids = [self.label_ids[name] for name in self.as_names(value)]
         if not self.multi_label:
-            return ids[0]
+            return super().reference(row)
+        return [self.label_names[self.label_ids[name]] for name in self.as_names(row[self.label])]
+
+    def encode_label(self, value: Any) -> int | list[int]:
+        if not self.multi_label:
+            return super().encode_label(value)
+        ids = [self.label_ids[name] for name in self.as_names(value)]
         return [int(i in ids) for i in range(len(self.label_names))]
 
     def encoding_settings(self) -> list[Any]:
-        return [*super().encoding_settings(), self.label_names, self.multi_label, self.separator]
-
-
-def _text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _natural(name: str) -> tuple[float, str]:
-    return (float(name), name) if name.lstrip("-").isdecimal() else (float("inf"), name)
+        return [*super().encoding_settings(), self.multi_label, self.separator]
