@@ -1,0 +1,137 @@
+"""Data of multiple choice."""
+
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ftlit.data.base import TaskData
+from ftlit.data.batching import MicroBatch
+from ftlit.data.labels import label_text
+from ftlit.data.rows import text_problem
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class MultipleChoiceData(TaskData):
+    """Questions with two or more choices each, of which one is right.
+
+    A row is one example whose ``input_ids`` hold a sequence for each of its choices.
+
+    Args:
+        question: Column of the question, or of whatever the choices go on from.
+        start: Column of a text with which every choice begins, as `sent2` of SWAG.
+        choices: Column of the choices: a list of texts, or names and texts as in `{label: [A, B], text: [yes, no]}`; or the
+            columns of one choice each.
+        label: Column of the right choice: its position from 0, its letter, or its name where the choices have names.
+    """
+
+    extras: ClassVar[tuple[str, ...]] = ("choices",)
+
+    def __init__(
+        self,
+        question: str = "question",
+        start: str | None = None,
+        choices: str | list[str] = "choices",
+        label: str = "label",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.question, self.start, self.choices, self.label = question, start, choices, label
+
+    def input_columns(self) -> dict[str, str]:
+        start = {"start": self.start} if self.start else {}
+        if isinstance(self.choices, str):
+            return {"question": self.question, **start, "choices": self.choices}
+        return {"question": self.question, **start, **{f"choices[{i}]": name for i, name in enumerate(self.choices)}}
+
+    def columns(self) -> dict[str, str]:
+        return {**self.input_columns(), "label": self.label}
+
+    # Rows
+
+    def texts(self, row: dict[str, Any]) -> list[Any]:
+        """The choices of a row."""
+        if isinstance(self.choices, list):
+            return [row.get(column) for column in self.choices]
+        cell = row.get(self.choices)
+        return list((cell.get("text") if isinstance(cell, dict) else cell) or [])
+
+    def position(self, row: dict[str, Any]) -> int | None:
+        """Which choice is right, counted from 0, or None where the label names none."""
+        label, count = label_text(row[self.label]).strip(), len(self.texts(row))
+        cell = row.get(self.choices) if isinstance(self.choices, str) else None
+        names = [label_text(name) for name in cell.get("label") or []] if isinstance(cell, dict) else []
+        if label in names:
+            return names.index(label)
+        letter = LETTERS.find(label.upper()) if len(label) == 1 else -1
+        found = int(label) if label.isdecimal() else letter
+        return found if 0 <= found < count else None
+
+    def input_problem(self, row: dict[str, Any]) -> str | None:
+        for column in (self.question, *([self.start] if self.start else [])):
+            if found := text_problem(row, column):
+                return found
+        if isinstance(self.choices, str) and isinstance(row.get(self.choices), str):
+            return f"column {self.choices!r} holds {row[self.choices]!r}, not a list of texts"
+        texts = self.texts(row)
+        for i, text in enumerate(texts):
+            if not isinstance(text, str) or not text.strip():
+                return f"choice {i + 1} is {text!r}, not a text"
+        shown = f"column {self.choices!r}" if isinstance(self.choices, str) else "data.choices"
+        return None if len(texts) > 1 else f"{len(texts)} choices stand in {shown}; there must be two or more"
+
+    def problem(self, row: dict[str, Any]) -> str | None:
+        if found := self.input_problem(row):
+            return found
+        if self.position(row) is not None:
+            return None
+        last = len(self.texts(row)) - 1
+        known = f"a position from 0 to {last}, or a letter from A to {LETTERS[min(last, 25)]}"
+        return f"column {self.label!r} holds {row[self.label]!r}, which is none of the {last + 1} choices: give {known}"
+
+    def reference(self, row: dict[str, Any]) -> str:
+        position = self.position(row)
+        assert position is not None
+        return self.texts(row)[position]
+
+    def joined_texts(self, rows: "Dataset") -> list[str]:
+        starts = [self.question, *([self.start] if self.start else [])]
+        return ["\n".join([*(row[column] for column in starts), *self.texts(row)]) for row in rows]
+
+    # Features
+
+    def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        rows = _rows(columns)
+        choices = [self.texts(row) for row in rows]
+        starts = [f"{row[self.start]} " if self.start else "" for row in rows]
+        questions = [row[self.question] for row, texts in zip(rows, choices, strict=True) for _ in texts]
+        ends = [start + text for start, texts in zip(starts, choices, strict=True) for text in texts]
+        flat, bounds = self.tokenize(questions, ends), np.cumsum([0, *map(len, choices)]).tolist()
+        spans = list(pairwise(bounds))
+        features = {name: [values[a:b] for a, b in spans] for name, values in flat.items()}
+        return {**features, "choices": choices, "truncated": [any(cut) for cut in features["truncated"]]}
+
+    def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return {**self.encode_inputs(columns), "labels": [self.position(row) for row in _rows(columns)]}
+
+    def lengths(self, split: str) -> np.ndarray:
+        """Tokens of each row, padding between its choices included: its longest choice times their number."""
+        import pyarrow.compute as pc
+
+        sequences = self.encoded[split].with_format("arrow")["input_ids"][:]
+        counts = pc.list_value_length(sequences).to_numpy()
+        tokens = pc.list_value_length(pc.list_flatten(sequences)).to_numpy()
+        return counts * np.maximum.reduceat(tokens, np.cumsum(counts) - counts)
+
+    def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
+        """As in every task, with the choices of all rows one under the other: ``input_ids`` ``(choices, tokens)``."""
+        nested = [name for name in ("input_ids", *self.padding) if name in columns]
+        return super().collate({**columns, **{name: list(chain(*columns[name])) for name in nested}}, batch)
+
+
+def _rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]

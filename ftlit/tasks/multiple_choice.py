@@ -1,0 +1,70 @@
+"""Multiple choice: which of a row's texts is right."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torchmetrics import MeanMetric, MetricCollection
+from transformers import AutoModelForSequenceClassification
+
+from ftlit.errors import UserError
+from ftlit.losses import CrossEntropy, Loss
+from ftlit.tasks.base import TaskModule
+
+
+class MultipleChoice(TaskModule):
+    """The right one of the choices that each question has.
+
+    Every choice is scored by itself, so that questions may have different numbers of choices; the scores of a question
+    compete in a softmax, as in transformers' models for multiple choice.
+    """
+
+    auto_class = AutoModelForSequenceClassification
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if self.loss.class_weights is not None:
+            raise UserError("model.loss.class_weights weighs labels, and the choices of MultipleChoice are none; leave it out")
+        self.adopt(num_labels=1)
+
+    @property
+    def default_monitor(self) -> str:
+        return "val/accuracy"
+
+    def default_loss(self) -> Loss:
+        return CrossEntropy()
+
+    def logits(self, batch: dict[str, Any]) -> Tensor:
+        """The scores of each row's choices, ``(batch, most choices)``, with minus infinity where a row has fewer."""
+        scores = super().logits(batch).squeeze(1).split(_counts(batch))
+        return pad_sequence(list(scores), batch_first=True, padding_value=float("-inf"))
+
+    def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
+        counts = torch.tensor(_counts(batch), device=logits.device)
+        losses = torch.zeros(len(logits), device=logits.device)
+        for count in counts.unique().tolist():  # a loss over all columns would spread label smoothing over the padding
+            same = counts == count
+            losses = losses.masked_scatter(same, self.loss(logits[same, :count], batch["labels"][same]))
+        return losses
+
+    def build_metrics(self) -> MetricCollection:
+        return MetricCollection({"accuracy": MeanMetric()}).set_dtype(torch.float64)
+
+    def metric_inputs(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether each answer is right, and its weight."""
+        right = (logits.argmax(-1) == labels).double()
+        return right, torch.ones_like(right)
+
+    def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
+        rows = zip(batch["extras"]["choices"], logits.softmax(-1).tolist(), strict=True)
+        return [_decode_one(choices, scores[: len(choices)]) for choices, scores in rows]
+
+
+def _counts(batch: dict[str, Any]) -> list[int]:
+    return [len(choices) for choices in batch["extras"]["choices"]]
+
+
+def _decode_one(choices: list[str], scores: list[float]) -> dict[str, Any]:
+    best = max(range(len(scores)), key=scores.__getitem__)
+    return {"prediction": choices[best], "index": best, "score": scores[best], "scores": scores}
