@@ -64,7 +64,7 @@ def load_config(backbone: str, trust_remote_code: bool = False) -> PretrainedCon
 
 
 def load_model(
-    auto_class: Any, backbone: str, trust_remote_code: bool = False, **config: Any
+    auto_class: Any, backbone: str, trust_remote_code: bool = False, pretrained: bool = True, **config: Any
 ) -> tuple[nn.Module, list[nn.Parameter]]:
     """A pretrained model in float32 and training mode, and the weights that its files do not hold.
 
@@ -72,6 +72,7 @@ def load_model(
         auto_class: One of the ``AutoModel…`` classes of transformers.
         backbone: Folder, hub name, or ``package:<module>/<path>``.
         trust_remote_code: Whether code that comes with the model may run.
+        pretrained: False for fresh weights, of the configuration alone.
         config: Changes to the model's configuration, such as ``num_labels``.
 
     Returns:
@@ -81,6 +82,11 @@ def load_model(
         UserError: The backbone cannot be found.
     """
     source = locate(backbone)
+    if not pretrained:
+        settings = load_config(backbone, trust_remote_code)
+        settings.update(config)
+        model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=trust_remote_code)
+        return _training(model), [weight for weight in model.parameters() if weight.requires_grad]
     try:
         model, info = auto_class.from_pretrained(
             source,
@@ -94,7 +100,14 @@ def load_model(
         raise _unreachable(backbone, error) from error
     missing = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
     fresh = [weight for name, weight in model.named_parameters() if name in missing]
-    return model.train(), fresh  # from_pretrained leaves eval mode, and Lightning keeps it
+    return _training(model), fresh
+
+
+def _training(model: nn.Module) -> nn.Module:
+    for module in model.modules():
+        if "Sinusoidal" in type(module).__name__:  # Marian's positions are a formula, and get no gradient
+            module.requires_grad_(False)
+    return model.train()  # from_pretrained leaves eval mode, and Lightning keeps it
 
 
 def load_tokenizer(backbone: str, pad_token: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -129,15 +142,38 @@ def max_positions(config: PretrainedConfig) -> int | None:
 
 
 def layer_stack(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The repeated layers of a backbone, bottom first, and their name: its longest ``ModuleList``."""
-    stacks = [(name, module) for name, module in backbone.named_modules() if isinstance(module, nn.ModuleList)]
+    """The repeated layers of a backbone, bottom first, and their name: its longest ``ModuleList`` inside no other."""
+    stacks: list[tuple[str, nn.ModuleList]] = []
+    for name, module in backbone.named_modules():
+        inside = any(name.startswith(f"{outer}.") for outer, _ in stacks)
+        if isinstance(module, nn.ModuleList) and not inside:
+            stacks.append((name, module))
     if not stacks:
         raise UserError(f"{type(backbone).__name__} has no stack of layers; use a tuning method that needs none")
     return max(stacks, key=lambda item: (len(item[1]), -item[0].count(".")))
 
 
 def depths(backbone: nn.Module) -> dict[str, int]:
-    """How deep each parameter lies: 0 for embeddings, 1 to n for the n layers, n + 1 for what follows them."""
+    """How deep each parameter lies: 0 for embeddings, 1 to n for the n layers, n + 1 for what follows them.
+
+    The layers of an encoder and a decoder are counted side by side, from the top where one has fewer.
+    """
+    if not getattr(getattr(backbone, "config", None), "is_encoder_decoder", False):
+        return _stack_depths(backbone)
+    depth: dict[str, int] = {}
+    top = len(layer_stack(backbone)[1])
+    names = [name for name, _ in backbone.named_modules()]
+    for part in ("encoder", "decoder"):
+        prefix = min((n for n in names if n.split(".")[-1] == part), key=lambda n: n.count("."))
+        module = backbone.get_submodule(prefix)
+        gap = top - len(layer_stack(module)[1])
+        depth |= {f"{prefix}.{name}": d + gap if d else 0 for name, d in _stack_depths(module).items()}
+    tables = {f"{name}.weight" for name, module in backbone.named_modules() if isinstance(module, nn.Embedding)}
+    beside = {name: 0 if name in tables else top + 1 for name, _ in backbone.named_parameters(remove_duplicate=False)}
+    return {name: depth.get(name, other) for name, other in beside.items()}
+
+
+def _stack_depths(backbone: nn.Module) -> dict[str, int]:
     prefix, stack = layer_stack(backbone)
     beside = prefix[: prefix.rfind(".") + 1]
     tables = tuple(f"{name}." for name, module in backbone.named_modules() if isinstance(module, nn.Embedding))
@@ -146,7 +182,9 @@ def depths(backbone: nn.Module) -> dict[str, int]:
         if name.startswith(prefix + "."):
             depth[name] = found = int(name[len(prefix) + 1 :].split(".")[0]) + 1
         else:
-            # DeBERTa and MPNet register the relative positions that every layer uses, and their norm, behind the layers.
-            shared = found > 0 and name.startswith(beside) and (shared or name.startswith(tables))
-            depth[name] = len(stack) + 1 if found and not shared else 0
+            # DeBERTa and MPNet register the relative positions that every layer uses, and their norm, behind the layers;
+            # BART the norm of its embeddings.
+            near = found > 0 and name.startswith(beside)
+            shared = near and (shared or name.startswith(tables))
+            depth[name] = len(stack) + 1 if found and not shared and not (near and "embed" in name) else 0
     return depth

@@ -20,7 +20,7 @@ class LossLog(Callback):
 
     def __init__(self) -> None:
         self.latest = float("nan")
-        self._sum: Tensor | None = None
+        self._sums: dict[str, Tensor] = {}
         self._unchecked: tuple[int, Tensor, Tensor] | None = None
 
     def on_train_batch_end(
@@ -29,17 +29,25 @@ class LossLog(Callback):
         self.check(trainer)  # of the batch before, whose loss is ready by now, so that a GPU does not wait
         loss = outputs["loss"].detach()
         self._unchecked = (trainer.global_step, batch["ids"], loss)
-        self._sum = loss if self._sum is None else self._sum + loss
+        self._add(outputs, trainer.accumulate_grad_batches)
         if trainer.fit_loop._should_accumulate():
             return
-        total, self._sum = self._sum, None
+        sums, self._sums = self._sums, {}
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.check(trainer)
-            self.latest = float(trainer.strategy.reduce(total, reduce_op="mean"))
+            means = {name: float(trainer.strategy.reduce(value, reduce_op="mean")) for name, value in sums.items()}
+            self.latest = means["loss"]
             rate = trainer.optimizers[0].param_groups[0]["lr"]
-            values = {"train/loss": self.latest, "train/lr": rate, "epoch": trainer.current_epoch}
+            parts = {f"train/{name}": value for name, value in means.items()}
+            values = {**parts, "train/lr": rate, "epoch": trainer.current_epoch}
             for logger in trainer.loggers:
                 logger.log_metrics(values, step=trainer.global_step)
+
+    def _add(self, outputs: dict[str, Tensor], accumulate: int) -> None:
+        """Take the loss of a batch into the step's, and the parts that the task gives beside it."""
+        for name, value in outputs.items():
+            part = value.detach() if name == "loss" else value / accumulate  # the loss is divided already
+            self._sums[name] = self._sums[name] + part if name in self._sums else part
 
     def check(self, trainer: Trainer) -> None:
         """Stop if the last loss is not finite.

@@ -47,6 +47,16 @@ TRAINER_DEFAULTS = {
 }
 
 
+MASKING = ("mask_probability", "whole_words", "next_sentence")  # options of MaskedLM that its data follow
+
+
+def objective_of(class_path: str) -> str | None:
+    """What a language model, named by its import path, is trained to predict; None for other tasks."""
+    from pydoc import locate
+
+    return getattr(locate(class_path), "objective", None)
+
+
 class TaskCLI(LightningCLI):
     """Lightning's command line with one folder for each run, and the config, not the checkpoint, deciding."""
 
@@ -89,12 +99,25 @@ class TaskCLI(LightningCLI):
             "seed_everything": ("data.init_args.order_seed",),
             "model.init_args.backbone": ("data.init_args.backbone",),
             "model.init_args.multi_label": ("data.init_args.multi_label",),
+            "model.init_args.spans": ("data.init_args.spans",),
             "model.init_args.trust_remote_code": ("data.init_args.trust_remote_code",),
+            "model.init_args.decoder": ("data.init_args.decoder",),
+            **{f"model.init_args.{name}": (f"data.init_args.{name}",) for name in MASKING},
         }
         for source, targets in links.items():
             for target in targets:
                 parser.link_arguments(source, target)
-        for name in ("label_names", "label_counts", "label_scale", "pad_token_id"):
+        parser.link_arguments("model.class_path", "data.init_args.objective", compute_fn=objective_of)
+        for name in (
+            "label_names",
+            "label_counts",
+            "label_scale",
+            "pad_token_id",
+            "stop_id",
+            "added_tokens",
+            "no_answer",
+            "max_target_length",
+        ):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:

@@ -123,7 +123,7 @@ class Evaluation:
         report = self.model.last_report
         files = write_report(self.run_dir, split, report)
         if report and split == "test":
-            print(f"\nTest, by label\n{report_text(report)}")
+            print(f"\nTest{', by label' if 'per_class' in report else ''}\n{report_text(report)}")
         send_report(self.trainer.loggers, split, report, files)
 
     @rank_zero_only

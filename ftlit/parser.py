@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import Logger
 from torch.optim import Optimizer
 
+from ftlit.auxiliary import Auxiliary
 from ftlit.data.augment import Augmentation
 from ftlit.data.base import TaskData
 from ftlit.data.batching import Batching
@@ -20,7 +21,7 @@ from ftlit.losses import Loss
 from ftlit.tasks import TaskModule
 from ftlit.tuning import Tuning
 
-BASES = (TaskModule, TaskData, Tuning, Head, Loss, Batching, Augmentation, Optimizer, Callback, Logger)
+BASES = (TaskModule, TaskData, Tuning, Head, Loss, Batching, Augmentation, Auxiliary, Optimizer, Callback, Logger)
 
 
 class ShortErrors(LightningArgumentParser):

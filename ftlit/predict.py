@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from lightning import LightningDataModule, LightningModule
+from lightning import LightningDataModule
 from tqdm import tqdm
 
-from ftlit.checkpoint import find_checkpoint
+from ftlit.checkpoint import find_checkpoint, load_task
 from ftlit.data.base import TaskData
 from ftlit.data.readers import READERS
 from ftlit.errors import UserError
@@ -48,12 +48,17 @@ class Predictor:
         return list(self.stream(rows, batch_size, scores))
 
     def stream(
-        self, rows: Iterable[str | dict[str, Any]], batch_size: int = 32, scores: bool = False
+        self, rows: Iterable[str | dict[str, Any]], batch_size: int = 32, scores: bool = False, chunk: int = CHUNK
     ) -> Iterator[dict[str, Any]]:
-        """Like calling, but for rows without end: predictions come as they are made, in order."""
+        """Like calling, but for rows without end: predictions come as they are made, in order, after each `chunk` rows."""
         numbered = enumerate(rows)
-        while chunk := list(islice(numbered, CHUNK)):
-            yield from self._chunk([self._row(number, row) for number, row in chunk], batch_size, scores)
+        while some := list(islice(numbered, chunk)):
+            yield from self._chunk([self._row(number, row) for number, row in some], batch_size, scores)
+
+    def chunk(self, input: str) -> int:
+        """Rows to read before they are answered: one where somebody may wait for it, at the keyboard or in a chat."""
+        waiting = input == "-" and (sys.stdin.isatty() or hasattr(self.model, "generation"))
+        return 1 if waiting else CHUNK
 
     def _row(self, number: int, row: str | dict[str, Any]) -> dict[str, Any]:
         if isinstance(row, str):
@@ -102,7 +107,7 @@ def load(run: str | Path, checkpoint: str = "best", device: str | None = None) -
     """
     quiet()
     path = find_checkpoint(Path(run), checkpoint)
-    model = LightningModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    model = load_task(path)
     data = LightningDataModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     if not isinstance(model, TaskModule) or not isinstance(data, TaskData):
         raise UserError(f"{path} is not a checkpoint of ftlit")
@@ -136,8 +141,10 @@ def predict(
     rows = tqdm(_read(input), desc="Predicting", unit=" texts", disable=None)
     with _writing(output) as file:
         write = _csv_writer(file) if output.endswith(".csv") else _jsonl_writer(file)
-        for prediction in predictor.stream(rows, batch_size, scores):
+        for prediction in predictor.stream(rows, batch_size, scores, predictor.chunk(input)):
             write(prediction)
+            if input == "-":
+                file.flush()
 
 
 def _read(name: str) -> Iterator[str | dict[str, Any]]:
@@ -146,7 +153,8 @@ def _read(name: str) -> Iterator[str | dict[str, Any]]:
     suffix = Path(name).suffix.lower()
     if suffix not in READERS:
         raise UserError(f"--input {name!r} should end in one of {', '.join(READERS)}, or be - for lines from the keyboard")
-    return (row for _, row in READERS[suffix](Path(name)))
+    rows = (row for _, row in READERS[suffix](Path(name)))
+    return (row["text"] for row in rows) if suffix == ".txt" else rows
 
 
 @contextmanager
@@ -177,7 +185,9 @@ def _csv_writer(file: TextIO) -> Any:
 
     def write(row: dict[str, Any]) -> None:
         nonlocal table
-        flat = {**row, **row.pop("scores", {})}
+        scores = row.get("scores")
+        named = scores if isinstance(scores, dict) else {}  # those of choices are a list
+        flat = {key: value for key, value in row.items() if value is not named} | named
         if table is None:
             table = csv.DictWriter(file, list(flat))
             table.writeheader()

@@ -65,25 +65,29 @@ def _average(name: str, rows: list[dict[str, Any]], weights: list[int], support:
 
 
 def report_text(report: dict[str, Any]) -> str:
-    """The per-class scores as a table."""
-    return tabulate(report["per_class"], headers="keys", floatfmt=".4f", tablefmt="simple")
+    """The per-class scores as a table, and how metrics count where they have a signature."""
+    parts = [f"{name}: {signature}" for name, signature in report.get("signatures", {}).items()]
+    if "per_class" in report:
+        parts.append(tabulate(report["per_class"], headers="keys", floatfmt=".4f", tablefmt="simple"))
+    return "\n".join(parts)
 
 
 def write_report(folder: Path, split: str, report: dict[str, Any]) -> list[Path]:
-    """Write the per-class scores and the confusion matrix of a split beside its results.
+    """Write the findings of a split beside its results.
 
     Returns:
-        The files written: JSON and text of the scores, CSV and PNG of the matrix.
+        The files written: JSON and text, and where there is a confusion matrix, its CSV and PNG.
     """
     if not report:
         return []
-    names = ("report.json", "report.txt", "confusion.csv", "confusion.png")
-    as_json, as_text, as_csv, as_png = (folder / f"{split}_{name}" for name in names)
-    write_json(as_json, report)
-    write_text(as_text, report_text(report) + "\n")
-    write_text(as_csv, confusion_csv(report))
-    plot_confusion(as_png, report, f"{folder.name}: {split}")
-    return [as_json, as_text, as_csv, as_png]
+    files = [folder / f"{split}_report.json", folder / f"{split}_report.txt"]
+    write_json(files[0], report)
+    write_text(files[1], report_text(report) + "\n")
+    if "confusion" in report:
+        files += [folder / f"{split}_confusion.csv", folder / f"{split}_confusion.png"]
+        write_text(files[2], confusion_csv(report))
+        plot_confusion(files[3], report, f"{folder.name}: {split}")
+    return files
 
 
 def confusion_csv(report: dict[str, Any]) -> str:

@@ -18,8 +18,16 @@ def send_config(loggers: list[Logger], config: dict[str, Any]) -> None:
 def send_report(loggers: list[Logger], split: str, report: dict[str, Any], files: list[Path]) -> None:
     """Send per-class scores and the confusion matrix to Weights & Biases."""
     for logger in loggers:
-        if isinstance(logger, WandbLogger) and report:
+        if isinstance(logger, WandbLogger) and "per_class" in report:
             rows = report["per_class"]
             logger.log_table(f"{split}/per_class", columns=list(rows[0]), data=[list(row.values()) for row in rows])
-            pictures = [str(file) for file in files if file.suffix == ".png"]
-            logger.log_image(f"{split}/confusion", pictures)
+            if pictures := [str(file) for file in files if file.suffix == ".png"]:
+                logger.log_image(f"{split}/confusion", pictures)
+
+
+@rank_zero_only
+def send_samples(loggers: list[Logger], split: str, rows: list[dict[str, Any]]) -> None:
+    """Send a few examples with their predictions to Weights & Biases as a table."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and rows:
+            logger.log_table(f"{split}/samples", columns=list(rows[0]), data=[[str(v) for v in row.values()] for row in rows])

@@ -144,3 +144,97 @@ def grades(tmp_path_factory: pytest.TempPathFactory) -> str:
             for j, r in enumerate(rows)
         ]
     return write_splits(tmp_path_factory.mktemp("grades"), splits)
+
+
+SEQ2SEQ = {
+    "t5": {"d_model": 32, "d_kv": 16, "d_ff": 48, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0},
+    "bart": {"decoder_start_token_id": 3, "bos_token_id": 2, "forced_eos_token_id": 3, "scale_embedding": True},
+    "marian": {"decoder_start_token_id": 0, "decoder_vocab_size": 100, "forced_eos_token_id": None},
+}
+STACKS = {
+    "d_model": 32,
+    **{
+        f"{part}_{name}": value
+        for part in ("encoder", "decoder")
+        for name, value in (("layers", 2), ("attention_heads", 2), ("ffn_dim", 48))
+    },
+    "max_position_embeddings": 64,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_seq2seq(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Folder of a tiny encoder–decoder model with random, seeded weights and dropout 0.1."""
+    made: dict[str, str] = {}
+
+    def make(architecture: str) -> str:
+        if architecture not in made:
+            folder = tmp_path_factory.mktemp(architecture)
+            shared = {} if architecture == "t5" else STACKS
+            ids = {"vocab_size": 100, "pad_token_id": 0, "eos_token_id": 3}
+            config = transformers.AutoConfig.for_model(architecture, **ids, **shared, **SEQ2SEQ[architecture])
+            torch.manual_seed(0)
+            transformers.AutoModelForSeq2SeqLM.from_config(config).save_pretrained(folder)
+            tiny_tokenizer(pairs=False).save_pretrained(folder)
+            made[architecture] = str(folder)
+        return made[architecture]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def reversals(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A data set of texts and their words in reverse, in test with a second reference: 40 rows of train, 11, 13."""
+    splits: dict[str, list[dict]] = {}
+    for split, rows in sentiment_splits().items():
+        count = {"train": 40, "validation": 11, "test": 13}[split]
+        splits[split] = [
+            {"source": r["text"], "target": " ".join(reversed(r["text"].split())), "title": f"word{i}"}
+            for i, r in enumerate(rows[:count])
+        ]
+    for row in splits["test"]:
+        row["target"] = [row["target"], row["source"]]
+    return write_splits(tmp_path_factory.mktemp("reversals"), splits)
+
+
+RELATIONS = ["Cause-Effect(e1,e2)", "Cause-Effect(e2,e1)", "Member-Collection(e1,e2)", "Other"]
+
+
+def relation_rows(count: int, seed: int) -> list[dict]:
+    """Texts of 4 to 20 words, two of them entities, and how they relate."""
+    rng = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        words = rng.choices(NEUTRAL, k=rng.randint(4, 20))
+        starts = [sum(len(word) + 1 for word in words[:i]) for i in range(len(words))]
+        head, tail = ({"start": starts[i], "end": starts[i] + len(words[i])} for i in rng.sample(range(len(words)), 2))
+        rows.append({"text": " ".join(words), "head": head, "tail": tail, "relation": rng.choice(RELATIONS)})
+    return rows
+
+
+@pytest.fixture(scope="session")
+def relations(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A data set of relations: 60 rows of train, 30 of validation, 30 of test."""
+    sizes = {"train": 60, "validation": 30, "test": 30}
+    return write_splits(
+        tmp_path_factory.mktemp("relations"), {s: relation_rows(n, i) for i, (s, n) in enumerate(sizes.items())}
+    )
+
+
+def choice_rows(count: int, seed: int) -> list[dict]:
+    """Questions with 2 to 5 choices, of which the right one has a good word."""
+    rng = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        size = rng.randint(2, 5)
+        label = rng.randrange(size)
+        choices = [sentence(rng, GOOD if i == label else BAD) for i in range(size)]
+        rows.append({"question": sentence(rng, NEUTRAL), "choices": choices, "label": label})
+    return rows
+
+
+@pytest.fixture(scope="session")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A data set of multiple choice: 60 rows of train, 30 of validation, 30 of test."""
+    sizes = {"train": 60, "validation": 30, "test": 30}
+    return write_splits(tmp_path_factory.mktemp("questions"), {s: choice_rows(n, i) for i, (s, n) in enumerate(sizes.items())})

@@ -24,6 +24,7 @@ from ftlit.data.encoding import encoded, tokenize, tokenizer_state
 from ftlit.data.rows import checked, fingerprint
 from ftlit.data.sources import load_splits
 from ftlit.data.subsets import cut, limit, shots
+from ftlit.data.unlabelled import Unlabelled, unlabelled_texts
 from ftlit.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class TaskData(LightningDataModule, ABC):
         on_bad_rows: Whether a row with an empty text or a broken label stops the run or is dropped and counted.
         pad_token: Token to pad with where the tokenizer has none.
         trust_remote_code: Taken from the model.
+        unlabelled: More texts for model.auxiliary, named like dataset: each training example comes with one of them.
+        unlabelled_column: Column of their text.
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class TaskData(LightningDataModule, ABC):
         on_bad_rows: Literal["error", "drop"] = "error",
         pad_token: str | None = None,
         trust_remote_code: bool = False,
+        unlabelled: str | None = None,
+        unlabelled_column: str = "text",
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -86,8 +91,10 @@ class TaskData(LightningDataModule, ABC):
         self.limits = {"train": limit_train, "validation": limit_validation, "test": limit_test}
         self.shots, self.validation_share, self.seed, self.order_seed = shots, validation_share, seed, order_seed
         self.on_bad_rows = on_bad_rows
+        self.unlabelled_source, self.unlabelled_column = unlabelled, unlabelled_column
         self.max_length = self._checked_length(max_length)
         self.dropped: dict[str, list[str]] = {}
+        self.made: dict[str, int] = {}  # what `varied` did, for the report
         self.encoded: dict[str, Dataset] = {}
 
     # What a task defines
@@ -156,7 +163,7 @@ class TaskData(LightningDataModule, ABC):
 
     def counts(self, split: str) -> dict[str, int]:
         """Findings of an encoded split for the report, such as answers lost to truncation."""
-        return {}
+        return self.made if split == "train" else {}
 
     def names(self, split: str, ids: list[int]) -> list[str]:
         """The ids of examples for a message, by their positions in the split."""
@@ -296,8 +303,22 @@ class TaskData(LightningDataModule, ABC):
         """
         return collate(columns, self.pad_token_id, self.label_dtype, self.padding, self.extras)
 
+    @cached_property
+    def unlabelled(self) -> Unlabelled | None:
+        """The texts without labels, where there are any."""
+        if self.unlabelled_source is None:
+            return None
+        settings = [self._tokenizer_state, self.max_length]
+        texts = unlabelled_texts(self.unlabelled_source, self.unlabelled_column, self.tokenize, settings)
+        return Unlabelled(texts, len(self.encoded["train"]), self.order_seed)
+
     def _collate(self, fetched: Any) -> dict[str, Any]:
         columns, batch = fetched
+        if batch.epoch is not None and self.unlabelled is not None:
+            return {**self._collated(columns, batch), "unlabelled": collate(self.unlabelled.columns(batch), self.pad_token_id)}
+        return self._collated(columns, batch)
+
+    def _collated(self, columns: dict[str, list[Any]], batch: MicroBatch) -> dict[str, Any]:
         marks = {"ids": columns["row"], "features": batch.indices}
         tensors = {name: torch.tensor(values) for name, values in marks.items()}
         return {**self.collate(columns, batch), **tensors, "normalizer": batch.normalizer}
@@ -319,8 +340,9 @@ class TaskData(LightningDataModule, ABC):
 
     def order(self, trainer: Any) -> dict[str, str]:
         """All that decides which examples an optimizer step takes, for comparing a resumed run with its beginning."""
+        texts = f" and {self.unlabelled.features._fingerprint}" if self.unlabelled else ""
         return {
-            "the training data": self.fingerprints["train"],
+            "the training data": self.fingerprints["train"] + texts,
             "data.batching": str(self.batching),
             "seed_everything": str(self.order_seed),
             "data.max_length": str(self.max_length),

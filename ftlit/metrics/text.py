@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 
 from ftlit.errors import UserError, near
-from ftlit.metrics.ngrams import bleu, bleu_signature, chrf, chrf_signature, mean, meteor, rouge
+from ftlit.metrics.bertscore import bertscore
+from ftlit.metrics.ngrams import ROUGE_TYPES, bleu, bleu_signature, chrf, chrf_signature, mean, meteor, rouge
 from ftlit.metrics.squad import exact_match, f1
 
 NUMBER = re.compile(r"[-+]?[\d.,]*\d[\d.,]*")
@@ -52,7 +54,8 @@ def _last_match(pattern: re.Pattern[str], text: str) -> str | None:
     return answer.replace(",", "").rstrip(".") if NUMBER.fullmatch(answer) else answer
 
 
-TEXT_METRICS: dict[str, Callable[[list[str], list[list[str]]], dict[str, float]]] = {
+Scorer = Callable[[list[str], list[list[str]]], dict[str, float]]
+TEXT_METRICS: dict[str, Scorer] = {
     "bleu": bleu,
     "chrf": chrf,
     "rouge": rouge,
@@ -62,6 +65,28 @@ TEXT_METRICS: dict[str, Callable[[list[str], list[list[str]]], dict[str, float]]
 }
 
 
+KEYS = {"rouge": ROUGE_TYPES, "bertscore": ["bertscore_precision", "bertscore_recall", "bertscore_f1"]}
+
+
+def scorer(name: str) -> Scorer:
+    """A metric by its name; BERTScore's names its encoder: ``bertscore:<folder or hub name>``.
+
+    Raises:
+        UserError: The name is unknown.
+    """
+    kind, _, encoder = name.partition(":")
+    if kind == "bertscore" and encoder:
+        return partial(bertscore, model=encoder)
+    if name not in TEXT_METRICS:
+        raise UserError(f"there is no text metric {name!r}. {near(name, [*TEXT_METRICS, 'bertscore:<encoder>'])}")
+    return TEXT_METRICS[name]
+
+
+def metric_keys(names: list[str]) -> tuple[str, ...]:
+    """What the named metrics give their scores as."""
+    return tuple(key for name in names for key in KEYS.get(name.partition(":")[0], [name]))
+
+
 def check_names(names: list[str]) -> None:
     """Refuse names of metrics that there are not.
 
@@ -69,8 +94,7 @@ def check_names(names: list[str]) -> None:
         UserError: A name is unknown.
     """
     for name in names:
-        if name not in TEXT_METRICS:
-            raise UserError(f"there is no text metric {name!r}. {near(name, TEXT_METRICS)}")
+        scorer(name)
 
 
 def text_scores(names: list[str], predictions: list[str], references: list[list[str]]) -> dict[str, float]:
@@ -79,8 +103,8 @@ def text_scores(names: list[str], predictions: list[str], references: list[list[
     Raises:
         UserError: A name is unknown.
     """
-    check_names(names)
-    return {key: value for name in names for key, value in TEXT_METRICS[name](predictions, references).items()}
+    chosen = [scorer(name) for name in names]
+    return {key: value for score in chosen for key, value in score(predictions, references).items()}
 
 
 def signatures(names: list[str], references: list[list[str]] | None = None) -> dict[str, str]:
@@ -101,4 +125,5 @@ def signatures(names: list[str], references: list[list[str]] | None = None) -> d
         "exact_match": lambda: normal,
         "token_f1": lambda: normal,
     }
+    made |= {name: partial(str.format, "layer:-1|idf:no|rescaled:no|refs:best|{}", name) for name in names if ":" in name}
     return {name: made[name]() for name in names}

@@ -1,7 +1,7 @@
 """What every task shares: loading, tuning, loss, metrics, optimizer and checkpoints."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -11,11 +11,14 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
-from ftlit.backbones import load_model
+from ftlit.auxiliary import Auxiliary, SelfSupervision
+from ftlit.backbones import load_model, load_tokenizer
 from ftlit.batch import BOOKKEEPING, FILLER
 from ftlit.checkpoint import check_trained, frozen_digest, trained_keys
+from ftlit.embeddings import extend_embeddings
 from ftlit.errors import UserError, near
 from ftlit.heads import Head, TaskHead
+from ftlit.init_from import initialise
 from ftlit.losses import Loss
 from ftlit.optim import build_optimizer, build_schedule, param_groups
 from ftlit.tuning import Full, Tuning
@@ -39,9 +42,13 @@ class TaskModule(LightningModule, ABC):
         monitor: Metric that picks the best checkpoint and stops early, such as `val/loss`; by default the task's own.
         pad_token_id: Taken from the data.
         trust_remote_code: Whether code that comes with the backbone may run.
+        pretrained: Whether to start from the backbone's weights; false takes its architecture alone, to train from scratch.
+        init_from: Folder of an earlier run or of a Hugging Face model, whose backbone's weights replace those of `backbone`.
+        auxiliary: A self-supervised loss beside the task's own: MaskedLMLoss for encoders, CausalLMLoss for decoders.
     """
 
-    auto_class: ClassVar[Any]
+    auto_class: Any  # the class of transformers that has the task's head
+    added_tokens: Sequence[int] = ()  # ids of tokens that the data add to the tokenizer
 
     def __init__(
         self,
@@ -57,6 +64,9 @@ class TaskModule(LightningModule, ABC):
         monitor: str | None = None,
         pad_token_id: int | None = None,
         trust_remote_code: bool = False,
+        pretrained: bool = True,
+        init_from: str | None = None,
+        auxiliary: Auxiliary | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -70,7 +80,13 @@ class TaskModule(LightningModule, ABC):
         )
         self.monitor = monitor or self.default_monitor
         self.pad_token_id = pad_token_id
-        self._load: Callable[..., Any] = partial(load_model, backbone=backbone, trust_remote_code=trust_remote_code)
+        self.init_from, self.auxiliary = init_from, auxiliary
+        self.self_supervision: SelfSupervision | None = None
+        self._load: Callable[..., Any] = partial(
+            load_model, backbone=backbone, trust_remote_code=trust_remote_code, pretrained=pretrained
+        )
+        if not pretrained and not isinstance(tuning, Full):
+            raise UserError(f"model.pretrained is false: weights that are random must all train; {tuning} would freeze some")
         self.metrics: Any = nn.ModuleDict()
         self.keep_predictions = False
         self.predictions: dict[int, dict[str, Any]] = {}  # of the last evaluation by row, over all ranks
@@ -116,6 +132,10 @@ class TaskModule(LightningModule, ABC):
         """The prediction of a row, from those of its features in their order."""
         return parts[0]
 
+    def whole_reference(self, parts: list[Any]) -> Any:
+        """The right answer of a row, from what its features have as `reference`."""
+        return parts[0]
+
     # Metrics that need whole predictions are `summary_names`, computed by `summarise` once those of all ranks are together.
 
     summary_names: ClassVar[tuple[str, ...]] = ()
@@ -144,9 +164,16 @@ class TaskModule(LightningModule, ABC):
             config["pad_token_id"] = self.pad_token_id
         self.model: Any
         self.model, fresh = self.head.build(self._load, self.auto_class, config)
+        if self.added_tokens:
+            fresh = [*fresh, extend_embeddings(self.backbone, self.added_tokens)]
+        if self.init_from is not None:
+            fresh = self._initialise(fresh, config)
+        embedding: Any = self.backbone.get_input_embeddings().weight if self.auxiliary else None  # type: ignore[operator]
         self.replace_backbone(self.tuning.apply(self.backbone))
         for weight in fresh:  # frozen, they would be random at every load
             weight.requires_grad_(True)
+        if self.auxiliary and self.auxiliary.weight:
+            self.self_supervision = self.auxiliary.build(self._load, embedding, self._tokenizer)
         self.frozen_digest = frozen_digest(self)
         for split in ("val", "test"):
             self.metrics[split] = self.build_metrics()
@@ -154,6 +181,21 @@ class TaskModule(LightningModule, ABC):
         known = ["val/loss", *(f"val/{name}" for name in (*self.metrics["val"], *self.summary_names))]
         if self.monitor not in known:
             raise UserError(f"model.monitor {self.monitor!r} is not a metric of this task. {near(self.monitor, known)}")
+
+    def _initialise(self, fresh: list[nn.Parameter], config: dict[str, Any]) -> list[nn.Parameter]:
+        """Take the backbone's weights from `init_from`; give those that are fresh still."""
+
+        def build(folder: str) -> tuple[nn.Module, list[nn.Parameter]]:
+            load = partial(self._load, backbone=folder, pretrained=True)
+            model: Any
+            model, missing = self.head.build(load, self.auto_class, config)
+            return getattr(model, model.base_model_prefix, model), missing
+
+        names = (self.init_from, self.hparams["backbone"])
+        return initialise(self.backbone, fresh, *names, build, self.hparams["trust_remote_code"])  # type: ignore[arg-type]
+
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self.hparams["backbone"], trust_remote_code=self.hparams["trust_remote_code"])
 
     @property
     def backbone(self) -> nn.Module:
@@ -177,8 +219,20 @@ class TaskModule(LightningModule, ABC):
     def forward(self, batch: dict[str, Any]) -> Any:
         return self.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        return self.losses(self.logits(batch), batch).sum() / batch["normalizer"]
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
+        loss = self.losses(self.logits(batch), batch).sum() / batch["normalizer"]
+        if self.auxiliary is None and "unlabelled" in batch:
+            raise UserError("data.unlabelled has texts for an auxiliary loss, and there is none: set model.auxiliary")
+        return loss if self.self_supervision is None else self._with_auxiliary(loss, batch)
+
+    def _with_auxiliary(self, loss: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The loss to minimise, and its parts for the log."""
+        assert self.auxiliary is not None
+        assert self.self_supervision is not None
+        own = self.auxiliary.loss(self.self_supervision, self.backbone, batch)
+        weight = self.auxiliary.weight_at(self.global_step / self.total_steps)
+        parts = {"task_loss": loss, "auxiliary_loss": own, "auxiliary_weight": loss.new_tensor(weight)}
+        return {"loss": loss + weight * own, **{name: value.detach() for name, value in parts.items()}}
 
     def evaluation_step(self, batch: dict[str, Any], split: str) -> None:
         """Take a batch into the split's metrics, unless it only keeps this rank in step with the others."""
@@ -217,7 +271,7 @@ class TaskModule(LightningModule, ABC):
                     parts[row] |= features
         whole = {row: [parts[row][feature] for feature in sorted(parts[row])] for row in sorted(parts)}
         self.predictions = {row: self.assemble([part for part, _ in found]) for row, found in whole.items()}
-        self.references = {row: found[0][1] for row, found in whole.items()}
+        self.references = {row: self.whole_reference([part for _, part in found]) for row, found in whole.items()}
 
     def _touch(self, split: str, logits: Tensor, labels: Tensor) -> None:
         """Give no example to metrics that keep lists: a rank without any must still know their shape and type."""
@@ -257,10 +311,10 @@ class TaskModule(LightningModule, ABC):
     # Optimization
 
     def configure_optimizers(self) -> Any:
-        groups = param_groups(self.model, self.backbone, self.layer_decay, self.head_lr_factor)
+        groups = param_groups(self, self.backbone, self.layer_decay, self.head_lr_factor)
         optimizer = build_optimizer(self.optimizer, groups)
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build_schedule(self.schedule, optimizer, self.warmup, steps)
+        self.total_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = build_schedule(self.schedule, optimizer, self.warmup, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     # Checkpoints hold the trained weights only; the frozen ones come from the backbone again.
@@ -278,6 +332,7 @@ class TaskModule(LightningModule, ABC):
             raise UserError(
                 f"the checkpoint holds only trained weights, and the frozen weights of model.backbone "
                 f"{self.hparams['backbone']!r} are not those that it was trained on; give the same backbone"
+                + (f", and the same model.init_from as {self.init_from!r} was then" if self.init_from else "")
             )
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:

@@ -1,0 +1,262 @@
+"""Conversations for causal language models: instructions with their answers, dialogues, chats."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+
+from ftlit.batch import IGNORED
+from ftlit.data.base import TaskData
+from ftlit.data.batching import MicroBatch
+from ftlit.data.blocks import in_blocks
+from ftlit.data.collate import PADDING
+from ftlit.data.conversations import ConversationError, check_order, from_messages, from_utterances
+from ftlit.data.rows import row_place, text_problem
+from ftlit.data.templates import ChatTemplate, Messages, Span, UnstableTemplateError
+from ftlit.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+ENDS_WITHOUT_USER = "the conversation ends with no turn of the user to reply to"
+
+
+class ChatData(TaskData):
+    """Conversations of a user and an assistant, whose turns the model learns.
+
+    Rows come in one of three forms: a list of messages, a list of utterances, or a prompt with its response.
+
+    Args:
+        messages: Column of lists of messages with `role` and `content`, or with `from` and `value` as ShareGPT has them.
+        dialog: Column of lists of utterances, of the user and the assistant in turn.
+        prompt: Column of what the user says, such as an instruction or a question.
+        prompt_input: Column of what stands under the prompt where there is something, such as `input` of Alpaca.
+        response: Column of the answer to the prompt.
+        system: The system's message to conversations that have none.
+        template: How conversations are written: chatml, llama2, llama3, alpaca or a Jinja file; by default as the
+            tokenizer's own template says.
+        train_on: Which tokens have a loss: those of all turns of the assistant with the token that closes each, those of the
+            last one, or all.
+        packing: Whether several conversations of a training batch share a block of max_length tokens, none seeing another.
+    """
+
+    padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
+    extras: ClassVar[tuple[str, ...]] = ("prompt_ids", "reference")
+
+    def __init__(
+        self,
+        messages: str | None = None,
+        dialog: str | None = None,
+        prompt: str | None = None,
+        prompt_input: str | None = None,
+        response: str | None = None,
+        system: str | None = None,
+        template: str | None = None,
+        train_on: Literal["assistant", "last", "all"] = "assistant",
+        packing: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.messages, self.dialog, self.prompt = messages, dialog, prompt
+        self.prompt_input, self.response = prompt_input, response
+        self.system, self.template, self.train_on, self.packing = system, template, train_on, packing
+        self._check_form()
+
+    def _check_form(self) -> None:
+        given = [key for key in ("messages", "dialog", "prompt") if getattr(self, key)]
+        if len(given) != 1:
+            raise UserError(
+                "set one of data.messages, data.dialog and data.prompt to the column that holds the conversations, "
+                f"got {' and '.join(given) or 'none'}"
+            )
+        if bool(self.prompt) != bool(self.response) or (self.prompt_input and not self.prompt):
+            raise UserError("data.prompt and data.response go together, and data.prompt_input goes with them")
+
+    # Rows
+
+    def input_columns(self) -> dict[str, str]:
+        keys = ("messages", "dialog", "prompt", "prompt_input")
+        return {key: column for key in keys if (column := getattr(self, key))}
+
+    def columns(self) -> dict[str, str]:
+        return self.input_columns() | ({"response": self.response} if self.response else {})
+
+    def row_of(self, text: str) -> dict[str, Any]:
+        if self.messages:
+            return {self.messages: [{"role": "user", "content": text}]}
+        return {self.dialog: [text]} if self.dialog else {str(self.prompt): text}
+
+    def conversation(self, row: dict[str, Any]) -> Messages:
+        """The messages of a row, the system's first where there is one.
+
+        Raises:
+            ConversationError: The row holds none.
+        """
+        if self.messages:
+            found = from_messages(row.get(self.messages), self.messages)
+        elif self.dialog:
+            found = from_utterances(row.get(self.dialog), self.dialog)
+        else:
+            found = self._single_turn(row)
+        system = self.system and found[0]["role"] != "system"
+        return [{"role": "system", "content": str(self.system)}, *found] if system else found
+
+    def _single_turn(self, row: dict[str, Any]) -> Messages:
+        prompt, response = str(self.prompt), str(self.response)
+        answered = response in row
+        for column in (prompt, *([response] if answered else [])):
+            if problem := text_problem(row, column):
+                raise ConversationError(problem)
+        more = row.get(self.prompt_input) if self.prompt_input else None
+        if not isinstance(more, str | None):
+            raise ConversationError(f"column {self.prompt_input!r} holds {more!r}, not a text")
+        text = f"{row[prompt]}\n{more}" if more and more.strip() else row[prompt]
+        reply = [{"role": "assistant", "content": row[response]}] if answered else []
+        return [{"role": "user", "content": text}, *reply]
+
+    def input_problem(self, row: dict[str, Any]) -> str | None:
+        try:
+            asked = open_turn(self.conversation(row))
+            check_order(asked)
+        except ConversationError as error:
+            return str(error)
+        return ENDS_WITHOUT_USER if asked[-1]["role"] != "user" else self._refusal(asked)
+
+    def problem(self, row: dict[str, Any]) -> str | None:
+        try:
+            messages = self.conversation(row)
+            check_order(messages)
+        except ConversationError as error:
+            return str(error)
+        replied = any(message["role"] == "assistant" for message in messages)
+        return self._refusal(messages) if replied else "the conversation has no turn of the assistant"
+
+    def _refusal(self, messages: Messages) -> str | None:
+        return self.chat_template.refusal(tuple(message["role"] for message in messages))
+
+    def reference(self, row: dict[str, Any]) -> str:
+        """The last reply of the assistant."""
+        return closed(self.conversation(row))[-1]["content"]
+
+    def joined_texts(self, rows: "Dataset") -> list[str]:
+        conversations = (self.conversation(row) for row in rows)  # type: ignore[arg-type]
+        return ["\n".join(m["content"] for m in messages if m["role"] != "system") for messages in conversations]
+
+    # Encoding
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate:
+        """How conversations are written."""
+        _ = self._tokenizer_state  # the template's first check uses the tokenizer
+        return ChatTemplate(self.tokenizer, self.template)
+
+    @property
+    def stop_id(self) -> int:
+        """Id of the token that closes the assistant's turn, for models that write one."""
+        return self.chat_template.stop_id
+
+    def encoding_settings(self) -> list[Any]:
+        special = self.tokenizer.special_tokens_map
+        return [*super().encoding_settings(), self.chat_template.source, special, self.system, self.train_on]
+
+    def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        prompts = self._prompts([self.conversation(row) for row in as_rows(columns)])
+        return {"input_ids": prompts, "prompt_ids": prompts, "truncated": [False] * len(prompts)}
+
+    def _prompts(self, conversations: list[Messages]) -> list[list[int]]:
+        """The tokens that a model is given to write the last reply; of long ones the end."""
+        texts = [self.chat_template.render(open_turn(messages), reply_follows=True) for messages in conversations]
+        found = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        return [ids[-self.max_length :] for ids in found]
+
+    def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        conversations = [self.conversation(row) for row in as_rows(columns)]
+        places = columns.get("row_id", range(len(conversations)))
+        written = [self._turns(messages, place) for messages, place in zip(conversations, places, strict=True)]
+        tokens = self.tokenizer([text for text, _ in written], add_special_tokens=False, return_offsets_mapping=True)
+        found = [
+            self._labelled(ids, np.array(offsets), text, turns)
+            for ids, offsets, (text, turns) in zip(tokens["input_ids"], tokens["offset_mapping"], written, strict=True)
+        ]
+        kept = [i for i, feature in enumerate(found) if feature["units"]]  # a reply that is cut away leaves nothing to learn
+        return {
+            **{name: [found[i][name] for i in kept] for name in ("input_ids", "labels", "units", "truncated", "bytes")},
+            "prompt_ids": self._prompts([closed(conversations[i]) for i in kept]),
+            "reference": [closed(conversations[i])[-1]["content"] for i in kept],
+            "row": kept,
+        }
+
+    def _turns(self, messages: Messages, place: Any) -> tuple[str, list[Span]]:
+        """The text of a conversation, and where in it the tokens with a loss stand, in characters."""
+        try:
+            text, turns = self.chat_template.turns(messages)
+        except UnstableTemplateError as error:
+            raise UserError(f"{self.dataset}: {row_place(str(place))}: {error}") from error
+        return text, {"assistant": turns, "last": turns[-1:], "all": [(0, len(text))]}[self.train_on]
+
+    def _labelled(self, ids: list[int], offsets: np.ndarray, text: str, turns: list[Span]) -> dict[str, Any]:
+        """One feature: tokens that stand at least partly in a turn have a label, but for the first of all."""
+        truncated = len(ids) > self.max_length
+        tokens, (begins, ends) = np.array(ids)[: self.max_length], offsets[: self.max_length].T
+        ends = np.maximum(ends, begins + 1)
+        chosen = np.zeros(len(tokens), dtype=bool)
+        for start, end in turns:
+            chosen |= (ends > start) & (begins < end)
+        chosen[0] = False
+        labels = np.where(chosen, tokens, IGNORED)
+        learned = [text[start : min(end, ends[-1])] for start, end in turns]
+        special = [text[b:e] for b, e in offsets[: self.max_length][chosen & np.isin(tokens, self.tokenizer.all_special_ids)]]
+        return {
+            "input_ids": tokens.tolist(),
+            "labels": labels.tolist(),
+            "units": int(chosen.sum()),
+            "truncated": truncated,
+            "bytes": byte_count(learned) - byte_count(special),
+        }
+
+    def encode_split(self, rows: "Dataset") -> "Dataset":
+        found = super().encode_split(rows)
+        if not len(found):
+            raise UserError(
+                f"all labels masked: none of the {len(rows)} conversations has a token of the assistant within data.max_length "
+                f"{self.max_length}; raise data.max_length"
+            )
+        return found
+
+    def counts(self, split: str) -> dict[str, int]:
+        lost = len(self.rows[split]) - len(self.encoded[split])
+        return {f"conversations left out, whose replies lie behind data.max_length {self.max_length}": lost} if lost else {}
+
+    # Batches
+
+    def order(self, trainer: Any) -> dict[str, str]:
+        how = {"data.template": self.template, "data.train_on": self.train_on, "data.packing": self.packing}
+        return {**super().order(trainer), **{key: str(value) for key, value in how.items()}}
+
+    def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
+        if self.packing and batch is not None and batch.epoch is not None:
+            return in_blocks(columns, self.max_length, self.pad_token_id)
+        made = super().collate(columns, batch)
+        return made | ({"bytes": torch.tensor(columns["bytes"], dtype=torch.float32)} if "bytes" in columns else {})
+
+
+def closed(messages: Messages) -> Messages:
+    """A conversation up to the assistant's last turn."""
+    last = max(i for i, message in enumerate(messages) if message["role"] == "assistant")
+    return messages[: last + 1]
+
+
+def open_turn(messages: Messages) -> Messages:
+    """A conversation up to where the assistant's last turn begins, where it ends with that; else the whole."""
+    return messages[:-1] if messages[-1]["role"] == "assistant" else messages
+
+
+def as_rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Columns as rows."""
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def byte_count(texts: list[str]) -> int:
+    """Bytes of texts in UTF-8."""
+    return sum(len(text.encode()) for text in texts)

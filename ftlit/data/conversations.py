@@ -1,0 +1,72 @@
+"""Conversations in the forms that data sets have, as one: a list of messages with ``role`` and ``content``."""
+
+from typing import Any
+
+ROLES = {"system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant"}
+
+
+class ConversationError(ValueError):
+    """What is wrong with a conversation, as one sentence."""
+
+
+def from_messages(value: Any, column: str) -> list[dict[str, str]]:
+    """A conversation from messages with ``role`` and ``content``, or with ``from`` and ``value`` as ShareGPT has them.
+
+    Raises:
+        ConversationError: Something is no message.
+    """
+    return [_message(i, message, column) for i, message in enumerate(_entries(value, column), start=1)]
+
+
+def _message(number: int, message: Any, column: str) -> dict[str, str]:
+    if not isinstance(message, dict):
+        raise ConversationError(f"message {number} in column {column!r} is {message!r}, not an object with role and content")
+    role = next((message[key] for key in ("role", "from") if message.get(key) is not None), None)
+    content = next((message[key] for key in ("content", "value") if message.get(key) is not None), None)
+    if role not in ROLES:
+        known = "system, user and assistant, or human and gpt"
+        raise ConversationError(f"message {number} in column {column!r} has the role {role!r}; known are {known}")
+    return {"role": ROLES[role], "content": _text(content, f"message {number} in column {column!r}")}
+
+
+def from_utterances(value: Any, column: str) -> list[dict[str, str]]:
+    """A conversation from utterances of the user and the assistant in turn, the user's first.
+
+    Raises:
+        ConversationError: Something is no text.
+    """
+    return [
+        {"role": ("user", "assistant")[i % 2], "content": _text(text, f"utterance {i + 1} in column {column!r}")}
+        for i, text in enumerate(_entries(value, column))
+    ]
+
+
+def check_order(messages: list[dict[str, str]]) -> None:
+    """Refuse a conversation that does not begin with the user's turn, after at most one message of the system.
+
+    Raises:
+        ConversationError: With what stands where.
+    """
+    roles = [message["role"] for message in messages]
+    if "system" in roles[1:]:
+        raise ConversationError(f"message {roles.index('system', 1) + 1} is the system's, which may only come first")
+    if (spoken := roles[1:] if roles[:1] == ["system"] else roles) and spoken[0] != "user":
+        raise ConversationError(f"the conversation begins with a turn of the {spoken[0]}, not of the user")
+    if not spoken:
+        raise ConversationError("the conversation has no turn of the user")
+
+
+def _entries(value: Any, column: str) -> list[Any]:
+    if value is None or value == []:
+        raise ConversationError(f"the conversation in column {column!r} is empty")
+    if not isinstance(value, list):
+        raise ConversationError(f"column {column!r} holds {value!r}, not a list of turns")
+    return value
+
+
+def _text(value: Any, place: str) -> str:
+    if not isinstance(value, str):
+        raise ConversationError(f"{place} holds {value!r}, not a text")
+    if not value.strip():
+        raise ConversationError(f"{place} is empty")
+    return value

@@ -1,0 +1,280 @@
+"""Raw text for language models: documents packed into blocks of tokens."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+
+from ftlit.backbones import load_config
+from ftlit.data.base import TaskData
+from ftlit.data.batching import MicroBatch
+from ftlit.data.collate import IGNORED, PADDING, pad
+from ftlit.data.encoding import encoded
+from ftlit.data.packing import Piece, filled, joined, line_rows, packed, split, token_sizes, whole, without_blank
+from ftlit.data.pairs import sentence_pairs
+from ftlit.data.rows import text_problem
+from ftlit.data.sources import load_splits
+from ftlit.errors import UserError
+from ftlit.masking import mask_tokens
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class CorpusData(TaskData):
+    """Raw text: documents are tokenised once and packed into blocks of `max_length` tokens.
+
+    For a causal model each document ends with the end-of-text token and blocks are filled to the last token. For a masked
+    model a block holds as many whole documents as fit, with separators between them; other tokens are masked each epoch.
+
+    Args:
+        text: Column of the text.
+        documents: What a document is: each `row` (in a txt file each line), or all rows up to one that is blank
+            (`blank_line`), joined by line feeds.
+        pack: Whether several documents share a block; a document longer than a block always takes several.
+        boundaries: Whether the documents of a block are kept apart for a causal model: positions begin again with each,
+            and attention does not cross from one to the next.
+        objective: Taken from the model: what it is trained to predict.
+        mask_probability: Taken from the model.
+        whole_words: Taken from the model.
+        next_sentence: Taken from the model.
+    """
+
+    padding: ClassVar[dict[str, int]] = {**PADDING, "position_ids": 0, "words": -1}
+
+    def __init__(
+        self,
+        text: str = "text",
+        documents: Literal["row", "blank_line"] = "row",
+        pack: bool = True,
+        boundaries: bool = True,
+        objective: Literal["causal", "masked"] | None = None,
+        mask_probability: float = 0.15,
+        whole_words: bool = False,
+        next_sentence: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if objective is None:
+            raise UserError("CorpusData has no labels: it goes with a language model; set model to MaskedLM or CausalLM")
+        self.text, self.documents, self.pack, self.boundaries = text, documents, pack, boundaries
+        self.objective, self.mask_probability = objective, mask_probability
+        self.whole_words, self.next_sentence = whole_words, next_sentence
+
+    # Rows are documents
+
+    def input_columns(self) -> dict[str, str]:
+        return {"text": self.text}
+
+    def columns(self) -> dict[str, str]:
+        return self.input_columns()
+
+    def input_problem(self, row: dict[str, Any]) -> str | None:
+        return text_problem(row, self.text)
+
+    def problem(self, row: dict[str, Any]) -> str | None:
+        return self.input_problem(row)
+
+    def joined_texts(self, rows: "Dataset") -> list[str]:
+        return list(rows[self.text])
+
+    def reference(self, row: dict[str, Any]) -> None:
+        return None
+
+    @cached_property
+    def _raw(self) -> dict[str, "Dataset"]:
+        by_line = self.documents == "blank_line"
+        readers = {".txt": line_rows} if by_line else None
+        splits = load_splits(self.dataset, self.config_name, self.split_names, readers)
+        make = joined if by_line else without_blank
+        return {name: make(rows, self.text) if self.text in rows.column_names else rows for name, rows in splits.items()}
+
+    # From documents to blocks
+
+    def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        features = self.tokenize(columns[self.text])
+        if self.objective == "causal":  # a text to go on with does not end
+            ids, behind = features["input_ids"], len(self.frame[1])
+            features = {"input_ids": [row[: len(row) - behind] for row in ids], "truncated": features["truncated"]}
+        return features
+
+    def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """The tokens of documents, without special tokens: ``input_ids``, and ``sizes`` and ``words`` of each token."""
+        texts = columns[self.text]
+        found = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        sizes = [token_sizes(text, offsets) for text, offsets in zip(texts, found["offset_mapping"], strict=True)]
+        features = {"input_ids": found["input_ids"], "sizes": sizes}
+        if self.whole_words or self.next_sentence:
+            numbers = [found.word_ids(i) for i in range(len(texts))]
+            features["words"] = [[-1 if word is None else word for word in row] for row in numbers]
+        return features
+
+    def encode_split(self, rows: "Dataset") -> "Dataset":
+        words = self.whole_words or self.next_sentence
+        documents = encoded(rows, self.encode, [self._tokenizer_state, type(self).__name__, self.columns(), words])
+        blocks = packed(documents, self.pairs if self.next_sentence else self.blocks, self._block_settings())
+        if not len(blocks):
+            raise UserError(f"data.dataset {self.dataset!r}: a split has no block of two tokens or more; it needs longer texts")
+        return blocks
+
+    def _block_settings(self) -> list[Any]:
+        ends = self.frame if self.objective == "masked" else (self.frame[0], [self.eos_token_id])
+        how = [self.objective, self.pack, self.boundaries, self.whole_words, self.max_length, self.special_ids]
+        return [*how, *ends, self.seed if self.next_sentence else None]
+
+    @cached_property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """The special tokens that the tokenizer puts before and after a text."""
+        state = self._tokenizer_state  # noqa: F841  taken before the tokenizer's first use, which changes it
+        found = self.tokenizer("a", return_special_tokens_mask=True)
+        ids, inside = found["input_ids"], [i for i, mark in enumerate(found["special_tokens_mask"]) if not mark]
+        return ids[: inside[0]], ids[inside[-1] + 1 :]
+
+    @cached_property
+    def special_ids(self) -> list[int]:
+        """Ids of the special tokens: never masked, and never put in the place of a masked token."""
+        return sorted(self.tokenizer.all_special_ids)
+
+    @cached_property
+    def eos_token_id(self) -> int:
+        """Id of the token that ends a document, by the tokenizer or else by the model's configuration."""
+        given = self.tokenizer.eos_token_id
+        given = load_config(self.backbone, self.trust_remote_code).eos_token_id if given is None else given
+        if given is None:
+            raise UserError(f"the tokenizer of {self.backbone!r} has no end-of-text token to put behind each document")
+        return int(given[0] if isinstance(given, list) else given)
+
+    def blocks(self, pieces: Iterator[Piece]) -> Iterator[dict[str, Any]]:
+        """The features of blocks, from documents."""
+        before, after = self.frame
+        if self.objective == "causal":
+            ended = (piece.framed(before, [self.eos_token_id]) for piece in pieces)
+            found = filled(ended, self.max_length) if self.pack else ([p] for e in ended for p in split(e, self.max_length))
+            yield from (block for parts in found if (block := self._causal_block(parts))["units"])
+            return
+        room = self.max_length - len(before) - len(after)
+        for parts in whole(pieces, room, len(after)) if self.pack else ([part] for p in pieces for part in split(p, room)):
+            framed = [part.framed(before if i == 0 else [], after) for i, part in enumerate(parts)]
+            yield self._masked_block(_one(framed))
+
+    def _causal_block(self, parts: list[Piece]) -> dict[str, Any]:
+        starts = np.cumsum([0, *(len(part.ids) for part in parts)])[:-1].tolist() if self.boundaries else [0]
+        block = _one(parts)
+        positions = np.arange(len(block.ids)) - np.repeat(starts, np.diff([*starts, len(block.ids)]))
+        predicted = len(block.ids) - len(starts)
+        sizes = sum(block.sizes) - sum(block.sizes[start] for start in starts)
+        features = {"input_ids": block.ids, "units": float(predicted), "bytes": sizes, "first_row": block.row}
+        return {**features, "position_ids": positions.tolist()} if self.boundaries else features
+
+    def _masked_block(self, block: Piece) -> dict[str, Any]:
+        special = set(self.special_ids)
+        maskable = sum(i not in special for i in block.ids)
+        features = {"input_ids": block.ids, "maskable": maskable, "bytes": sum(block.sizes), "first_row": block.row}
+        return {**features, "words": block.words} if self.whole_words else features
+
+    def pairs(self, pieces: Iterator[Piece]) -> Iterator[dict[str, Any]]:
+        """The features of pairs of segments for next sentence prediction, from documents."""
+        before, after = self.frame
+        room = self.max_length - len(before) - 2 * len(after)
+        for first, second, apart in sentence_pairs(pieces, room, self.seed):
+            a, b = first.framed(before, after), second.framed([], after)
+            kinds = [0] * len(a.ids) + [1] * len(b.ids)
+            yield {**self._masked_block(_one([a, b])), "token_type_ids": kinds, "next_sentence": apart}
+
+    # Batches
+
+    def units(self, split: str) -> np.ndarray | None:
+        if self.objective == "causal":
+            return super().units(split)
+        return self.expected(np.array(self.encoded[split]["maskable"][:], dtype=float))
+
+    def expected(self, maskable: np.ndarray) -> np.ndarray:
+        """Tokens that will be masked on average of blocks with so many that may be, of which one always is."""
+        p = self.mask_probability
+        return np.where(maskable > 0, p * maskable + (1 - p) ** maskable, 0.0)
+
+    def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
+        """A batch with ``labels`` ``(batch, tokens)``: the tokens to predict, -100 elsewhere.
+
+        For a causal model a label stands at the token itself, and the one before it predicts it. Where documents are kept
+        apart, the batch has ``position_ids`` that begin again with each and no attention mask: causal models of
+        transformers tell from these which tokens belong together.
+        """
+        made = super().collate(columns, batch)
+        if batch is None:
+            return made
+        made["bytes"] = torch.tensor(columns["bytes"], dtype=torch.float32)
+        return self._causal(made) if self.objective == "causal" else self._masked(made, columns, batch)
+
+    def _causal(self, made: dict[str, Any]) -> dict[str, Any]:
+        real = made["attention_mask"].bool()
+        if "position_ids" in made:
+            del made["attention_mask"]
+            predicted = real & (made["position_ids"] > 0)
+        else:
+            predicted = real & (torch.arange(real.shape[1]) > 0)
+        return {**made, "labels": made["input_ids"].masked_fill(~predicted, IGNORED)}
+
+    def _masked(self, made: dict[str, Any], columns: dict[str, list[Any]], batch: MicroBatch) -> dict[str, Any]:
+        words = columns["words"] if self.whole_words else [None] * len(batch.indices)
+        given = zip(columns["input_ids"], words, batch.indices, strict=True)
+        rows = [self._mask(ids, numbers, place, batch.epoch) for ids, numbers, place in given]
+        made["input_ids"] = pad([ids for ids, _ in rows], self.pad_token_id)
+        made["labels"] = pad([labels for _, labels in rows], IGNORED)
+        if batch.epoch is None:
+            made["units"] = (made["labels"] != IGNORED).sum(1).float()
+        else:
+            made["units"] = torch.from_numpy(self.expected(np.array(columns["maskable"], dtype=float))).float()
+        if "next_sentence" in columns:
+            made["next_sentence"] = torch.tensor(columns["next_sentence"])
+        made.pop("words", None)
+        return made
+
+    def _mask(self, ids: list[int], words: list[int] | None, place: int, epoch: int | None) -> tuple[list[int], list[int]]:
+        """Masked ids and labels of a block, which depend on no other block of its batch."""
+        if self.tokenizer.mask_token_id is None:
+            raise UserError(f"the tokenizer of {self.backbone!r} has no mask token: masked language modelling needs one")
+        seeds = [1, self.order_seed, epoch, place] if epoch is not None else [0, self.seed, place]
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
+        given = torch.tensor([ids])
+        maskable = ~torch.isin(given, torch.tensor(self.special_ids))
+        masked, labels = mask_tokens(
+            given,
+            maskable,
+            mask_token_id=self.tokenizer.mask_token_id,
+            vocab_size=len(self.tokenizer),
+            probability=self.mask_probability,
+            generator=generator,
+            words=None if words is None else torch.tensor([words]),
+            special_ids=self.special_ids,
+        )
+        return masked[0].tolist(), labels[0].tolist()
+
+    # What is said of blocks
+
+    def counts(self, split: str) -> dict[str, int]:
+        return {"blocks": len(self.encoded[split]), "tokens in its blocks": int(self.lengths(split).sum())}
+
+    def names(self, split: str, ids: list[int]) -> list[str]:
+        rows = self.rows[split].select(self.encoded[split].select(ids)["first_row"][:])["row_id"][:]
+        return [f"block {i} (from {row})" for i, row in zip(ids, rows, strict=True)]
+
+    def shown_at(self, split: str, i: int) -> dict[str, Any]:
+        block = self.encoded[split][i]
+        row = self.rows[split][block["first_row"]]["row_id"]
+        return {"id": f"{split}:block{i}", "from": row, "bytes": block["bytes"]}
+
+    def order(self, trainer: Any) -> dict[str, str]:
+        how = f"{self.documents}, pack={self.pack}, boundaries={self.boundaries}, {self.objective}"
+        masking = f"{self.mask_probability}, whole_words={self.whole_words}, next_sentence={self.next_sentence}"
+        return {**super().order(trainer), "the packing of the corpus": how, "the masking": masking}
+
+
+def _one(parts: list[Piece]) -> Piece:
+    """Pieces as one, with the row of the first."""
+    ids = [i for part in parts for i in part.ids]
+    sizes = [size for part in parts for size in part.sizes]
+    words = [word for part in parts for word in part.words]
+    return Piece(ids, sizes, words, parts[0].row)

@@ -1,0 +1,163 @@
+"""Sources and targets for sequence-to-sequence models: translation, summarisation, generative question answering."""
+
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ftlit.batch import IGNORED
+from ftlit.data.base import TaskData
+from ftlit.data.collate import PADDING
+from ftlit.data.encoding import tokenize, tokenizer_state
+from ftlit.data.rows import text_problem
+from ftlit.errors import UserError, near
+from ftlit.joined import decoder_limit, decoder_tokenizer, marks
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+TARGET_DEFAULT = 128
+
+
+class Seq2SeqData(TaskData):
+    """Rows with a source text, perhaps a context, and the target text, or several that are right.
+
+    Args:
+        source: Column of the source.
+        target: Column of the target: a text, or a list of texts of which the first is trained on and all are scored with.
+        context: Column of a second text after the source, such as the passage that a question is asked about.
+        prefix: Text before every source, such as `summarize: ` for T5; with its space.
+        max_target_length: Tokens after which a target is truncated; by default the model's limit, at most 128.
+        source_language: The sources' language for a tokenizer of many, such as `deu_Latn` for NLLB.
+        target_language: The targets' language for a tokenizer of many; name it as `model.generation.forced_bos_token` too.
+        decoder: Taken from the model: whose tokenizer is used for targets, where it is another model.
+    """
+
+    padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
+    extras: ClassVar[tuple[str, ...]] = ("reference",)
+
+    def __init__(
+        self,
+        source: str = "source",
+        target: str = "target",
+        context: str | None = None,
+        prefix: str = "",
+        max_target_length: int | None = None,
+        source_language: str | None = None,
+        target_language: str | None = None,
+        decoder: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source, self.target, self.context, self.prefix = source, target, context, prefix
+        self.languages = {"source_language": source_language, "target_language": target_language}
+        self.decoder = decoder
+        self.max_target_length = self._checked_target_length(max_target_length)
+
+    def _checked_target_length(self, wanted: int | None) -> int:
+        limit = decoder_limit(self.backbone, self.decoder, self.trust_remote_code)
+        if wanted is not None and wanted < 2:
+            raise UserError(f"data.max_target_length must be at least 2, a token and the end, got {wanted}")
+        if wanted is not None and limit is not None and wanted > limit:
+            raise UserError(
+                f"data.max_target_length is {wanted}, but {self.decoder or self.backbone!r} writes at most {limit} tokens"
+            )
+        return wanted or min(limit or TARGET_DEFAULT, TARGET_DEFAULT)
+
+    def input_columns(self) -> dict[str, str]:
+        return {"source": self.source} | ({"context": self.context} if self.context else {})
+
+    def columns(self) -> dict[str, str]:
+        return {**self.input_columns(), "target": self.target}
+
+    def input_problem(self, row: dict[str, Any]) -> str | None:
+        return next((found for column in self.input_columns().values() if (found := text_problem(row, column))), None)
+
+    def problem(self, row: dict[str, Any]) -> str | None:
+        targets = row[self.target]
+        if targets == []:
+            return f"the list of targets in column {self.target!r} is empty"
+        each = targets if isinstance(targets, list) else [targets]
+        wrong = next((found for text in each if (found := text_problem({self.target: text}, self.target))), None)
+        return self.input_problem(row) or wrong
+
+    def joined_texts(self, rows: "Dataset") -> list[str]:
+        columns = [rows[column] for column in self.input_columns().values()]
+        return ["\n".join(texts) for texts in zip(*columns, strict=True)]
+
+    def reference(self, row: dict[str, Any]) -> Any:
+        return row[self.target]
+
+    @cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The backbone's tokenizer, set to the languages where it is one of many."""
+        tokenizer: Any = super().tokenizer
+        many = hasattr(tokenizer, "set_src_lang_special_tokens")
+        for (key, language), attribute in zip(self.languages.items(), ("src_lang", "tgt_lang"), strict=True):
+            if many != (language is not None):
+                fact = "needs the language of its texts" if many else f"knows no languages, but data.{key} is {language!r}"
+                raise UserError(f"data.{key}: the tokenizer of {self.backbone!r} {fact}")
+            if language is not None:
+                known = getattr(tokenizer, "lang_code_to_token", {})
+                if known.get(language, language) not in tokenizer.get_vocab():
+                    raise UserError(
+                        f"data.{key} {language!r} is no language of {self.backbone!r}. "
+                        f"{near(language, known or tokenizer.extra_special_tokens)}"
+                    )
+                setattr(tokenizer, attribute, language)
+        return tokenizer
+
+    @cached_property
+    def target_tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The tokenizer of targets."""
+        return decoder_tokenizer(self.decoder, self.trust_remote_code) if self.decoder else self.tokenizer
+
+    @cached_property
+    def _target_tokenizer_state(self) -> str:
+        return tokenizer_state(self.target_tokenizer) if self.decoder else ""  # before its first use, which changes it
+
+    def encoding_settings(self) -> list[Any]:
+        return [*super().encoding_settings(), self.prefix, self.max_target_length, self.languages, self._target_tokenizer_state]
+
+    def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        sources = [self.prefix + text for text in columns[self.source]]
+        return self.tokenize(sources, columns[self.context] if self.context else None)
+
+    def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        references = [[targets] if isinstance(targets, str) else targets for targets in columns[self.target]]
+        targets = self.encode_targets([texts[0] for texts in references])
+        return {
+            **self.encode_inputs(columns),
+            "labels": targets["input_ids"],
+            "target_truncated": targets["truncated"],
+            "units": [len(ids) for ids in targets["input_ids"]],
+            "reference": references,
+        }
+
+    def encode_targets(self, texts: list[str]) -> dict[str, list[Any]]:
+        """Tokens of targets as the model should write them, ``input_ids``, and whether each was ``truncated``.
+
+        A joined decoder begins by its start token, so that this is no label, as it is none of T5 or Marian.
+        """
+        tokenizer: Any = self.target_tokenizer
+        if not self.decoder:
+            return tokenize(lambda given, **how: tokenizer(text_target=given, **how), self.max_target_length, texts)  # type: ignore[arg-type]
+        found = tokenize(partial(tokenizer, add_special_tokens=False), self.max_target_length - 1, texts)  # type: ignore[arg-type]
+        end = marks(tokenizer).end
+        return {"input_ids": [[*ids, end] for ids in found["input_ids"]], "truncated": found["truncated"]}
+
+    def counts(self, split: str) -> dict[str, int]:
+        """Sources and targets that lost their end."""
+        found = {
+            f"sources cut at {self.max_length} tokens": sum(self.encoded[split]["truncated"]),
+            f"targets cut at {self.max_target_length} tokens": sum(self.encoded[split]["target_truncated"]),
+        }
+        return super().counts(split) | {name: count for name, count in found.items() if count}
+
+    def lengths(self, split: str) -> np.ndarray:
+        """Tokens of the source and the target of each example of an encoded split, ``(examples,)``."""
+        import pyarrow.compute as pc
+
+        labels = self.encoded[split].with_format("arrow")["labels"][:]
+        return super().lengths(split) + pc.list_value_length(labels).to_numpy()

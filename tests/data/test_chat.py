@@ -1,0 +1,274 @@
+"""Conversations as tokens: what is a label, by hand-made examples; forms of rows; what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import processors
+
+from ftlit.batch import IGNORED
+from ftlit.data import ChatData
+from ftlit.data.blocks import blocks
+from ftlit.data.templates import BUILT_IN
+from ftlit.errors import UserError
+from tests.chats import SPECIAL, chat_model, echoes
+from tests.conftest import write_splits
+
+TALK = [
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Hello\nyou"},
+    {"role": "user", "content": "Bye"},
+    {"role": "assistant", "content": "Ça va"},
+]
+IGNORES_THOUGHTS = (  # of earlier turns, as templates of reasoning models do
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if not loop.last %}{{ m.content.replace('you', '') }}{% else %}"
+    "{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+MARKED = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}"
+    "{{ m.content if loop.last else m.content.replace('you', '') }}<|im_end|>{% endgeneration %}{% else %}"
+    "{{ m.content }}<|im_end|>{% endif %}\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+ALTERNATES = (
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}"
+    "{% endif %}{{ m.content }}</s>{% endfor %}"
+)
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return chat_model(tmp_path_factory.mktemp("chat"))
+
+
+@pytest.fixture
+def make(backbone: str, tmp_path: Path) -> Any:
+    """Chat data of some rows of train, the first again as validation."""
+
+    def data(rows: list[dict[str, Any]], **options: Any) -> ChatData:
+        folder = write_splits(tmp_path / "rows", {"train": rows, "validation": rows[:1]})
+        return ChatData(**{"dataset": folder, "backbone": backbone, "template": "chatml", "max_length": 256, **options})
+
+    return data
+
+
+def learned(data: ChatData, i: int = 0) -> list[str]:
+    """The text of each run of labelled tokens of an example of train."""
+    data.setup()
+    row = data.encoded["train"][i]
+    runs: list[list[int]] = [[]]
+    for token, label in zip(row["input_ids"], row["labels"], strict=True):
+        assert label in (token, IGNORED)
+        if label == IGNORED:
+            runs.append([])
+        else:
+            runs[-1].append(token)
+    return [data.tokenizer.decode(run) for run in runs if run]
+
+
+def test_chatml_token_by_token(make: Any) -> None:
+    data = make([{"talk": TALK}], messages="talk")
+    data.setup()
+    row = data.encoded["train"][0]
+    start, end = SPECIAL.index("<|im_start|>"), SPECIAL.index("<|im_end|>")
+
+    def text(letters: str) -> list[int]:
+        return data.tokenizer(letters, add_special_tokens=False)["input_ids"]
+
+    turns = [
+        ([start, *text("user\nHi"), end, *text("\n"), start, *text("assistant\n")], [*text("Hello\nyou"), end]),
+        ([*text("\n"), start, *text("user\nBye"), end, *text("\n"), start, *text("assistant\n")], [*text("Ça va"), end]),
+    ]
+    assert row["input_ids"] == [*turns[0][0], *turns[0][1], *turns[1][0], *turns[1][1], *text("\n")]
+    masks = [[IGNORED] * len(given) + reply for given, reply in turns]
+    assert row["labels"] == [*masks[0], *masks[1], IGNORED]
+    assert row["units"] == len("Hello\nyou") + len("Ça va".encode()) + 2
+    assert row["bytes"] == row["units"] - 2, "the closing tokens are no text"
+
+
+@pytest.mark.parametrize(
+    ("template", "whole", "replies"),
+    [
+        (
+            "llama2",
+            "<s>[INST] <<SYS>>\nBe kind\n<</SYS>>\n\nHi [/INST] Hello\nyou </s><s>[INST] Bye [/INST] Ça va </s>",
+            [" Hello\nyou </s>", " Ça va </s>"],
+        ),
+        (
+            "llama3",
+            "<s><|start_header_id|>system<|end_header_id|>\n\nBe kind<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
+            "Hi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHello\nyou<|eot_id|><|start_header_id|>user"
+            "<|end_header_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nÇa va<|eot_id|>",
+            ["Hello\nyou<|eot_id|>", "Ça va<|eot_id|>"],
+        ),
+        (
+            "alpaca",
+            "Be kind\n\n### Instruction:\nHi\n\n### Response:\nHello\nyou</s>\n\n### Instruction:\nBye\n\n"
+            "### Response:\nÇa va</s>\n\n",
+            ["Hello\nyou</s>", "Ça va</s>"],
+        ),
+    ],
+)
+def test_other_templates(make: Any, template: str, whole: str, replies: list[str]) -> None:
+    data = make([{"talk": TALK}], messages="talk", template=template, system="Be kind")
+    assert learned(data) == replies
+    assert data.tokenizer.decode(data.encoded["train"][0]["input_ids"]) == whole
+
+
+def test_prompt_is_what_stands_before_the_last_reply(make: Any) -> None:
+    for template in BUILT_IN:
+        data = make([{"talk": TALK}], messages="talk", template=template)
+        data.setup()
+        row = data.encoded["train"][0]
+        prompt = row["prompt_ids"]
+        assert row["input_ids"][: len(prompt)] == prompt
+        assert row["labels"][len(prompt) - 1] == IGNORED != row["labels"][len(prompt)]
+        assert row["reference"] == "Ça va"
+        assert (
+            data.encode_inputs({"talk": [TALK[:3]]})["prompt_ids"]
+            == [prompt]
+            == data.encode_inputs({"talk": [TALK]})["input_ids"]
+        )
+
+
+def test_train_on(make: Any) -> None:
+    assert learned(make([{"talk": TALK}], messages="talk", train_on="last")) == ["Ça va<|im_end|>"]
+    (whole,) = learned(make([{"talk": TALK}], messages="talk", train_on="all"))
+    assert whole.startswith("user\nHi<|im_end|>"), "nothing stands before the first token, so that it is not predicted"
+
+
+def test_no_second_bos(make: Any) -> None:
+    data = make([{"talk": TALK}], messages="talk", template="llama2")
+    begins = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    data.tokenizer.backend_tokenizer.post_processor = begins
+    assert data.tokenizer("Hi")["input_ids"][0] == 1
+    data.setup()
+    for name in ("input_ids", "prompt_ids"):
+        assert data.encoded["train"][0][name].count(1) == 2, "one of each turn, by the template"
+
+
+def test_forms_of_rows(make: Any) -> None:
+    sharegpt = [{"from": {"user": "human"}.get(m["role"], "gpt"), "value": m["content"]} for m in TALK]
+    given = [
+        ({"messages": "x"}, {"x": TALK}),
+        ({"messages": "x"}, {"x": sharegpt}),
+        ({"dialog": "x"}, {"x": [m["content"] for m in TALK]}),
+    ]
+    assert len({tuple(learned(make([row], **keys))) for keys, row in given}) == 1
+    rows = [{"q": "Add", "i": "1 and 2", "a": "3"}, {"q": "Hi", "i": "", "a": "Ho"}, {"q": "Hi", "i": None, "a": "Ho"}]
+    data = make(rows, prompt="q", prompt_input="i", response="a")
+    assert [data.conversation(row)[0]["content"] for row in rows] == ["Add\n1 and 2", "Hi", "Hi"]
+    assert learned(data) == ["3<|im_end|>"]
+    assert data.row_of("Hi") == {"q": "Hi"}
+    assert data.input_problem(data.row_of("Hi")) is None
+
+
+def test_unstable_template_needs_marks(make: Any, tmp_path: Path) -> None:
+    forgetful, marked = tmp_path / "a.jinja", tmp_path / "b.jinja"
+    forgetful.write_text(IGNORES_THOUGHTS)
+    marked.write_text(MARKED)
+    with pytest.raises(UserError, match=r"train row 1: the chat template writes a turn otherwise once more follows"):
+        make([{"talk": TALK}], messages="talk", template=str(forgetful)).setup()
+    assert learned(make([{"talk": TALK}], messages="talk", template=str(marked))) == ["Hello\n<|im_end|>", "Ça va<|im_end|>"]
+
+
+def test_templates_that_cannot_be_used(make: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no chat template; set data\.template to one of chatml, llama2, llama3, alpaca"):
+        make([{"talk": TALK}], messages="talk", template=None).setup()
+    with pytest.raises(UserError, match=r"'chatlm' is neither a file nor a built-in template\. Did you mean 'chatml'\?"):
+        make([{"talk": TALK}], messages="talk", template="chatlm").setup()
+    endless = tmp_path / "endless.jinja"
+    endless.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+    with pytest.raises(UserError, match=r"with no special token of this tokenizer, so that the model could not learn where to"):
+        make([{"talk": TALK}], messages="talk", template=str(endless)).setup()
+
+
+def test_stop_ids(make: Any) -> None:
+    ends = {"chatml": "<|im_end|>", "llama2": "</s>", "llama3": "<|eot_id|>", "alpaca": "</s>"}
+    assert {name: make([{"x": TALK}], messages="x", template=name).stop_id for name in ends} == {
+        name: SPECIAL.index(token) for name, token in ends.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("talk", "problem"),
+    [
+        ([], "the conversation in column 'talk' is empty"),
+        (TALK[1:], "the conversation begins with a turn of the assistant, not of the user"),
+        (TALK[:1], "the conversation has no turn of the assistant"),
+        ([{"role": "system", "content": "x"}], "the conversation has no turn of the user"),
+        ([*TALK, {"role": "system", "content": "x"}], "message 5 is the system's, which may only come first"),
+        ([TALK[0], {"role": "bot", "content": "x"}], "message 2 in column 'talk' has the role 'bot'; known are system, user"),
+        ([TALK[0], {"role": "assistant", "content": " "}], "message 2 in column 'talk' is empty"),
+        ([TALK[0], {"role": "assistant", "content": None}], "message 2 in column 'talk' holds None, not a text"),
+    ],
+)
+def test_bad_conversations(make: Any, talk: list[Any], problem: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make([{"talk": TALK}, {"talk": talk}], messages="talk").setup()
+    assert f"train row 2: {problem}" in str(caught.value)
+    kept = make([{"talk": TALK}, {"talk": talk}], messages="talk", on_bad_rows="drop")
+    assert len(kept.rows["train"]) == 1
+
+
+def test_roles_that_the_template_forbids(make: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.jinja").write_text(ALTERNATES)
+    twice = [TALK[0], TALK[0], TALK[1]]
+    with pytest.raises(UserError, match="row 2: the chat template does not take the turns user, user, assistant: roles must"):
+        make([{"talk": TALK}, {"talk": twice}], messages="talk", template=str(tmp_path / "t.jinja")).setup()
+    assert learned(make([{"talk": twice}], messages="talk")) == ["Hello\nyou<|im_end|>"], "ChatML takes them"
+
+
+def test_keys_that_do_not_go_together(make: Any) -> None:
+    with pytest.raises(UserError, match=r"set one of data\.messages, data\.dialog and data\.prompt .*, got none"):
+        make([{"x": "y"}])
+    with pytest.raises(UserError, match="got messages and dialog"):
+        make([{"x": "y"}], messages="x", dialog="x")
+    with pytest.raises(UserError, match=r"data\.prompt and data\.response go together"):
+        make([{"x": "y"}], prompt="x")
+    with pytest.raises(UserError, match="the text in column 'answer' is empty"):
+        make([{"question": "x", "answer": ""}], prompt="question", response="answer").setup()
+
+
+def test_new_rows_need_a_turn_to_reply_to(make: Any) -> None:
+    data = make([{"talk": TALK}], messages="talk")
+    assert data.input_problem({"talk": TALK}) is None
+    assert data.input_problem({"talk": TALK[:1]}) is None
+    assert "begins with a turn of the assistant" in data.input_problem({"talk": TALK[1:2] * 2})
+    assert data.input_problem({}) == "the conversation in column 'talk' is empty"
+    assert "ends with no turn of the user" in data.input_problem({"talk": [*TALK, TALK[1]]})
+
+
+def test_cut_conversations(make: Any) -> None:
+    rows = [{"q": "Hi", "a": "x" * 60}, {"q": "H" * 90, "a": "lost"}, {"q": "Hi", "a": "Ho"}]
+    data = make(rows, prompt="q", response="a", max_length=64)
+    data.setup()
+    train = data.encoded["train"]
+    assert train["row"][:] == [0, 2]
+    assert train["truncated"][:] == [True, False]
+    assert max(map(len, train["input_ids"])) == 64
+    assert train["bytes"][0] == train["units"][0] == sum(label != IGNORED for label in train["labels"][0])
+    assert data.counts("train") == {"conversations left out, whose replies lie behind data.max_length 64": 1}
+    with pytest.raises(UserError, match=r"all labels masked: none of the 1 conversations .* data\.max_length 64; raise"):
+        make(rows[1:2], prompt="q", response="a", max_length=64).setup()
+
+
+def test_blocks_are_full_and_hold_each_example_once() -> None:
+    assert blocks([3, 9, 4, 2, 7], 10) == [[1], [4, 0], [2, 3]]
+    assert blocks([10, 10], 10) == [[0], [1]]
+
+
+def test_packed_batch(make: Any) -> None:
+    from ftlit.data.batching import MicroBatch
+
+    data = make(echoes(6, 0), prompt="question", response="answer", packing=True, max_length=128)
+    data.setup()
+    columns = data.encoded["train"][:]
+    batch = data.collate(columns, MicroBatch(list(range(6)), 1.0, epoch=0))
+    assert batch["tokens"] == sum(map(len, columns["input_ids"]))
+    assert len(batch["input_ids"]) < 6
+    assert "attention_mask" not in batch
+    assert (batch["labels"] != IGNORED).sum() == sum(columns["units"])
+    starts = (batch["position_ids"] == 0) & (batch["input_ids"] != 0)
+    assert starts.sum() == 6
+    assert (batch["labels"][starts] == IGNORED).all()
+    assert data.collate(columns, MicroBatch(list(range(6)), 1.0))["input_ids"].shape[0] == 6, "evaluation is not packed"

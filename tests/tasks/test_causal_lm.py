@@ -1,0 +1,235 @@
+"""Causal language modelling: the loss of Hugging Face, the same packed; replies; a run from the command line."""
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+import ftlit as package
+from ftlit.batch import IGNORED
+from ftlit.data import ChatData, CorpusData
+from ftlit.data.batching import MicroBatch
+from ftlit.errors import UserError
+from ftlit.generation import Generation
+from ftlit.tasks import CausalLM, TaskModule
+from tests.chats import SPECIAL, chat_model, echoes
+from tests.conftest import write_splits
+from tests.helpers import arguments, ftlit
+
+ROWS = {"train": echoes(40, 0), "validation": echoes(9, 1), "test": echoes(7, 2)}
+KEYS = {"prompt": "question", "response": "answer", "template": "chatml", "max_length": 128}
+
+
+@pytest.fixture(scope="session", params=["llama", "gpt2"])
+def backbone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return chat_model(tmp_path_factory.mktemp(request.param), request.param)
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return chat_model(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_splits(tmp_path_factory.mktemp("echoes"), ROWS)
+
+
+def chat(rows: str, backbone: str, **options: Any) -> ChatData:
+    data = ChatData(**{"dataset": rows, "backbone": backbone, **KEYS, **options})
+    data.setup()
+    return data
+
+
+def task(data: ChatData, **options: Any) -> CausalLM:
+    return CausalLM(backbone=data.backbone, pad_token_id=data.pad_token_id, stop_id=data.stop_id, **options)
+
+
+def batch_of(data: ChatData, count: int = 8, epoch: int | None = None) -> dict[str, Any]:
+    made = MicroBatch(list(range(count)), 1.0, epoch)
+    return data.collate(data.encoded["train"][:count], made)
+
+
+def test_loss_is_that_of_hugging_face(rows: str, backbone: str) -> None:
+    data = chat(rows, backbone)
+    module, batch = task(data).eval(), batch_of(data)
+    plain = AutoModelForCausalLM.from_pretrained(backbone, dtype=torch.float32).eval()
+    with torch.no_grad():
+        losses = module.losses(module.logits(batch), batch)
+        for i, length in enumerate(batch["attention_mask"].sum(1)):
+            ids, labels = (batch[name][i : i + 1, :length] for name in ("input_ids", "labels"))
+            expected = plain(input_ids=ids, labels=labels).loss * batch["units"][i]
+            assert float(losses[i]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_packing_changes_neither_loss_nor_gradient(rows: str, backbone: str) -> None:
+    found = []
+    for packing in (False, True):
+        data = chat(rows, backbone, packing=packing)
+        module, batch = task(data).train(), batch_of(data, 12, epoch=0)
+        assert (len(batch["input_ids"]) < 6) == packing
+        loss = module.losses(module.logits(batch), batch).sum() / 12
+        loss.backward()
+        gradients = torch.cat([w.grad.flatten() for w in module.parameters() if w.grad is not None])
+        found.append((float(loss.detach()), gradients))
+    assert found[1][0] == pytest.approx(found[0][0], abs=1e-4)
+    torch.testing.assert_close(found[1][1], found[0][1], atol=1e-4, rtol=1e-3)
+
+
+def test_packing_is_refused_where_examples_would_see_each_other(
+    rows: str, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = chat(rows, backbone, packing=True)
+    module, batch = task(data).train(), batch_of(data, 12, epoch=0)
+    module.logits(batch)
+    assert module.training
+    assert all(part.training for part in module.modules())
+    monkeypatch.setattr(CausalLM, "forward", TaskModule.forward)  # with a cache, transformers takes a block for one text
+    with pytest.raises(UserError, match=r"lets the examples of a block see each other; set data\.packing: false"):
+        task(data).logits(batch)
+
+
+def test_replies_do_not_depend_on_their_batch(rows: str, backbone: str) -> None:
+    data = chat(rows, backbone)
+    module = task(data, generation=Generation(max_new_tokens=12)).eval()
+    prompts = data.encoded["train"]["prompt_ids"][:6]
+    assert len({len(ids) for ids in prompts}) > 1
+    together = module.replies(prompts)
+    assert together == [module.replies([ids])[0] for ids in prompts]
+    plain = AutoModelForCausalLM.from_pretrained(backbone, dtype=torch.float32).eval()
+    ids = torch.tensor([prompts[0]])
+    for _ in range(12):  # by hand, without a cache
+        with torch.no_grad():
+            following = plain(input_ids=ids).logits[:, -1].argmax(-1, keepdim=True)
+        ids = torch.cat([ids, following], 1)
+        if int(following) in (data.stop_id, 2):
+            break
+    new = ids[0, len(prompts[0]) :].tolist()
+    assert together[0] == data.tokenizer.decode(new, skip_special_tokens=True).strip()
+
+
+def test_replies_stop_at_the_closing_token(rows: str, llama: str) -> None:
+    data = chat(rows, llama)
+    module = task(data, generation=Generation(max_new_tokens=20)).eval()
+    assert module.model.generation_config.eos_token_id == [2, SPECIAL.index("<|im_end|>")]
+    head = module.model.lm_head.weight.data
+    letter, stop = data.tokenizer("a", add_special_tokens=False)["input_ids"][0], data.stop_id
+    head.zero_()
+    prompt = torch.tensor([data.encoded["train"]["prompt_ids"][0]])
+    last = module.model.model(input_ids=prompt).last_hidden_state[0, -1].detach()
+    head[letter] = last  # after the prompt an "a", then what the next state is nearest to
+    after = module.model.model(input_ids=torch.cat([prompt, torch.tensor([[letter]])], 1)).last_hidden_state[0, -1].detach()
+    head[stop] = after - last * (after @ last) / (last @ last)
+    head[stop] *= 10 * float((last @ after).abs() / (head[stop] @ after).clamp(min=1e-6)) + 10
+    assert module.replies(prompt.tolist()) == ["a"]
+
+
+def test_long_prompts_leave_room_for_the_reply(rows: str, backbone: str) -> None:
+    data = chat(rows, backbone)
+    module = task(data, generation=Generation(max_new_tokens=6)).eval()
+    prompt = data.encoded["train"]["prompt_ids"][0] * 40
+    assert module.replies([prompt]) == module.replies([prompt[-250:]])
+
+
+def test_settings_that_cannot_be(rows: str, llama: str) -> None:
+    data = chat(rows, llama)
+    with pytest.raises(UserError, match=r"max_new_tokens is 256, but the model takes 256 tokens with the prompt"):
+        task(data, generation=Generation(max_new_tokens=256))
+    with pytest.raises(UserError, match=r"there is no text metric 'rogue'"):
+        task(data, metrics=["rogue"])
+    with pytest.raises(UserError, match=r"needs written replies at every validation"):
+        task(data, pattern="a", monitor="val/pattern_match", generate_every_n_epochs=2)
+    with pytest.raises(UserError, match=r"model\.generate_limit must be at least 1, got 0"):
+        task(data, generate_limit=0)
+    with pytest.raises(UserError, match=r"compare replies, which raw text has not; they go with ChatData"):
+        CausalLM(backbone=llama, pad_token_id=0, pattern="a")
+
+
+def test_run(rows: str, llama: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    options = {f"data__{key}": value for key, value in KEYS.items()}
+    args = arguments(
+        "fit",
+        "CausalLM",
+        "ChatData",
+        run_dir=run,
+        before="true",
+        trainer__max_epochs=2,
+        model__backbone=llama,
+        model__optimizer="AdamW",
+        model__optimizer__lr=0.003,
+        model__tuning="LoRA",
+        model__metrics="[exact_match]",
+        model__pattern="[abc]+",
+        model__generate_limit=5,
+        model__samples=2,
+        model__generation__max_new_tokens=8,
+        data__dataset=rows,
+        data__packing="true",
+        **options,
+    )
+    ftlit(args)
+    results = json.loads((run / "results.json").read_text())
+    before, after = results["before"]["validation"], results["validation"]
+    assert after["loss"] < before["loss"]
+    assert after["perplexity"] == pytest.approx(math.exp(after["loss"]), rel=1e-4)
+    assert {"accuracy", "bits_per_byte", "exact_match", "pattern_match"} <= after.keys()
+    samples = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
+    assert [(row["epoch"], row["id"]) for row in samples] == [(e, f"validation:{i}") for e in (0, 1) for i in (0, 1)]
+    predictions = [json.loads(line) for line in (run / "predictions" / "validation.jsonl").read_text().splitlines()]
+    assert [row["prediction"] is None for row in predictions] == [False] * 5 + [True] * 4
+    assert predictions[0]["label"] == ROWS["validation"][0]["answer"]
+    mean = sum(row["nll"] * row["targets"] for row in predictions) / sum(row["targets"] for row in predictions)
+    assert mean == pytest.approx(after["loss"], rel=1e-5)
+
+    predictor = package.load(run, device="cpu")
+    asked = [row["question"] for row in ROWS["validation"][:5]]
+    replies = [found["prediction"] for found in predictor(asked, batch_size=2)]
+    assert replies == [row["prediction"] for row in predictions[:5]]
+    assert replies == [found["prediction"] for found in predictor(ROWS["validation"][:5])]
+    with pytest.raises(UserError, match=r"row 1: the text in column 'question' is empty"):
+        predictor([" "])
+
+    read: list[str] = []
+
+    class Keyboard(io.StringIO):
+        def __next__(self) -> str:
+            read.append(line := super().__next__())
+            return line
+
+    from ftlit import predict
+
+    monkeypatch.setattr(predict.sys, "stdin", Keyboard("\n".join(asked[:3]) + "\n"))
+    monkeypatch.setattr(predict, "_jsonl_writer", lambda file: lambda row: read.append(row["prediction"]))
+    predict.predict(str(run), "-", device="cpu")
+    assert read == [entry for question, reply in zip(asked[:3], replies, strict=False) for entry in (f"{question}\n", reply)]
+
+
+def test_labels_of_the_next_token(rows: str, llama: str) -> None:
+    module = task(chat(rows, llama))
+    labels = torch.tensor([[IGNORED, IGNORED, 5, 6]])
+    assert module.targets(labels).tolist() == [[IGNORED, 5, 6, IGNORED]]
+
+
+def test_raw_text(rows: str, backbone: str) -> None:
+    data = CorpusData(dataset=rows, backbone=backbone, text="question", objective="causal", max_length=64)
+    data.setup()
+    module = CausalLM(backbone=backbone, pad_token_id=data.pad_token_id, generation=Generation(max_new_tokens=4)).eval()
+    columns = data.encoded["train"][:4]
+    batch = data.collate(columns, MicroBatch([0, 1, 2, 3], 1.0))
+    plain = AutoModelForCausalLM.from_pretrained(backbone, dtype=torch.float32).eval()
+    with torch.no_grad():
+        losses = module.losses(module.logits(batch), batch)
+        for i, (ids, positions) in enumerate(zip(columns["input_ids"], columns["position_ids"], strict=True)):
+            starts = [j for j, place in enumerate(positions) if place == 0]
+            parts = [torch.tensor([ids[start:end]]) for start, end in zip(starts, [*starts[1:], len(ids)], strict=True)]
+            each = [float(plain(input_ids=part, labels=part).loss) * (part.shape[1] - 1) for part in parts if part.shape[1] > 1]
+            assert float(losses[i]) == pytest.approx(sum(each), rel=1e-4)
+    asked = data.collate(data.encode_inputs({"question": ["Say a", "Say bbb"]}))
+    replies = [found["prediction"] for found in module.decoded(asked)]
+    assert replies == module.replies([data.tokenizer(text)["input_ids"] for text in ("Say a", "Say bbb")])
