@@ -22,7 +22,7 @@ from ftlit.errors import UserError
 from ftlit.files import read_json, write_json, write_text
 
 PACKAGES = ("ftlit", "torch", "lightning", "transformers", "peft", "torchmetrics", "datasets", "jsonargparse", "numpy")
-CONTENTS = ("config.yaml", "run.json", "metrics.csv", "results.json", "predictions", "checkpoints")
+CONTENTS = ("config.yaml", "run.json", "metrics.csv", "results.json", "samples.jsonl", "predictions", "checkpoints")
 REPORTS = "*_report.*", "*_confusion.*"
 
 
