@@ -19,6 +19,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+SEEDS = (0, 1, 2, 3, 4)
 RUNS, RESULTS = Path("runs/tasks"), Path("experiments/results/tasks.md")
 
 
@@ -47,9 +48,25 @@ class Experiment:
     after: str | None = None
 
 
+DRAWN = ("--data.seed", "{seed}")  # other labelled sentences for each seed
 EXPERIMENTS: dict[str, Experiment] = {
-    "mrpc": Experiment("mrpc", ("accuracy", "f1_macro"), "accuracy 0.841 (BERT-base; transformers run_glue, GLUE dev)"),
-    "chnsenticorp": Experiment("chnsenticorp", ("accuracy",), "0.950 (Chinese BERT-base; Cui et al., 2019)"),
+    "mrpc": Experiment("mrpc", ("accuracy", "f1_macro"), "accuracy 0.841 (BERT-base; transformers run_glue, on GLUE's dev)"),
+    "chnsenticorp": Experiment("chnsenticorp", ("accuracy",), "0.950 (Chinese BERT-base, all of train; Cui et al., 2019)"),
+    "conll2003": Experiment("conll2003", ("f1", "accuracy"), "0.90 to 0.92 (BERT-base)", report=True),
+    "semeval2010_task8": Experiment(
+        "semeval2010_task8", ("f1_macro", "f1_micro"), "0.892 (BERT-large; Wu and He, 2019)", report=True
+    ),
+    "squad": Experiment("squad", ("exact_match", "f1"), "0.812 / 0.885 (BERT-base, 87,599 questions; transformers run_qa)"),
+    "commonsense_qa": Experiment(
+        "commonsense_qa", ("accuracy",), "0.56 (BERT-large, all of train; Talmor et al., 2019)", "validation"
+    ),
+    "multi30k": Experiment("multi30k", ("loss", "bleu", "chrf"), "none for two joined encoders"),
+    "samsum": Experiment("samsum", ("rouge1", "rouge2", "rougeL", "meteor"), "none for 693 of the 14,732 dialogues"),
+    "alpaca_smollm2": Experiment("alpaca_smollm2", ("loss", "perplexity", "bits_per_byte"), "none", "validation"),
+    "wikitext2_mlm": Experiment("wikitext2_mlm", ("perplexity", "accuracy"), "none for this model", "validation"),
+    "sst2_few": Experiment("sst2_few", ("accuracy",), "beside the next two", seeds=SEEDS, options=DRAWN),
+    "sst2_auxiliary": Experiment("sst2_auxiliary", ("accuracy",), "beside sst2_few", seeds=SEEDS, options=DRAWN),
+    "sst2_adapted": Experiment("sst2_few", ("accuracy",), "beside sst2_few", seeds=SEEDS, options=DRAWN, after="wikitext2_mlm"),
 }
 
 
@@ -74,7 +91,8 @@ class Cell:
         start = ["--model.init_from", str(RUNS / f"{given.after}_seed0")] if given.after else []
         config, where = f"experiments/{given.config}.yaml", str(self.run_dir)
         seed = ["--seed_everything", str(self.seed)]
-        return ["python", "-m", "ftlit", "fit", "--config", config, "--run_dir", where, *seed, *start, *given.options]
+        options = [option.format(seed=self.seed) for option in given.options]
+        return ["python", "-m", "ftlit", "fit", "--config", config, "--run_dir", where, *seed, *start, *options]
 
     def read(self, name: str) -> dict[str, Any]:
         path = self.run_dir / name
@@ -108,7 +126,12 @@ def row(name: str, cells: list[Cell]) -> list[Any]:
     experiment, record = EXPERIMENTS[name], cells[0].read("run.json")
     results = [cell.read("results.json") for cell in cells]
     splits = record["data"]["splits"]
-    numbers = [f"{metric} {spread([r[experiment.split][metric] for r in results])}" for metric in experiment.metrics]
+    before = results[0].get("before", {}).get(experiment.split, {})
+    numbers = [
+        f"{metric} {spread([r[experiment.split][metric] for r in results])}"
+        + (f" (untrained {before[metric]:.4f})" if metric in before else "")
+        for metric in experiment.metrics
+    ]
     seconds = [r["efficiency"]["train_seconds"] for r in results]
     rows = f"{splits['train']['rows']:,} / {splits[experiment.split]['rows']:,}"
     model = Path(record["backbone"]).name if "/" in record["backbone"] else record["backbone"]
