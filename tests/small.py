@@ -1,5 +1,6 @@
 """Small modules and batches that tests build directly, without the command line."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -47,3 +48,13 @@ def logits_of(module: TaskModule, batch: dict[str, Any]) -> Tensor:
     for part, training in modes:
         part.training = training
     return logits
+
+
+def saved(module: TaskModule) -> dict[str, Any]:
+    """A checkpoint as it comes back from a file."""
+    checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    file = io.BytesIO()
+    torch.save(checkpoint, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)

@@ -21,7 +21,7 @@ from ftlit.data.batching import (
 )
 from ftlit.data.collate import PADDING, collate
 from ftlit.data.encoding import encoded, tokenize, tokenizer_state
-from ftlit.data.rows import checked, fingerprint
+from ftlit.data.rows import checked, fingerprint, text_problem
 from ftlit.data.sources import load_splits
 from ftlit.data.subsets import cut, limit, shots
 from ftlit.data.unlabelled import Unlabelled, unlabelled_texts
@@ -112,9 +112,9 @@ class TaskData(LightningDataModule, ABC):
     def columns(self) -> dict[str, str]:
         """The same with the columns of the right answers."""
 
-    @abstractmethod
     def input_problem(self, row: dict[str, Any]) -> str | None:
-        """What is wrong with a row that has no answer yet, or None."""
+        """What is wrong with a row that has no answer yet, or None: by default a column that holds no text."""
+        return next((found for column in self.input_columns().values() if (found := text_problem(row, column))), None)
 
     @abstractmethod
     def problem(self, row: dict[str, Any]) -> str | None:
@@ -136,9 +136,10 @@ class TaskData(LightningDataModule, ABC):
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Features of rows with ``labels``, and ``units`` where examples count differently in the loss."""
 
-    @abstractmethod
     def joined_texts(self, rows: "Dataset") -> list[str]:
-        """The whole text of each row, for finding duplicates."""
+        """The whole text of each row, for finding duplicates: by default that of its input columns."""
+        columns = [rows[column] for column in self.input_columns().values()]
+        return ["\n".join(texts) for texts in zip(*columns, strict=True)]
 
     def classes(self, rows: "Dataset") -> list[Any] | None:
         """The class of each row for stratifying, or None."""

@@ -14,7 +14,6 @@ from ftlit.data.collate import IGNORED, PADDING, pad
 from ftlit.data.encoding import encoded
 from ftlit.data.packing import Piece, filled, joined, line_rows, packed, split, token_sizes, whole, without_blank
 from ftlit.data.pairs import sentence_pairs
-from ftlit.data.rows import text_problem
 from ftlit.data.sources import load_splits
 from ftlit.errors import UserError
 from ftlit.masking import mask_tokens
@@ -71,14 +70,8 @@ class CorpusData(TaskData):
     def columns(self) -> dict[str, str]:
         return self.input_columns()
 
-    def input_problem(self, row: dict[str, Any]) -> str | None:
-        return text_problem(row, self.text)
-
     def problem(self, row: dict[str, Any]) -> str | None:
         return self.input_problem(row)
-
-    def joined_texts(self, rows: "Dataset") -> list[str]:
-        return list(rows[self.text])
 
     def reference(self, row: dict[str, Any]) -> None:
         return None

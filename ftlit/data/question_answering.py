@@ -10,12 +10,11 @@ from ftlit.data.base import TaskData
 from ftlit.data.batching import MicroBatch
 from ftlit.data.collate import PADDING
 from ftlit.data.formats import Reader
-from ftlit.data.rows import text_problem
 from ftlit.data.squad_json import squad_rows
 from ftlit.errors import UserError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    pass
 
 LONGEST_DEFAULT = 384
 OUTSIDE = -1  # the offsets of a token that is not of the context
@@ -74,8 +73,7 @@ class QuestionAnsweringData(TaskData):
     # Rows
 
     def input_problem(self, row: dict[str, Any]) -> str | None:
-        texts = (text_problem(row, column) for column in self.input_columns().values())
-        return next((found for found in texts if found), None) or self._length_problem(row[self.question])
+        return super().input_problem(row) or self._length_problem(row[self.question])
 
     def _length_problem(self, question: str) -> str | None:
         room = self.max_length - self.tokenizer.num_special_tokens_to_add(pair=True)
@@ -113,9 +111,6 @@ class QuestionAnsweringData(TaskData):
         if self.given_no_answer is not None:
             return self.given_no_answer
         return any(not answers_of(value) for rows in self.source_rows.values() for value in rows[self.answers])
-
-    def joined_texts(self, rows: "Dataset") -> list[str]:
-        return ["\n".join(texts) for texts in zip(rows[self.question], rows[self.context], strict=True)]
 
     # Windows
 

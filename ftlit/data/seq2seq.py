@@ -14,7 +14,6 @@ from ftlit.errors import UserError, near
 from ftlit.joined import decoder_limit, decoder_tokenizer, marks
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
 TARGET_DEFAULT = 128
@@ -71,9 +70,6 @@ class Seq2SeqData(TaskData):
     def columns(self) -> dict[str, str]:
         return {**self.input_columns(), "target": self.target}
 
-    def input_problem(self, row: dict[str, Any]) -> str | None:
-        return next((found for column in self.input_columns().values() if (found := text_problem(row, column))), None)
-
     def problem(self, row: dict[str, Any]) -> str | None:
         targets = row[self.target]
         if targets == []:
@@ -81,10 +77,6 @@ class Seq2SeqData(TaskData):
         each = targets if isinstance(targets, list) else [targets]
         wrong = next((found for text in each if (found := text_problem({self.target: text}, self.target))), None)
         return self.input_problem(row) or wrong
-
-    def joined_texts(self, rows: "Dataset") -> list[str]:
-        columns = [rows[column] for column in self.input_columns().values()]
-        return ["\n".join(texts) for texts in zip(*columns, strict=True)]
 
     def reference(self, row: dict[str, Any]) -> Any:
         return row[self.target]

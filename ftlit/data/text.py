@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from ftlit.data.augment import Augmentation, augment_rows
 from ftlit.data.base import TaskData
-from ftlit.data.rows import text_problem
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -50,19 +49,12 @@ class TextData(TaskData):
     def columns(self) -> dict[str, str]:
         return {**self.input_columns(), "label": self.label}
 
-    def input_problem(self, row: dict[str, Any]) -> str | None:
-        return next((found for column in self.input_columns().values() if (found := text_problem(row, column))), None)
-
     def problem(self, row: dict[str, Any]) -> str | None:
         return self.input_problem(row) or self.label_problem(row[self.label])
 
     @abstractmethod
     def label_problem(self, value: Any) -> str | None:
         """What is wrong with a label, or None."""
-
-    def joined_texts(self, rows: "Dataset") -> list[str]:
-        columns = [rows[column] for column in self.input_columns().values()]
-        return ["\n".join(texts) for texts in zip(*columns, strict=True)]
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         return self.tokenize(columns[self.text], columns[self.text_pair] if self.text_pair else None)

@@ -4,7 +4,6 @@ Gaps, each with its reason, are in `GAPS` and `UNTUNABLE`; what is refused there
 """
 
 import inspect
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -45,6 +44,7 @@ from ftlit.tasks import (
 from ftlit.tuning import Frozen, Full, LoRA, Tuning
 from tests.conftest import GOOD, NEUTRAL, sentiment_rows, write_splits
 from tests.questions import question_rows
+from tests.small import saved
 
 METHODS: dict[str, Tuning] = {"Full": Full(), "Frozen": Frozen(), "LoRA": LoRA(r=2)}
 ENCODERS = ("bert", "roberta", "distilbert", "deberta-v2", "modernbert")
@@ -188,16 +188,6 @@ def step(module: TaskModule, data: TaskData) -> set[str]:
     assert torch.isfinite(loss)
     torch.optim.SGD(trained, lr=1.0).step()
     return {name for name, weight in module.named_parameters() if not torch.equal(weight, before[name])}
-
-
-def saved(module: TaskModule) -> dict[str, Any]:
-    """A checkpoint as it comes back from a file."""
-    checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
-    module.on_save_checkpoint(checkpoint)
-    file = io.BytesIO()
-    torch.save(checkpoint, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 def said(module: TaskModule, data: TaskData) -> Any:

@@ -31,6 +31,7 @@ from ftlit.optim import param_groups
 from ftlit.tasks import Seq2Seq
 from ftlit.tuning import Frozen, Full, LoRA, TopLayers
 from tests.helpers import arguments
+from tests.small import saved
 
 Tiny = Callable[[str], str]
 MODELS = ("t5", "bart", "marian", "joined")
@@ -71,16 +72,6 @@ def batch_for(names: Any, reversals: str) -> Callable[..., dict[str, Any]]:
 
 def inputs(batch: dict[str, Any]) -> dict[str, Tensor]:
     return {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids") if key in batch}
-
-
-def saved(module: Seq2Seq) -> dict[str, Any]:
-    """A checkpoint as it comes back from a file."""
-    checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
-    module.on_save_checkpoint(checkpoint)
-    file = io.BytesIO()
-    torch.save(checkpoint, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 # The loss

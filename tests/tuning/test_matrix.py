@@ -3,11 +3,9 @@
 Gaps: BitFit needs biases, which Llama and ModernBERT do not have; it refuses them.
 """
 
-import io
 import re
 from collections.abc import Callable, Iterator
 from itertools import product
-from typing import Any
 
 import pytest
 import torch
@@ -20,7 +18,7 @@ from ftlit.optim import build_optimizer, param_groups
 from ftlit.tasks import TextClassification
 from ftlit.tuning import BitFit, Frozen, Full, LoRA, TopLayers, Tuning
 from tests.conftest import ARCHITECTURES
-from tests.small import classifier, logits_of, ragged_batch
+from tests.small import classifier, logits_of, ragged_batch, saved
 
 Tiny = Callable[[str], str]
 METHODS: dict[str, Tuning] = {
@@ -78,16 +76,6 @@ def trained(module: TextClassification) -> set[str]:
     assert before.keys() == after.keys()
     assert all(torch.isfinite(value).all() for value in after.values() if value.is_floating_point())
     return {name for name, value in after.items() if not torch.equal(value, before[name])}
-
-
-def saved(module: TextClassification) -> dict[str, Any]:
-    """A checkpoint as it comes back from a file."""
-    checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
-    module.on_save_checkpoint(checkpoint)
-    file = io.BytesIO()
-    torch.save(checkpoint, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 def merged(module: TextClassification) -> nn.Module:
