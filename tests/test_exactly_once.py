@@ -10,6 +10,7 @@ import pytest
 
 from ftlit.__main__ import main
 from tests.helpers import arguments, ftlit
+from tests.questions import question_splits
 
 ROWS = 37  # five batches of 8 or fewer, which neither two nor three devices share evenly
 ROUNDED = {"loss", "mse", "rmse", "mae", "pearson", "spearman", "r2", "auroc"}  # sums of floats, in another order
@@ -17,7 +18,9 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "single": ("TextClassification", {}),
     "multi": ("TextClassification", {"model__multi_label": "true", "data__label": "labels"}),
     "regression": ("TextRegression", {"data__text_pair": "other", "data__label": "score"}),
+    "windows": ("QuestionAnswering", {"data__max_length": 24, "data__stride": 6}),  # of a row on several devices
 }
+TEXTS = [task for task in TASKS if task != "windows"]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,8 @@ def trained(
     tiny: Callable[[str], str], sentiment: str, emotions: str, grades: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Path]:
     """The run folder of a task, trained and evaluated on one device."""
-    folders = {"single": sentiment, "multi": emotions, "regression": grades}
+    questions = question_splits(tmp_path_factory.mktemp("questions"))
+    folders = {"single": sentiment, "multi": emotions, "regression": grades, "windows": questions}
     made: dict[str, Path] = {}
 
     def make(task: str) -> Path:
@@ -56,7 +60,7 @@ def test_devices_change_nothing(task: str, devices: int, trained: Callable[[str]
         assert many[name] == pytest.approx(one[name], rel=tolerance, abs=tolerance), name
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TEXTS)
 def test_each_example_has_its_line(task: str, trained: Callable[[str], Path]) -> None:
     lines = [json.loads(line) for line in (trained(task) / "predictions/test.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines] == [f"test:{i}" for i in range(ROWS)]
