@@ -79,7 +79,7 @@ def check_order(path: Path, now: dict[str, str]) -> None:
         UserError: With what has changed since the checkpoint.
     """
     then = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("order", now)
-    changed = [f"{name} was {then[name]}, is {now[name]}" for name in now if then.get(name) != now[name]]
+    changed = [f"{name} was {then[name]}, is {now[name]}" for name in now if then.get(name, now[name]) != now[name]]
     if changed:
         raise UserError(
             f"the run cannot go on exactly, because the order of its examples has changed: {'; '.join(changed)}; "

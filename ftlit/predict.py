@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ftlit.checkpoint import find_checkpoint, load_task
 from ftlit.data.base import TaskData
+from ftlit.data.formats import Located, Reader, shown, text_rows
 from ftlit.data.readers import READERS
 from ftlit.errors import UserError
 from ftlit.quiet import quiet
@@ -38,7 +39,7 @@ class Predictor:
     def __call__(
         self, rows: Iterable[str | dict[str, Any]], batch_size: int = 32, scores: bool = False
     ) -> list[dict[str, Any]]:
-        """A prediction for each row, in order.
+        """A prediction for each row, in order, with ``truncated`` where the model did not see the whole row.
 
         Args:
             rows: Texts, or rows with the columns of the run's data.
@@ -51,22 +52,32 @@ class Predictor:
         self, rows: Iterable[str | dict[str, Any]], batch_size: int = 32, scores: bool = False, chunk: int = CHUNK
     ) -> Iterator[dict[str, Any]]:
         """Like calling, but for rows without end: predictions come as they are made, in order, after each `chunk` rows."""
+        return self.located(((f"row {number}", row) for number, row in enumerate(rows, start=1)), batch_size, scores, chunk)
+
+    def located(
+        self, rows: Iterable[tuple[str, Any]], batch_size: int = 32, scores: bool = False, chunk: int = CHUNK
+    ) -> Iterator[dict[str, Any]]:
+        """Like `stream`, for rows that come with the places where they stand, for messages."""
+        if batch_size < 1:
+            raise UserError(f"batch_size should be at least 1, got {batch_size}")
         numbered = enumerate(rows)
         while some := list(islice(numbered, chunk)):
-            yield from self._chunk([self._row(number, row) for number, row in some], batch_size, scores)
+            yield from self._chunk([self._row(number, place, row) for number, (place, row) in some], batch_size, scores)
 
     def chunk(self, input: str) -> int:
         """Rows to read before they are answered: one where somebody may wait for it, at the keyboard or in a chat."""
         waiting = input == "-" and (sys.stdin.isatty() or hasattr(self.model, "generation"))
         return 1 if waiting else CHUNK
 
-    def _row(self, number: int, row: str | dict[str, Any]) -> dict[str, Any]:
+    def _row(self, number: int, place: str, row: Any) -> dict[str, Any]:
         if isinstance(row, str):
             if (parsed := self.data.row_of(row)) is None:
-                raise UserError(f"row {number + 1} is one text; this run needs {self._needs()}")
+                raise UserError(f"{place} is one text; this run needs {self._needs()}")
             row = parsed
+        if not isinstance(row, dict):
+            raise UserError(f"{place}: expected a text or an object, got {shown(row)}; this run needs {self._needs()}")
         if problem := self.data.input_problem(row):
-            raise UserError(f"row {number + 1}: {problem}; this run needs {self._needs()}")
+            raise UserError(f"{place}: {problem}; this run needs {self._needs()}")
         return {"id": row.get("id", number), **row}
 
     def _needs(self) -> str:
@@ -87,6 +98,8 @@ class Predictor:
             for i, decoded in zip(chosen, self.model.decoded(moved), strict=True):
                 parts[columns["row"][i]][i] = decoded or {}
         found = [self.model.assemble([part[i] for i in sorted(part)]) for part in parts]
+        for i in {row for row, cut in zip(columns["row"], columns["truncated"], strict=True) if cut}:
+            found[i] = {**found[i], "truncated": True}
         hidden = () if scores else ("scores",)
         return [
             {"id": row["id"], **{key: value for key, value in prediction.items() if key not in hidden}}
@@ -138,23 +151,29 @@ def predict(
     if input != "-" and not Path(input).is_file():
         raise UserError(f"--input {input!r} does not exist")
     predictor = load(run, checkpoint, device)
-    rows = tqdm(_read(input), desc="Predicting", unit=" texts", disable=None)
+    rows = tqdm(_read(input, predictor.data.readers), desc="Predicting", unit=" texts", disable=None)
+    count = cut = 0
     with _writing(output) as file:
         write = _csv_writer(file) if output.endswith(".csv") else _jsonl_writer(file)
-        for prediction in predictor.stream(rows, batch_size, scores, predictor.chunk(input)):
+        for prediction in predictor.located(rows, batch_size, scores, predictor.chunk(input)):
             write(prediction)
+            count, cut = count + 1, cut + prediction.get("truncated", False)
             if input == "-":
                 file.flush()
+    if cut:
+        print(f"{cut} of {count} texts were cut at {predictor.data.max_length} tokens", file=sys.stderr)
 
 
-def _read(name: str) -> Iterator[str | dict[str, Any]]:
+def _read(name: str, own: dict[str, Reader]) -> Located:
+    """The rows of a file, or the lines of the keyboard, with their places; `own` are the data module's readers."""
     if name == "-":
-        return (line.rstrip("\n") for line in sys.stdin if line.strip())
+        return ((f"line {n}", line.rstrip("\n")) for n, line in enumerate(sys.stdin, start=1) if line.strip())
+    readers = {**READERS, **own, ".txt": text_rows}  # a txt file is of plain texts, whatever it is in training
     suffix = Path(name).suffix.lower()
-    if suffix not in READERS:
-        raise UserError(f"--input {name!r} should end in one of {', '.join(READERS)}, or be - for lines from the keyboard")
-    rows = (row for _, row in READERS[suffix](Path(name)))
-    return (row["text"] for row in rows) if suffix == ".txt" else rows
+    if suffix not in readers:
+        raise UserError(f"--input {name!r} should end in one of {', '.join(readers)}, or be - for lines from the keyboard")
+    rows = readers[suffix](Path(name))
+    return ((f"{name}, {place}", row["text"] if suffix == ".txt" else row) for place, row in rows)
 
 
 @contextmanager
@@ -188,6 +207,7 @@ def _csv_writer(file: TextIO) -> Any:
         scores = row.get("scores")
         named = scores if isinstance(scores, dict) else {}  # those of choices are a list
         flat = {key: value for key, value in row.items() if value is not named} | named
+        flat["truncated"] = json.dumps(row.get("truncated", False))  # in every row: the first decides the columns
         if table is None:
             table = csv.DictWriter(file, list(flat))
             table.writeheader()

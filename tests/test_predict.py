@@ -11,7 +11,8 @@ import pytest
 
 import ftlit
 from ftlit.__main__ import main
-from ftlit.predict import CHUNK
+from ftlit.data import QuestionAnsweringData, TokenClassificationData
+from ftlit.predict import CHUNK, _read
 from tests.conftest import sentiment_rows
 from tests.helpers import arguments
 
@@ -81,8 +82,15 @@ def test_a_stream_is_not_read_ahead_of_its_chunk(run: str) -> None:
 @pytest.mark.parametrize(
     ("content", "name", "said"),
     [
-        ('{"text": "a"}\n{"txt": "b"}\n', "a.jsonl", "row 2: there is no column 'text'; this run needs the column 'text'"),
-        ('{"text": "a"}\n{"text": ""}\n', "a.jsonl", "row 2: the text in column 'text' is empty"),
+        (
+            '{"text": "a"}\n{"txt": "b"}\n',
+            "a.jsonl",
+            "a.jsonl, line 2: there is no column 'text'; this run needs the column 'text'",
+        ),
+        ('{"text": "a"}\n{"text": ""}\n', "a.jsonl", "a.jsonl, line 2: the text in column 'text' is empty"),
+        ('{"text": "a"}\n\n5\n', "a.jsonl", "a.jsonl, line 3: expected a text or an object, got 5 (int)"),
+        ("[[1]]", "a.json", "a.json, row 1: expected a text or an object, got [1] (list); this run needs the column 'text'"),
+        ("text,other\na,b\n\n,b\n", "a.csv", "a.csv, row 2 (line 4): the text in column 'text' is empty"),
         ('{"text": "a"}\nnonsense\n', "a.jsonl", "line 2"),
         ("a", "a.doc", "should end in one of .csv"),
     ],
@@ -94,6 +102,44 @@ def test_mistakes(run: str, tmp_path: Path, content: str, name: str, said: str, 
     assert left.value.code == 2
     assert said in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_batches_hold_a_row_at_least(run: str, tmp_path: Path, size: int, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    with pytest.raises(SystemExit) as left:
+        main(["predict", "--run", run, "--input", str(tmp_path / "a.txt"), f"--batch_size={size}"])
+    assert left.value.code == 2
+    assert f"batch_size should be at least 1, got {size}" in capsys.readouterr().err
+
+
+def test_a_text_that_is_cut_says_so(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(["good " * count for count in (62, 63, 3, 100)]))
+    assert [row.get("truncated") for row in ftlit.load(run)((tmp_path / "a.txt").read_text().splitlines())] == [None, True] * 2
+    for name in ("out.jsonl", "out.csv"):
+        main(["predict", "--run", run, "--input", str(tmp_path / "a.txt"), "--output", str(tmp_path / name)])
+        assert "2 of 4 texts were cut at 64 tokens" in capsys.readouterr().err
+    assert [row.get("truncated", False) for row in lines(tmp_path / "out.jsonl")] == [False, True, False, True]
+    assert [row["truncated"] for row in csv.DictReader((tmp_path / "out.csv").open())] == ["false", "true"] * 2
+    (tmp_path / "a.txt").write_text("good")
+    main(["predict", "--run", run, "--input", str(tmp_path / "a.txt"), "--output", str(tmp_path / "out.jsonl")])
+    assert "texts were cut" not in capsys.readouterr().err
+
+
+def test_files_are_read_as_in_training_but_for_plain_texts(tmp_path: Path) -> None:
+    asked = {
+        "context": "a b",
+        "qas": [{"id": "q1", "question": "c", "answers": []}, {"id": "q2", "question": "d", "answers": []}],
+    }
+    nested = tmp_path / "a.json"
+    nested.write_text(json.dumps({"data": [{"title": "t", "paragraphs": [asked]}]}))
+    found = list(_read(str(nested), QuestionAnsweringData.readers))
+    assert [(row["question"], row["context"], row["id"]) for _, row in found] == [("c", "a b", "q1"), ("d", "a b", "q2")]
+    assert found[1][0] == f"{nested}, article 1, paragraph 1, question 2"
+    plain = tmp_path / "a.txt"
+    plain.write_text("EU rejects\n\nGerman call\n")
+    texts = [(f"{plain}, line 1", "EU rejects"), (f"{plain}, line 3", "German call")]
+    assert list(_read(str(plain), TokenClassificationData.readers)) == texts
 
 
 def test_a_run_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

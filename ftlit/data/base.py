@@ -19,9 +19,10 @@ from ftlit.data.batching import (
     ResumableLoader,
     TrainBatches,
 )
+from ftlit.data.checks import check_least, check_share
 from ftlit.data.collate import PADDING, collate
 from ftlit.data.encoding import encoded, tokenize, tokenizer_state
-from ftlit.data.rows import checked, fingerprint, text_problem
+from ftlit.data.rows import checked, fingerprint, row_place, text_problem
 from ftlit.data.sources import load_splits
 from ftlit.data.subsets import cut, limit, shots
 from ftlit.data.unlabelled import Unlabelled, unlabelled_texts
@@ -85,6 +86,10 @@ class TaskData(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
+        check_least(1, max_length=max_length, shots=shots)
+        check_least(1, limit_train=limit_train, limit_validation=limit_validation, limit_test=limit_test)
+        check_least(0, num_workers=num_workers)
+        check_share(validation_share=validation_share)
         self.dataset, self.config_name, self.split_names = dataset, config_name, splits
         self.backbone, self.pad_token, self.trust_remote_code = backbone, pad_token, trust_remote_code
         self.batching, self.num_workers = batching, num_workers
@@ -216,9 +221,9 @@ class TaskData(LightningDataModule, ABC):
         for split, count in self.limits.items():
             if count is not None and split in splits and count < len(splits[split]):
                 splits[split] = splits[split].select(limit(len(splits[split]), count, self.seed))
+        self.check_splits(splits)
         if "train" in splits:
             splits["train"] = self.varied(splits["train"])
-        self.check_splits(splits)
         return splits
 
     def _checked(self, split: str, rows: "Dataset") -> "Dataset":
@@ -228,6 +233,11 @@ class TaskData(LightningDataModule, ABC):
         if bad:
             self.dropped[split] = bad
         return kept
+
+    def row_place(self, row_id: str) -> str:
+        """Where the row of an id stands in the source, for a message."""
+        split = row_id.partition(":")[0]
+        return row_place(row_id, "id" in self._raw[split].column_names)
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -242,8 +252,29 @@ class TaskData(LightningDataModule, ABC):
             raise UserError(f"data.max_length is {wanted}, but {self.backbone!r} takes at most {limit} tokens")
         return wanted or min(limit or LONGEST_DEFAULT, LONGEST_DEFAULT)
 
+    def _check_room(self) -> None:
+        special = self.tokenizer.num_special_tokens_to_add(pair=len(self.input_columns()) > 1)
+        if self.max_length <= special:
+            raise UserError(
+                f"data.max_length should be above {special}, the number of special tokens that the tokenizer of "
+                f"{self.backbone!r} adds, got {self.max_length}"
+            )
+
+    def require_offsets(self) -> None:
+        """Check that the tokenizer tells where in a text its tokens stand.
+
+        Raises:
+            UserError: It does not, as those written in Python.
+        """
+        if not self.tokenizer.is_fast:
+            raise UserError(
+                f"the tokenizer of {self.backbone!r} does not tell where in a text its tokens stand, "
+                f"which {type(self).__name__} needs; take another model.backbone"
+            )
+
     def setup(self, stage: str | None = None) -> None:
         """Encode the splits, or take them from the cache of `datasets`."""
+        self._check_room()
         for split, rows in self.rows.items():
             if split not in self.encoded:
                 self.encoded[split] = self.encode_split(rows)
@@ -251,6 +282,13 @@ class TaskData(LightningDataModule, ABC):
     def encode_split(self, rows: "Dataset") -> "Dataset":
         """The features of a split, from the cache where the same were made before."""
         return encoded(rows, self.encode, [self._tokenizer_state, *self.encoding_settings()])
+
+    @cached_property
+    def _encoding(self) -> str:
+        """A hash of all that `encode` depends on beside the rows."""
+        from datasets.fingerprint import Hasher
+
+        return Hasher.hash([self._tokenizer_state, *self.encoding_settings()])
 
     @cached_property
     def _tokenizer_state(self) -> str:
@@ -344,6 +382,7 @@ class TaskData(LightningDataModule, ABC):
         texts = f" and {self.unlabelled.features._fingerprint}" if self.unlabelled else ""
         return {
             "the training data": self.fingerprints["train"] + texts,
+            "the encoding of the data": self._encoding,
             "data.batching": str(self.batching),
             "seed_everything": str(self.order_seed),
             "data.max_length": str(self.max_length),

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-ENCODING_VERSION = 2  # raised whenever rows are encoded differently, so that no old cache is served
+ENCODING_VERSION = 3  # raised whenever rows are encoded differently, so that no old cache is served
 
 
 def tokenize(
@@ -34,9 +34,11 @@ def tokenize(
 
 
 def tokenizer_state(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """All that a tokenizer is."""
+    """All that a tokenizer is: its backend, and what its Python class adds to it."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    return backend.to_str() if backend else json.dumps([tokenizer.get_vocab(), repr(tokenizer)])
+    core = backend.to_str() if backend else [tokenizer.get_vocab(), repr(tokenizer)]
+    own = [tokenizer.model_input_names, tokenizer.truncation_side, tokenizer.special_tokens_map]
+    return json.dumps([core, *own], default=str)
 
 
 def encoded(rows: "Dataset", encode: Callable[[Any], Any], settings: list[Any]) -> "Dataset":

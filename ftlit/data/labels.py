@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftlit.data.base import TaskData
 from ftlit.data.noise import balanced, noisy_labels
-from ftlit.data.rows import row_place
 from ftlit.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +20,8 @@ class LabelledData(TaskData):
         label_names: The labels in the order of their ids, or a file with one a line; by default those of train, sorted.
             A label in the data may be a name or its position in this list.
         label_noise: Share of the rows of train that get a wrong label, for studies of robustness.
-        rebalance: Whether rows of the smaller classes are repeated in train until all classes have as many.
+        rebalance: Whether rows of the smaller classes are repeated in train until all classes have as many; augmented copies
+            count as rows. Not for several labels a text.
     """
 
     label: str  # column of the label
@@ -44,7 +44,7 @@ class LabelledData(TaskData):
             path = Path(self.given_names)
             if not path.is_file():
                 raise UserError(f"data.label_names {self.given_names!r} is not a file; give a list or a file with one a line")
-            return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+            return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
         if self.given_names:
             return [str(name) for name in self.given_names]
         if "train" not in self.source_rows:
@@ -99,11 +99,12 @@ class LabelledData(TaskData):
     def varied(self, train: "Dataset") -> "Dataset":
         if self.label_noise:
             train = self._with_noise(train)
+        train = super().varied(train)  # before rows repeat, whose copies would have the same ids
         if self.rebalance:
             chosen = balanced(self.classes(train) or [], self.seed)
             self.made["rows repeated to balance the classes"] = len(chosen) - len(train)
             train = train.select(chosen)
-        return super().varied(train)
+        return train
 
     def _with_noise(self, train: "Dataset") -> "Dataset":
         ids = [self.label_ids[label_text(value)] for value in train[self.label]]
@@ -124,7 +125,7 @@ class LabelledData(TaskData):
                         known = ", ".join(self.label_names[:20])
                         where = "in data.label_names" if self.given_names else "seen in train"
                         raise UserError(
-                            f"{self.dataset}: {row_place(row_id)}: label {name!r} is never {where}; the labels are {known}"
+                            f"{self.dataset}: {self.row_place(row_id)}: label {name!r} is never {where}; the labels are {known}"
                         )
                     seen.add(name)
             if len({self.label_ids[name] for name in seen}) < 2:

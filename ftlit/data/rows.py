@@ -45,13 +45,15 @@ def fingerprint(rows: "Dataset") -> str:
     return digest.hexdigest()[:16]
 
 
-def row_place(row_id: str) -> str:
-    """Where a row stands in its source, counted from 1 as in error messages: ``train row 7``."""
+def row_place(row_id: str, own: bool) -> str:
+    """Where a row stands in its source: ``train row 7``, counted from 1 as in error messages, or ``train row with id 'q7'``.
+
+    Args:
+        row_id: As `checked` made it.
+        own: Whether it holds the row's own id, not its position: an own id may be a number too.
+    """
     split, _, name = row_id.partition(":")
-    original, mark, copy = name.rpartition("#")
-    if mark and copy.isdecimal():
-        return f"{row_place(f'{split}:{original}')} (augmented)"
-    return f"{split} row {int(name) + 1 if name.isdecimal() else name}"
+    return f"{split} row with id {name!r}" if own else f"{split} row {int(name) + 1}"
 
 
 def text_problem(row: dict[str, Any], column: str) -> str | None:

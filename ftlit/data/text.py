@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftlit.data.augment import Augmentation, augment_rows
 from ftlit.data.base import TaskData
+from ftlit.data.checks import check_least
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,6 +33,7 @@ class TextData(TaskData):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_least(1, augmented_copies=augmented_copies)
         self.text, self.text_pair, self.label = text, text_pair, label
         self.augment, self.augmented_copies = augment or [], augmented_copies
 

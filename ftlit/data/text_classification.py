@@ -46,8 +46,9 @@ class TextClassificationData(LabelledData, TextData):
         return [min(row, key=lambda name: (counts[name], name), default="") for row in names]
 
     def varied(self, train: "Dataset") -> "Dataset":
-        if self.multi_label and self.label_noise:
-            raise UserError("data.label_noise needs one label a text; leave it out with model.multi_label: true")
+        for key in ("label_noise", "rebalance"):
+            if self.multi_label and getattr(self, key):
+                raise UserError(f"data.{key} needs one label a text; leave it out with model.multi_label: true")
         return super().varied(train)
 
     def reference(self, row: dict[str, Any]) -> Any:

@@ -4,14 +4,24 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from ftlit.data import TextClassificationData, TextRegressionData
+from ftlit.checkpoint import check_order
+from ftlit.data import (
+    ChatData,
+    CorpusData,
+    QuestionAnsweringData,
+    RelationExtractionData,
+    TextClassificationData,
+    TextRegressionData,
+)
+from ftlit.data.encoding import tokenizer_state
 from ftlit.errors import UserError
-from tests.conftest import sentiment_rows, write_splits
+from tests.conftest import sentiment_rows, tiny_tokenizer, write_splits
 
 Make = Callable[..., TextClassificationData]
 
@@ -73,6 +83,83 @@ def _with_other_ids(backbone: str, folder: Path) -> str:
     return str(folder)
 
 
+def test_tokenizers_with_one_backend_keep_apart(make: Make, tiny: Callable[[str], str], sentiment: str) -> None:
+    states = {tokenizer_state(tiny_tokenizer(pairs)) for pairs in (True, False)}
+    for change in ({"truncation_side": "left"}, {"pad_token": "[SEP]"}):
+        tokenizer = tiny_tokenizer()
+        for name, value in change.items():
+            setattr(tokenizer, name, value)
+        states.add(tokenizer_state(tokenizer))
+    assert len(states) == 4
+    assert tokenizer_state(tiny_tokenizer()) in states
+    assert "token_type_ids" in encoded(make(sentiment))[0]
+    assert "token_type_ids" not in encoded(TextClassificationData(dataset=sentiment, backbone=tiny("distilbert")))[0]
+
+
+def test_a_run_goes_on_with_the_encoding_that_it_began_with(make: Make, sentiment: str, tmp_path: Path) -> None:
+    def order(**options: Any) -> dict[str, str]:
+        data = make(sentiment, **options)
+        data.setup()
+        return data.order(SimpleNamespace(accumulate_grad_batches=1, world_size=1))
+
+    then, path = order(), tmp_path / "last.ckpt"
+    torch.save({"order": then}, path)
+    check_order(path, order())
+    with pytest.raises(UserError, match=r"has changed: the encoding of the data was \w+, is \w+; resume with"):
+        check_order(path, order(label_names=["good", "bad"]))
+    with pytest.raises(UserError, match=r"data\.max_length was 64, is 32"):
+        check_order(path, order(max_length=32))
+    before = {name: value for name, value in then.items() if name != "the encoding of the data"}
+    torch.save({"order": before}, path)  # as runs of an earlier version left it
+    check_order(path, order())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_length": 0}, "data.max_length should be at least 1, got 0"),
+        ({"limit_train": 0}, "data.limit_train should be at least 1, got 0"),
+        ({"limit_validation": -1}, "data.limit_validation should be at least 1, got -1"),
+        ({"limit_test": 0}, "data.limit_test should be at least 1, got 0"),
+        ({"shots": 0}, "data.shots should be at least 1, got 0"),
+        ({"num_workers": -1}, "data.num_workers should be at least 0, got -1"),
+        ({"augmented_copies": 0}, "data.augmented_copies should be at least 1, got 0"),
+        ({"validation_share": 0.0}, "data.validation_share should be above 0 and below 1, got 0.0"),
+        ({"validation_share": 1.0}, "data.validation_share should be above 0 and below 1, got 1.0"),
+    ],
+)
+def test_numbers_out_of_bounds(make: Make, sentiment: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as error:
+        make(sentiment, **options)
+    assert str(error.value) == said
+
+
+def test_special_tokens_leave_room(make: Make, sentiment: str, grades: str, tiny: Callable[[str], str]) -> None:
+    for length in (1, 2):
+        with pytest.raises(UserError, match=rf"data\.max_length should be above 2, .* adds, got {length}"):
+            make(sentiment, max_length=length).setup()
+    make(sentiment, max_length=3).setup()
+    pairs = TextRegressionData(dataset=grades, backbone=tiny("bert"), label="score", text_pair="other", max_length=3)
+    with pytest.raises(UserError, match=r"data\.max_length should be above 3"):
+        pairs.setup()
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda folder: CorpusData(dataset=folder, backbone=folder, objective="causal").encode,
+        lambda folder: ChatData(dataset=folder, backbone=folder, messages="messages").encode,
+        lambda folder: QuestionAnsweringData(dataset=folder, backbone=folder, max_length=32, stride=4).encode_inputs,
+        lambda folder: RelationExtractionData(dataset=folder, backbone=folder).encode_inputs,
+    ],
+)
+def test_tokenizers_without_offsets_are_named(tiny: Callable[[str], str], encode: Callable[[str], Any]) -> None:
+    call = encode(tiny("bert"))
+    call.__self__.tokenizer = SimpleNamespace(is_fast=False)
+    with pytest.raises(UserError, match=r"the tokenizer of '.*' does not tell where in a text its tokens stand"):
+        call({})
+
+
 def test_truncation_is_counted_and_keeps_the_special_tokens(make: Make, sentiment: str) -> None:
     data = make(sentiment, max_length=8)
     for row, example in zip(data.source_rows["train"], encoded(data), strict=True):
@@ -94,7 +181,7 @@ def test_label_names_are_sorted_as_numbers_are(make: Make, tmp_path: Path) -> No
 
 
 def test_given_label_names_keep_their_order(make: Make, sentiment: str, tmp_path: Path) -> None:
-    (tmp_path / "names.txt").write_text("good\nbad\n\n")
+    (tmp_path / "names.txt").write_text("good\nbad\n\n", encoding="utf-8-sig")
     for names in (["good", "bad"], str(tmp_path / "names.txt")):
         data = make(sentiment, label_names=names)
         assert data.label_names == ["good", "bad"]
@@ -178,3 +265,22 @@ def test_a_position_stands_for_a_label_only_where_names_were_given(make: Make, t
 
 def test_a_split_can_be_left_out(make: Make, sentiment: str) -> None:
     assert set(make(sentiment, splits={"test": None}).rows) == {"train", "validation"}
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        (None, "train row 3: label"),
+        (["5000", "5001", "5002"], "train row with id '5002': label"),
+        (["q", "q#2", "q#3"], "train row with id 'q#3': label"),
+    ],
+)
+def test_a_row_is_named_by_its_place_or_its_own_id(make: Make, tmp_path: Path, ids: list[str] | None, said: str) -> None:
+    rows: list[dict[str, Any]] = [{"text": "word1", "label": label} for label in ("good", "bad", "ugly")]
+    if ids:
+        rows = [{"id": name, **row} for name, row in zip(ids, rows, strict=True)]
+    data = make(write_splits(tmp_path, {"train": rows, "validation": rows}), label_names=["good", "bad"])
+    with pytest.raises(UserError) as error:
+        data.rows  # noqa: B018
+    assert said in str(error.value)
+    assert data.source_rows["train"]["row_id"][:] == [f"train:{name}" for name in ids or range(3)]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ftlit.data import RandomDeletion, RandomSwap, TextClassificationData
 from ftlit.data.report import data_report, data_text
 from ftlit.errors import UserError
+from tests.conftest import sentiment_rows, write_splits
 
 Tiny = Callable[[str], str]
 
@@ -53,3 +55,24 @@ def test_rebalancing_makes_the_classes_equal(tiny: Tiny, sentiment: str) -> None
     counts = Counter(noisy.encoded["train"]["labels"])
     assert len(set(counts.values())) == 1
     assert noisy.label_counts[:-1] == [counts[0], counts[1]]
+    with pytest.raises(UserError, match=r"data\.rebalance needs one label a text"):
+        data_of(tiny, sentiment, rebalance=True, multi_label=True)
+
+
+def test_classes_are_equal_after_augmentation_and_copies_keep_their_ids(tiny: Tiny, tmp_path: Path) -> None:
+    rows = [{"text": f"word{i} word{i + 1} word{i + 2}", "label": "bad" if i < 4 else "good"} for i in range(20)]
+    folder = write_splits(tmp_path, {"train": rows, "validation": sentiment_rows(20, 1)})
+    train = data_of(tiny, folder, augment=[RandomSwap()], rebalance=True).rows["train"]
+    assert set(Counter(train["label"]).values()) == {32}
+    texts: dict[str, set[str]] = {}
+    for row in train:
+        texts.setdefault(row["row_id"], set()).add(row["text"])
+    assert len(texts) == 40
+    assert all(len(found) == 1 for found in texts.values())
+
+
+def test_an_unknown_label_is_named_before_noise_meets_it(tiny: Tiny, tmp_path: Path) -> None:
+    rows = [*sentiment_rows(20, 0), {"text": "word1", "label": "ugly"}]
+    folder = write_splits(tmp_path, {"train": rows, "validation": sentiment_rows(20, 1)})
+    with pytest.raises(UserError, match=r"train row 21: label 'ugly' is never in data\.label_names"):
+        data_of(tiny, folder, label_names=["bad", "good"], label_noise=0.5)
