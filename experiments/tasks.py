@@ -86,9 +86,14 @@ class Cell:
         return RUNS / f"{self.name}_seed{self.seed}"
 
     @property
+    def source(self) -> "Cell | None":
+        """The run from which this one begins."""
+        return Cell(self.experiment.after, 0) if self.experiment.after else None
+
+    @property
     def command(self) -> list[str]:
         given = self.experiment
-        start = ["--model.init_from", str(RUNS / f"{given.after}_seed0")] if given.after else []
+        start = ["--model.init_from", str(self.source.run_dir)] if self.source else []
         config, where = f"experiments/{given.config}.yaml", str(self.run_dir)
         seed = ["--seed_everything", str(self.seed)]
         options = [option.format(seed=self.seed) for option in given.options]
@@ -103,6 +108,13 @@ def run(cell: Cell, threads: int) -> None:
     """Run a cell unless it has finished; its output goes beside its folder."""
     if cell.read("results.json"):
         return
+    if cell.source and not cell.source.read("results.json"):
+        print(
+            f"skipped {cell.run_dir.name}: it begins from {cell.source.run_dir}, which has no results",
+            file=sys.stderr,
+            flush=True,
+        )
+        return
     flags = ["--resume"] if (cell.run_dir / "config.yaml").exists() else []
     log = cell.run_dir.with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +124,14 @@ def run(cell: Cell, threads: int) -> None:
         done = subprocess.run([sys.executable, *cell.command[1:], *flags], stdout=file, stderr=file, env=environment)
     if done.returncode:
         print(f"failed with {done.returncode}, see {log}", file=sys.stderr, flush=True)
+
+
+def run_all(cells: list[Cell], jobs: int) -> None:
+    """Run cells, those last that begin from the run of another."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    for late in (False, True):
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(lambda cell: run(cell, threads), [cell for cell in cells if bool(cell.source) == late]))
 
 
 def spread(values: list[float]) -> str:
@@ -174,9 +194,7 @@ def main() -> None:
     if unknown := [name for name in options.names if name not in EXPERIMENTS]:
         parser.error(f"no experiment {unknown[0]!r}; there are {', '.join(EXPERIMENTS)}")
     names = [] if options.table else options.names or list(EXPERIMENTS)
-    threads = max(1, (os.cpu_count() or 1) // options.jobs)
-    with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(lambda cell: run(cell, threads), [Cell(n, s) for n in names for s in EXPERIMENTS[n].seeds]))
+    run_all([Cell(name, seed) for name in names for seed in EXPERIMENTS[name].seeds], options.jobs)
     write_table()
 
 

@@ -8,10 +8,11 @@ BERT").
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-IGNORED = -100  # the label that cross-entropy leaves out
+from ftlit.batch import IGNORED
 
 
 def mask_tokens(
@@ -78,6 +79,25 @@ def _word_of(words: Tensor) -> Tensor:
     first = torch.ones_like(words, dtype=torch.bool)
     first[:, 1:] = (words[:, 1:] != words[:, :-1]) | (words[:, 1:] < 0)
     return first.cumsum(dim=1) - 1
+
+
+def word_count(maskable: list[bool], words: list[int]) -> int:
+    """Words of a text that have a maskable token, told apart as `mask_tokens` does."""
+    return len(_word_of(torch.tensor([words]))[0][torch.tensor(maskable)].unique())
+
+
+def expected_count(tokens: np.ndarray, words: np.ndarray, probability: float) -> np.ndarray:
+    """Tokens that `mask_tokens` chooses on average.
+
+    Each word is chosen with the same probability, and where that chooses none, each is the one that is taken with the same
+    chance: of ``tokens / words`` tokens on average, so that the sum is exact however long the words are.
+
+    Args:
+        tokens: Maskable tokens of each text, ``(texts,)``.
+        words: Words that these make, where words are chosen whole, else the same again, ``(texts,)``; 1 or more.
+        probability: Chance of each word to be chosen.
+    """
+    return probability * tokens + (1 - probability) ** words * tokens / words
 
 
 def _random_ids(input_ids: Tensor, vocab_size: int, special_ids: Iterable[int], generator: torch.Generator | None) -> Tensor:

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from ftlit.masking import IGNORED, mask_tokens
+from ftlit.batch import IGNORED
+from ftlit.masking import expected_count, mask_tokens, word_count
 
 MASK, VOCAB = 3, 5000
 
@@ -110,6 +112,24 @@ def test_whole_words_stay_whole_and_each_token_has_its_own_fate() -> None:
     assert close(whole.float().mean().item(), 0.15, whole.numel())
     replaced = (inputs == MASK).view(300, 25, 4).all(-1)[whole].float().mean().item()
     assert close(replaced, 0.8**4, int(whole.sum()))
+
+
+@pytest.mark.parametrize("lengths", [[1] * 7, [2, 2, 2], [1, 5, 1, 9], [3], [8, 1]])
+@pytest.mark.parametrize("probability", [0.05, 0.15, 0.4])
+def test_the_expected_count_is_what_is_drawn_on_average(lengths: list[int], probability: float) -> None:
+    numbers = [number for number, length in enumerate(lengths) for _ in range(length)]
+    words = torch.tensor(numbers).repeat(40000, 1)
+    ids = torch.full_like(words, 50)
+    _, labels = masked(ids, torch.ones_like(words, dtype=torch.bool), words=words, probability=probability)
+    drawn = (labels != IGNORED).sum(1).float().mean().item()
+    counted = word_count([True] * len(numbers), numbers)
+    assert counted == len(lengths)
+    assert expected_count(np.array([len(numbers)]), np.array([counted]), probability)[0] == pytest.approx(drawn, rel=0.02)
+
+
+def test_words_are_counted_that_have_a_maskable_token() -> None:
+    assert word_count([False, True, True, True, False, True, False], [-1, 0, 0, 1, -1, 0, 1]) == 3
+    assert word_count([False, False], [-1, 0]) == 0
 
 
 def test_same_number_in_two_texts_is_two_words() -> None:

@@ -110,6 +110,9 @@ class LengthGrouped(Shuffled):
 class TokenBudget(Batching):
     """Batches of texts of similar length, as many as fit into a number of tokens, padding included.
 
+    Rows of several texts count as one length each: the choices of multiple choice together, source and target of
+    sequence-to-sequence together. The padding between unlike rows of the same length may take such batches over the number.
+
     Args:
         max_tokens: Longest text times number of texts, at most, of each batch on each device.
     """

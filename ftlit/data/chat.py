@@ -11,8 +11,9 @@ from ftlit.data.base import TaskData
 from ftlit.data.batching import MicroBatch
 from ftlit.data.blocks import in_blocks
 from ftlit.data.collate import PADDING
+from ftlit.data.columns import as_rows
 from ftlit.data.conversations import ConversationError, check_order, from_messages, from_utterances
-from ftlit.data.rows import row_place, text_problem
+from ftlit.data.rows import text_problem
 from ftlit.data.templates import ChatTemplate, Messages, Span, UnstableTemplateError
 from ftlit.errors import UserError
 
@@ -115,9 +116,13 @@ class ChatData(TaskData):
         reply = [{"role": "assistant", "content": row[response]}] if answered else []
         return [{"role": "user", "content": text}, *reply]
 
+    def _asked(self, row: dict[str, Any]) -> Messages:
+        """What a row gives to reply to, whatever it has as reply."""
+        return open_turn(self.conversation({column: value for column, value in row.items() if column != self.response}))
+
     def input_problem(self, row: dict[str, Any]) -> str | None:
         try:
-            asked = open_turn(self.conversation(row))
+            asked = self._asked(row)
             check_order(asked)
         except ConversationError as error:
             return str(error)
@@ -161,16 +166,17 @@ class ChatData(TaskData):
         return [*super().encoding_settings(), self.chat_template.source, special, self.system, self.train_on]
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        prompts = self._prompts([self.conversation(row) for row in as_rows(columns)])
-        return {"input_ids": prompts, "prompt_ids": prompts, "truncated": [False] * len(prompts)}
+        prompts, cut = self._prompts([self._asked(row) for row in as_rows(columns)])
+        return {"input_ids": prompts, "prompt_ids": prompts, "truncated": cut}
 
-    def _prompts(self, conversations: list[Messages]) -> list[list[int]]:
-        """The tokens that a model is given to write the last reply; of long ones the end."""
-        texts = [self.chat_template.render(open_turn(messages), reply_follows=True) for messages in conversations]
+    def _prompts(self, asked: list[Messages]) -> tuple[list[list[int]], list[bool]]:
+        """The tokens that a model is given to reply to, of long ones the end, and which are cut."""
+        texts = [self.chat_template.render(messages, reply_follows=True) for messages in asked]
         found = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-        return [ids[-self.max_length :] for ids in found]
+        return [ids[-self.max_length :] for ids in found], [len(ids) > self.max_length for ids in found]
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        self.require_offsets()
         conversations = [self.conversation(row) for row in as_rows(columns)]
         places = columns.get("row_id", range(len(conversations)))
         written = [self._turns(messages, place) for messages, place in zip(conversations, places, strict=True)]
@@ -180,9 +186,11 @@ class ChatData(TaskData):
             for ids, offsets, (text, turns) in zip(tokens["input_ids"], tokens["offset_mapping"], written, strict=True)
         ]
         kept = [i for i, feature in enumerate(found) if feature["units"]]  # a reply that is cut away leaves nothing to learn
+        prompts, cut = self._prompts([open_turn(closed(conversations[i])) for i in kept])
         return {
             **{name: [found[i][name] for i in kept] for name in ("input_ids", "labels", "units", "truncated", "bytes")},
-            "prompt_ids": self._prompts([closed(conversations[i]) for i in kept]),
+            "prompt_ids": prompts,
+            "prompt_truncated": cut,
             "reference": [closed(conversations[i])[-1]["content"] for i in kept],
             "row": kept,
         }
@@ -192,11 +200,14 @@ class ChatData(TaskData):
         try:
             text, turns = self.chat_template.turns(messages)
         except UnstableTemplateError as error:
-            raise UserError(f"{self.dataset}: {row_place(str(place))}: {error}") from error
+            raise UserError(f"{self.dataset}: {self.row_place(str(place))}: {error}") from error
         return text, {"assistant": turns, "last": turns[-1:], "all": [(0, len(text))]}[self.train_on]
 
     def _labelled(self, ids: list[int], offsets: np.ndarray, text: str, turns: list[Span]) -> dict[str, Any]:
-        """One feature: tokens that stand at least partly in a turn have a label, but for the first of all."""
+        """One feature: tokens that stand at least partly in a turn have a label, but for the first of all.
+
+        ``bytes`` are those of the text that the labels stand for, without special tokens.
+        """
         truncated = len(ids) > self.max_length
         tokens, (begins, ends) = np.array(ids)[: self.max_length], offsets[: self.max_length].T
         ends = np.maximum(ends, begins + 1)
@@ -205,8 +216,9 @@ class ChatData(TaskData):
             chosen |= (ends > start) & (begins < end)
         chosen[0] = False
         labels = np.where(chosen, tokens, IGNORED)
-        learned = [text[start : min(end, ends[-1])] for start, end in turns]
-        special = [text[b:e] for b, e in offsets[: self.max_length][chosen & np.isin(tokens, self.tokenizer.all_special_ids)]]
+        learned = [text[max(start, offsets[0, 1]) : min(end, ends[-1])] for start, end in turns]
+        marks = chosen & np.isin(tokens, list(self.chat_template.special_ids))
+        special = [text[b:e] for b, e in offsets[: self.max_length][marks]]
         return {
             "input_ids": tokens.tolist(),
             "labels": labels.tolist(),
@@ -225,8 +237,12 @@ class ChatData(TaskData):
         return found
 
     def counts(self, split: str) -> dict[str, int]:
-        lost = len(self.rows[split]) - len(self.encoded[split])
-        return {f"conversations left out, whose replies lie behind data.max_length {self.max_length}": lost} if lost else {}
+        encoded, limit = self.encoded[split], f"data.max_length {self.max_length}"
+        found = {
+            f"conversations left out, whose replies lie behind {limit}": len(self.rows[split]) - len(encoded),
+            f"prompts cut at {limit}": sum(encoded["prompt_truncated"]),
+        }
+        return {name: count for name, count in found.items() if count}
 
     # Batches
 
@@ -250,11 +266,6 @@ def closed(messages: Messages) -> Messages:
 def open_turn(messages: Messages) -> Messages:
     """A conversation up to where the assistant's last turn begins, where it ends with that; else the whole."""
     return messages[:-1] if messages[-1]["role"] == "assistant" else messages
-
-
-def as_rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """Columns as rows."""
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def byte_count(texts: list[str]) -> int:

@@ -1,5 +1,6 @@
 """Raw text for language models: documents packed into blocks of tokens."""
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -11,12 +12,27 @@ from ftlit.backbones import load_config
 from ftlit.data.base import TaskData
 from ftlit.data.batching import MicroBatch
 from ftlit.data.collate import IGNORED, PADDING, pad
+from ftlit.data.corpus_blocks import causal_block, masked_block, one
 from ftlit.data.encoding import encoded
-from ftlit.data.packing import Piece, filled, joined, line_rows, packed, split, token_sizes, whole, without_blank
+from ftlit.data.packing import (
+    Blocks,
+    NoBlocksError,
+    Piece,
+    filled,
+    joined,
+    line_rows,
+    losses,
+    packed,
+    split,
+    token_sizes,
+    whole,
+    with_targets,
+    without_blank,
+)
 from ftlit.data.pairs import sentence_pairs
 from ftlit.data.sources import load_splits
 from ftlit.errors import UserError
-from ftlit.masking import mask_tokens
+from ftlit.masking import expected_count, mask_tokens
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -87,14 +103,19 @@ class CorpusData(TaskData):
     # From documents to blocks
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        features = self.tokenize(columns[self.text])
-        if self.objective == "causal":  # a text to go on with does not end
-            ids, behind = features["input_ids"], len(self.frame[1])
-            features = {"input_ids": [row[: len(row) - behind] for row in ids], "truncated": features["truncated"]}
-        return features
+        if self.objective == "masked":
+            return self.tokenize(columns[self.text])
+        behind = len(self.frame[1])
+        found = self.tokenizer(columns[self.text], truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
+        prompts = [ids[: len(ids) - behind] for ids in found]  # a text to go on with does not end
+        return {
+            "input_ids": [ids[-self.max_length :] for ids in prompts],  # and what goes on is its end
+            "truncated": [len(ids) > self.max_length for ids in prompts],
+        }
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """The tokens of documents, without special tokens: ``input_ids``, and ``sizes`` and ``words`` of each token."""
+        self.require_offsets()
         texts = columns[self.text]
         found = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         sizes = [token_sizes(text, offsets) for text, offsets in zip(texts, found["offset_mapping"], strict=True)]
@@ -107,10 +128,13 @@ class CorpusData(TaskData):
     def encode_split(self, rows: "Dataset") -> "Dataset":
         words = self.whole_words or self.next_sentence
         documents = encoded(rows, self.encode, [self._tokenizer_state, type(self).__name__, self.columns(), words])
-        blocks = packed(documents, self.pairs if self.next_sentence else self.blocks, self._block_settings())
-        if not len(blocks):
-            raise UserError(f"data.dataset {self.dataset!r}: a split has no block of two tokens or more; it needs longer texts")
-        return blocks
+        try:
+            return packed(documents, self.pairs if self.next_sentence else self.blocks, self._block_settings())
+        except NoBlocksError as error:
+            raise UserError(
+                f"data.dataset {self.dataset!r}: all labels masked: a split has no block with a token to predict ({error}); it "
+                "needs longer texts, and a tokenizer that knows their characters"
+            ) from None
 
     def _block_settings(self) -> list[Any]:
         ends = self.frame if self.objective == "masked" else (self.frame[0], [self.eos_token_id])
@@ -139,54 +163,47 @@ class CorpusData(TaskData):
             raise UserError(f"the tokenizer of {self.backbone!r} has no end-of-text token to put behind each document")
         return int(given[0] if isinstance(given, list) else given)
 
-    def blocks(self, pieces: Iterator[Piece]) -> Iterator[dict[str, Any]]:
-        """The features of blocks, from documents."""
-        before, after = self.frame
+    def blocks(self, pieces: Iterator[Piece], lost: Counter[str]) -> Blocks:
+        """The features of blocks, from documents; those with no token to predict are left out and counted."""
         if self.objective == "causal":
-            ended = (piece.framed(before, [self.eos_token_id]) for piece in pieces)
-            found = filled(ended, self.max_length) if self.pack else ([p] for e in ended for p in split(e, self.max_length))
-            yield from (block for parts in found if (block := self._causal_block(parts))["units"])
-            return
+            return with_targets(self._causal_blocks(pieces), "units", lost)
+        return with_targets(self._masked_blocks(pieces), "maskable", lost)
+
+    def _causal_blocks(self, pieces: Iterator[Piece]) -> Blocks:
+        ended = (piece.framed(self.frame[0], [self.eos_token_id]) for piece in pieces)
+        found = filled(ended, self.max_length) if self.pack else ([p] for e in ended for p in split(e, self.max_length))
+        yield from (causal_block(parts, self.boundaries) for parts in found)
+
+    def _masked_blocks(self, pieces: Iterator[Piece]) -> Blocks:
+        before, after = self.frame
         room = self.max_length - len(before) - len(after)
         for parts in whole(pieces, room, len(after)) if self.pack else ([part] for p in pieces for part in split(p, room)):
             framed = [part.framed(before if i == 0 else [], after) for i, part in enumerate(parts)]
-            yield self._masked_block(_one(framed))
+            yield masked_block(one(framed), self.special_ids, self.whole_words)
 
-    def _causal_block(self, parts: list[Piece]) -> dict[str, Any]:
-        starts = np.cumsum([0, *(len(part.ids) for part in parts)])[:-1].tolist() if self.boundaries else [0]
-        block = _one(parts)
-        positions = np.arange(len(block.ids)) - np.repeat(starts, np.diff([*starts, len(block.ids)]))
-        predicted = len(block.ids) - len(starts)
-        sizes = sum(block.sizes) - sum(block.sizes[start] for start in starts)
-        features = {"input_ids": block.ids, "units": float(predicted), "bytes": sizes, "first_row": block.row}
-        return {**features, "position_ids": positions.tolist()} if self.boundaries else features
-
-    def _masked_block(self, block: Piece) -> dict[str, Any]:
-        special = set(self.special_ids)
-        maskable = sum(i not in special for i in block.ids)
-        features = {"input_ids": block.ids, "maskable": maskable, "bytes": sum(block.sizes), "first_row": block.row}
-        return {**features, "words": block.words} if self.whole_words else features
-
-    def pairs(self, pieces: Iterator[Piece]) -> Iterator[dict[str, Any]]:
+    def pairs(self, pieces: Iterator[Piece], lost: Counter[str]) -> Blocks:
         """The features of pairs of segments for next sentence prediction, from documents."""
+        return with_targets(self._pair_blocks(pieces, lost), "maskable", lost)
+
+    def _pair_blocks(self, pieces: Iterator[Piece], lost: Counter[str]) -> Blocks:
         before, after = self.frame
         room = self.max_length - len(before) - 2 * len(after)
-        for first, second, apart in sentence_pairs(pieces, room, self.seed):
+        for first, second, apart in sentence_pairs(pieces, room, self.seed, lost):
             a, b = first.framed(before, after), second.framed([], after)
-            kinds = [0] * len(a.ids) + [1] * len(b.ids)
-            yield {**self._masked_block(_one([a, b])), "token_type_ids": kinds, "next_sentence": apart}
+            both = masked_block(one([a, b]), self.special_ids, self.whole_words)
+            yield {**both, "token_type_ids": [0] * len(a.ids) + [1] * len(b.ids), "next_sentence": apart}
 
     # Batches
 
     def units(self, split: str) -> np.ndarray | None:
         if self.objective == "causal":
             return super().units(split)
-        return self.expected(np.array(self.encoded[split]["maskable"][:], dtype=float))
+        return self.expected(self.encoded[split].select_columns(["maskable", "maskable_words"])[:])
 
-    def expected(self, maskable: np.ndarray) -> np.ndarray:
-        """Tokens that will be masked on average of blocks with so many that may be, of which one always is."""
-        p = self.mask_probability
-        return np.where(maskable > 0, p * maskable + (1 - p) ** maskable, 0.0)
+    def expected(self, columns: dict[str, list[Any]]) -> np.ndarray:
+        """Tokens of each block that are masked on average, ``(blocks,)``."""
+        tokens, words = (np.array(columns[name], dtype=float) for name in ("maskable", "maskable_words"))
+        return expected_count(tokens, words, self.mask_probability)
 
     def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
         """A batch with ``labels`` ``(batch, tokens)``: the tokens to predict, -100 elsewhere.
@@ -219,7 +236,7 @@ class CorpusData(TaskData):
         if batch.epoch is None:
             made["units"] = (made["labels"] != IGNORED).sum(1).float()
         else:
-            made["units"] = torch.from_numpy(self.expected(np.array(columns["maskable"], dtype=float))).float()
+            made["units"] = torch.from_numpy(self.expected(columns)).float()
         if "next_sentence" in columns:
             made["next_sentence"] = torch.tensor(columns["next_sentence"])
         made.pop("words", None)
@@ -248,7 +265,8 @@ class CorpusData(TaskData):
     # What is said of blocks
 
     def counts(self, split: str) -> dict[str, int]:
-        return {"blocks": len(self.encoded[split]), "tokens in its blocks": int(self.lengths(split).sum())}
+        blocks = self.encoded[split]
+        return {"blocks": len(blocks), "tokens in its blocks": int(self.lengths(split).sum()), **losses(blocks)}
 
     def names(self, split: str, ids: list[int]) -> list[str]:
         rows = self.rows[split].select(self.encoded[split].select(ids)["first_row"][:])["row_id"][:]
@@ -263,11 +281,3 @@ class CorpusData(TaskData):
         how = f"{self.documents}, pack={self.pack}, boundaries={self.boundaries}, {self.objective}"
         masking = f"{self.mask_probability}, whole_words={self.whole_words}, next_sentence={self.next_sentence}"
         return {**super().order(trainer), "the packing of the corpus": how, "the masking": masking}
-
-
-def _one(parts: list[Piece]) -> Piece:
-    """Pieces as one, with the row of the first."""
-    ids = [i for part in parts for i in part.ids]
-    sizes = [size for part in parts for size in part.sizes]
-    words = [word for part in parts for word in part.words]
-    return Piece(ids, sizes, words, parts[0].row)

@@ -7,6 +7,7 @@ import numpy as np
 
 from ftlit.data.base import TaskData
 from ftlit.data.batching import MicroBatch
+from ftlit.data.columns import as_rows
 from ftlit.data.labels import label_text
 from ftlit.data.rows import text_problem
 
@@ -75,8 +76,8 @@ class MultipleChoiceData(TaskData):
         for column in (self.question, *([self.start] if self.start else [])):
             if found := text_problem(row, column):
                 return found
-        if isinstance(self.choices, str) and isinstance(row.get(self.choices), str):
-            return f"column {self.choices!r} holds {row[self.choices]!r}, not a list of texts"
+        if isinstance(self.choices, str) and (found := _cell_problem(row.get(self.choices), self.choices)):
+            return found
         texts = self.texts(row)
         for i, text in enumerate(texts):
             if not isinstance(text, str) or not text.strip():
@@ -105,7 +106,7 @@ class MultipleChoiceData(TaskData):
     # Features
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        rows = _rows(columns)
+        rows = as_rows(columns)
         choices = [self.texts(row) for row in rows]
         starts = [f"{row[self.start]} " if self.start else "" for row in rows]
         questions = [row[self.question] for row, texts in zip(rows, choices, strict=True) for _ in texts]
@@ -116,7 +117,7 @@ class MultipleChoiceData(TaskData):
         return {**features, "choices": choices, "truncated": [any(cut) for cut in features["truncated"]]}
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        return {**self.encode_inputs(columns), "labels": [self.position(row) for row in _rows(columns)]}
+        return {**self.encode_inputs(columns), "labels": [self.position(row) for row in as_rows(columns)]}
 
     def lengths(self, split: str) -> np.ndarray:
         """Tokens of each row, padding between its choices included: its longest choice times their number."""
@@ -133,5 +134,12 @@ class MultipleChoiceData(TaskData):
         return super().collate({**columns, **{name: list(chain(*columns[name])) for name in nested}}, batch)
 
 
-def _rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+def _cell_problem(cell: Any, column: str) -> str | None:
+    """What is wrong with a cell of choices as such, whatever its texts are, or None."""
+    texts, names = (cell.get("text"), cell.get("label")) if isinstance(cell, dict) else (cell, None)
+    for given, kind in ((texts, "texts"), (names, "names")):
+        if not isinstance(given, list | None):
+            return f"column {column!r} holds {given!r}, not a list of {kind}"
+    if names and len(names) != len(texts or []):
+        return f"column {column!r} has {len(names)} names for {len(texts or [])} choices"
+    return None

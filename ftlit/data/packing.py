@@ -1,5 +1,7 @@
 """Documents to blocks of tokens: cut, framed by special tokens, and packed so that little or nothing is padding."""
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +13,15 @@ from ftlit.data.formats import Located, lines
 if TYPE_CHECKING:
     from datasets import Dataset
 
-PACKING_VERSION = 2  # raised whenever documents are joined or packed differently, so that no old cache is served
+Blocks = Iterator[dict[str, Any]]
+
+PACKING_VERSION = 3  # raised whenever documents are joined or packed differently, so that no old cache is served
+EMPTY = "documents without a token, left out"
+NOTHING = "blocks without a token to predict, left out"
+
+
+class NoBlocksError(ValueError):
+    """Documents give no block at all; the text counts what was left out."""
 
 
 class Piece(NamedTuple):
@@ -71,10 +81,12 @@ def filled(pieces: Iterable[Piece], size: int) -> Iterator[list[Piece]]:
     block: list[Piece] = []
     room = size
     for piece in pieces:
-        while piece.ids:
-            head, piece = piece.part(0, room), piece.part(room)
-            block.append(head)
+        start = 0
+        while start < len(piece.ids):
+            head = piece.part(start, start + room)
+            start += len(head.ids)
             room -= len(head.ids)
+            block.append(head)
             if not room:
                 yield block
                 block, room = [], size
@@ -90,33 +102,48 @@ def whole(pieces: Iterable[Piece], size: int, gap: int) -> Iterator[list[Piece]]
     block: list[Piece] = []
     room = size
     for piece in pieces:
-        while len(piece.ids) > room:
-            if room > 0 and len(piece.ids) > size:
-                block.append(piece.part(0, room))
-                piece = piece.part(room)
+        start, left = 0, len(piece.ids)
+        while left > room:
+            if room > 0 and left > size:
+                block.append(piece.part(start, start + room))
+                start, left = start + room, left - room
             yield block
             block, room = [], size
-        block.append(piece)
-        room -= len(piece.ids) + gap
+        block.append(piece.part(start))
+        room -= left + gap
     if block:
         yield block
 
 
-def pieces_of(documents: "Dataset") -> Iterator[Piece]:
-    """The encoded documents one by one; those without a token are left out."""
+def pieces_of(documents: "Dataset", lost: Counter[str]) -> Iterator[Piece]:
+    """The encoded documents one by one; those without a token are left out and counted."""
     for row, document in enumerate(documents):
-        if document["input_ids"]:
+        if not document["input_ids"]:
+            lost[EMPTY] += 1
+        else:
             words = document.get("words") or [0] * len(document["input_ids"])
             yield Piece(document["input_ids"], document["sizes"], words, row)
 
 
-def packed(documents: "Dataset", pack: Callable[[Iterator[Piece]], Iterator[dict[str, Any]]], settings: list[Any]) -> "Dataset":
+def with_targets(blocks: Blocks, column: str, lost: Counter[str]) -> Blocks:
+    """The blocks whose `column` counts something; the others have nothing to learn and are counted as lost."""
+    for block in blocks:
+        if block[column]:
+            yield block
+        else:
+            lost[NOTHING] += 1
+
+
+def packed(documents: "Dataset", pack: Callable[[Iterator[Piece], Counter[str]], Blocks], settings: list[Any]) -> "Dataset":
     """The blocks of a split with their number as ``row``, from the cache where the same were packed before.
 
     Args:
         documents: Encoded documents: columns ``input_ids``, ``sizes`` and perhaps ``words``.
-        pack: From pieces, one a document, to the features of blocks.
+        pack: From pieces, one a document, to the features of blocks; it counts what it leaves out.
         settings: All that `pack` depends on.
+
+    Raises:
+        NoBlocksError: There is no block.
     """
     import datasets
     from datasets.fingerprint import Hasher
@@ -124,11 +151,29 @@ def packed(documents: "Dataset", pack: Callable[[Iterator[Piece]], Iterator[dict
     datasets.disable_progress_bars()
     key = Hasher.hash([documents._fingerprint, *settings, PACKING_VERSION])
 
-    def blocks() -> Iterator[dict[str, Any]]:
-        for number, block in enumerate(pack(pieces_of(documents))):
-            yield {**block, "truncated": False, "row": number}
+    try:
+        return datasets.Dataset.from_generator(lambda: _numbered(documents, pack), fingerprint=key)
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise error.__cause__ if isinstance(error.__cause__, NoBlocksError) else error from None
 
-    return datasets.Dataset.from_generator(blocks, fingerprint=key)
+
+def _numbered(documents: "Dataset", pack: Callable[[Iterator[Piece], Counter[str]], Blocks]) -> Blocks:
+    """Blocks with their number as ``row``; the last one has what was left out as ``lost``, which comes to light behind it."""
+    lost: Counter[str] = Counter()
+    held: dict[str, Any] | None = None
+    for number, block in enumerate(pack(pieces_of(documents, lost), lost)):
+        if held is not None:
+            yield held
+        held = {**block, "truncated": False, "row": number, "lost": ""}
+    found = {name: count for name, count in lost.items() if count}
+    if held is None:
+        raise NoBlocksError(", ".join(f"{count} {name}" for name, count in found.items()))
+    yield {**held, "lost": json.dumps(found)}
+
+
+def losses(blocks: "Dataset") -> dict[str, int]:
+    """What was left out when blocks were packed."""
+    return json.loads(blocks[len(blocks) - 1]["lost"])
 
 
 def line_rows(path: Path) -> Located:

@@ -1,6 +1,7 @@
 """Data of extractive question answering: a question, and a context that holds its answer."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+import json
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -9,12 +10,10 @@ from ftlit.data.answers import Answer, answer_problem, answers_of, character_spa
 from ftlit.data.base import TaskData
 from ftlit.data.batching import MicroBatch
 from ftlit.data.collate import PADDING
+from ftlit.data.columns import as_rows
 from ftlit.data.formats import Reader
 from ftlit.data.squad_json import squad_rows
 from ftlit.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 LONGEST_DEFAULT = 384
 OUTSIDE = -1  # the offsets of a token that is not of the context
@@ -116,8 +115,7 @@ class QuestionAnsweringData(TaskData):
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Windows of new rows, with the characters of the context, ``starts`` to ``ends``, that each token stands for."""
-        if not self.tokenizer.is_fast:
-            raise UserError(f"the tokenizer of {self.backbone!r} does not tell where in a text its tokens stand; take another")
+        self.require_offsets()
         cut = self.tokenizer(
             columns[self.question],
             columns[self.context],
@@ -142,7 +140,7 @@ class QuestionAnsweringData(TaskData):
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Windows with ``labels``: the first and the last token of the answer, or token 0 where a window does not hold it."""
         windows = self.encode_inputs(columns)
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        rows = as_rows(columns)
         spans = [self._span(row) for row in rows]
         places = zip(windows["row"], windows["starts"], windows["ends"], strict=True)
         tokens = [token_span(span, starts, ends) if (span := spans[i]) else None for i, starts, ends in places]
@@ -150,7 +148,8 @@ class QuestionAnsweringData(TaskData):
             **windows,
             "labels": [list(found or (0, 0)) for found in tokens],
             "misses": [spans[i] is not None and not found for i, found in zip(windows["row"], tokens, strict=True)],
-            "reference": [self.reference(rows[i]) for i in windows["row"]],
+            # As JSON: `datasets` takes the type of a column from its first rows, and these may have no answer to tell it.
+            "reference": [json.dumps(self.reference(rows[i])) for i in windows["row"]],
         }
 
     def _span(self, row: dict[str, Any]) -> tuple[int, int] | None:
@@ -178,6 +177,8 @@ class QuestionAnsweringData(TaskData):
     def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
         """The tensors of a batch; ``extras`` has ``offsets``, ``(batch, tokens, 2)``: the characters of the context."""
         made = super().collate(columns, batch)
+        if "reference" in made["extras"]:
+            made["extras"]["reference"] = list(map(json.loads, made["extras"]["reference"]))
         made["extras"]["offsets"] = torch.stack([made.pop("starts"), made.pop("ends")], -1)
         return made
 

@@ -110,6 +110,7 @@ class RelationExtractionData(LabelledData):
         return [marked(*cells) for cells in zip(*columns, strict=True)]
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        self.require_offsets()
         cells = zip(*(columns[column] for column in self.input_columns().values()), strict=True)
         encoding = self.tokenizer([marked(*row) for row in cells], truncation=False, return_attention_mask=False)
         features = dict(encoding)

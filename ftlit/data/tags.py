@@ -57,6 +57,11 @@ def entities_problem(given: Any, text: str, column: str) -> str | None:
     """What is wrong with the entities of a text, or None."""
     if not isinstance(given, list | dict):
         return f"column {column!r} holds {shown(given)}, not a list of entities; [] stands for none"
+    if isinstance(given, dict) and not _even_lists(given):
+        return (
+            f"column {column!r} holds {shown(given)}; it should be a list of entities, or an object with lists of equal length "
+            f"under {', '.join(ENTITY_KEYS)}"
+        )
     found = as_entities(given)
     for i, entity in enumerate(found):
         if problem := _entity_problem(entity, text):
@@ -67,6 +72,10 @@ def entities_problem(given: Any, text: str, column: str) -> str | None:
     except UserError as error:
         return str(error)
     return None
+
+
+def _even_lists(given: dict[str, Any]) -> bool:
+    return all(isinstance(values, list) for values in given.values()) and len(set(map(len, given.values()))) <= 1
 
 
 def _entity_problem(entity: Any, text: str) -> str | None:

@@ -59,6 +59,8 @@ class ChatTemplate:
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", name: str | None = None) -> None:
         self.tokenizer, self.source = tokenizer, template_source(tokenizer, name)
         self.marks = bool(GENERATION.search(self.source))
+        # Tokens that a chat template writes may be added to a tokenizer without being named by it.
+        self.special_ids = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
         self.refusal = cache(self._refusal)
         self.stop_id = self._stop_id()
 
@@ -126,7 +128,7 @@ class ChatTemplate:
         text, spans = self.turns(HELLO)
         last = text[slice(*spans[-1])] if spans else ""
         ids = self.tokenizer(last, add_special_tokens=False)["input_ids"]
-        if not ids or ids[-1] not in {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}:
+        if not ids or ids[-1] not in self.special_ids:
             raise UserError(
                 f"data.template: the chat template closes the assistant's turn {last!r} with no special token of this "
                 "tokenizer, so that the model could not learn where to stop; choose another one (`alpaca` closes with the "

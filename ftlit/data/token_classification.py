@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from ftlit.batch import IGNORED
 from ftlit.data.base import TaskData
 from ftlit.data.collate import PADDING
+from ftlit.data.columns import as_rows
 from ftlit.data.conll import conll_rows
 from ftlit.data.formats import Reader
-from ftlit.data.rows import row_place, text_problem
+from ftlit.data.rows import text_problem
 from ftlit.data.tags import entities_problem, entity_spans, named, tags_problem, tokens_problem
 from ftlit.data.word_encoder import WordEncoder
 from ftlit.entities import located_entities, located_words
@@ -187,7 +188,7 @@ class TokenClassificationData(TaskData):
                     if tag not in self.label_ids:
                         where = "in data.label_names" if self.given_names else "seen in train"
                         raise UserError(
-                            f"{self.dataset}: {row_place(row['row_id'])}: tag {tag!r} is never {where}; "
+                            f"{self.dataset}: {self.row_place(row['row_id'])}: tag {tag!r} is never {where}; "
                             f"the tags are {', '.join(self.label_names[:20])}"
                         )
 
@@ -198,7 +199,8 @@ class TokenClassificationData(TaskData):
     # Features
 
     def encoding_settings(self) -> list[Any]:
-        return [*super().encoding_settings(), self.label_names, self._tag_names, self.scheme, self.align, self.stride]
+        tags = [self.spans, self.label_names, self._tag_names, self.scheme, self.align]
+        return [*super().encoding_settings(), *tags, self.stride]
 
     @cached_property
     def _encoder(self) -> WordEncoder:
@@ -213,8 +215,7 @@ class TokenClassificationData(TaskData):
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         features = self.encode_inputs(columns)
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        answers = [self._answer(row) for row in rows]
+        answers = [self._answer(row) for row in as_rows(columns)]
         # Windows come in order, and each word is one window's own.
         left = [iter(tags) for tags, _ in answers]
         features["reference"] = [

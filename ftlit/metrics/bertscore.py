@@ -1,6 +1,7 @@
 """BERTScore: how near the tokens of two texts are in the space of an encoder (Zhang et al. 2020)."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ftlit.errors import UserError
@@ -18,7 +19,7 @@ def bertscore(
     """Precision, recall and F of the greedy matching of token embeddings by cosine: means over rows, best reference by F.
 
     All tokens weigh the same (no idf), special tokens have no part, and scores are not rescaled to a baseline. A text
-    without tokens scores 0.
+    without tokens scores 0, and of a text that is longer than the encoder takes only the beginning is compared.
 
     Args:
         predictions: A text a row.
@@ -31,11 +32,11 @@ def bertscore(
         UserError: The encoder is not there, or has no such layer.
     """
     check_rows(predictions, references)
-    embed = _Embedder(model, layer)
+    embed = _embedder(model)
     rows = []
     for start in range(0, len(predictions), batch_size):
         texts, gold = predictions[start : start + batch_size], references[start : start + batch_size]
-        embedded = iter(embed([*texts, *(text for row in gold for text in row)]))
+        embedded = iter(embed([*texts, *(text for row in gold for text in row)], layer))
         found = [next(embedded) for _ in texts]
         rows += [
             max((match(tokens, next(embedded)) for _ in row), key=lambda score: score[2])
@@ -53,10 +54,19 @@ def match(predicted: "Tensor", gold: "Tensor") -> tuple[float, float, float]:
     return precision, recall, 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
+@lru_cache(maxsize=1)  # a run scores with the same encoder after each epoch
+def _embedder(name: str) -> "_Embedder":
+    try:
+        return _Embedder(name)
+    except UserError as error:
+        reason = str(error).replace("model.backbone", "the encoder")
+        raise UserError(f"model.metrics 'bertscore:{name}': {reason}") from error
+
+
 class _Embedder:
     """Unit vectors ``(tokens, hidden)`` of the tokens of texts, without special tokens."""
 
-    def __init__(self, name: str, layer: int) -> None:
+    def __init__(self, name: str) -> None:
         import torch
         from transformers import AutoModel
 
@@ -66,11 +76,11 @@ class _Embedder:
         model: Any = load_model(AutoModel, name)[0]
         limits = (self.tokenizer.model_max_length, max_positions(model.config))
         self.limit = min((limit for limit in limits if limit and limit < NO_LIMIT), default=None)
-        self.layer, self.device = layer, "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
         encoder = model.get_encoder() if model.config.is_encoder_decoder else model
         self.model = encoder.eval().to(self.device)
 
-    def __call__(self, texts: list[str]) -> Iterator["Tensor"]:
+    def __call__(self, texts: list[str], layer: int) -> Iterator["Tensor"]:
         import torch
 
         batch = self.tokenizer(
@@ -85,9 +95,7 @@ class _Embedder:
         keep = (batch.pop("special_tokens_mask") == 0) & (batch["attention_mask"] == 1)
         with torch.inference_mode():
             layers = self.model(**batch, output_hidden_states=True).hidden_states
-        if not -len(layers) <= self.layer < len(layers):
-            raise UserError(
-                f"the encoder of BERTScore has the layers 0 to {len(layers) - 1}, and -1 for the last; got {self.layer}"
-            )
-        unit = torch.nn.functional.normalize(layers[self.layer].float(), dim=-1)
+        if not -len(layers) <= layer < len(layers):
+            raise UserError(f"the encoder of BERTScore has the layers 0 to {len(layers) - 1}, and -1 for the last; got {layer}")
+        unit = torch.nn.functional.normalize(layers[layer].float(), dim=-1)
         return (vectors[kept] for vectors, kept in zip(unit, keep, strict=True))

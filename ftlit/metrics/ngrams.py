@@ -10,6 +10,7 @@ from ftlit.metrics.squad import CJK, HAS_CJK
 ROUGE_TYPES = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
 # Latin words as rouge_score splits them, single Chinese and Japanese characters, words of all other scripts.
 ROUGE_TOKENS = re.compile(f"[a-z0-9]+|[{CJK}]|[^\\W\u0000-\u024f\u1e00-\u1eff{CJK}]+")
+KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\u31f0-\u31ff\uff66-\uff9d]")
 METEOR_TOKENS = re.compile(f"[{CJK}]|[^\\W{CJK}]+|[^\\w\\s]")
 
 
@@ -31,16 +32,19 @@ def mean(values: list[float]) -> float:
     return sum(values) / (len(values) or 1)
 
 
-def _chinese(references: list[list[str]]) -> bool:
+def _mostly(letter: re.Pattern[str], references: list[list[str]]) -> bool:
+    """Whether most references have such a letter."""
     texts = [text for row in references for text in row]
-    return sum(bool(HAS_CJK.search(text)) for text in texts) * 2 > len(texts)
+    return sum(bool(letter.search(text)) for text in texts) * 2 > len(texts)
 
 
 def _bleu_metric(references: list[list[str]]) -> Any:
     from sacrebleu.metrics import BLEU
 
-    # The 13a tokenizer takes a Chinese sentence for a single word.
-    return BLEU(tokenize="zh" if _chinese(references) else "13a")
+    # 13a takes a Chinese sentence for a single word, and zh does so with a run of kana.
+    if _mostly(KANA, references):
+        return BLEU(tokenize="char")
+    return BLEU(tokenize="zh" if _mostly(HAS_CJK, references) else "13a")
 
 
 def _chrf_metric(references: list[list[str]]) -> Any:
@@ -58,7 +62,11 @@ def _corpus_score(metric: Any, predictions: list[str], references: list[list[str
 
 
 def bleu(predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-    """BLEU of the corpus by sacrebleu (Post 2018), 0 to 100; by characters where most references are Chinese or Japanese."""
+    """BLEU of the corpus by sacrebleu (Post 2018), 0 to 100, over words; the signature says how these are told.
+
+    Where most references have kana, every character is a word (`tok:char`), as sacrebleu's own words of Japanese need a
+    dictionary. Where most have Chinese characters, each of these is a word, and other scripts keep theirs (`tok:zh`).
+    """
     return {"bleu": _corpus_score(_bleu_metric(references), predictions, references)}
 
 

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 from tokenizers import processors
+from transformers import PreTrainedTokenizerFast
 
 from ftlit.batch import IGNORED
 from ftlit.data import ChatData
 from ftlit.data.blocks import blocks
 from ftlit.data.templates import BUILT_IN
 from ftlit.errors import UserError
-from tests.chats import SPECIAL, chat_model, echoes
+from tests.chats import SPECIAL, byte_tokenizer, chat_model, echoes
 from tests.conftest import write_splits
 
 TALK = [
@@ -136,6 +137,41 @@ def test_train_on(make: Any) -> None:
     assert whole.startswith("user\nHi<|im_end|>"), "nothing stands before the first token, so that it is not predicted"
 
 
+def test_bytes_of_all_are_those_of_the_text_behind_the_first_token(make: Any) -> None:
+    data = make([{"talk": TALK}, {"talk": TALK[:2]}], messages="talk", train_on="all")
+    data.setup()
+    whole = ["user\nHi", "\n", "assistant\nHello\nyou", "\n", "user\nBye", "\n", "assistant\nÇa va", "\n"]
+    assert data.encoded["train"]["bytes"][:] == [sum(len(text.encode()) for text in texts) for texts in (whole, whole[:4])]
+    alpaca = make([{"talk": TALK[:2]}], messages="talk", train_on="all", template="alpaca")
+    alpaca.setup()
+    text = "### Instruction:\nHi\n\n### Response:\nHello\nyou\n\n"
+    assert alpaca.encoded["train"]["bytes"][:] == [len(text) - 1], "the first token is the first sign, which is not predicted"
+
+
+def test_special_tokens_that_the_tokenizer_does_not_name_are_no_text(make: Any) -> None:
+    talk = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Nobody"}]
+    data = make([{"talk": talk}], messages="talk")
+    backend = byte_tokenizer().backend_tokenizer
+    names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    data.__dict__["tokenizer"] = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    assert SPECIAL.index("<|im_end|>") not in data.tokenizer.all_special_ids
+    data.setup()
+    assert data.encoded["train"]["bytes"][:] == [len("Nobody")]
+
+
+def test_what_changes_the_features_changes_the_key_of_the_cache(make: Any) -> None:
+    rows = [{"talk": TALK, "said": ["Hi", "Ho"], "q": "Hi", "i": "x", "a": "Ho"}]
+    pair = {"messages": None, "prompt": "q", "response": "a"}
+    changes: list[dict[str, Any]] = [
+        *({}, {"max_length": 64}, {"template": "alpaca"}, {"system": "Be kind"}, {"train_on": "last"}, {"train_on": "all"}),
+        *({"messages": None, "dialog": "said"}, pair, {**pair, "prompt": "i"}, {**pair, "response": "i"}),
+        {**pair, "prompt_input": "i"},
+    ]
+    keys = [str(make(rows, **{"messages": "talk", **change}).encoding_settings()) for change in changes]
+    assert len(set(keys)) == len(changes)
+    assert str(make(rows, messages="talk", packing=True, order_seed=3).encoding_settings()) == keys[0]
+
+
 def test_no_second_bos(make: Any) -> None:
     data = make([{"talk": TALK}], messages="talk", template="llama2")
     begins = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
@@ -250,6 +286,30 @@ def test_cut_conversations(make: Any) -> None:
     assert data.counts("train") == {"conversations left out, whose replies lie behind data.max_length 64": 1}
     with pytest.raises(UserError, match=r"all labels masked: none of the 1 conversations .* data\.max_length 64; raise"):
         make(rows[1:2], prompt="q", response="a", max_length=64).setup()
+
+
+def test_prompts_that_are_cut_are_told(make: Any) -> None:
+    long = [{"role": "user", "content": "H" * 90}, {"role": "assistant", "content": "Ho"}]
+    rows = [{"talk": [*TALK[:2], *long]}, {"talk": TALK[:2]}]
+    data = make(rows, messages="talk", max_length=64)
+    data.setup()
+    assert data.counts("train") == {"prompts cut at data.max_length 64": 1}
+    assert data.encoded["train"]["prompt_truncated"][:] == [True, False]
+    features = data.encode_inputs({"talk": [row["talk"][:-1] for row in rows]})
+    assert features["truncated"] == [True, False]
+    assert features["input_ids"] == data.encoded["train"]["prompt_ids"]
+    assert len(features["input_ids"][0]) == 64
+    assert data.tokenizer.decode(features["input_ids"][0]).endswith("HH<|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize("answer", ["", None, 3])
+def test_new_rows_may_have_any_answer(make: Any, answer: Any) -> None:
+    data = make([{"q": "Hi", "a": "Ho"}], prompt="q", response="a")
+    assert data.input_problem({"q": "Hi", "a": answer}) is None
+    assert data.problem({"q": "Hi", "a": answer}) is not None
+    given = data.encode_inputs({"q": ["Hi"], "a": [answer]})
+    assert given == data.encode_inputs({"q": ["Hi"]}) == data.encode_inputs({"q": ["Hi"], "a": ["Ho"]})
+    assert data.tokenizer.decode(given["input_ids"][0]).endswith("Hi<|im_end|>\n<|im_start|>assistant\n")
 
 
 def test_blocks_are_full_and_hold_each_example_once() -> None:

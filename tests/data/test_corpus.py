@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +14,12 @@ import torch
 from ftlit.data import CorpusData
 from ftlit.data.batching import MicroBatch
 from ftlit.data.packing import Piece, filled, token_sizes, whole
-from ftlit.data.pairs import halves
+from ftlit.data.pairs import SINGLE, UNUSED, halves, sentence_pairs
 from ftlit.errors import UserError
 from ftlit.tasks.causal_lm import CausalLM
 from tests.conftest import REAL_DATA, sentence, write_splits
 from tests.small import without_dropout
+from tests.tagged import letters_tokenizer
 
 Tiny = Callable[[str], str]
 CLS, SEP, IGNORED = 2, 3, -100
@@ -234,10 +236,88 @@ def test_units_are_the_expected_and_in_evaluation_the_actual_number(tiny: Tiny, 
     assert batch_of(data, every, 0)["units"].tolist() == pytest.approx(expected.tolist())
 
 
-def test_whole_words_are_told_from_their_pieces(tiny: Tiny, corpus: str) -> None:
-    data = made(tiny, corpus, "bert", whole_words=True, max_length=32)
-    block = data.encoded["train"][0]
-    assert [word == -1 for word in block["words"]] == [i in (CLS, SEP) for i in block["input_ids"]]
+@pytest.fixture(scope="module")
+def letters(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A tiny model that reads letters, with a mask token; each letter of a word is a token."""
+    folder = tmp_path_factory.mktemp("letters") / "model"
+    without_dropout(tiny("bert"), folder)
+    tokenizer = letters_tokenizer()
+    tokenizer.mask_token = "p"
+    tokenizer.save_pretrained(folder)
+    return lambda kind: str(folder)
+
+
+def test_whole_words_are_masked_with_all_their_pieces(letters: Tiny, tmp_path: Path) -> None:
+    rows = [{"text": "abc a bcde"}, {"text": "ab"}] * 10
+    folder = write_splits(tmp_path, {"train": rows, "validation": rows})
+    data = made(letters, folder, "bert", whole_words=True, max_length=32, mask_probability=0.3)
+    assert data.encoded["train"][0]["words"][:14] == [-1, 0, 0, 0, 1, 2, 2, 2, 2, -1, 0, 0, -1, 0]
+    block, partly = [SEP, *data.encoded["train"][0]["input_ids"]], 0
+    for epoch in range(30):
+        chosen = [False, *(batch_of(data, [0], epoch)["labels"][0] != IGNORED).tolist()]
+        pieces = data.tokenizer.convert_ids_to_tokens(block)
+        assert all(chosen[i] == chosen[i - 1] for i, piece in enumerate(pieces) if piece.startswith("##"))
+        partly += 0 < sum(chosen) < len(chosen) - 4
+    assert partly > 20, "all or nothing would keep words whole too"
+
+
+def test_units_of_whole_words_are_those_expected(letters: Tiny, tmp_path: Path) -> None:
+    rows = [{"text": "abcdefgh a"}, {"text": "ab cdefgh"}, {"text": "abcdefghijkl"}] * 4
+    folder = write_splits(tmp_path, {"train": rows, "validation": rows})
+    data = made(letters, folder, "bert", whole_words=True, pack=False)
+    expected = [0.15 * 9 + 0.85**2 * 9 / 2, 0.15 * 8 + 0.85**2 * 8 / 2, 12.0]
+    assert data.units("train")[:3].tolist() == pytest.approx(expected)
+    assert batch_of(data, [0, 1, 2], 0)["units"].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("next_sentence", [False, True])
+def test_blocks_without_a_token_to_mask_are_left_out_and_counted(
+    next_sentence: bool, tiny: Tiny, with_mask: Any, tmp_path: Path
+) -> None:
+    unknown = {"text": "\U0001f600 \U0001f601"}
+    rows = [{"text": "word1 word2"}, unknown, {"text": "word3 word4"}, unknown, unknown]
+    folder = write_splits(tmp_path / "some", {"train": rows, "validation": rows})
+    data = made(with_mask(tiny), folder, "bert", pack=False, whole_words=True, next_sentence=next_sentence)
+    left_out = "blocks without a token to predict, left out"
+    if not next_sentence:
+        assert [block[1:-1] for block in data.encoded["train"]["input_ids"]] == words_of(data)[:3:2]
+        assert data.counts("train")[left_out] == 3
+        assert data.names("train", [1]) == ["block 1 (from train:2)"]
+    every = list(range(len(data.encoded["train"])))
+    assert len(every) + data.counts("train")[left_out] == 5
+    for epoch in (None, 0, 1):
+        batch = batch_of(data, every, epoch)
+        assert (batch["units"] > 0).all()
+        assert ((batch["labels"] != IGNORED).sum(1) > 0).all()
+    nothing = write_splits(tmp_path / "none", {"train": [unknown] * 4, "validation": rows})
+    said = r"all labels masked: a split has no block with a token to predict \(4 blocks without a token to predict, left out"
+    with pytest.raises(UserError, match=said):
+        made(with_mask(tiny), nothing, "bert", pack=False, next_sentence=next_sentence)
+
+
+def test_causal_blocks_of_one_token_are_counted(tiny: Tiny, tmp_path: Path) -> None:
+    rows = [{"text": " ".join(["word1"] * n)} for n in (15, 3, 31)]  # with the tokens of beginning and end 17, 5 and 33
+    data = made(tiny, write_splits(tmp_path, {"train": rows, "validation": rows}), pack=False)
+    assert [len(ids) for ids in data.encoded["train"]["input_ids"]] == [16, 5, 16, 16]
+    assert data.counts("train")["blocks without a token to predict, left out"] == 2
+    again = made(tiny, str(tmp_path), pack=False)
+    assert again.counts("train") == data.counts("train"), "blocks from the cache tell it too"
+
+
+def test_documents_without_a_token_are_counted(letters: Tiny, tmp_path: Path) -> None:
+    rows = [{"text": "ab cd"}, {"text": "\u200b"}, {"text": "a"}]
+    data = made(letters, write_splits(tmp_path, {"train": rows, "validation": rows}), "bert")
+    assert data.counts("train")["documents without a token, left out"] == 1
+    assert data.encoded["train"]["input_ids"] == [[CLS, 4, 21, 6, 23, SEP, 4, SEP]]
+
+
+@pytest.mark.parametrize("length", [30, 5])
+def test_a_text_to_go_on_with_keeps_its_end(length: int, tiny: Tiny, corpus: str) -> None:
+    data = made(tiny, corpus)
+    text = [f"word{i}" for i in range(length)]
+    features = data.encode_inputs({"text": [" ".join(text)]})
+    assert features["truncated"] == [length > 16]
+    assert data.tokenizer.convert_ids_to_tokens(features["input_ids"][0]) == ["[CLS]", *text][-16:]
 
 
 def test_no_mask_token_is_said(tiny: Tiny, corpus: str) -> None:
@@ -270,6 +350,37 @@ def test_segments_are_cut_between_words() -> None:
     piece = Piece(list(range(9)), [1] * 9, [0, 0, 0, 1, 1, 1, 1, 2, 2], 0)
     assert [(a.ids, b.ids) for a, b in halves(piece, 20)] == [([0, 1, 2], [3, 4, 5, 6, 7, 8])]
     assert list(halves(Piece([1, 2], [1, 1], [0, 0], 0), 20)) == []
+    late = Piece(list(range(8)), [1] * 8, [0] * 6 + [1, 1], 0)
+    assert [(len(a.ids), len(b.ids)) for a, b in halves(late, 20)] == [(6, 2)]
+    assert [(a.ids, b.ids) for a, b in halves(late, 4)] == [([4, 5], [6, 7])], "the first stretch is inside a word"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tokens_that_stand_in_no_pair_are_counted(seed: int) -> None:
+    rng = random.Random(seed)
+    documents, number = [], 0
+    for row in range(12):
+        words = sorted(rng.choices(range(8), k=rng.randint(1, 30)))
+        documents.append(Piece(list(range(number, number + len(words))), [1] * len(words), words, row))
+        number += len(words)
+    lost: Counter[str] = Counter()
+    found = list(sentence_pairs(documents, 10, seed, lost))
+    row_of = {i: piece.row for piece in documents for i in piece.ids}
+    assert sum(apart for *_, apart in found) == len(found) // 2
+    for first, second, apart in found:
+        assert len(first.ids) + len(second.ids) <= 10
+        assert (row_of[first.ids[0]] != row_of[second.ids[0]]) == apart
+    seen = {i for first, second, _ in found for i in [*first.ids, *second.ids]}
+    assert lost[UNUSED] > 0
+    assert lost[SINGLE] + lost[UNUSED] == number - len(seen)
+
+
+def test_pairs_say_what_they_leave_out(tiny: Tiny, with_mask: Any, tmp_path: Path) -> None:
+    rows = [{"text": text} for text in ("word1", "word2 word3", "word4 word5 word6 word7", "word8")]
+    data = made(with_mask(tiny), write_splits(tmp_path, {"train": rows, "validation": rows}), "bert", next_sentence=True)
+    held = {i for ids in data.encoded["train"]["input_ids"] for i in ids} - {CLS, SEP}
+    assert data.counts("train")[SINGLE] == 2
+    assert data.counts("train")[UNUSED] == 8 - 2 - len(held) > 0
 
 
 # What is said

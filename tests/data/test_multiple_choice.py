@@ -77,6 +77,10 @@ BAD = [
     ({"choices": ["word1", None]}, "choice 2 is None, not a text"),
     ({"choices": [" ", "word1"]}, "choice 1 is ' ', not a text"),
     ({"choices": "word1"}, "column 'choices' holds 'word1', not a list of texts"),
+    ({"choices": 7}, "column 'choices' holds 7, not a list of texts"),
+    ({"choices": {"label": ["A", "B", "C"], "text": "yes"}}, "column 'choices' holds 'yes', not a list of texts"),
+    ({"choices": {"label": "ABC", "text": ROW["choices"]}}, "column 'choices' holds 'ABC', not a list of names"),
+    ({"choices": {"label": list("ABCD"), "text": ROW["choices"]}, "label": "D"}, "'choices' has 4 names for 3 choices"),
 ]
 
 
@@ -84,6 +88,16 @@ BAD = [
 def test_bad_rows(changes: dict[str, Any], said: str, tiny: Tiny) -> None:
     assert data_of(tiny).problem(ROW) is None
     assert said in (data_of(tiny).problem({**ROW, **changes}) or "")
+
+
+def test_what_changes_the_features_changes_the_key_of_the_cache(tiny: Tiny) -> None:
+    changes: list[dict[str, Any]] = [
+        *({}, {"max_length": 9}, {"question": "goal"}, {"start": "sent2"}, {"choices": "ends"}, {"label": "answerKey"}),
+        *({"choices": ["a", "b"]}, {"choices": ["b", "a"]}),
+    ]
+    keys = [str(data_of(tiny, **change).encoding_settings()) for change in changes]
+    assert len(set(keys)) == len(changes)
+    assert str(data_of(tiny, order_seed=3).encoding_settings()) == keys[0]
 
 
 def test_a_missing_column_of_one_choice(tiny: Tiny) -> None:

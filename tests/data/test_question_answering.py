@@ -137,7 +137,7 @@ def test_layouts_of_answers_are_the_same(make: Make, tmp_path: Path) -> None:
     labels = {name: [f["labels"] for f in _train(data)] for name, data in sources.items()}
     assert all(found == labels["nested"] for found in labels.values())
     assert all(data.no_answer for data in sources.values())
-    references = {name: [f["reference"] for f in _train(sources[name])] for name in ("nested", "rows", "hub")}
+    references = {name: [json.loads(f["reference"]) for f in _train(sources[name])] for name in ("nested", "rows", "hub")}
     assert references["nested"] == references["rows"] == references["hub"]
     assert max(map(len, references["nested"])) == 2
 
@@ -145,6 +145,26 @@ def test_layouts_of_answers_are_the_same(make: Make, tmp_path: Path) -> None:
 def _train(data: QuestionAnsweringData) -> list[dict[str, Any]]:
     data.setup()
     return list(data.encoded["train"])
+
+
+def test_many_questions_without_answer_may_come_first(make: Make, tmp_path: Path) -> None:
+    row = {"question": "word1", "context": "word2 word3"}
+    answered = {**row, "answers": {"text": ["word3"], "answer_start": [6]}}
+    rows = [{**row, "answers": {"text": [], "answer_start": []}}] * 1001 + [answered]
+    data = make(write_splits(tmp_path, {"train": rows, "validation": rows[-2:]}))
+    assert len(_train(data)) == 1002
+    assert data.collate(data.encoded["train"][[0, 1001]])["extras"]["reference"] == [[], ["word3"]]
+    assert "reference" not in data.collate(data.encode_inputs({"question": ["word1"], "context": ["word2"]}))["extras"]
+
+
+def test_what_changes_the_features_changes_the_key_of_the_cache(make: Make, questions: str) -> None:
+    changes: list[dict[str, Any]] = [
+        *({}, {"max_length": 25}, {"stride": 4}, {"question": "context"}, {"context": "question"}, {"answers": "context"}),
+        {"answer_start": "at"},
+    ]
+    keys = [str(make(questions, **change).encoding_settings()) for change in changes]
+    assert len(set(keys)) == len(changes)
+    assert str(make(questions, negative_windows=False, order_seed=3).encoding_settings()) == keys[0]
 
 
 def test_a_csv_has_its_starts_as_text(make: Make, tmp_path: Path) -> None:

@@ -150,6 +150,36 @@ def test_plain_tags(make: Make) -> None:
     assert ready(make(rows, spans=False, label_names=["NOUN", "O", "ADJ-X"])).label_names == ["NOUN", "O", "ADJ-X"]
 
 
+def test_what_changes_the_features_changes_the_key_of_the_cache(make: Make) -> None:
+    given = {
+        **ROW,
+        "others": ROW["tags"],
+        "words": ROW["tokens"],
+        "text": "ab",
+        "marks": [{"start": 0, "end": 2, "label": "X"}],
+    }
+    names = ["O", "B-LOC", "B-PER", "I-LOC", "I-PER"]  # the same labels as spans and as tags
+    changes: list[dict[str, Any]] = [
+        *({}, {"spans": False}, {"align": "all"}, {"stride": 1}, {"max_length": 20, "stride": 16}, {"scheme": "IOB1"}),
+        *({"tags": "others"}, {"tokens": "words"}, {"entities": "marks"}),
+        {"label_names": ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-X"]},
+        *({"label_names": names}, {"label_names": names, "spans": False}),
+    ]
+    keys = [str(make([given], **change).encoding_settings()) for change in changes]
+    assert len(set(keys)) == len(changes)
+    assert str(make([given], order_seed=3).encoding_settings()) == keys[0]
+
+
+def test_the_same_names_as_spans_and_as_tags_are_cached_apart(make: Make) -> None:
+    names = ["O", "B-LOC", "B-PER", "I-LOC", "I-PER"]
+    folder = make([ROW]).dataset
+    found = [
+        labels_of(ready(make([ROW], dataset=folder, spans=spans, align="all", label_names=names))) for spans in (True, False)
+    ]
+    assert found[0] == ["-", "B-PER", "I-PER", "I-PER", "I-PER", "O", "B-LOC", "-"]
+    assert found[1] == ["-", "B-PER", "B-PER", "I-PER", "I-PER", "O", "B-LOC", "-"]
+
+
 def test_counts_of_labels_and_rows(make: Make) -> None:
     data = make([ROW, {"tokens": ["d", "a"], "tags": ["O", "B-PER"]}, {"tokens": ["d"], "tags": ["O"]}])
     assert data.label_counts == [3, 1, 2, 0, 1, 7]
@@ -293,6 +323,16 @@ def test_broken_entities(make: Make, entities: Any, said: str) -> None:
         _ = make([good, {"text": "ab cd ef", "marks": entities}], entities="marks").rows
     assert "train row 2: " in str(error.value)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "entities", [{"start": 0, "end": 2, "label": "X"}, {"start": [0, 3], "end": [2], "label": ["X"]}, {"start": "0", "end": []}]
+)
+def test_an_object_that_holds_no_even_lists(make: Make, entities: Any) -> None:
+    with pytest.raises(
+        UserError, match=r"row 1: column 'marks' holds .*; it should be a list of entities, or an object with l"
+    ):
+        _ = make([{"text": "ab cd", "marks": entities}], entities="marks").rows
 
 
 def test_entities_without_a_key(make: Make) -> None:

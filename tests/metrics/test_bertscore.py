@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, T5Config, T5Model
 
+from ftlit import backbones
 from ftlit.errors import UserError
 from ftlit.metrics.bertscore import bertscore, match
 
@@ -76,5 +77,17 @@ def test_nothing_to_score_and_mistakes(tiny: Callable[[str], str]) -> None:
         bertscore(["good"], [["bad"]], tiny("bert"), layer=3)
     with pytest.raises(UserError, match="row 0 has no reference"):
         bertscore(["good"], [[]], tiny("bert"))
-    with pytest.raises(UserError, match="is not a folder"):
+    with pytest.raises(UserError, match=r"^model\.metrics 'bertscore:\./nowhere': the encoder './nowhere' is not a folder"):
         bertscore(["good"], [["bad"]], "./nowhere")
+
+
+def test_an_encoder_is_loaded_once(tiny: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    load = backbones.load_model
+    monkeypatch.setattr(backbones, "load_model", lambda kind, name: (loaded.append(name), load(kind, name))[1])
+    names = [tiny("roberta"), tiny("roberta"), tiny("bert"), tiny("bert"), tiny("roberta")]
+    bertscore(["good"], [["bad"]], tiny("gpt2"))
+    scores = [bertscore(["good"], [["bad"]], name, layer=-1)["bertscore_f1"] for name in names]
+    assert loaded[-3:] == [tiny("roberta"), tiny("bert"), tiny("roberta")]
+    assert scores[0] == scores[1] == scores[4] != scores[2]
+    assert bertscore(["good"], [["bad"]], names[-1], layer=0)["bertscore_f1"] != scores[4], "any layer of it"

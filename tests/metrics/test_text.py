@@ -64,6 +64,15 @@ def test_bleu_splits_chinese_into_characters() -> None:
     )
 
 
+def test_bleu_splits_japanese_into_characters() -> None:
+    predictions, gold = ["私はラーメンが好きです。"], ["私はとてもラーメンが好きです。"]
+    score = bleu(predictions, [gold])["bleu"]
+    assert score == corpus_bleu(predictions, [gold], tokenize="char").score
+    assert score != pytest.approx(corpus_bleu(predictions, [gold], tokenize="zh").score), "this text has no run of kana"
+    assert "|tok:char|" in signatures(["bleu"], [gold])["bleu"]
+    assert "|tok:zh|" in signatures(["bleu"], [["我爱北京"], ["の是日文"], ["我爱南京"]])["bleu"], "one sign is not Japanese"
+
+
 @pytest.mark.parametrize("stemmer", [False, True])
 def test_rouge_is_rouge_score_s(stemmer: bool) -> None:
     predictions, references = random_rows(1)
