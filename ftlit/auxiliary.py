@@ -16,9 +16,11 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from ftlit.backbones import looks_ahead
 from ftlit.batch import IGNORED
 from ftlit.errors import UserError
 from ftlit.heads import Load
+from ftlit.losses import row_sums
 from ftlit.masking import mask_tokens
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -47,33 +49,32 @@ class SelfSupervision(nn.Module, ABC):
         setattr(model, model.base_model_prefix, self.stub)
         if getattr(model.config, "tie_word_embeddings", True):
             decoder.weight = embedding
-        self.head = model
+        self.head, self.vocabulary = model, len(decoder.weight)
 
     @abstractmethod
     def targets(self, inputs: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """Inputs for the backbone, and the token that each position should predict, -100 for none; ``(texts, tokens)``."""
 
     def forward(self, backbone: nn.Module, batch: dict[str, Any]) -> Tensor:
-        """The mean loss over the predicted tokens of each example, ``(batch,)``.
+        """The mean loss over the predicted tokens of each text, ``(texts,)``.
 
         Args:
             backbone: The task's backbone.
-            batch: ``input_ids`` and ``attention_mask``, ``(batch, tokens)``, or ``(batch, choices, tokens)``.
+            batch: ``input_ids`` and ``attention_mask``, ``(texts, tokens)``.
         """
-        given = {name: batch[name].flatten(0, -2) for name in INPUTS if name in batch}
-        inputs, targets = self.targets(given)
+        inputs, targets = self.targets({name: batch[name] for name in INPUTS if name in batch})
+        targets = targets.masked_fill(targets >= self.vocabulary, IGNORED)  # tokens that the data added
         chosen = targets != IGNORED
         hidden = backbone(**inputs).last_hidden_state[:, -chosen.shape[1] :]  # a prompt may stand before the tokens
         self.stub.hidden = hidden[chosen].unsqueeze(0)
         logits = self.head(input_ids=None).logits.squeeze(0)
         del self.stub.hidden
         values = functional.cross_entropy(logits.float(), targets[chosen], reduction="none")
-        sums = values.new_zeros(len(targets)).index_add(0, chosen.nonzero()[:, 0], values)
-        return (sums / chosen.sum(1).clamp(min=1)).view(len(batch["input_ids"]), -1).mean(1)
+        return row_sums(values, chosen) / chosen.sum(1).clamp(min=1)
 
 
 class MaskedTokens(SelfSupervision):
-    """Predicts tokens that are masked anew in every step, with the global random numbers.
+    """Predicts tokens that are masked anew in every step, with the global random numbers; tokens that the data added stay.
 
     Args:
         model: The masked language model of the backbone.
@@ -89,7 +90,8 @@ class MaskedTokens(SelfSupervision):
 
     def targets(self, inputs: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         ids = inputs["input_ids"]
-        maskable = inputs["attention_mask"].bool() & ~torch.isin(ids, torch.tensor(self.special_ids, device=ids.device))
+        special = torch.isin(ids, torch.tensor(self.special_ids, device=ids.device))
+        maskable = inputs["attention_mask"].bool() & ~special & (ids < min(self.words, self.vocabulary))
         masked, targets = mask_tokens(
             ids, maskable, self.mask_token_id, self.words, self.probability, special_ids=self.special_ids
         )  # fmt: skip
@@ -114,11 +116,12 @@ class Auxiliary(ABC):
     schedule: str
 
     @abstractmethod
-    def build(self, load: Load, embedding: nn.Parameter, tokenizer: Callable[[], Any]) -> SelfSupervision:
+    def build(self, load: Load, backbone: nn.Module, embedding: nn.Parameter, tokenizer: Callable[[], Any]) -> SelfSupervision:
         """The head of the loss.
 
         Args:
             load: Loads a model of the backbone with a class of transformers.
+            backbone: The task's backbone.
             embedding: The backbone's input embeddings.
             tokenizer: Gives the backbone's tokenizer.
         """
@@ -131,13 +134,24 @@ class Auxiliary(ABC):
             return self.weight * (1 + math.cos(math.pi * progress)) / 2
         return self.weight
 
-    def loss(self, head: SelfSupervision, backbone: nn.Module, batch: dict[str, Any]) -> Tensor:
+    def loss(
+        self, head: SelfSupervision, backbone: nn.Module, batch: dict[str, Any], counts: list[int] | None = None
+    ) -> Tensor:
         """The mean over the examples of a batch, each counting what it counts in the task's loss.
 
         Where the batch has unlabelled texts, one an example, both halves count the same.
+
+        Args:
+            head: The head of this loss.
+            backbone: The task's backbone.
+            batch: ``input_ids`` and ``attention_mask``, ``(texts, tokens)``.
+            counts: How many texts each example has, whose mean counts; None where each has one.
         """
-        units = batch.get("units", torch.ones(len(batch["input_ids"]), device=batch["input_ids"].device))
-        total = (head(backbone, batch) * units).sum()
+        values = head(backbone, batch)
+        if counts is not None:
+            values = torch.stack([part.mean() for part in values.split(counts)])
+        units = batch.get("units", torch.ones_like(values))
+        total = (values * units).sum()
         if "unlabelled" in batch:
             total = (total + head(backbone, batch["unlabelled"]).mean() * units.sum()) / 2
         return total / batch["normalizer"]
@@ -167,7 +181,7 @@ class MaskedLMLoss(Auxiliary):
         if not 0 < self.probability <= 1:
             raise UserError(f"model.auxiliary.probability should be above 0 and at most 1, got {self.probability}")
 
-    def build(self, load: Load, embedding: nn.Parameter, tokenizer: Callable[[], Any]) -> SelfSupervision:
+    def build(self, load: Load, backbone: nn.Module, embedding: nn.Parameter, tokenizer: Callable[[], Any]) -> SelfSupervision:
         words = tokenizer()
         if words.mask_token_id is None:
             raise UserError("model.auxiliary is MaskedLMLoss, and the backbone's tokenizer has no mask token; use CausalLMLoss")
@@ -189,5 +203,11 @@ class CausalLMLoss(Auxiliary):
     def __post_init__(self) -> None:
         _check(self)
 
-    def build(self, load: Load, embedding: nn.Parameter, tokenizer: Callable[[], Any]) -> SelfSupervision:
-        return NextTokens(load(AutoModelForCausalLM)[0], embedding)
+    def build(self, load: Load, backbone: nn.Module, embedding: nn.Parameter, tokenizer: Callable[[], Any]) -> SelfSupervision:
+        model, _ = load(AutoModelForCausalLM)
+        if looks_ahead(backbone, lambda ids: backbone(input_ids=ids).last_hidden_state):
+            raise UserError(
+                "model.auxiliary is CausalLMLoss, and model.backbone sees the tokens that come after each, which it would have "
+                "to predict; use MaskedLMLoss"
+            )
+        return NextTokens(model, embedding)

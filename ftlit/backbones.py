@@ -1,10 +1,12 @@
 """Load a pretrained model, and know where its layers are."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from ftlit.errors import UserError
@@ -51,6 +53,13 @@ def _unreachable(backbone: str, error: Exception) -> UserError:
     )
 
 
+def _refused(auto_class: Any, backbone: str, trust_remote_code: bool, error: Exception) -> UserError:
+    if not str(error).startswith("Unrecognized configuration class"):
+        return _unreachable(backbone, error)
+    kind, head = load_config(backbone, trust_remote_code).model_type, auto_class.__name__.removeprefix("AutoModelFor")
+    return UserError(f"model.backbone {backbone!r} is a {kind}, which has no head for {head}; name another backbone")
+
+
 def load_config(backbone: str, trust_remote_code: bool = False) -> PretrainedConfig:
     """The configuration of a backbone.
 
@@ -79,13 +88,16 @@ def load_model(
         The model, and its freshly initialised weights: these must be trained whatever the tuning method.
 
     Raises:
-        UserError: The backbone cannot be found.
+        UserError: The backbone cannot be found, or has no such head.
     """
     source = locate(backbone)
     if not pretrained:
         settings = load_config(backbone, trust_remote_code)
         settings.update(config)
-        model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=trust_remote_code)
+        try:
+            model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=trust_remote_code)
+        except ValueError as error:
+            raise _refused(auto_class, backbone, trust_remote_code, error) from error
         return _training(model), [weight for weight in model.parameters() if weight.requires_grad]
     try:
         model, info = auto_class.from_pretrained(
@@ -97,7 +109,7 @@ def load_model(
             **config,
         )
     except (OSError, ValueError) as error:
-        raise _unreachable(backbone, error) from error
+        raise _refused(auto_class, backbone, trust_remote_code, error) from error
     missing = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
     fresh = [weight for name, weight in model.named_parameters() if name in missing]
     return _training(model), fresh
@@ -139,6 +151,32 @@ def max_positions(config: PretrainedConfig) -> int | None:
     if limit is None:
         return None
     return limit - 2 if config.model_type in OFFSET_POSITIONS else limit
+
+
+@contextmanager
+def probing(model: nn.Module) -> Iterator[None]:
+    """Inside, a model evaluates and keeps nothing for gradients; afterwards each of its parts is in the mode that it had."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def looks_ahead(model: nn.Module, call: Callable[[Tensor], Tensor]) -> bool:
+    """Whether what a model gives for a token depends on those after it: tried, as no configuration says it for every one.
+
+    Args:
+        model: The model.
+        call: Gives its vectors or logits ``(batch, tokens, any)`` for ids ``(batch, tokens)``.
+    """
+    ids = torch.tensor([[4, 5, 6, 7, 8, 9], [4, 5, 6, 7, 8, 4]], device=next(model.parameters()).device)
+    with probing(model):
+        one, other = call(ids)[:, :-1].float()
+    return not torch.allclose(one, other, rtol=0, atol=1e-4 * float(one.std()))
 
 
 def layer_stack(backbone: nn.Module) -> tuple[str, nn.ModuleList]:

@@ -1,5 +1,6 @@
 """How models write texts: the settings, the call, and a few samples for the screen."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -107,13 +108,81 @@ class Generation:
             inputs: ``input_ids`` and ``attention_mask`` of shape ``(batch, tokens)``, padded on the left for a decoder alone.
             longest: Tokens of a text at most where `max_new_tokens` is not given.
         """
-        with torch.random.fork_rng(enabled=self.do_sample):
+        device = inputs["input_ids"].device
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices, enabled=self.do_sample):
             if self.do_sample:
-                torch.manual_seed(self.seed)
+                _seed(self.seed, devices)
             found = model.generate(**inputs, generation_config=self.config(tokenizer, longest))
         if not model.config.is_encoder_decoder:
             found = found[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in tokenizer.batch_decode(found, skip_special_tokens=True)]
+
+
+def _seed(seed: int, devices: list[torch.device]) -> None:
+    """Seed the chance of the CPU and of some GPUs, and of no other."""
+    torch.default_generator.manual_seed(seed)
+    for device in devices:
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+def check_schedule(every: int, limit: int | None, monitor: str, written: Sequence[str]) -> None:
+    """Refuse a plan of when texts are written that cannot be.
+
+    Args:
+        every: Epochs from one validation that writes texts to the next.
+        limit: Texts written at most, None for all.
+        monitor: The monitored metric.
+        written: Metrics that need written texts.
+
+    Raises:
+        UserError: A number is below 1, or the monitored metric would be missing from a validation.
+    """
+    for name, value in (("generate_every_n_epochs", every), ("generate_limit", limit)):
+        if value is not None and value < 1:
+            raise UserError(f"model.{name} must be at least 1, got {value}")
+    if every > 1 and monitor.removeprefix("val/") in written:
+        raise UserError(
+            f"model.monitor {monitor!r} needs written texts at every validation; set model.generate_every_n_epochs: 1"
+        )
+
+
+class Sources:
+    """What texts are written from at the end of an evaluation, in batches as large as the evaluation's.
+
+    In the batches of the evaluation, which are sorted by length, the first rows of a split would stand alone.
+    """
+
+    def __init__(self) -> None:
+        self.rows = self.tokens = 1
+
+    def fits(self, batch: dict[str, Any]) -> None:
+        """Learn from a batch how large batches may be."""
+        rows, longest = batch["input_ids"].shape
+        self.rows, self.tokens = max(self.rows, rows), max(self.tokens, rows * longest)
+
+    def write(
+        self,
+        task: "LightningModule",
+        parts: list[dict[str, Any]],
+        texts: Callable[[list[dict[str, list[int]]]], list[str]],
+    ) -> None:
+        """Put a text as `prediction` in the place of each `source`.
+
+        Args:
+            task: The task, whose trainer says with which precision its model runs.
+            parts: Predictions; those with a `source`, a row's ``input_ids`` and the like, wait for a text.
+            texts: Writes the texts of some sources.
+        """
+        waiting = sorted((part for part in parts if "source" in part), key=lambda part: len(part["source"]["input_ids"]))
+        while waiting:  # the longest first, so that memory that does not suffice shows at once
+            count = max(1, min(self.rows, self.tokens // len(waiting[-1]["source"]["input_ids"])))
+            some, waiting = waiting[-count:], waiting[:-count]
+            with task.trainer.precision_plugin.forward_context():  # which is that of steps, and this is after them
+                found = texts([part.pop("source") for part in some])
+            for part, text in zip(some, found, strict=True):
+                part["prediction"] = text
 
 
 def left_padded(prompts: list[list[int]], pad_token_id: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:

@@ -29,6 +29,22 @@ class Head(ABC):
         """
 
 
+def _encoder(load: Load, head: Head, config: dict[str, Any]) -> tuple[Any, list[nn.Parameter]]:
+    """The backbone alone, and its freshly initialised weights.
+
+    Raises:
+        UserError: Its last layer is a decoder's, whose tokens are not those of the text.
+    """
+    backbone: Any
+    backbone, fresh = load(AutoModel, **config)
+    if backbone.config.is_encoder_decoder:
+        raise UserError(
+            f"model.head {type(head).__name__} needs one vector for each token of the text, and model.backbone is a "
+            f"{backbone.config.model_type}, an encoder and a decoder; take TaskHead, or another backbone"
+        )
+    return backbone, fresh
+
+
 class TaskHead(Head):
     """The head that transformers puts on this architecture for the task."""
 
@@ -52,7 +68,7 @@ class PooledHead(Head):
     dropout: float = 0.1
 
     def build(self, load: Load, auto_class: Any, config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
-        backbone, fresh = load(AutoModel, **config)
+        backbone, fresh = _encoder(load, self, config)
         model = PooledModel(backbone, self, config["num_labels"])
         kept = {id(weight) for weight in model.parameters()}
         return model, [w for w in fresh if id(w) in kept] + [*model.pool.parameters(), *model.head.parameters()]
@@ -94,7 +110,7 @@ class EntityHead(Head):
     dropout: float = 0.1
 
     def build(self, load: Load, auto_class: Any, config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
-        backbone, fresh = load(AutoModel, **config)
+        backbone, fresh = _encoder(load, self, config)
         model = EntityModel(backbone, self, config["num_labels"])
         kept = {id(weight) for weight in model.parameters()}
         return model, [w for w in fresh if id(w) in kept] + [*model.head.parameters()]

@@ -4,6 +4,7 @@ Class weights multiply an example's loss and the sum is divided by the number of
 weights), for the same reason.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -138,6 +139,20 @@ def token_losses(loss: Loss, logits: Tensor, labels: Tensor, weights: Tensor | N
         weights: Weight of each label, shape ``(labels,)``.
     """
     labelled = labels != IGNORED
-    found = loss(logits[labelled], labels[labelled], weights)
+    return row_sums(loss(logits[labelled], labels[labelled], weights), labelled)
+
+
+def row_sums(values: Tensor, chosen: Tensor) -> Tensor:
+    """The sum of each row's values, ``(batch,)``.
+
+    Args:
+        values: A value for each chosen token, one row after the other, ``(chosen,)``.
+        chosen: Which tokens these are, ``(batch, tokens)``.
+    """
     # Not by index_add, whose order of summation on a GPU changes from run to run.
-    return found.new_zeros(labels.shape).masked_scatter(labelled, found).sum(1)
+    return values.new_zeros(chosen.shape).masked_scatter(chosen, values).sum(1)
+
+
+def perplexity(nll: float) -> float:
+    """``exp`` of the mean of ``-log p`` of a token, no higher than single precision holds, in which it is logged."""
+    return math.exp(min(nll, 88.0))

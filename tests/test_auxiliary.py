@@ -15,12 +15,13 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 import ftlit
 from ftlit.auxiliary import Auxiliary, CausalLMLoss, MaskedLMLoss
 from ftlit.cli import run
-from ftlit.data import TextClassificationData
+from ftlit.data import MultipleChoiceData, TextClassificationData
 from ftlit.data.batching import MicroBatch
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
+from ftlit.tasks import CausalLM, MultipleChoice, RelationExtraction, Seq2Seq
 from ftlit.tuning import Frozen, LoRA
-from tests.conftest import sentiment_rows, write_splits
+from tests.conftest import RELATIONS, sentiment_rows, write_splits
 from tests.helpers import arguments
 from tests.small import classifier, ragged_batch, without_dropout
 
@@ -109,12 +110,45 @@ def test_examples_count_as_in_the_task_s_loss(model: Tiny) -> None:
     assert self_supervised(task, filler) == 0
 
 
-def test_choices_of_an_example_are_one_text_each(model: Tiny) -> None:
-    task = classifier(model("llama"), auxiliary=CausalLMLoss())
+def test_an_example_counts_the_mean_of_its_choices(model: Tiny, questions: str) -> None:
+    folder = model("llama")
+    data = MultipleChoiceData(dataset=questions, backbone=folder)
+    data.setup()
+    task = MultipleChoice(backbone=folder, pad_token_id=0, auxiliary=CausalLMLoss(weight=0.5))
+    task.trainer, task.total_steps = type("Trainer", (), {"global_step": 0})(), 1  # type: ignore[assignment]
+    batch = {**data.collate(data.encoded["train"][:5]), "normalizer": 5.0}
+    counts = [len(choices) for choices in batch["extras"]["choices"]]
+    assert len(set(counts)) > 1
+    each = task.self_supervision(task.backbone, batch).split(counts)  # type: ignore[misc]
+    found = task.training_step(batch, 0)["auxiliary_loss"]
+    torch.testing.assert_close(found, torch.stack([part.mean() for part in each]).mean().detach())
+
+
+@pytest.mark.parametrize(("kind", "auxiliary"), [("bert", MaskedLMLoss(probability=1.0)), ("llama", CausalLMLoss())])
+def test_tokens_that_the_data_added_are_no_targets(kind: str, auxiliary: Any, model: Tiny) -> None:
+    markers = [100, 101, 102, 103]
+    task = RelationExtraction(
+        label_names=RELATIONS, added_tokens=markers, backbone=model(kind), pad_token_id=0, auxiliary=auxiliary
+    )
     batch = ragged_batch()
-    pairs = {key: batch[key].view(2, 2, -1) for key in INPUTS}
-    each = task.self_supervision(task.backbone, batch)  # type: ignore[misc]
-    torch.testing.assert_close(task.self_supervision(task.backbone, pairs), each.view(2, 2).mean(1))  # type: ignore[misc]
+    ids = batch["input_ids"].clone()
+    ids[:, :2] = torch.tensor(markers[:2])
+    inputs, targets = task.self_supervision.targets({**{key: batch[key] for key in INPUTS}, "input_ids": ids})  # type: ignore[union-attr]
+    assert torch.equal(inputs["input_ids"][:, :2], ids[:, :2])
+    values = task.self_supervision(task.backbone, {**batch, "input_ids": ids})  # type: ignore[misc]
+    assert torch.isfinite(values).all()
+    assert (values > 0).all()
+    if kind == "bert":
+        assert (targets[:, :2] == -100).all()
+
+
+def test_where_there_is_nothing_to_add(model: Tiny, tiny_seq2seq: Tiny) -> None:
+    with pytest.raises(UserError, match=r"model\.auxiliary learns from the texts of a task, which is what Seq2Seq does"):
+        Seq2Seq(backbone=tiny_seq2seq("t5"), auxiliary=MaskedLMLoss())
+    with pytest.raises(UserError, match=r"which is what CausalLM does; leave it out"):
+        CausalLM(backbone=model("llama"), auxiliary=CausalLMLoss())
+    with pytest.raises(UserError, match=r"CausalLMLoss, and model\.backbone sees the tokens that come after each"):
+        classifier(model("bert"), auxiliary=CausalLMLoss())
 
 
 def test_weight_over_training() -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
-from ftlit.heads import AttentionPool, Pool, PooledHead, TaskHead
+from ftlit.errors import UserError
+from ftlit.heads import AttentionPool, EntityHead, Pool, PooledHead, TaskHead
 from tests.small import LENGTHS, classifier, logits_of, ragged_batch
 
 POOLINGS = ("cls", "last", "mean", "max", "attention")
@@ -93,6 +94,12 @@ def test_pooled_head_rebuilds_heads_of_transformers(architecture: str, tiny: Cal
         ours.model.head[1].weight.data, ours.model.head[1].bias.data = own.model.score.weight.data, torch.zeros(2)
     batch = ragged_batch()
     torch.testing.assert_close(logits_of(ours, batch), logits_of(own, batch), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("head", [PooledHead(), EntityHead()], ids=str)
+def test_heads_on_tokens_need_the_text_s_own(head: Any, tiny_seq2seq: Callable[[str], str]) -> None:
+    with pytest.raises(UserError, match=r"needs one vector for each token of the text, and model\.backbone is a t5"):
+        classifier(tiny_seq2seq("t5"), head=head)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "modernbert", "llama"])

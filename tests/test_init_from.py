@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 import ftlit
 from ftlit.checkpoint import load_task
 from ftlit.cli import run
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
-from ftlit.tasks import TaskModule
+from ftlit.tasks import CausalLM, MaskedLM, RelationExtraction, Seq2Seq, TaskModule
 from ftlit.tuning import LoRA
-from tests.conftest import sentiment_rows
+from tests.chats import chat_model
+from tests.conftest import RELATIONS, sentiment_rows, write_splits
 from tests.helpers import arguments
 from tests.small import classifier, without_dropout
 
@@ -143,7 +144,98 @@ def test_the_second_run_by_itself(tuning: str, backbone: str, full: str, sentime
         ftlit.load(run_dir)
 
 
+# Added tokens, joined models, heads of language models
+
+
+def relation_task(backbone: str, **options: Any) -> RelationExtraction:
+    return RelationExtraction(
+        label_names=RELATIONS, added_tokens=[100, 101, 102, 103], backbone=backbone, pad_token_id=0, **options
+    )
+
+
+def test_relations_start_from_it_and_are_started_from(backbone: str, full: str, relations: str, tmp_path: Path) -> None:
+    name, run_dir = "embeddings.word_embeddings", tmp_path / "relations"
+    task = relation_task(backbone, init_from=full, tuning=LoRA(r=2))
+    merged = task.tuning.merge(task.backbone).state_dict()
+    assert torch.equal(merged[f"{name}.weight"], weights(full)[f"{name}.weight"])
+    given = {"model__backbone": backbone, "data__dataset": relations, "data__limit_train": 16, "run_dir": run_dir}
+    run(arguments("fit", "RelationExtraction", "RelationExtractionData", **given))
+    earlier = weights(str(run_dir))
+    again = relation_task(backbone, init_from=str(run_dir), tuning=LoRA(r=2))
+    [(_, extra)] = [(key, weight) for key, weight in again.named_parameters() if key.endswith(".extra")]
+    assert torch.equal(extra, earlier[f"{name}.extra"])
+    assert extra.requires_grad
+    fewer = relation_task(backbone, init_from=str(run_dir), head=PooledHead())
+    assert torch.equal(fewer.backbone.state_dict()[f"{name}.extra"], earlier[f"{name}.extra"])
+    plain = classifier(backbone, init_from=str(run_dir))
+    assert torch.equal(plain.backbone.state_dict()[f"{name}.weight"], earlier[f"{name}.weight"])
+
+
+def test_the_encoder_of_a_joined_model(backbone: str, full: str, tmp_path: Path) -> None:
+    def joined(**options: Any) -> dict[str, Tensor]:
+        return Seq2Seq(backbone=backbone, decoder=backbone, pad_token_id=0, **options).model.state_dict()
+
+    own, earlier, plain = joined(init_from=full), weights(full), joined()
+    assert all(torch.equal(own[f"encoder.{key}"], weight) for key, weight in earlier.items())
+    name = "decoder.bert.encoder.layer.0.attention.self.query.weight"
+    assert torch.equal(own[name], plain[name])
+    torch.manual_seed(5)
+    other = AutoModel.from_config(AutoModel.from_pretrained(backbone).config)
+    other.save_pretrained(tmp_path / "exported")
+    own = joined(init_from=str(tmp_path / "exported"))
+    name = "encoder.layer.0.attention.self.query.weight"
+    assert torch.equal(own[f"encoder.{name}"], other.state_dict()[name])
+
+
+def test_a_language_model_takes_the_head_too(backbone: str, full: str, tmp_path: Path) -> None:
+    earlier = load_task(Path(full) / "checkpoints/best.ckpt").model.state_dict()
+    task = MaskedLM(backbone=backbone, pad_token_id=0, init_from=full, tuning=LoRA(r=2))
+    name = "cls.predictions.transform.dense.weight"
+    assert torch.equal(task.model.state_dict()[name], earlier[name])
+    assert not task.model.get_parameter(name).requires_grad
+    assert MaskedLM(backbone=backbone, pad_token_id=0, tuning=LoRA(r=2)).model.get_parameter(name).requires_grad  # new
+    folders = [chat_model(tmp_path / name) for name in ("one", "other")]
+    torch.manual_seed(3)
+    other = AutoModelForCausalLM.from_config(AutoModel.from_pretrained(folders[1]).config)
+    other.save_pretrained(folders[1])
+    taken = CausalLM(backbone=folders[0], pad_token_id=0, init_from=folders[1])
+    assert torch.equal(taken.model.lm_head.weight, other.lm_head.weight)
+
+
 # What does not fit
+
+
+def test_a_run_that_has_not_finished(backbone: str, full: str, tmp_path: Path) -> None:
+    copy = shutil.copytree(full, tmp_path / "copy")
+    record = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps({**record, "status": "running"}))
+    with pytest.raises(UserError, match=r"has not finished: run\.json says running; finish it with --resume"):
+        classifier(backbone, init_from=str(copy))
+
+
+def test_experiments_wait_for_the_run_that_they_begin_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    from experiments import tasks
+
+    monkeypatch.setattr(tasks, "RUNS", tmp_path)
+    begun: list[str] = []
+
+    def fake(command: list[str], **options: Any) -> Any:
+        folder = Path(command[command.index("--run_dir") + 1])
+        begun.append(folder.name)
+        if "mlm" in folder.name:
+            write_splits(folder, {})
+            (folder / "results.json").write_text('{"validation": {}}')
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr(tasks.subprocess, "run", fake)
+    later, first = tasks.Cell("sst2_adapted", 1), tasks.Cell("wikitext2_mlm", 0)
+    tasks.run_all([later], 2)
+    assert begun == []
+    assert "skipped sst2_adapted_seed1: it begins from" in capsys.readouterr().err
+    tasks.run_all([later, first], 2)
+    assert begun == ["wikitext2_mlm_seed0", "sst2_adapted_seed1"]
 
 
 def test_no_such_run(backbone: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MetricCollection
 
 from ftlit.auxiliary import Auxiliary, SelfSupervision
 from ftlit.backbones import load_model, load_tokenizer
@@ -19,9 +19,10 @@ from ftlit.embeddings import extend_embeddings
 from ftlit.errors import UserError, near
 from ftlit.heads import Head, TaskHead
 from ftlit.init_from import initialise
-from ftlit.losses import Loss
+from ftlit.losses import CrossEntropy, Focal, Loss
 from ftlit.optim import build_optimizer, build_schedule, param_groups
-from ftlit.tuning import Full, Tuning
+from ftlit.tasks.mean import UnitMean
+from ftlit.tuning import Full, TopLayers, Tuning
 
 LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity", "bits_per_byte")
 
@@ -49,6 +50,12 @@ class TaskModule(LightningModule, ABC):
 
     auto_class: Any  # the class of transformers that has the task's head
     added_tokens: Sequence[int] = ()  # ids of tokens that the data add to the tokenizer
+    takes_auxiliary: ClassVar[bool] = True
+    pretrained_head: ClassVar[bool] = False  # whether the head is the language model's own, which tuning and init_from heed
+    # Which losses of `ftlit.losses` fit, and whether their class weights and label smoothing do.
+    loss_kinds: ClassVar[tuple[type[Loss], ...]] = (CrossEntropy, Focal)
+    weighted: ClassVar[bool] = False
+    smoothed: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -72,6 +79,7 @@ class TaskModule(LightningModule, ABC):
         self.save_hyperparameters(logger=False)
         self.tuning, self.head, self.optimizer = tuning, head, optimizer
         self.loss = loss if loss is not None else self.default_loss()
+        self._check_loss()
         self.schedule, self.warmup, self.layer_decay, self.head_lr_factor = (
             schedule,
             warmup,
@@ -89,6 +97,7 @@ class TaskModule(LightningModule, ABC):
             raise UserError(f"model.pretrained is false: weights that are random must all train; {tuning} would freeze some")
         self.metrics: Any = nn.ModuleDict()
         self.keep_predictions = False
+        self.last_report: dict[str, Any] = {}
         self.predictions: dict[int, dict[str, Any]] = {}  # of the last evaluation by row, over all ranks
         self.references: dict[int, Any] = {}
         self._parts: dict[int, dict[int, tuple[dict[str, Any], Any]]] = {}
@@ -103,6 +112,17 @@ class TaskModule(LightningModule, ABC):
     @abstractmethod
     def default_loss(self) -> Loss:
         """The loss of this task when the config names none."""
+
+    def _check_loss(self) -> None:
+        """Refuse a loss that does not fit what the task predicts; one from outside the package is taken at its word."""
+        task, kind = type(self).__name__, type(self.loss)
+        if kind.__module__ == Loss.__module__ and not isinstance(self.loss, self.loss_kinds):
+            fitting = " or ".join(known.__name__ for known in self.loss_kinds)
+            raise UserError(f"model.loss {kind.__name__} does not fit {task}; use {fitting}")
+        if self.loss.class_weights is not None and not self.weighted:
+            raise UserError(f"model.loss.class_weights weighs the labels of a list, and {task} has none; leave it out")
+        if getattr(self.loss, "label_smoothing", 0) and not self.smoothed:
+            raise UserError(f"model.loss.label_smoothing does not fit {task}, whose texts have different numbers of classes")
 
     def build_metrics(self) -> MetricCollection:
         """The metrics of one split that add up over batches; `update` takes what `metric_inputs` gives."""
@@ -136,6 +156,13 @@ class TaskModule(LightningModule, ABC):
         """The right answer of a row, from what its features have as `reference`."""
         return parts[0]
 
+    def text_counts(self, batch: dict[str, Any]) -> list[int] | None:
+        """How many texts each example of a batch has, one below the other in ``input_ids``; None where each has one."""
+        return None
+
+    def answer(self, parts: list[dict[str, Any]]) -> None:
+        """Complete the kept predictions of this rank at the end of an evaluation, where a task makes them together."""
+
     # Metrics that need whole predictions are `summary_names`, computed by `summarise` once those of all ranks are together.
 
     summary_names: ClassVar[tuple[str, ...]] = ()
@@ -145,7 +172,7 @@ class TaskModule(LightningModule, ABC):
         return bool(self.summary_names)
 
     def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
-        """Metrics that follow from the others or from `predictions` and `references`."""
+        """Metrics that follow from the others, or from `predictions`, `references` and `last_report`."""
         return {}
 
     def report(self, split: str) -> dict[str, Any]:
@@ -162,37 +189,67 @@ class TaskModule(LightningModule, ABC):
         """
         if self.pad_token_id is not None:
             config["pad_token_id"] = self.pad_token_id
+        if self.auxiliary and not self.takes_auxiliary:
+            raise UserError(
+                f"model.auxiliary learns from the texts of a task, which is what {type(self).__name__} does; leave it out"
+            )
         self.model: Any
         self.model, fresh = self.head.build(self._load, self.auto_class, config)
-        if self.added_tokens:
-            fresh = [*fresh, extend_embeddings(self.backbone, self.added_tokens)]
+        added = None
         if self.init_from is not None:
-            fresh = self._initialise(fresh, config)
+            fresh, added = self._initialise(fresh, config)
+        if self.added_tokens:
+            fresh = [*fresh, self._extend(added)]
         embedding: Any = self.backbone.get_input_embeddings().weight if self.auxiliary else None  # type: ignore[operator]
-        self.replace_backbone(self.tuning.apply(self.backbone))
-        for weight in fresh:  # frozen, they would be random at every load
-            weight.requires_grad_(True)
+        self._apply_tuning(fresh)
         if self.auxiliary and self.auxiliary.weight:
-            self.self_supervision = self.auxiliary.build(self._load, embedding, self._tokenizer)
+            self.self_supervision = self.auxiliary.build(self._load, self.backbone, embedding, self._tokenizer)
         self.frozen_digest = frozen_digest(self)
         for split in ("val", "test"):
             self.metrics[split] = self.build_metrics()
-            self.metrics[f"{split}_loss"] = MeanMetric().set_dtype(torch.float64)
+            self.metrics[f"{split}_loss"] = UnitMean()
         known = ["val/loss", *(f"val/{name}" for name in (*self.metrics["val"], *self.summary_names))]
         if self.monitor not in known:
             raise UserError(f"model.monitor {self.monitor!r} is not a metric of this task. {near(self.monitor, known)}")
 
-    def _initialise(self, fresh: list[nn.Parameter], config: dict[str, Any]) -> list[nn.Parameter]:
-        """Take the backbone's weights from `init_from`; give those that are fresh still."""
+    def _apply_tuning(self, fresh: list[nn.Parameter]) -> None:
+        """Let those weights train that the tuning method chooses, and the fresh ones."""
+        self.replace_backbone(self.tuning.apply(self.backbone))
+        if self.pretrained_head and not isinstance(self.tuning, Full | TopLayers):
+            inside = {id(weight) for weight in self.backbone.parameters()}
+            for weight in self.model.parameters():
+                weight.requires_grad_(weight.requires_grad and id(weight) in inside)
+        for weight in fresh:  # frozen, they would be random at every load
+            weight.requires_grad_(True)
+        if not any(weight.requires_grad for weight in self.model.parameters()):
+            raise UserError(
+                f"model.tuning {self.tuning} leaves nothing to train: {type(self.model).__name__} has no new head, since what "
+                "gives its tokens is pretrained like the rest; use Full, TopLayers or LoRA"
+            )
 
-        def build(folder: str) -> tuple[nn.Module, list[nn.Parameter]]:
-            load = partial(self._load, backbone=folder, pretrained=True)
-            model: Any
-            model, missing = self.head.build(load, self.auto_class, config)
-            return getattr(model, model.base_model_prefix, model), missing
+    def _initialise(self, fresh: list[nn.Parameter], config: dict[str, Any]) -> tuple[list[nn.Parameter], Tensor | None]:
+        """Take weights from `init_from`; give those that are fresh still, and its embeddings of added tokens."""
+        load = partial(self._load, pretrained=True)
+        return initialise(
+            self.model,
+            fresh,
+            str(self.init_from),
+            self.hparams["backbone"],
+            lambda folder: self.build_earlier(partial(load, backbone=folder), config),
+            type(self) if self.pretrained_head else None,
+            self.hparams["trust_remote_code"],
+        )
 
-        names = (self.init_from, self.hparams["backbone"])
-        return initialise(self.backbone, fresh, *names, build, self.hparams["trust_remote_code"])  # type: ignore[arg-type]
+    def build_earlier(self, load: Callable[..., Any], config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
+        """The model of a folder of Hugging Face, named by `init_from`, and its freshly initialised weights."""
+        return self.head.build(load, self.auto_class, config)
+
+    def _extend(self, earlier: Tensor | None) -> nn.Parameter:
+        """Embeddings of the added tokens: those of an earlier run where they are as many."""
+        extra = extend_embeddings(self.backbone, self.added_tokens)
+        if earlier is not None and earlier.shape == extra.shape:
+            extra.data.copy_(earlier)
+        return extra
 
     def _tokenizer(self) -> Any:
         return load_tokenizer(self.hparams["backbone"], trust_remote_code=self.hparams["trust_remote_code"])
@@ -229,7 +286,7 @@ class TaskModule(LightningModule, ABC):
         """The loss to minimise, and its parts for the log."""
         assert self.auxiliary is not None
         assert self.self_supervision is not None
-        own = self.auxiliary.loss(self.self_supervision, self.backbone, batch)
+        own = self.auxiliary.loss(self.self_supervision, self.backbone, batch, self.text_counts(batch))
         weight = self.auxiliary.weight_at(self.global_step / self.total_steps)
         parts = {"task_loss": loss, "auxiliary_loss": own, "auxiliary_weight": loss.new_tensor(weight)}
         return {"loss": loss + weight * own, **{name: value.detach() for name, value in parts.items()}}
@@ -244,13 +301,19 @@ class TaskModule(LightningModule, ABC):
 
     def update(self, split: str, logits: Tensor, batch: dict[str, Any]) -> None:
         """Take the logits of a batch into the split's metrics, and keep its predictions where they are needed."""
-        losses = self.losses(logits, batch).double()
-        units = batch.get("units", torch.ones_like(losses)).double()
-        self.metrics[f"{split}_loss"].update(losses / units.clamp(min=1), units)
-        if len(self.metrics[split]):
-            self.metrics[split].update(*self.metric_inputs(logits, batch["labels"]))
+        self.record(split, self.losses(logits, batch), logits, batch)
+
+    def record(self, split: str, losses: Tensor, logits: Tensor, batch: dict[str, Any]) -> None:
+        """The same with the losses of the examples, ``(batch,)``, known."""
+        self.metrics[f"{split}_loss"].update(losses, batch.get("units", torch.ones_like(losses)))
+        self.update_metrics(split, *self.metric_inputs(logits, batch["labels"]))
         if self.keep_predictions or self.collects(split):
             self._keep(self.decode(logits, batch), batch)
+
+    def update_metrics(self, split: str, predicted: Tensor, labels: Tensor) -> None:
+        """Take what `metric_inputs` gave into the split's metrics."""
+        if len(self.metrics[split]):
+            self.metrics[split].update(predicted, labels)
 
     def _keep(self, decoded: list[dict[str, Any] | None], batch: dict[str, Any]) -> None:
         references = batch["extras"].get("reference", [None] * len(decoded))
@@ -262,6 +325,7 @@ class TaskModule(LightningModule, ABC):
     def _gather(self) -> None:
         """Bring the kept predictions of all ranks together."""
         parts, self._parts = self._parts, {}
+        self.answer([part for features in parts.values() for part, _ in features.values()])
         if self.trainer.world_size > 1:
             found: list[Any] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(found, parts)
@@ -297,10 +361,11 @@ class TaskModule(LightningModule, ABC):
         self._gather()
         computed = {"loss": self.metrics[f"{split}_loss"].compute(), **self.metrics[split].compute()}
         values = {key: float(value) for key, value in computed.items()}
-        values |= self.summarise(split, values)
         self.last_report = self.report(split)
-        for name in (split, f"{split}_loss"):
-            self.metrics[name].reset()
+        values |= self.summarise(split, values)
+        for name, metric in self.metrics.items():
+            if name.split("_")[0] == split:
+                metric.reset()
         numbers = {f"{split}/{key}": value for key, value in values.items()}
         self.log_dict(numbers, logger=False)
         if self.trainer.state.fn != "validate" and not self.trainer.sanity_checking:

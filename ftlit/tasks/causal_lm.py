@@ -1,6 +1,7 @@
 """Causal language modelling: replies in conversations, instructions, or raw text."""
 
 import json
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -9,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from ftlit.backbones import load_config, max_positions
+from ftlit.backbones import load_config, looks_ahead, max_positions, probing
 from ftlit.batch import IGNORED
 from ftlit.errors import UserError
 from ftlit.files import write_text
-from ftlit.generation import Generation, left_padded, show_samples
+from ftlit.generation import Generation, Sources, check_schedule, left_padded, show_samples
 from ftlit.joined import decoder_tokenizer
 from ftlit.metrics.text import check_names, metric_keys, pattern_match, signatures, text_scores
 from ftlit.tasks.language_model import LanguageModel
@@ -34,7 +35,8 @@ class CausalLM(LanguageModel):
         pattern: Regular expression that finds the final answer in a reply, such as `#### (-?[0-9.,]+)` for GSM8K; its
             metric `pattern_match` is the share of replies whose answer is right.
         generate_every_n_epochs: Epochs of training from one validation that writes replies to the next.
-        generate_limit: Replies written at an evaluation for `metrics` and `pattern`, the first of the split; null for all.
+        generate_limit: Replies written for `metrics` and `pattern` at a validation during training, the first of the split;
+            null for all. Other evaluations write all.
         stop_id: Taken from the data: the token that closes a reply.
     """
 
@@ -55,11 +57,16 @@ class CausalLM(LanguageModel):
         super().__init__(**kwargs)
         self.generation, self.samples, self.text_metrics, self.pattern = generation, samples, metrics or [], pattern
         self.generate_every_n_epochs, self.generate_limit = generate_every_n_epochs, generate_limit
-        self.stop_id = stop_id
+        self.stop_id, self.sources = stop_id, Sources()
         written = [*metric_keys(self.text_metrics), *(["pattern_match"] if pattern else [])]
         self.summary_names = ("perplexity", "bits_per_byte", *written)  # type: ignore[misc]
         self._check(written)
         self.adopt()
+        if looks_ahead(self, lambda ids: self({"input_ids": ids}).logits):
+            raise UserError(
+                f"model.backbone {self.hparams['backbone']!r} sees the tokens that come after each, which CausalLM predicts; "
+                "name a decoder such as GPT-2 or Llama, or take MaskedLM"
+            )
         self._end_replies()
 
     def _check(self, written: list[str]) -> None:
@@ -69,16 +76,13 @@ class CausalLM(LanguageModel):
         limit, longest = self.position_limit, self.generation.max_new_tokens
         if limit is not None and longest is not None and longest >= limit:
             raise UserError(f"model.generation.max_new_tokens is {longest}, but the model takes {limit} tokens with the prompt")
-        for name in ("generate_every_n_epochs", "generate_limit"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"model.{name} must be at least 1, got {value}")
         if written and self.stop_id is None:
             raise UserError("model.metrics and model.pattern compare replies, which raw text has not; they go with ChatData")
-        if self.generate_every_n_epochs > 1 and self.monitor.removeprefix("val/") in written:
-            raise UserError(
-                f"model.monitor {self.monitor!r} needs written replies at every validation; "
-                "set model.generate_every_n_epochs: 1"
-            )
+        check_schedule(self.generate_every_n_epochs, self.generate_limit, self.monitor, written)
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
+            raise UserError(f"model.pattern {self.pattern!r} is no regular expression: {error}") from error
 
     def _end_replies(self) -> None:
         config = self.model.generation_config
@@ -99,9 +103,6 @@ class CausalLM(LanguageModel):
 
     # Training
 
-    def forward(self, batch: dict[str, Any]) -> Any:
-        return super().forward({**batch, "use_cache": False})  # with a cache, packed examples would see each other
-
     def logits(self, batch: dict[str, Any]) -> Tensor:
         if "position_ids" in batch and not self.apart:
             raise UserError(
@@ -115,12 +116,8 @@ class CausalLM(LanguageModel):
         """Whether positions that begin anew keep the examples of a block apart: tried, as not every architecture heeds them."""
         ids = torch.tensor([[1, 2, 3, 7, 8, 9], [4, 5, 6, 7, 8, 9]], device=self.device)
         positions = torch.tensor([[0, 1, 2] * 2] * 2, device=self.device)
-        modes = [(part, part.training) for part in self.modules()]
-        self.eval()
-        with torch.no_grad():
+        with probing(self):
             one, other = self({"input_ids": ids, "position_ids": positions}).logits[:, 3:].float()
-        for part, training in modes:
-            part.training = training
         return torch.allclose(one, other, rtol=1e-2, atol=1e-2 * float(one.std()))
 
     def targets(self, labels: Tensor) -> Tensor:
@@ -129,31 +126,39 @@ class CausalLM(LanguageModel):
     # Replies
 
     def collects(self, split: str) -> bool:
-        return self.wanted(split) != 0
+        return self.wanted() != 0
 
-    def wanted(self, split: str = "val") -> int | None:
+    @property
+    def fitting(self) -> bool:
+        """Whether this evaluation is one of those during training."""
+        return self.trainer.state.fn == "fit"
+
+    def wanted(self) -> int | None:
         """How many replies this evaluation writes, the first of the split; None for all."""
-        fitting = self.trainer.state.fn == "fit"
-        if self.trainer.sanity_checking or (fitting and (self.current_epoch + 1) % self.generate_every_n_epochs):
+        if self.trainer.sanity_checking or (self.fitting and (self.current_epoch + 1) % self.generate_every_n_epochs):
             return 0
-        if self.text_metrics or self.pattern:
-            return None if self.generate_limit is None else max(self.generate_limit, self.samples if fitting else 0)
-        return self.samples if fitting else 0
+        shown = self.samples if self.fitting else 0
+        if not self.text_metrics and not self.pattern:
+            return shown
+        return max(self.generate_limit, shown) if self.fitting and self.generate_limit is not None else None
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        """The mean of ``-log p`` over each example's targets, and of conversations the reply where one is written."""
+        """The mean of ``-log p`` over each example's targets, and the prompt where a reply is to be written."""
         scored = super().decode(logits, batch)
         prompts = batch["extras"].get("prompt_ids")
         if prompts is None:
             return scored
-        limit = self.wanted()
-        chosen = [i for i, place in enumerate(batch["features"].tolist()) if limit is None or place < limit]
-        replies = dict(zip(chosen, self.replies([prompts[i] for i in chosen]), strict=True))
+        self.sources.fits(batch)
+        limit, rows = self.wanted(), batch["ids"].tolist()
         return [
-            {"prediction": replies.get(i), "nll": found["prediction"], "targets": found["targets"]}
-            for i, found in enumerate(scored)
+            {"prediction": None, "nll": found["prediction"], "targets": found["targets"]}
+            | ({"source": {"input_ids": ids}} if limit is None or row < limit else {})
+            for found, row, ids in zip(scored, rows, prompts, strict=True)
             if found
         ]
+
+    def answer(self, parts: list[dict[str, Any]]) -> None:
+        self.sources.write(self, parts, lambda some: self.replies([source["input_ids"] for source in some]))
 
     def decoded(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         if (prompts := batch["extras"].get("prompt_ids")) is None:  # raw text is gone on with
@@ -174,17 +179,23 @@ class CausalLM(LanguageModel):
     def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
         summary = super().summarise(split, values)
         written = self.written
-        if not self.wanted():
+        if not written:
             return summary
-        if self.trainer.state.fn == "fit" and written:
+        if self.fitting:
             show_samples(self, written, count=self.samples)
             self._keep_samples(written)
-        return summary | self._scores(written)
+        return summary | self._scores(self.scored)
 
     @property
     def written(self) -> dict[int, dict[str, Any]]:
         """The predictions of the last evaluation that hold a reply, by row."""
         return {row: found for row, found in self.predictions.items() if isinstance(found["prediction"], str)}
+
+    @property
+    def scored(self) -> dict[int, dict[str, Any]]:
+        """Those of them that the metrics are of: not those that are written to be shown only."""
+        limit = self.generate_limit if self.fitting else None
+        return {row: found for row, found in self.written.items() if limit is None or row < limit}
 
     def _scores(self, written: dict[int, dict[str, Any]]) -> dict[str, float]:
         if not self.text_metrics and not self.pattern:
@@ -206,6 +217,6 @@ class CausalLM(LanguageModel):
         write_text(file, "\n".join([*kept, *(json.dumps(row, ensure_ascii=False) for row in shown)]) + "\n")
 
     def report(self, split: str) -> dict[str, Any]:
-        if not self.text_metrics or not self.wanted() or not self.written:
+        if not self.text_metrics or not self.scored:
             return {}
-        return {"signatures": signatures(self.text_metrics, [[self.references[row]] for row in self.written])}
+        return {"signatures": signatures(self.text_metrics, [[self.references[row]] for row in self.scored])}

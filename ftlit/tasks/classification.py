@@ -1,6 +1,6 @@
 """What tasks with a list of labels share: names, class weights and the confusion matrix."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ class Classification(TaskModule):
     """
 
     auto_class = AutoModelForSequenceClassification
+    weighted: ClassVar[bool] = True
 
     def __init__(self, label_names: list[str] | None = None, label_counts: list[int] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -57,18 +58,16 @@ class Classification(TaskModule):
         """The confusion matrix, ``(labels, labels)``."""
         return classification.MulticlassConfusionMatrix(len(self.label_names))
 
-    def update(self, split: str, logits: Tensor, batch: dict[str, Any]) -> None:
-        super().update(split, logits, batch)
-        self.metrics[f"{split}_confusion"].update(*self.metric_inputs(logits, batch["labels"]))
+    def update_metrics(self, split: str, predicted: Tensor, labels: Tensor) -> None:
+        super().update_metrics(split, predicted, labels)
+        self.metrics[f"{split}_confusion"].update(predicted, labels)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         check_labels(checkpoint, self.label_names)
 
     def report(self, split: str) -> dict[str, Any]:
-        metric = self.metrics[f"{split}_confusion"]
-        matrix = metric.compute().tolist()
-        metric.reset()
+        matrix = self.metrics[f"{split}_confusion"].compute().tolist()
         return {"per_class": per_class(matrix, self.label_names), "confusion": matrix, "labels": self.label_names}
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:

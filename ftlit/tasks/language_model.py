@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MeanMetric, MetricCollection, classification
+from torchmetrics import MetricCollection, classification
 
 from ftlit.batch import IGNORED
 from ftlit.errors import UserError
 from ftlit.heads import TaskHead
-from ftlit.losses import CrossEntropy, Loss
+from ftlit.losses import CrossEntropy, Loss, perplexity, row_sums
 from ftlit.tasks.base import TaskModule
+from ftlit.tasks.mean import UnitMean
 
 
 @contextmanager
@@ -43,8 +43,15 @@ def only_tokens(backbone: nn.Module, chosen: Tensor) -> Iterator[None]:
 
 
 class LanguageModel(TaskModule):
-    """A model that predicts tokens of a text; each token with a label counts 1 in the loss."""
+    """A model that predicts tokens of a text; each token with a label counts 1 in the loss.
 
+    The head is pretrained like the backbone, tied to its embeddings or not: where a tuning method other than Full and
+    TopLayers chooses what trains, only those weights of the head train that the backbone's files lack. From an earlier run of
+    the same task `init_from` takes the head as well.
+    """
+
+    takes_auxiliary: ClassVar[bool] = False
+    pretrained_head: ClassVar[bool] = True
     objective: ClassVar[Literal["causal", "masked"]]
     summary_names: ClassVar[tuple[str, ...]] = ("perplexity",)
 
@@ -53,8 +60,8 @@ class LanguageModel(TaskModule):
             raise UserError(f"{type(self).__name__} predicts tokens with the backbone's own head; leave model.head out")
         super().adopt(**config)
         for split in ("val", "test"):
-            for name in ("nll", "bytes"):
-                self.metrics[f"{split}_{name}"] = MeanMetric().set_dtype(torch.float64)
+            for name in self._measured():
+                self.metrics[f"{split}_{name}"] = UnitMean()
 
     @property
     def default_monitor(self) -> str:
@@ -95,8 +102,7 @@ class LanguageModel(TaskModule):
 
     def example_sums(self, values: Tensor, batch: dict[str, Any]) -> Tensor:
         """Sums over each example ``(batch,)`` of values of its targets ``(targets,)``."""
-        example = (self.targets(batch["labels"]) != IGNORED).nonzero()[:, 0]
-        return values.new_zeros(len(batch["labels"])).index_add(0, example, values)
+        return row_sums(values, self.targets(batch["labels"]) != IGNORED)
 
     def negative_log_likelihoods(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         """``-log p`` of each example's targets, summed, ``(batch,)``: the loss without smoothing and the like."""
@@ -106,33 +112,34 @@ class LanguageModel(TaskModule):
     def metric_inputs(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return logits.argmax(-1), self.chosen(labels)
 
-    def update(self, split: str, logits: Tensor, batch: dict[str, Any]) -> None:
-        super().update(split, logits, batch)
-        units = batch["units"].double()
-        values = {"nll": self.negative_log_likelihoods(logits, batch).double()}
-        if "bytes" in batch:
-            values["bytes"] = batch["bytes"].double()
-        for name, value in values.items():
-            self.metrics[f"{split}_{name}"].update(value / units.clamp(min=1), units)
+    def is_nll(self) -> bool:
+        """Whether the losses are the negative log-likelihoods themselves."""
+        return self.loss == CrossEntropy()
+
+    def record(self, split: str, losses: Tensor, logits: Tensor, batch: dict[str, Any]) -> None:
+        values = {**batch, "nll": losses if self.is_nll() else self.negative_log_likelihoods(logits, batch)}
+        super().record(split, losses, logits, values)
+        for name in self._measured():
+            if name in values:
+                self.metrics[f"{split}_{name}"].update(values[name], batch["units"])
 
     def collects(self, split: str) -> bool:
         return False  # the sums suffice
 
     def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
         """Perplexity, and bits per byte of the texts: comparable between tokenizers (Gao et al., 2020, "The Pile")."""
-        found = {name: float(self.metrics[f"{split}_{name}"].compute()) for name in self._measured(split)}
-        for name in found:
-            self.metrics[f"{split}_{name}"].reset()
-        summary = {"perplexity": math.exp(min(found["nll"], 700.0))}  # the largest power that is a number
+        found = {name: float(self.metrics[f"{split}_{name}"].compute()) for name in self._measured()}
+        summary = {"perplexity": perplexity(found["nll"])}
         if "bits_per_byte" in self.summary_names and found.get("bytes"):
             summary["bits_per_byte"] = found["nll"] / found["bytes"] / math.log(2)
         return summary
 
-    def _measured(self, split: str) -> list[str]:
+    def _measured(self) -> list[str]:
         return ["nll", "bytes"] if "bits_per_byte" in self.summary_names else ["nll"]
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         """How well each block was predicted: the mean of ``-log p`` over its targets, and their number."""
-        sums, counts = self.negative_log_likelihoods(logits, batch), batch["units"]
+        sums = batch["nll"] if "nll" in batch else self.negative_log_likelihoods(logits, batch)
+        counts = batch["units"]
         means = (sums / counts.clamp(min=1)).tolist()
         return [{"prediction": mean, "targets": int(count)} for mean, count in zip(means, counts.tolist(), strict=True)]

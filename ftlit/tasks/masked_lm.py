@@ -6,13 +6,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics import MeanMetric
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, PreTrainedTokenizerBase
 
 from ftlit.backbones import load_config, load_tokenizer
 from ftlit.batch import IGNORED
 from ftlit.errors import UserError
 from ftlit.tasks.language_model import LanguageModel
+from ftlit.tasks.mean import UnitMean
 
 
 class MaskedLM(LanguageModel):
@@ -40,10 +40,11 @@ class MaskedLM(LanguageModel):
             if kind != "bert":
                 raise UserError(f"model.next_sentence needs a BERT backbone, and {self.hparams['backbone']!r} is {kind}")
             self.auto_class = AutoModelForPreTraining
+            self.summary_names = (*self.summary_names, "nsp_accuracy")  # type: ignore[misc]
         self.adopt()
         if next_sentence:
             for split in ("val", "test"):
-                self.metrics[f"{split}_nsp"] = MeanMetric()
+                self.metrics[f"{split}_nsp"] = UnitMean()
 
     def targets(self, labels: Tensor) -> Tensor:
         return labels
@@ -64,17 +65,19 @@ class MaskedLM(LanguageModel):
         follows = functional.cross_entropy(batch["next_sentence_logits"].float(), batch["next_sentence"], reduction="none")
         return losses + follows * batch["units"]
 
-    def update(self, split: str, logits: Tensor, batch: dict[str, Any]) -> None:
-        super().update(split, logits, batch)
+    def is_nll(self) -> bool:
+        return super().is_nll() and not self.next_sentence
+
+    def record(self, split: str, losses: Tensor, logits: Tensor, batch: dict[str, Any]) -> None:
+        super().record(split, losses, logits, batch)
         if self.next_sentence:
             right = batch["next_sentence_logits"].argmax(-1) == batch["next_sentence"]
-            self.metrics[f"{split}_nsp"].update(right.float())
+            self.metrics[f"{split}_nsp"].update(right, torch.ones_like(right))
 
     def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
         found = super().summarise(split, values)
         if self.next_sentence:
             found["nsp_accuracy"] = float(self.metrics[f"{split}_nsp"].compute())
-            self.metrics[f"{split}_nsp"].reset()
         return found
 
     # New texts: fill in their mask tokens

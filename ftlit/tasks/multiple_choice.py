@@ -8,7 +8,6 @@ from torch.nn.utils.rnn import pad_sequence
 from torchmetrics import MeanMetric, MetricCollection
 from transformers import AutoModelForSequenceClassification
 
-from ftlit.errors import UserError
 from ftlit.losses import CrossEntropy, Loss
 from ftlit.tasks.base import TaskModule
 
@@ -24,8 +23,6 @@ class MultipleChoice(TaskModule):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if self.loss.class_weights is not None:
-            raise UserError("model.loss.class_weights weighs labels, and the choices of MultipleChoice are none; leave it out")
         self.adopt(num_labels=1)
 
     @property
@@ -47,6 +44,9 @@ class MultipleChoice(TaskModule):
             same = counts == count
             losses = losses.masked_scatter(same, self.loss(logits[same, :count], batch["labels"][same]))
         return losses
+
+    def text_counts(self, batch: dict[str, Any]) -> list[int] | None:
+        return _counts(batch)
 
     def build_metrics(self) -> MetricCollection:
         return MetricCollection({"accuracy": MeanMetric()}).set_dtype(torch.float64)

@@ -9,7 +9,7 @@ from transformers import AutoModelForQuestionAnswering
 
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
-from ftlit.losses import CrossEntropy, Focal, Loss
+from ftlit.losses import CrossEntropy, Loss
 from ftlit.metrics.squad import best_threshold, squad_scores
 from ftlit.tasks.base import TaskModule
 
@@ -28,6 +28,7 @@ class QuestionAnswering(TaskModule):
     """
 
     auto_class = AutoModelForQuestionAnswering
+    smoothed: ClassVar[bool] = False  # some of what competes is padding, without probability
     tuned_threshold: Tensor
     summary_names: ClassVar[tuple[str, ...]] = ("exact_match", "f1")
 
@@ -45,19 +46,10 @@ class QuestionAnswering(TaskModule):
                 raise UserError(f"model.{name} is {value}; it should be at least 1")
         self.n_best, self.max_answer_tokens = n_best, max_answer_tokens
         self.no_answer, self.no_answer_threshold = no_answer, no_answer_threshold
-        self._check_parts()
-        self.adopt(num_labels=2)
-        self.register_buffer("tuned_threshold", torch.tensor(0.0, dtype=torch.float64))
-
-    def _check_parts(self) -> None:
         if isinstance(self.head, PooledHead):
             raise UserError("model.head: PooledHead has one vector a text, and QuestionAnswering scores tokens; take TaskHead")
-        weighted = self.loss.class_weights is not None or getattr(self.loss, "label_smoothing", False)
-        if weighted or not isinstance(self.loss, (CrossEntropy, Focal)):
-            raise UserError(
-                f"model.loss is {self.loss}; the classes of QuestionAnswering are the tokens of a text, which takes "
-                "CrossEntropy or Focal without class_weights and label_smoothing"
-            )
+        self.adopt(num_labels=2)
+        self.register_buffer("tuned_threshold", torch.tensor(0.0, dtype=torch.float64))
 
     @property
     def default_monitor(self) -> str:

@@ -1,23 +1,23 @@
 """Sequence to sequence: translation, summarisation, generative question answering."""
 
-import math
+from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
-from torchmetrics import MeanMetric
-from transformers import AutoModelForSeq2SeqLM
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForSeq2SeqLM
 
 from ftlit.backbones import load_tokenizer
 from ftlit.batch import BOOKKEEPING, IGNORED
+from ftlit.data.collate import pad
 from ftlit.errors import UserError
-from ftlit.generation import Generation, show_samples
+from ftlit.generation import Generation, Sources, check_schedule, show_samples
 from ftlit.heads import TaskHead
 from ftlit.joined import JoinedHead, decoder_limit, decoder_tokenizer
-from ftlit.losses import CrossEntropy, Loss, token_losses
+from ftlit.losses import CrossEntropy, Loss, perplexity, token_losses
 from ftlit.metrics.text import check_names, metric_keys, signatures, text_scores
 from ftlit.tasks.base import TaskModule
+from ftlit.tasks.mean import UnitMean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,6 +38,7 @@ class Seq2Seq(TaskModule):
     """
 
     auto_class = AutoModelForSeq2SeqLM
+    takes_auxiliary: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -52,19 +53,14 @@ class Seq2Seq(TaskModule):
         super().__init__(**kwargs)
         self.decoder, self.generation, self.text_metrics = decoder, generation, metrics or []
         self.generate_every_n_epochs, self.generate_limit = generate_every_n_epochs, generate_limit
-        self.longest = max_target_length or 128
+        self.longest, self.sources = max_target_length or 128, Sources()
         self._check()
         if decoder is not None:
             self.head = JoinedHead(decoder, self.hparams["trust_remote_code"])
         self.summary_names = ("perplexity", *metric_keys(self.text_metrics))  # type: ignore[misc]
         self.adopt()
-        if not any(weight.requires_grad for weight in self.parameters()):
-            raise UserError(
-                f"model.tuning {self.tuning} leaves nothing to train: {type(self.model).__name__} has no new head, since what "
-                "gives its tokens is pretrained like the rest; use Full, TopLayers or LoRA"
-            )
         for split in ("val", "test"):
-            self.metrics[f"{split}_nll"] = MeanMetric().set_dtype(torch.float64)
+            self.metrics[f"{split}_nll"] = UnitMean()
 
     def _check(self) -> None:
         """Refuse settings that cannot work together."""
@@ -77,12 +73,12 @@ class Seq2Seq(TaskModule):
             raise UserError(
                 f"model.generation.max_new_tokens is {self.generation.max_new_tokens}, but the decoder writes at most {limit}"
             )
-        if self.generate_every_n_epochs < 1:
-            raise UserError(f"model.generate_every_n_epochs must be at least 1, got {self.generate_every_n_epochs}")
-        if self.generate_every_n_epochs > 1 and self.monitor.removeprefix("val/") in metric_keys(self.text_metrics):
-            raise UserError(
-                f"model.monitor {self.monitor!r} needs written texts at every validation; set model.generate_every_n_epochs: 1"
-            )
+        check_schedule(self.generate_every_n_epochs, self.generate_limit, self.monitor, metric_keys(self.text_metrics))
+
+    def build_earlier(self, load: Callable[..., Any], config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
+        if self.decoder is None:
+            return super().build_earlier(load, config)
+        return load(AutoModel, **config)  # the encoder of a joined model
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -109,11 +105,11 @@ class Seq2Seq(TaskModule):
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         return token_losses(self.loss, logits, batch["labels"])
 
-    def update(self, split: str, logits: Tensor, batch: dict[str, Any]) -> None:
-        super().update(split, logits, batch)
-        plain = token_losses(CrossEntropy(), logits, batch["labels"]).double()  # perplexity knows no label smoothing
-        units = batch["units"].double()
-        self.metrics[f"{split}_nll"].update(plain / units, units)
+    def record(self, split: str, losses: Tensor, logits: Tensor, batch: dict[str, Any]) -> None:
+        super().record(split, losses, logits, batch)
+        plain = CrossEntropy()  # perplexity knows no label smoothing
+        values = losses if self.loss == plain else token_losses(plain, logits, batch["labels"])
+        self.metrics[f"{split}_nll"].update(values, batch["units"])
 
     # Writing texts
 
@@ -123,41 +119,51 @@ class Seq2Seq(TaskModule):
         return self.trainer.state.fn == "fit"
 
     def collects(self, split: str) -> bool:
-        if not self.fitting:
-            return bool(self.text_metrics)
-        return bool(self.text_metrics) and (self.current_epoch + 1) % self.generate_every_n_epochs == 0
+        if not self.text_metrics or self.trainer.sanity_checking:
+            return False
+        return not self.fitting or (self.current_epoch + 1) % self.generate_every_n_epochs == 0
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        rows = batch["ids"].tolist()
-        limit = self.generate_limit if self.fitting else None
-        chosen = [i for i, row in enumerate(rows) if limit is None or row < limit]
-        texts = dict(zip(chosen, self.written(batch, chosen), strict=True))
-        return [{"prediction": texts[i]} if i in texts else None for i in range(len(rows))]
+        """The sources of those rows whose texts are to be written."""
+        self.sources.fits(batch)
+        limit, rows = self.generate_limit if self.fitting else None, batch["ids"].tolist()
+        return [
+            {"prediction": None, "source": source(batch, i)} if limit is None or row < limit else None
+            for i, row in enumerate(rows)
+        ]
+
+    def answer(self, parts: list[dict[str, Any]]) -> None:
+        self.sources.write(self, parts, self.texts)
 
     def decoded(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         return [{"prediction": text} for text in self.written(batch, list(range(len(batch["input_ids"]))))]
 
     def written(self, batch: dict[str, Any], chosen: list[int]) -> list[str]:
         """The targets that the model writes for some examples of a batch."""
-        if not chosen:
-            return []
-        inputs = {name: values[chosen] for name, values in batch.items() if name not in BOOKKEEPING}
-        width = int(inputs["attention_mask"].sum(1).max())
-        inputs = {name: values[:, :width] for name, values in inputs.items()}
+        return self.texts([source(batch, i) for i in chosen]) if chosen else []
+
+    def texts(self, sources: list[dict[str, list[int]]]) -> list[str]:
+        """The targets that the model writes for some sources."""
+        fillers = {"input_ids": self.pad_token_id or 0}
+        inputs = {name: pad([one[name] for one in sources], fillers.get(name, 0)).to(self.device) for name in sources[0]}
         return self.generation.texts(self.model, self.tokenizer, inputs, self.longest)
 
     def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
-        nll = self.metrics[f"{split}_nll"]
-        perplexity = math.exp(min(float(nll.compute()), 700.0))
-        nll.reset()
+        summary = {"perplexity": perplexity(float(self.metrics[f"{split}_nll"].compute()))}
         if not self.predictions:
-            return {"perplexity": perplexity}
-        if self.fitting and not self.trainer.sanity_checking:
+            return summary
+        if self.fitting:
             show_samples(self, self.predictions)
         texts = [found["prediction"] for found in self.predictions.values()]
-        return {"perplexity": perplexity, **text_scores(self.text_metrics, texts, list(self.references.values()))}
+        return summary | text_scores(self.text_metrics, texts, list(self.references.values()))
 
     def report(self, split: str) -> dict[str, Any]:
         if not self.text_metrics or not self.predictions:
             return {}
         return {"signatures": signatures(self.text_metrics, list(self.references.values()))}
+
+
+def source(batch: dict[str, Any], i: int) -> dict[str, list[int]]:
+    """The inputs of an example of a batch, without padding."""
+    length = int(batch["attention_mask"][i].sum())
+    return {name: values[i, :length].tolist() for name, values in batch.items() if name not in BOOKKEEPING}

@@ -19,6 +19,8 @@ class TextClassification(Classification):
 
     def __init__(self, multi_label: bool = False, **kwargs: Any) -> None:
         self.multi_label = multi_label  # before the default loss and monitor, which depend on it
+        if multi_label:
+            self.loss_kinds = (BCE,)  # type: ignore[misc]
         super().__init__(**kwargs)
 
     @property

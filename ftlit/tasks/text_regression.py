@@ -1,13 +1,13 @@
 """Text regression: a number for a text or a pair of texts."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection, regression
 from transformers import AutoModelForSequenceClassification
 
-from ftlit.losses import MSE, Loss
+from ftlit.losses import MSE, Huber, Loss
 from ftlit.tasks.base import TaskModule
 
 
@@ -21,6 +21,7 @@ class TextRegression(TaskModule):
     """
 
     auto_class = AutoModelForSequenceClassification
+    loss_kinds: ClassVar[tuple[type[Loss], ...]] = (MSE, Huber)
 
     def __init__(self, label_scale: list[float] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -1,7 +1,7 @@
 """Token classification: named entities, chunks, parts of speech."""
 
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from transformers import AutoModelForTokenClassification
@@ -10,7 +10,7 @@ from ftlit.checkpoint import check_labels
 from ftlit.entities import located_entities
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
-from ftlit.losses import CrossEntropy, Focal, Loss, token_losses
+from ftlit.losses import CrossEntropy, Loss, token_losses
 from ftlit.metrics.spans import entities, span_scores, token_accuracy
 from ftlit.report import per_class
 from ftlit.tasks.base import TaskModule
@@ -34,6 +34,7 @@ class TokenClassification(TaskModule):
     """
 
     auto_class = AutoModelForTokenClassification
+    weighted: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -56,8 +57,6 @@ class TokenClassification(TaskModule):
     def _check(self) -> None:
         if isinstance(self.head, PooledHead):
             raise UserError("model.head: PooledHead has one vector a text, and TokenClassification labels words; take TaskHead")
-        if type(self.loss).__module__ == Loss.__module__ and not isinstance(self.loss, CrossEntropy | Focal):
-            raise UserError(f"model.loss {type(self.loss).__name__} does not fit one label a word; use CrossEntropy or Focal")
 
     @property
     def default_monitor(self) -> str:
@@ -119,7 +118,7 @@ class TokenClassification(TaskModule):
         return [self.predictions[row][key] for row in self.predictions], [self.references[row] for row in self.predictions]
 
     def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
-        *_, micro, macro, weighted = self.report(split)["per_class"]
+        *_, micro, macro, weighted = self.last_report["per_class"]
         found = {"f1_macro": macro["f1"], "f1_weighted": weighted["f1"], "accuracy": token_accuracy(*self._tags())}
         return {key: micro[key] for key in ("f1", "precision", "recall") if self.spans} | found
 

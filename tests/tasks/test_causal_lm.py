@@ -3,7 +3,9 @@
 import io
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +17,10 @@ from ftlit.batch import IGNORED
 from ftlit.data import ChatData, CorpusData
 from ftlit.data.batching import MicroBatch
 from ftlit.errors import UserError
-from ftlit.generation import Generation
+from ftlit.generation import Generation, Sources
+from ftlit.losses import BCE, CrossEntropy
 from ftlit.tasks import CausalLM, TaskModule
+from ftlit.tuning import Frozen, Full, LoRA, TopLayers
 from tests.chats import SPECIAL, chat_model, echoes
 from tests.conftest import write_splits
 from tests.helpers import arguments, ftlit
@@ -142,12 +146,81 @@ def test_settings_that_cannot_be(rows: str, llama: str) -> None:
         task(data, generation=Generation(max_new_tokens=256))
     with pytest.raises(UserError, match=r"there is no text metric 'rogue'"):
         task(data, metrics=["rogue"])
-    with pytest.raises(UserError, match=r"needs written replies at every validation"):
+    with pytest.raises(UserError, match=r"needs written texts at every validation"):
         task(data, pattern="a", monitor="val/pattern_match", generate_every_n_epochs=2)
     with pytest.raises(UserError, match=r"model\.generate_limit must be at least 1, got 0"):
         task(data, generate_limit=0)
+    with pytest.raises(UserError, match=r"model\.pattern '\(' is no regular expression: missing \)"):
+        task(data, pattern="(")
+    with pytest.raises(UserError, match=r"class_weights weighs the labels of a list, and CausalLM has none"):
+        task(data, loss=CrossEntropy(class_weights="balanced"))
+    with pytest.raises(UserError, match=r"model\.loss BCE does not fit CausalLM; use CrossEntropy or Focal"):
+        task(data, loss=BCE())
     with pytest.raises(UserError, match=r"compare replies, which raw text has not; they go with ChatData"):
         CausalLM(backbone=llama, pad_token_id=0, pattern="a")
+
+
+def evaluation(module: CausalLM, command: str) -> None:
+    """Let a module think that a trainer of one process runs it."""
+    module.trainer = SimpleNamespace(  # type: ignore[assignment]
+        **{"state": SimpleNamespace(fn=command), "current_epoch": 0, "world_size": 1, "sanity_checking": False},
+        **{"is_global_zero": False, "precision_plugin": SimpleNamespace(forward_context=nullcontext)},
+    )
+
+
+@pytest.mark.parametrize(("command", "written", "scored"), [("fit", 4, 2), ("validate", 6, 6)])
+def test_shown_replies_are_not_scored(command: str, written: int, scored: int, rows: str, llama: str) -> None:
+    data = chat(rows, llama)
+    module = task(data, metrics=["exact_match"], generate_limit=2, samples=4, generation=Generation(max_new_tokens=3)).eval()
+    module._keep_samples = lambda written: None  # type: ignore[method-assign]
+    evaluation(module, command)
+    calls: list[int] = []
+    replies = module.replies
+    module.replies = lambda prompts: calls.append(len(prompts)) or replies(prompts)  # type: ignore[func-returns-value, method-assign]
+    for i in ([0, 3], [5, 1], [2, 4]):
+        batch = data._collate((data.encoded["validation"][i], MicroBatch(i, 1.0)))
+        with torch.no_grad():
+            module.evaluation_step(batch, "val")
+    assert calls == []
+    module._gather()
+    module.summarise("val", {})
+    assert (list(module.written), list(module.scored)) == (list(range(written)), list(range(scored)))
+    assert calls == [2] * (written // 2)
+    prompts = data.encoded["validation"]["prompt_ids"]
+    assert [found["prediction"] for found in module.written.values()] == [replies([prompts[i]])[0] for i in range(written)]
+
+
+def test_texts_are_written_in_full_batches() -> None:
+    lengths, calls = (3, 9, 1, 4, 8, 2), []
+
+    def texts(sources: list[dict[str, list[int]]]) -> list[str]:
+        calls.append([len(source["input_ids"]) for source in sources])
+        return [str(source["input_ids"][0]) for source in sources]
+
+    waiting, module = Sources(), SimpleNamespace()
+    evaluation(module, "fit")  # type: ignore[arg-type]
+    waiting.fits({"input_ids": torch.zeros(3, 4)})
+    waiting.fits({"input_ids": torch.zeros(2, 9)})
+    parts: list[dict[str, Any]] = [{"source": {"input_ids": [n] * n}} for n in lengths]
+    waiting.write(module, parts, texts)  # type: ignore[arg-type]
+    assert calls == [[8, 9], [2, 3, 4], [1]]
+    assert parts == [{"prediction": str(n)} for n in lengths]
+
+
+def test_a_pretrained_head_trains_with_the_whole_model_alone(rows: str, llama: str) -> None:
+    data = chat(rows, llama)
+    trains = {
+        str(tuning): task(data, tuning=tuning).model.lm_head.weight.requires_grad
+        for tuning in (Full(), TopLayers(1), LoRA(r=2))
+    }
+    assert list(trains.values()) == [True, True, False]
+    with pytest.raises(UserError, match=r"leaves nothing to train: LlamaForCausalLM has no new head"):
+        task(data, tuning=Frozen())
+
+
+def test_a_model_that_sees_the_answer_is_refused(tiny: Any) -> None:
+    with pytest.raises(UserError, match=r"sees the tokens that come after each, which CausalLM predicts"):
+        CausalLM(backbone=tiny("bert"), pad_token_id=0)
 
 
 def test_run(rows: str, llama: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +255,7 @@ def test_run(rows: str, llama: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     samples = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
     assert [(row["epoch"], row["id"]) for row in samples] == [(e, f"validation:{i}") for e in (0, 1) for i in (0, 1)]
     predictions = [json.loads(line) for line in (run / "predictions" / "validation.jsonl").read_text().splitlines()]
-    assert [row["prediction"] is None for row in predictions] == [False] * 5 + [True] * 4
+    assert all(isinstance(row["prediction"], str) for row in predictions)  # the limit is for validations during training
     assert predictions[0]["label"] == ROWS["validation"][0]["answer"]
     mean = sum(row["nll"] * row["targets"] for row in predictions) / sum(row["targets"] for row in predictions)
     assert mean == pytest.approx(after["loss"], rel=1e-5)

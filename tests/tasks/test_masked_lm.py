@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from ftlit.data import CorpusData
 from ftlit.data.batching import MicroBatch
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
-from ftlit.losses import CrossEntropy
+from ftlit.losses import CrossEntropy, perplexity
 from ftlit.tasks import MaskedLM, TaskModule
 from ftlit.tasks.language_model import only_tokens
 from ftlit.tuning import LoRA
@@ -170,6 +171,28 @@ def test_next_sentence_loss_is_bert_s(backbone: str, corpus: str) -> None:
     right = output.seq_relationship_logits.argmax(-1) == batch["next_sentence"]
     assert values["nsp_accuracy"] == pytest.approx(float(right.float().mean()))
     assert values["perplexity"] == pytest.approx(math.exp(float(masked)), rel=1e-5)
+
+
+def test_the_next_sentence_can_be_monitored(backbone: str, corpus: str) -> None:
+    task = module(backbone, next_sentence=True, monitor="val/nsp_accuracy")
+    assert task.mode == "max"
+    assert task.metrics["val_nsp"].compute().dtype == torch.float64
+    task.log_dict = lambda *given, **options: None  # type: ignore[method-assign]
+    stage = {"state": SimpleNamespace(fn="validate"), "sanity_checking": False, "world_size": 1}
+    task.trainer = SimpleNamespace(**stage)  # type: ignore[assignment]
+    batch = batch_of(corpus, backbone, [0, 1, 2], next_sentence=True, documents="blank_line")
+    with torch.no_grad():
+        task.eval().evaluation_step(batch, "val")
+    task.finish_evaluation("val")
+    assert all(
+        float(state) == 0 for name in ("loss", "nll", "nsp") for state in task.metrics[f"val_{name}"].metric_state.values()
+    )
+
+
+def test_perplexity_stays_a_number_when_it_is_logged() -> None:
+    assert math.isfinite(float(torch.tensor(perplexity(1000.0), dtype=torch.float32)))
+    assert math.isnan(perplexity(float("nan")))
+    assert perplexity(2.0) == math.exp(2)
 
 
 def test_next_sentence_needs_bert(tiny: Tiny) -> None:

@@ -122,9 +122,7 @@ def test_pooled_heads_score_choices(tiny: Tiny) -> None:
 
 
 def test_class_weights_are_refused(tiny: Tiny) -> None:
-    with pytest.raises(
-        UserError, match=r"model\.loss\.class_weights weighs labels, and the choices of MultipleChoice are none"
-    ):
+    with pytest.raises(UserError, match=r"model\.loss\.class_weights weighs the labels of a list, and MultipleChoice has none"):
         module(tiny, loss=CrossEntropy(class_weights=[1.0, 2.0]))
 
 
@@ -158,6 +156,6 @@ def test_fit_validate_and_predict_agree(tiny: Tiny, questions: str, tmp_path: Pa
     out = tmp_path / "out.csv"
     main(["predict", "--run", str(run), "--input", str(tmp_path / "in.jsonl"), "--output", str(out), "--scores", "true"])
     table = list(csv.DictReader(out.open()))
-    assert list(table[0]) == ["id", "prediction", "index", "score", "scores"]
+    assert list(table[0]) == ["id", "prediction", "index", "score", "scores", "truncated"]
     for row, prediction in zip(table, found, strict=True):
         assert json.loads(row["scores"]) == pytest.approx(prediction["scores"], abs=1e-5)

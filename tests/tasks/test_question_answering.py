@@ -186,8 +186,13 @@ def test_the_best_threshold_is_set_on_validation_and_kept(tiny: Tiny) -> None:
 def test_what_does_not_fit(tiny: Tiny) -> None:
     with pytest.raises(UserError, match=r"model.head: PooledHead has one vector a text, and QuestionAnswering scores tokens"):
         module(tiny("bert"), head=PooledHead())
-    for loss in (MSE(), CrossEntropy(label_smoothing=0.1), CrossEntropy(class_weights=[1.0, 2.0])):
-        with pytest.raises(UserError, match=r"model.loss is .*; the classes of QuestionAnswering are the tokens of a text"):
+    losses = {
+        "model.loss MSE does not fit QuestionAnswering; use CrossEntropy or Focal": MSE(),
+        "label_smoothing does not fit QuestionAnswering": CrossEntropy(label_smoothing=0.1),
+        "class_weights weighs the labels of a list, and QuestionAnswering has none": CrossEntropy(class_weights=[1.0, 2.0]),
+    }
+    for sentence, loss in losses.items():
+        with pytest.raises(UserError, match=sentence):
             module(tiny("bert"), loss=loss)
     with pytest.raises(UserError, match=r"model.n_best is 0; it should be at least 1"):
         module(tiny("bert"), n_best=0)

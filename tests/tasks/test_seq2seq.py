@@ -6,6 +6,7 @@ import math
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,7 @@ from ftlit.data.batching import MicroBatch
 from ftlit.errors import UserError
 from ftlit.generation import Generation
 from ftlit.heads import PooledHead
-from ftlit.losses import CrossEntropy
+from ftlit.losses import MSE, CrossEntropy
 from ftlit.metrics.text import metric_keys, text_scores
 from ftlit.optim import param_groups
 from ftlit.tasks import Seq2Seq
@@ -270,10 +271,11 @@ def test_marian_s_positions_are_a_formula(make: Any) -> None:
 # Evaluation
 
 
-def attach(module: Seq2Seq, command: str, epoch: int = 0) -> None:
+def attach(module: Seq2Seq, command: str, epoch: int = 0, sanity: bool = False) -> None:
     """Let a module think that a trainer of one process runs it."""
     module.trainer = SimpleNamespace(  # type: ignore[assignment]
-        state=SimpleNamespace(fn=command), current_epoch=epoch, world_size=1, sanity_checking=True
+        **{"state": SimpleNamespace(fn=command), "current_epoch": epoch, "world_size": 1, "sanity_checking": sanity},
+        **{"is_global_zero": False, "precision_plugin": SimpleNamespace(forward_context=nullcontext)},
     )
 
 
@@ -328,6 +330,23 @@ def test_when_texts_are_written(
     assert list(module.predictions) == list(range(rows))
 
 
+def test_the_sanity_check_writes_nothing(make: Any, batch_for: Any) -> None:
+    module = make("t5", metrics=["chrf"])
+    attach(module, "fit", sanity=True)
+    assert summary(module, batch_for("t5")).keys() == {"perplexity"}
+
+
+def test_a_loss_that_is_no_number_is_none_of_the_split(make: Any, batch_for: Any) -> None:
+    module, batch = make("t5"), batch_for("t5")
+    attach(module, "test")
+    logits = module.logits(batch).detach()
+    module.update("val", logits, batch)
+    logits[0] = float("nan")
+    module.update("val", logits, batch)
+    assert math.isnan(float(module.metrics["val_loss"].compute()))
+    assert math.isnan(module.summarise("val", {})["perplexity"])
+
+
 def test_the_keys_of_metrics_are_what_they_give() -> None:
     plain = ["bleu", "chrf", "rouge", "meteor", "exact_match", "token_f1"]
     assert set(metric_keys(plain)) == set(text_scores(plain, ["a b"], [["a b"]]))
@@ -352,6 +371,9 @@ def test_bertscore_names_its_encoder(tiny: Tiny) -> None:
             "'val/rougeL' needs written texts at every validation",
         ),
         ({"generate_every_n_epochs": 0}, "generate_every_n_epochs must be at least 1"),
+        ({"metrics": ["bleu"], "generate_limit": 0}, "model.generate_limit must be at least 1, got 0"),
+        ({"loss": CrossEntropy(class_weights="balanced")}, "weighs the labels of a list, and Seq2Seq has none"),
+        ({"loss": MSE()}, "model.loss MSE does not fit Seq2Seq; use CrossEntropy or Focal"),
         ({"generation": Generation(num_beams=0)}, "model.generation.num_beams must be at least 1, got 0"),
         ({"generation": Generation(min_new_tokens=9, max_new_tokens=8)}, "max_new_tokens must be at least 9, got 8"),
         ({"generation": Generation(top_p=0.5)}, "model.generation.top_p has no effect without model.generation.do_sample"),
