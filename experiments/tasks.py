@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from second_opinion import SECOND_OPINIONS
 from tabulate import tabulate
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -180,6 +181,8 @@ def write_table() -> None:
     for name, cells in finished.items():
         parts.append(f"## {name}\n\n    {' '.join(cells[0].command)}")
         report = cells[0].run_dir / f"{EXPERIMENTS[name].split}_report.txt"
+        if name in SECOND_OPINIONS:
+            parts.append(f"On the same predictions, {SECOND_OPINIONS[name](cells[0].run_dir)}.")
         if EXPERIMENTS[name].report and report.is_file():
             parts.append("\n".join(f"    {line}" for line in report.read_text("utf-8").rstrip().splitlines()))
     RESULTS.write_text("\n\n".join(parts) + "\n", "utf-8")

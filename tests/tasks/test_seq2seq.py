@@ -52,8 +52,9 @@ def make(names: Any) -> Callable[..., Seq2Seq]:
     """A module whose fresh weights come from a seed."""
 
     def build(model: str, **options: Any) -> Seq2Seq:
+        given = names(model)  # which may make the models, with random numbers
         torch.manual_seed(0)
-        return Seq2Seq(**{"pad_token_id": 0, "max_target_length": LENGTH, **names(model), **options})
+        return Seq2Seq(**{"pad_token_id": 0, "max_target_length": LENGTH, **given, **options})
 
     return build
 
