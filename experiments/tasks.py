@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from second_opinion import SECOND_OPINIONS
 from tabulate import tabulate
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -165,6 +164,8 @@ MODELS = {"model": "MiniLM-L6", "SmolLM2-135M-Instruct.Q4_1.gguf": "SmolLM2-135M
 
 def write_table() -> None:
     """Write the table of all experiments that have finished."""
+    from second_opinion import SECOND_OPINIONS  # beside this file
+
     finished = {
         name: cells
         for name, experiment in EXPERIMENTS.items()
