@@ -1,6 +1,5 @@
 """``python -m ftlit``: help and dispatch, without importing torch for either."""
 
-import gc
 import sys
 
 HELP = """usage: ftlit COMMAND [options]
@@ -34,10 +33,11 @@ def main(args: list[str] | None = None) -> None:
     try:
         if args[0] not in COMMANDS:
             raise UserError(f"no command {args[0]!r}. {near(args[0], COMMANDS)}")
-        gc.disable()  # the collector would look through thousands of new modules again and again: a tenth of the start
-        from ftlit.cli import run
+        from ftlit.imports import fast_imports
 
-        gc.enable()
+        with fast_imports():
+            from ftlit.cli import run
+
         run(args)
     except Exception as error:
         if (mistake := user_error(error)) is None:

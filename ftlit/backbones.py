@@ -73,7 +73,12 @@ def load_config(backbone: str, trust_remote_code: bool = False) -> PretrainedCon
 
 
 def load_model(
-    auto_class: Any, backbone: str, trust_remote_code: bool = False, pretrained: bool = True, **config: Any
+    auto_class: Any,
+    backbone: str,
+    trust_remote_code: bool = False,
+    pretrained: bool = True,
+    loading: dict[str, Any] | None = None,
+    **config: Any,
 ) -> tuple[nn.Module, list[nn.Parameter]]:
     """A pretrained model in float32 and training mode, and the weights that its files do not hold.
 
@@ -82,6 +87,7 @@ def load_model(
         backbone: Folder, hub name, or ``package:<module>/<path>``.
         trust_remote_code: Whether code that comes with the model may run.
         pretrained: False for fresh weights, of the configuration alone.
+        loading: Further arguments of ``from_pretrained``.
         config: Changes to the model's configuration, such as ``num_labels``.
 
     Returns:
@@ -106,6 +112,7 @@ def load_model(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # a head that was trained for other labels starts afresh
             trust_remote_code=trust_remote_code,
+            **(loading or {}),
             **config,
         )
     except (OSError, ValueError) as error:

@@ -11,13 +11,14 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import nn
 
 from ftlit.errors import UserError, user_error
+from ftlit.tuning.base import trains
 
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 
 
 def frozen_keys(module: nn.Module) -> set[str]:
-    """Names of the weights that do not train, tied ones under every name."""
-    return {name for name, weight in module.named_parameters(remove_duplicate=False) if not weight.requires_grad}
+    """Names of the weights that never train, tied ones under every name."""
+    return {name for name, weight in module.named_parameters(remove_duplicate=False) if not trains(weight)}
 
 
 def trained_keys(module: nn.Module) -> set[str]:
@@ -25,14 +26,20 @@ def trained_keys(module: nn.Module) -> set[str]:
     return module.state_dict().keys() - frozen_keys(module)
 
 
-def frozen_digest(module: nn.Module) -> str:
+def frozen_digest(module: nn.Module, rewritten: bool = False) -> str:
     """A short hash of the frozen weights: their names, shapes, and the ends of their values.
 
     A checkpoint without them is only right on top of the same ones. The ends (256 values on each side) tell any two
     pretrained models apart at no cost that grows with the model.
+
+    Args:
+        module: The module.
+        rewritten: Whether the method took a part out of the frozen weights of the layers that it wrapped: what is left may
+            differ in its last bits from machine to machine, and is passed over.
     """
     digest = hashlib.sha256()
-    state, names = module.state_dict(), sorted(frozen_keys(module))
+    state = module.state_dict()
+    names = sorted(name for name in frozen_keys(module) if not (rewritten and ".base_layer." in name))
     for name in names:
         weight = state[name].detach().flatten()
         digest.update(f"{name}{tuple(state[name].shape)}".encode())

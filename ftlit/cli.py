@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import yaml
+from jsonargparse import Namespace
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -55,6 +56,22 @@ def objective_of(class_path: str) -> str | None:
     from pydoc import locate
 
     return getattr(locate(class_path), "objective", None)
+
+
+def positions_of(tuning: Any) -> int:
+    """Positions that a tuning method takes for itself, from its configuration as the parser has it."""
+    return _instance(tuning).positions
+
+
+def _instance(config: Any) -> Any:
+    from pydoc import locate
+
+    if isinstance(config, list):
+        return [_instance(item) for item in config]
+    if not (isinstance(config, Namespace) and "class_path" in config):
+        return config
+    given = config.get("init_args") or {}
+    return locate(config.class_path)(**{name: _instance(value) for name, value in vars(given).items()})  # type: ignore[operator]
 
 
 class TaskCLI(LightningCLI):
@@ -108,6 +125,7 @@ class TaskCLI(LightningCLI):
             for target in targets:
                 parser.link_arguments(source, target)
         parser.link_arguments("model.class_path", "data.init_args.objective", compute_fn=objective_of)
+        parser.link_arguments("model.init_args.tuning", "data.init_args.reserved_positions", compute_fn=positions_of)
         for name in (
             "label_names",
             "label_counts",

@@ -1,5 +1,7 @@
 """Parameter groups, layer-wise learning rates and schedules."""
 
+import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +10,15 @@ from torch.optim import Optimizer
 
 from ftlit.backbones import depths
 from ftlit.errors import UserError, near
+from ftlit.tuning.base import trains
 
 
 def param_groups(
-    model: nn.Module, backbone: nn.Module, layer_decay: float = 1.0, head_lr_factor: float = 1.0
+    model: nn.Module,
+    backbone: nn.Module,
+    layer_decay: float = 1.0,
+    head_lr_factor: float = 1.0,
+    lr_factors: dict[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """The trained weights in groups of equal learning rate and weight decay.
 
@@ -24,6 +31,10 @@ def param_groups(
         backbone: The part of `model` whose layers are counted.
         layer_decay: Factor of the learning rate from each layer to the one below.
         head_lr_factor: Factor of the learning rate of what is not in the backbone.
+        lr_factors: Further factors, by regular expressions that find the names of weights.
+
+    Raises:
+        UserError: An expression finds no weight that trains.
 
     Returns:
         Groups with ``params``, ``name`` and ``lr_scale``, and ``weight_decay`` 0 where there must be none.
@@ -32,14 +43,17 @@ def param_groups(
     inside = {id(w) for w in backbone.parameters()}
     top = max(depth.values(), default=0)
     groups: dict[tuple[str, float, bool], dict[str, Any]] = {}
-    for weight in model.parameters():
-        if not weight.requires_grad:
-            continue
+    trained = [(name, weight) for name, weight in model.named_parameters() if trains(weight)]
+    for pattern in lr_factors or {}:
+        if not any(re.search(pattern, name) for name, _ in trained):
+            raise UserError(f"model.lr_factors: {pattern!r} finds no weight that trains; the table at the start names their parts")
+    for name, weight in trained:
         part = "backbone" if id(weight) in inside else "head"
         scale = layer_decay ** (top - depth.get(id(weight), top)) if part == "backbone" else head_lr_factor
+        scale *= math.prod(factor for pattern, factor in (lr_factors or {}).items() if re.search(pattern, name))
         decays = weight.ndim > 1
-        name = f"{part}{'' if scale == 1 else f' x{scale:.4g}'}{'' if decays else ' (no decay)'}"
-        group = groups.setdefault((part, scale, decays), {"params": [], "name": name, "lr_scale": scale})
+        title = f"{part}{'' if scale == 1 else f' x{scale:.4g}'}{'' if decays else ' (no decay)'}"
+        group = groups.setdefault((part, scale, decays), {"params": [], "name": title, "lr_scale": scale})
         group["params"].append(weight)
         if not decays:
             group["weight_decay"] = 0.0
@@ -79,6 +93,20 @@ def build_schedule(name: str, optimizer: Optimizer, warmup: float, steps: int) -
     if not 0 <= warmup < 1:
         raise UserError(f"model.warmup is the share of all steps, from 0 to below 1, got {warmup}")
     return get_scheduler(name, optimizer, num_warmup_steps=int(warmup * steps), num_training_steps=steps)
+
+
+def finite_steps(steps: float) -> int:
+    """A number of optimizer steps that is known.
+
+    Raises:
+        UserError: The run has no end that is counted in steps.
+    """
+    if math.isfinite(steps) and steps > 0:
+        return int(steps)
+    raise UserError(
+        "the number of optimizer steps is not known, and model.schedule and some methods of model.tuning depend on it: set "
+        "trainer.max_epochs or trainer.max_steps"
+    )
 
 
 def _all(module: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -44,6 +44,7 @@ class TaskRows(LightningDataModule, ABC):
         on_bad_rows: Whether a row with an empty text or a broken label stops the run or is dropped and counted.
         pad_token: Token to pad with where the tokenizer has none.
         trust_remote_code: Taken from the model.
+        reserved_positions: Taken from the model: positions that its tuning method needs for itself.
         unlabelled: More texts for model.auxiliary, named like dataset: each training example comes with one of them.
         unlabelled_column: Column of their text.
     """
@@ -67,6 +68,7 @@ class TaskRows(LightningDataModule, ABC):
         on_bad_rows: Literal["error", "drop"] = "error",
         pad_token: str | None = None,
         trust_remote_code: bool = False,
+        reserved_positions: int = 0,
         unlabelled: str | None = None,
         unlabelled_column: str = "text",
     ) -> None:
@@ -80,6 +82,7 @@ class TaskRows(LightningDataModule, ABC):
         self.backbone, self.pad_token, self.trust_remote_code = backbone, pad_token, trust_remote_code
         self.batching, self.num_workers = batching, num_workers
         self.limits = {"train": limit_train, "validation": limit_validation, "test": limit_test}
+        self.reserved_positions = reserved_positions
         self.shots, self.validation_share, self.seed, self.order_seed = shots, validation_share, seed, order_seed
         self.on_bad_rows = on_bad_rows
         self.unlabelled_source, self.unlabelled_column = unlabelled, unlabelled_column
@@ -227,6 +230,9 @@ class TaskRows(LightningDataModule, ABC):
 
     def _checked_length(self, wanted: int | None) -> int:
         limit = max_positions(load_config(self.backbone, self.trust_remote_code))
+        if limit is not None and self.reserved_positions:
+            limit -= self.reserved_positions
         if wanted is not None and limit is not None and wanted > limit:
-            raise UserError(f"data.max_length is {wanted}, but {self.backbone!r} takes at most {limit} tokens")
+            own = f", since model.tuning takes {self.reserved_positions} for itself" if self.reserved_positions else ""
+            raise UserError(f"data.max_length is {wanted}, but {self.backbone!r} takes at most {limit} tokens{own}")
         return wanted or min(limit or LONGEST_DEFAULT, LONGEST_DEFAULT)

@@ -18,9 +18,10 @@ from ftlit.errors import UserError, near
 from ftlit.heads import Head, TaskHead
 from ftlit.init_from import initialise
 from ftlit.losses import CrossEntropy, Focal, Loss
-from ftlit.optim import build_optimizer, build_schedule, param_groups
+from ftlit.optim import build_optimizer, build_schedule, finite_steps, param_groups
 from ftlit.tasks.evaluated import Evaluated
-from ftlit.tuning import Full, TopLayers, Tuning
+from ftlit.tuning import Full, Tuning
+from ftlit.tuning.base import always_train, trains, waiting
 
 LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity", "bits_per_byte")
 
@@ -38,6 +39,8 @@ class TaskModule(Evaluated):
         warmup: Share of all optimizer steps over which the learning rate rises.
         layer_decay: Factor of the learning rate from each layer to the one below it; 1 is off.
         head_lr_factor: The head's learning rate as a multiple of the optimizer's.
+        lr_factors: Learning rates of further groups as multiples of the optimizer's, by regular expressions that find the
+            names of weights, such as `{lora_B: 16}` (LoRA+; Hayou et al., 2024).
         monitor: Metric that picks the best checkpoint and stops early, such as `val/loss`; by default the task's own.
         pad_token_id: Taken from the data.
         trust_remote_code: Whether code that comes with the backbone may run.
@@ -66,6 +69,7 @@ class TaskModule(Evaluated):
         warmup: float = 0.06,
         layer_decay: float = 1.0,
         head_lr_factor: float = 1.0,
+        lr_factors: dict[str, float] | None = None,
         monitor: str | None = None,
         pad_token_id: int | None = None,
         trust_remote_code: bool = False,
@@ -78,20 +82,21 @@ class TaskModule(Evaluated):
         self.tuning, self.head, self.optimizer = tuning, head, optimizer
         self.loss = loss if loss is not None else self.default_loss()
         self._check_loss()
-        self.schedule, self.warmup, self.layer_decay, self.head_lr_factor = (
-            schedule,
-            warmup,
-            layer_decay,
-            head_lr_factor,
-        )
+        self.schedule, self.warmup = schedule, warmup
+        self.layer_decay, self.head_lr_factor, self.lr_factors = layer_decay, head_lr_factor, lr_factors
         self.monitor = monitor or self.default_monitor
         self.pad_token_id = pad_token_id
         self.init_from, self.auxiliary = init_from, auxiliary
         self.self_supervision: SelfSupervision | None = None
         self._load: Callable[..., Any] = partial(
-            load_model, backbone=backbone, trust_remote_code=trust_remote_code, pretrained=pretrained
+            load_model,
+            backbone=backbone,
+            trust_remote_code=trust_remote_code,
+            pretrained=pretrained,
+            loading=tuning.loading,
         )
-        if not pretrained and not isinstance(tuning, Full):
+        self._stage, self._waiting = 0, list[nn.Parameter]()
+        if not pretrained and not tuning.trains_everything:
             raise UserError(f"model.pretrained is false: weights that are random must all train; {tuning} would freeze some")
 
     # What a task defines
@@ -142,6 +147,7 @@ class TaskModule(Evaluated):
             raise UserError(
                 f"model.auxiliary learns from the texts of a task, which is what {type(self).__name__} does; leave it out"
             )
+        self._check_tuning(config)
         self.model: Any
         self.model, fresh = self.head.build(self._load, self.auto_class, config)
         added = None
@@ -153,22 +159,30 @@ class TaskModule(Evaluated):
         self._apply_tuning(fresh)
         if self.auxiliary and self.auxiliary.weight:
             self.self_supervision = self.auxiliary.build(self._load, self.backbone, embedding, self._tokenizer)
-        self.frozen_digest = frozen_digest(self)
+        self.frozen_digest = frozen_digest(self, self.tuning.rewrites_frozen)
         self.add_metrics()
         known = ["val/loss", *(f"val/{name}" for name in (*self.metrics["val"], *self.summary_names))]
         if self.monitor not in known:
             raise UserError(f"model.monitor {self.monitor!r} is not a metric of this task. {near(self.monitor, known)}")
 
+    def _check_tuning(self, config: dict[str, Any]) -> None:
+        """Refuse a tuning method that does not fit the backbone, on its layers alone, before any weight is loaded."""
+        if type(self.tuning).check is Tuning.check:
+            return
+        with torch.device("meta"):
+            skeleton: Any = self.head.build(partial(self._load, pretrained=False), self.auto_class, config)[0]
+        self.tuning.check(getattr(skeleton, skeleton.base_model_prefix, skeleton))
+
     def _apply_tuning(self, fresh: list[nn.Parameter]) -> None:
         """Let those weights train that the tuning method chooses, and the fresh ones."""
         self.replace_backbone(self.tuning.apply(self.backbone))
-        if self.pretrained_head and not isinstance(self.tuning, Full | TopLayers):
+        if self.pretrained_head and not self.tuning.tunes_pretrained_head:
             inside = {id(weight) for weight in self.backbone.parameters()}
             for weight in self.model.parameters():
                 weight.requires_grad_(weight.requires_grad and id(weight) in inside)
-        for weight in fresh:  # frozen, they would be random at every load
-            weight.requires_grad_(True)
-        if not any(weight.requires_grad for weight in self.model.parameters()):
+        for weight in fresh:
+            always_train(weight)
+        if not any(trains(weight) for weight in self.model.parameters()):
             raise UserError(
                 f"model.tuning {self.tuning} leaves nothing to train: {type(self.model).__name__} has no new head, since what "
                 "gives its tokens is pretrained like the rest; use Full, TopLayers or LoRA"
@@ -220,11 +234,31 @@ class TaskModule(Evaluated):
 
     # Steps
 
+    def setup(self, stage: str) -> None:
+        self._enter(self._stage)  # once more, now that the number of devices is known
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        stage = self.tuning.stage(self.global_step, self.current_epoch)
+        if stage != self._stage:
+            self._enter(stage)
+
+    def _enter(self, stage: int) -> None:
+        self._stage = stage
+        self.tuning.enter(self.backbone, stage)
+        self._waiting = [weight for weight in self.parameters() if waiting(weight)]
+
     def forward(self, batch: dict[str, Any]) -> Any:
+        if self.tuning.positions and "position_ids" in batch:
+            raise UserError(
+                f"model.tuning {type(self.tuning).__name__} puts its tokens before a text once, and a block has several texts; "
+                "set data.packing: false, or with raw text data.boundaries: false"
+            )
         return self.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
         loss = self.losses(self.logits(batch), batch).sum() / batch["normalizer"]
+        if (penalty := self.tuning.penalty(self.backbone)) is not None:
+            loss = loss + penalty
         if self.auxiliary is None and "unlabelled" in batch:
             raise UserError("data.unlabelled has texts for an auxiliary loss, and there is none: set model.auxiliary")
         return loss if self.self_supervision is None else self._with_auxiliary(loss, batch)
@@ -241,11 +275,21 @@ class TaskModule(Evaluated):
     # Optimization
 
     def configure_optimizers(self) -> Any:
-        groups = param_groups(self, self.backbone, self.layer_decay, self.head_lr_factor)
+        groups = param_groups(self, self.backbone, self.layer_decay, self.head_lr_factor, self.lr_factors)
         optimizer = build_optimizer(self.optimizer, groups)
-        self.total_steps = int(self.trainer.estimated_stepping_batches)
+        self.total_steps = finite_steps(self.trainer.estimated_stepping_batches)
+        self.tuning.begin(self.backbone, self.total_steps)
         scheduler = build_schedule(self.schedule, optimizer, self.warmup, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        for weight in self._waiting:  # on several devices they have a gradient nevertheless
+            weight.grad = None
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        step = self.global_step
+        super().optimizer_step(*args, **kwargs)
+        self.tuning.after_step(self.backbone, step)
 
     # Checkpoints hold the trained weights only; the frozen ones come from the backbone again.
 
@@ -253,10 +297,13 @@ class TaskModule(Evaluated):
         keys = trained_keys(self)
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in keys}
         checkpoint["frozen_digest"] = self.frozen_digest
+        checkpoint["tuning_state"] = self.tuning.state(self.backbone)
         if not all(torch.isfinite(w).all() for w in checkpoint["state_dict"].values() if w.is_floating_point()):
             raise UserError(f"weights are no longer finite at step {self.global_step}; no checkpoint of them was written")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if state := checkpoint.get("tuning_state"):
+            self.tuning.load_state(self.backbone, state)
         check_trained(self, *self._differences(checkpoint["state_dict"]), self.tuning)
         if checkpoint.get("frozen_digest", self.frozen_digest) != self.frozen_digest:
             raise UserError(

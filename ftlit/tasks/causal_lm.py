@@ -94,7 +94,8 @@ class CausalLM(LanguageModel):
     @cached_property
     def position_limit(self) -> int | None:
         """Tokens that the model takes at most, prompt and reply together."""
-        return max_positions(load_config(self.hparams["backbone"], self.hparams["trust_remote_code"]))
+        limit = max_positions(load_config(self.hparams["backbone"], self.hparams["trust_remote_code"]))
+        return None if limit is None else limit - self.tuning.positions
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":

@@ -1,7 +1,33 @@
 """Tuning methods: which weights of the backbone train, and how."""
 
 from ftlit.tuning.base import Tuning
-from ftlit.tuning.lowrank import LoRA
-from ftlit.tuning.selective import BitFit, Frozen, Full, TopLayers
+from ftlit.tuning.both import Both
+from ftlit.tuning.bottleneck import BottleneckAdapter
+from ftlit.tuning.lowrank import AdaLoRA, LoRA, QLoRA
+from ftlit.tuning.prompts import PrefixTuning, PromptTuning, PTuning
+from ftlit.tuning.scaling import IA3
+from ftlit.tuning.selective import BitFit, Frozen, Full, LayerNormTuning, Select, TopLayers
+from ftlit.tuning.stages import GradualUnfreezing, HeadFirst
+from ftlit.tuning.wrapping import Peft
 
-__all__ = ["BitFit", "Frozen", "Full", "LoRA", "TopLayers", "Tuning"]
+__all__ = [
+    "IA3",
+    "AdaLoRA",
+    "BitFit",
+    "Both",
+    "BottleneckAdapter",
+    "Frozen",
+    "Full",
+    "GradualUnfreezing",
+    "HeadFirst",
+    "LayerNormTuning",
+    "LoRA",
+    "PTuning",
+    "Peft",
+    "PrefixTuning",
+    "PromptTuning",
+    "QLoRA",
+    "Select",
+    "TopLayers",
+    "Tuning",
+]

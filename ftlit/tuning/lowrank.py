@@ -1,71 +1,182 @@
 """Low-rank methods, wrapping peft."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ftlit.errors import UserError
-from ftlit.tuning.base import Tuning
+from ftlit.tuning.layers import chosen_layers
+from ftlit.tuning.wrapping import PeftTuning, is_transposed
 
-
-def linear_names(backbone: nn.Module) -> list[str]:
-    """The last parts of the names of the backbone's linear layers, such as ``query`` and ``dense``."""
-    kinds = {"Linear", "Conv1D"}  # GPT-2 keeps its weights in transformers' Conv1D
-    return sorted({n.rsplit(".", 1)[-1] for n, m in backbone.named_modules() if type(m).__name__ in kinds})
+Init = Literal["default", "gaussian", "orthogonal", "pissa", "olora"]
 
 
 @dataclass(frozen=True)
-class LoRA(Tuning):
+class LoRA(PeftTuning):
     """Low-rank updates of linear layers (Hu et al., 2022).
 
     Args:
         r: Rank of each update.
         alpha: The update is scaled by alpha / r.
         dropout: Dropout before the down projection.
-        targets: Last parts of the names of the layers to update, or `all-linear`.
+        targets: Layers to update: `all-linear`, the last parts of their names, or regular expressions for whole names.
+        layers: First and last layer to update, from 0 at the bottom, such as `[6, 11]`; null for all.
         dora: Learn magnitude and direction apart (DoRA; Liu et al., 2024).
         rslora: Scale by alpha / sqrt(r) instead (rsLoRA; Kalajdzievski, 2023).
+        init: Where the update begins: at zero (`default`, `gaussian`, `orthogonal`), or with a part of the weight itself that
+            is taken out of the frozen rest (`pissa`, Meng et al., 2024; `olora`, Buyukakyuz, 2024).
     """
 
     r: int = 8
     alpha: float = 16
     dropout: float = 0.0
     targets: str | list[str] = "all-linear"
+    layers: list[int] | None = None
     dora: bool = False
     rslora: bool = False
+    init: Init = "default"
 
     def __post_init__(self) -> None:
         if self.r < 1:
             raise UserError(f"model.tuning.r must be at least 1, got {self.r}")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"model.tuning.dropout must be from 0 to below 1, got {self.dropout}")
 
-    def apply(self, backbone: nn.Module) -> nn.Module:
-        from peft import LoraConfig, get_peft_model
+    @property
+    def rewrites_frozen(self) -> bool:
+        return self.init in ("pissa", "olora")
 
-        config = LoraConfig(
+    def config(self, backbone: nn.Module) -> Any:
+        from peft import LoraConfig
+
+        if self.init == "olora" and is_transposed(backbone):
+            raise UserError(f"model.tuning.init olora does not fit the layers of {type(backbone).__name__}; use pissa or default")
+        return LoraConfig(
             r=self.r,
             lora_alpha=self.alpha,  # type: ignore[arg-type]  # peft takes a float as well
             lora_dropout=self.dropout,
-            target_modules=self.checked_targets(backbone),
-            exclude_modules=r".*pooler.*",
+            target_modules=chosen_layers(backbone, self.targets, self.layers),
+            fan_in_fan_out=is_transposed(backbone),
             use_dora=self.dora,
             use_rslora=self.rslora,
+            init_lora_weights=True if self.init == "default" else self.init,
         )
-        return get_peft_model(backbone, config)  # type: ignore[arg-type]
 
-    def checked_targets(self, backbone: nn.Module) -> str | list[str]:
-        """The targets, once every one of them is known to name a layer."""
-        if self.targets == "all-linear":
-            return self.targets
-        targets = [self.targets] if isinstance(self.targets, str) else list(self.targets)
-        modules = [name for name, _ in backbone.named_modules()]
-        lost = [t for t in targets if not any(m == t or m.endswith("." + t) for m in modules)]
-        if lost or not targets:
+
+@dataclass(frozen=True)
+class QLoRA(LoRA):
+    """LoRA on a backbone whose frozen weights have 4 bits (Dettmers et al., 2023); needs bitsandbytes.
+
+    Args:
+        double_quantization: Whether the scales of the quantization are quantized too.
+    """
+
+    double_quantization: bool = True
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        from importlib.util import find_spec
+
+        if find_spec("bitsandbytes") is None:
             raise UserError(
-                f"model.tuning.targets {lost} are not in {type(backbone).__name__}; "
-                f"its linear layers end in {', '.join(linear_names(backbone))}"
+                "model.tuning QLoRA keeps the backbone in 4 bits by bitsandbytes, which is not installed here: "
+                'pip install "ftlit[quantized]", or use LoRA'
             )
-        return targets
+        from transformers import BitsAndBytesConfig
+
+        return {
+            "quantization_config": BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=self.double_quantization,
+                bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
+            )
+        }
 
     def merge(self, backbone: Any) -> nn.Module:
-        return backbone.merge_and_unload()
+        raise UserError(
+            "model.tuning QLoRA cannot be merged without loss into weights of 4 bits; export the adapter with --adapter-only"
+        )
+
+
+@dataclass(frozen=True)
+class AdaLoRA(PeftTuning):
+    """LoRA whose ranks are dealt out during training to the layers that need them (Zhang et al., 2023).
+
+    Args:
+        r: Rank of an update on average in the end.
+        initial_r: Rank of each update in the beginning, above `r`.
+        alpha: The update is scaled by alpha / rank.
+        dropout: Dropout before the down projection.
+        targets: Layers to update, as in LoRA.
+        layers: First and last layer to update, as in LoRA.
+        begin_share: Share of all steps before ranks begin to fall.
+        end_share: Share of all steps, at the end, in which ranks stay.
+        every: Optimizer steps from one allocation of ranks to the next.
+        orthogonality: Weight of the loss that keeps the projections orthogonal.
+    """
+
+    r: int = 8
+    initial_r: int = 12
+    alpha: float = 16
+    dropout: float = 0.0
+    targets: str | list[str] = "all-linear"
+    layers: list[int] | None = None
+    begin_share: float = 0.1
+    end_share: float = 0.3
+    every: int = 10
+    orthogonality: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.r < self.initial_r:
+            raise UserError(f"model.tuning.r must be from 1 to below initial_r ({self.initial_r}), got {self.r}")
+        if not (self.begin_share >= 0 and self.end_share >= 0 and self.begin_share + self.end_share < 1):
+            raise UserError(
+                "model.tuning.begin_share and end_share must leave steps between them in which ranks fall, got "
+                f"{self.begin_share} and {self.end_share}"
+            )
+
+    def config(self, backbone: nn.Module) -> Any:
+        from peft import AdaLoraConfig
+
+        return AdaLoraConfig(
+            target_r=self.r,
+            init_r=self.initial_r,
+            lora_alpha=self.alpha,  # type: ignore[arg-type]
+            lora_dropout=self.dropout,
+            target_modules=chosen_layers(backbone, self.targets, self.layers),
+            fan_in_fan_out=is_transposed(backbone),
+            deltaT=self.every,
+            orth_reg_weight=self.orthogonality,
+            total_step=2,  # until `begin` knows them
+        )
+
+    def begin(self, backbone: Any, steps: int) -> None:
+        config = backbone.peft_config["default"]
+        config.total_step = steps
+        config.tinit, config.tfinal = int(self.begin_share * steps), int(self.end_share * steps)
+
+    def penalty(self, backbone: nn.Module) -> Tensor | None:
+        """``orthogonality`` times the mean distance of the projections' Gram matrices from the identity."""
+        grams = [
+            weight @ weight.T if "lora_A" in name else weight.T @ weight
+            for name, weight in backbone.named_parameters()
+            if "lora_A" in name or "lora_B" in name
+        ]
+        distances = [torch.linalg.norm(gram - torch.eye(len(gram), device=gram.device)) for gram in grams]
+        return self.orthogonality * torch.stack(distances).mean()
+
+    def after_step(self, backbone: Any, step: int) -> None:
+        backbone.base_model.update_and_allocate(step)
+
+    def state(self, backbone: Any) -> dict[str, Any]:
+        ranks = backbone.base_model.rankallocator
+        sums = {name: getattr(ranks, name) for name in ("ipt", "exp_avg_ipt", "exp_avg_unc")}
+        return {**sums, "rank_pattern": backbone.peft_config["default"].rank_pattern}
+
+    def load_state(self, backbone: Any, state: dict[str, Any]) -> None:
+        backbone.peft_config["default"].rank_pattern = state["rank_pattern"]
+        for name in ("ipt", "exp_avg_ipt", "exp_avg_unc"):
+            setattr(backbone.base_model.rankallocator, name, dict(state[name]))

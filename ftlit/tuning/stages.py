@@ -1,0 +1,112 @@
+"""Schedules of what trains: weights that join in the course of a run.
+
+The optimizer knows all of them from the start. A weight that waits has no gradient, so that optimizers leave it alone and keep
+no state of it; what trains depends on the step and the epoch only, so that a resumed run goes on exactly.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+from torch import nn
+
+from ftlit.backbones import depths, layer_stack
+from ftlit.errors import UserError
+from ftlit.tuning.base import Tuning, set_waiting, trains
+from ftlit.tuning.selective import Full
+
+
+class Staged(Tuning):
+    """A method whose weights join one group after the other; the head trains from the first step."""
+
+    @abstractmethod
+    def joins(self, backbone: nn.Module) -> dict[str, int]:
+        """The stage in which each weight of the backbone begins to train."""
+
+    def enter(self, backbone: nn.Module, stage: int) -> None:
+        joins = self.joins(backbone)
+        for name, weight in backbone.named_parameters():
+            if trains(weight):
+                set_waiting(weight, joins[name] > stage)
+
+
+@dataclass(frozen=True)
+class GradualUnfreezing(Staged):
+    """Train the head first, then one layer more at a time from the top (Howard and Ruder, 2018).
+
+    Args:
+        epochs: Epochs from one layer to the next.
+        steps: Optimizer steps at which one more layer joins, instead of epochs, such as `[100, 200, 400]`; layers
+            that are left when they are used up stay frozen.
+    """
+
+    epochs: int = 1
+    steps: list[int] | None = None
+
+    tunes_pretrained_head = True
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise UserError(f"model.tuning.epochs must be at least 1, got {self.epochs}")
+        if self.steps is not None and (not self.steps or self.steps[0] < 0 or self.steps != sorted(set(self.steps))):
+            raise UserError(f"model.tuning.steps must be optimizer steps that rise, got {self.steps}")
+
+    def check(self, backbone: nn.Module) -> None:
+        count = len(layer_stack(backbone)[1])
+        if self.steps is not None and len(self.steps) > count + 1:
+            raise UserError(
+                f"model.tuning.steps has {len(self.steps)} steps, but {type(backbone).__name__} has {count} layers and its "
+                "embeddings to unfreeze"
+            )
+
+    def stage(self, step: int, epoch: int) -> int:
+        return epoch // self.epochs if self.steps is None else sum(step >= begin for begin in self.steps)
+
+    def joins(self, backbone: nn.Module) -> dict[str, int]:
+        top = len(layer_stack(backbone)[1])
+        return {name: max(top + 1 - depth, 0) for name, depth in depths(backbone).items()}
+
+    def apply(self, backbone: nn.Module) -> nn.Module:
+        last = len(self.steps) if self.steps is not None else None
+        joins = self.joins(backbone)
+        for name, weight in backbone.named_parameters():
+            weight.requires_grad_(last is None or joins[name] <= last)
+        self.enter(backbone, 0)
+        return backbone
+
+
+@dataclass(frozen=True)
+class HeadFirst(Staged):
+    """Train the head alone at first, then the backbone with it (LP-FT; Kumar et al., 2022).
+
+    Args:
+        epochs: Epochs of the head alone.
+        steps: Optimizer steps of the head alone, instead of epochs.
+        then: How the backbone is tuned from then on.
+    """
+
+    epochs: int = 1
+    steps: int | None = None
+    then: Tuning = Full()
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or (self.steps is not None and self.steps < 1):
+            raise UserError(f"model.tuning.epochs and steps must be at least 1, got {self.epochs} and {self.steps}")
+        if isinstance(self.then, Staged) or self.then.positions:
+            raise UserError(f"model.tuning.then cannot be {type(self.then).__name__}; use Full, TopLayers, LoRA or the like")
+
+    def check(self, backbone: nn.Module) -> None:
+        self.then.check(backbone)
+
+    def stage(self, step: int, epoch: int) -> int:
+        return int(epoch >= self.epochs if self.steps is None else step >= self.steps)
+
+    def joins(self, backbone: nn.Module) -> dict[str, int]:
+        return {name: 1 for name, _ in backbone.named_parameters()}
+
+    def apply(self, backbone: nn.Module) -> nn.Module:
+        backbone = self.then.apply(backbone)
+        self.enter(backbone, 0)
+        return backbone
+
+    def merge(self, backbone: nn.Module) -> nn.Module:
+        return self.then.merge(backbone)
