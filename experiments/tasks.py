@@ -20,6 +20,7 @@ from typing import Any
 from tabulate import tabulate
 
 SEEDS = (0, 1, 2, 3, 4)
+ALIGNED = (*["left"] * 6, "right", "right", "left")
 RUNS, RESULTS = Path("runs/tasks"), Path("experiments/results/tasks.md")
 
 
@@ -162,30 +163,48 @@ def row(name: str, cells: list[Cell]) -> list[Any]:
 MODELS = {"model": "MiniLM-L6", "SmolLM2-135M-Instruct.Q4_1.gguf": "SmolLM2-135M"}
 
 
-def write_table() -> None:
-    """Write the table of all experiments that have finished."""
+def earlier() -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Rows and sections of the table as it stands, by experiment: those whose runs are not here are kept."""
+    text = RESULTS.read_text("utf-8") if RESULTS.is_file() else ""
+    lines = [line.strip("| ").split("|") for line in text.splitlines() if line.startswith("|")]
+    rows = {cells[0].strip(): [cell.strip() for cell in cells] for cells in lines[2:]}
+    sections = {part.split("\n", 1)[0].strip(): f"## {part.strip()}" for part in text.split("\n## ")[1:]}
+    return rows, sections
+
+
+def section(name: str, cells: list[Cell]) -> str:
+    """How an experiment was run, and what stands beside its row."""
     from second_opinion import SECOND_OPINIONS  # beside this file
 
+    parts = [f"## {name}\n\n    {' '.join(cells[0].command)}"]
+    report = cells[0].run_dir / f"{EXPERIMENTS[name].split}_report.txt"
+    if name in SECOND_OPINIONS:
+        parts.append(f"On the same predictions, {SECOND_OPINIONS[name](cells[0].run_dir)}.")
+    if EXPERIMENTS[name].report and report.is_file():
+        parts.append("\n".join(f"    {line}" for line in report.read_text("utf-8").rstrip().splitlines()))
+    return "\n\n".join(parts)
+
+
+def write_table() -> None:
+    """Write the table of all experiments that have finished."""
     finished = {
         name: cells
         for name, experiment in EXPERIMENTS.items()
         if (cells := [c for seed in experiment.seeds if (c := Cell(name, seed)).read("results.json")])
     }
+    rows, sections = earlier()
+    rows |= {name: row(name, cells) for name, cells in finished.items()}
+    sections |= {name: section(name, cells) for name, cells in finished.items()}
+    known = [name for name in EXPERIMENTS if name in rows]
     headers = ["experiment", "task", "rows (train / measured)", "model", "tuning", "measured", "seeds", "seconds", "published"]
     parts = [
         "# Every task on real data",
         "    python experiments/tasks.py --jobs 2",
-        tabulate([row(name, cells) for name, cells in finished.items()], headers=headers, tablefmt="github"),
+        tabulate([rows[name] for name in known], headers=headers, tablefmt="github", disable_numparse=True, colalign=ALIGNED),
         "Seconds are of training, on a shared machine; data sets are the subsets that were at hand, so that published numbers, "
         "of larger models and whole data sets, say what is possible rather than what was to be reached.",
     ]
-    for name, cells in finished.items():
-        parts.append(f"## {name}\n\n    {' '.join(cells[0].command)}")
-        report = cells[0].run_dir / f"{EXPERIMENTS[name].split}_report.txt"
-        if name in SECOND_OPINIONS:
-            parts.append(f"On the same predictions, {SECOND_OPINIONS[name](cells[0].run_dir)}.")
-        if EXPERIMENTS[name].report and report.is_file():
-            parts.append("\n".join(f"    {line}" for line in report.read_text("utf-8").rstrip().splitlines()))
+    parts += [sections[name] for name in known if name in sections]
     RESULTS.write_text("\n\n".join(parts) + "\n", "utf-8")
 
 
