@@ -1,7 +1,6 @@
-"""What runs beside the training loop: loss log, cost, predictions, progress."""
+"""What runs beside the training loop: loss log, predictions, progress."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 
-from ftlit.batch import FILLER
+from ftlit.cost import Cost
 from ftlit.errors import UserError
 from ftlit.files import write_text
 
@@ -67,69 +66,6 @@ class LossLog(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.check(trainer)
-
-
-class Cost(Callback):
-    """What training costs: seconds, examples, tokens that are not padding, peak memory; kept over interruptions."""
-
-    def __init__(self) -> None:
-        self.seconds, self.examples, self.tokens, self.memory = 0.0, 0, 0, 0
-        self._mark = 0.0
-
-    def state_dict(self) -> dict[str, float]:
-        return {"seconds": self.seconds, "examples": self.examples, "tokens": self.tokens}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seconds, self.examples, self.tokens = (state_dict[key] for key in ("seconds", "examples", "tokens"))
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if not self._mark:
-            self._mark = time.monotonic()
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self.seconds, self._mark = self.seconds + time.monotonic() - self._mark, time.monotonic()
-        if batch["normalizer"] != FILLER:
-            self.examples += len(batch["ids"])
-            self.tokens += batch["tokens"]
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._mark = 0.0
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.memory = peak_memory()
-
-    def rate(self) -> float:
-        """Examples a second on this device."""
-        return self.examples / self.seconds if self.seconds else 0.0
-
-    def totals(self, trainer: Trainer) -> dict[str, float]:
-        """The cost over all devices; the same call on every rank."""
-        counts = torch.tensor([self.examples, self.tokens], device=trainer.strategy.root_device)
-        examples, tokens = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
-        seconds = self.seconds or float("nan")
-        memory = torch.tensor(float(self.memory), device=trainer.strategy.root_device)
-        return {
-            "train_seconds": self.seconds,
-            "examples_per_second": examples / seconds,
-            "tokens_per_second": tokens / seconds,
-            "peak_memory_bytes": int(trainer.strategy.reduce(memory, reduce_op="max")),
-        }
-
-
-def peak_memory() -> int:
-    """The most memory held so far, in bytes: allocated on the GPU where there is one, else resident in this process."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated()
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    import sys
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 class Predictions(Callback):

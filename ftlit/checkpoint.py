@@ -61,6 +61,24 @@ def check_trained(module: nn.Module, missing: list[str], unexpected: list[str], 
         )
 
 
+def check_complete(trained: set[str], kept: set[str]) -> None:
+    """Refuse to write a checkpoint without weights that trained, such as those of the head.
+
+    Args:
+        trained: Names of the weights that trained when the model was built.
+        kept: Those of the checkpoint.
+
+    Raises:
+        UserError: Some are missing.
+    """
+    if lost := sorted(trained - kept):
+        raise UserError(
+            f"the checkpoint would lack {len(lost)} weights that were to train, {lost[:3]}: they were frozen or renamed in the "
+            "course of training, and a checkpoint holds what trains; to hold them still, keep requires_grad and set their "
+            "learning rate to 0 by model.head_lr_factor or model.lr_factors"
+        )
+
+
 def check_labels(checkpoint: dict[str, Any], names: list[str]) -> None:
     """Refuse a checkpoint whose ids stand for other labels.
 
@@ -101,6 +119,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         beside = f"{path}.part"
         super().save_checkpoint(checkpoint, beside, storage_options)
         os.replace(beside, path)
+
+
+def step_of(path: Path) -> int:
+    """The optimizer step at which a checkpoint was written."""
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
 
 
 def load_task(path: Path) -> Any:

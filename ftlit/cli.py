@@ -14,17 +14,19 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit import data as _data  # noqa: F401  short class names are those of imported classes
-from ftlit.callbacks import Cost, LossLog, Predictions, Progress
+from ftlit.callbacks import LossLog, Predictions, Progress
 from ftlit.checkpoint import BEST, LAST, AtomicCheckpointIO, check_order, find_checkpoint
+from ftlit.cost import Cost
 from ftlit.data.base import TaskData
-from ftlit.evaluation import Evaluation
+from ftlit.evaluation import Evaluation, parameter_counts
 from ftlit.files import write_text
-from ftlit.parser import ShortErrors
+from ftlit.parser import ShortErrors, with_values
 from ftlit.quiet import quiet
 from ftlit.resume import LastCheckpoint, RandomState
 from ftlit.run import MetricsFile, RunRecord, check_free, clear
 from ftlit.tasks import TaskModule
 from ftlit.trackers import send_config
+from ftlit.tripwires import Tripwires
 
 
 def default_precision() -> str:
@@ -48,6 +50,7 @@ TRAINER_DEFAULTS = {
 }
 
 
+FUNCTIONS = ("predict", "export")  # commands that are plain functions, in modules of their names
 MASKING = ("mask_probability", "whole_words", "next_sentence")  # options of MaskedLM that its data follow
 
 
@@ -109,6 +112,8 @@ class TaskCLI(LightningCLI):
         add("--before", type=bool, default=False, help="Evaluate the untrained model too, so that the gain shows (fit).")
         add("--test_after_fit", type=bool, default=False, help="Evaluate the best checkpoint on test too (fit).")
         add("--patience", type=int | None, default=3, help="Validations without gain until fit stops; null for never.")
+        help_text = "Stop when frozen weights change, trained ones do not, or dropout is where it should not be (fit)."
+        add("--tripwires", type=bool, default=True, help=help_text)
         help_text = "Steps from one last.ckpt to the next; null for every ten minutes (fit)."
         add("--save_every_n_steps", type=int | None, default=None, help=help_text)
         links = {
@@ -176,7 +181,8 @@ class TaskCLI(LightningCLI):
         defaults = [c for c in given if isinstance(c, (ProgressBar, ModelCheckpoint)) and c not in named]
         if any(isinstance(c, ProgressBar) for c in defaults):
             own.append(Progress(self.loss_log, self.cost, monitor))
-        trainer.callbacks = _ordered([c for c in given if c not in defaults] + own)
+        first = [Tripwires()] if self.subcommand == "fit" and self.options.tripwires else []  # sees what others do after it
+        trainer.callbacks = _ordered([*first, *(c for c in given if c not in defaults), *own])
         if self.subcommand == "fit":  # a later test must not replace the file
             trainer.loggers = [self.metrics_file, *trainer.loggers]
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
@@ -246,7 +252,7 @@ class TaskCLI(LightningCLI):
         config.resume = config.overwrite = False
         text = self._parser(self.subcommand).dump(config, skip_none=False)
         write_text(self.run_dir / "config.yaml", text)
-        send_config(self.trainer.loggers, yaml.safe_load(text))
+        send_config(self.trainer.loggers, yaml.safe_load(text) | {"parameters": parameter_counts(self.model.model)})
 
 
 def resumed(args: list[str]) -> list[str]:
@@ -283,11 +289,13 @@ def run(args: list[str]) -> None:
     """
     quiet()
     sys.path.insert(0, os.getcwd())  # classes named by import path may lie beside the config
-    if args[0] == "predict":
+    if args[0] in FUNCTIONS:
+        from importlib import import_module
+
         from jsonargparse import auto_cli
 
-        from ftlit.predict import predict
-
-        auto_cli({"predict": predict}, args=args, as_positional=False, prog="ftlit", parser_class=ShortErrors)
+        function = getattr(import_module(f"ftlit.{args[0]}"), args[0])
+        given = with_values(args, function)
+        auto_cli({args[0]: function}, args=given, as_positional=False, prog="ftlit", parser_class=ShortErrors)
     else:
         TaskCLI(args)

@@ -8,8 +8,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from tabulate import tabulate
 from torch import nn
 
-from ftlit.callbacks import Cost, Predictions
-from ftlit.checkpoint import BEST
+from ftlit.callbacks import Predictions
+from ftlit.checkpoint import BEST, step_of
+from ftlit.cost import Cost, cost_text
 from ftlit.data.base import TaskData
 from ftlit.data.report import data_report, data_text
 from ftlit.errors import UserError
@@ -17,7 +18,8 @@ from ftlit.files import read_json, write_json
 from ftlit.report import report_text, write_report
 from ftlit.run import RunRecord, now
 from ftlit.tasks import TaskModule
-from ftlit.trackers import send_report
+from ftlit.trackers import send_efficiency, send_report
+from ftlit.tuning.base import trains
 
 
 class Evaluation:
@@ -83,9 +85,11 @@ class Evaluation:
         for split in splits:
             results[split] = self.measure(split, best)
             self._write_report(split)
+        counts = parameter_counts(self.model.model)
         results["efficiency"] = {
-            **self.cost.totals(self.trainer),
-            "trained_parameters": parameter_counts(self.model.model)["trained"],
+            **self.cost.totals(self.trainer, step_of(best) if best else None),
+            "trained_parameters": counts["trained"],
+            "trained_share": counts["trained_share"],
             "checkpoint_bytes": best.stat().st_size if best else None,
         }
         self._finish(results, steps)
@@ -130,13 +134,8 @@ class Evaluation:
     def _finish(self, results: dict[str, Any], steps: int) -> None:
         self._write(results, results)
         self.record.update(status="completed", ended=now(), steps=steps)
-        cost = results["efficiency"]
-        print(
-            f"\n{cost['train_seconds']:.0f} s of training, {cost['examples_per_second']:.0f} examples/s, "
-            f"{cost['tokens_per_second']:.0f} tokens/s, {cost['peak_memory_bytes'] / 2**20:.0f} MiB at most"
-            f"\nRun folder: {self.run_dir}",
-            flush=True,
-        )
+        send_efficiency(self.trainer.loggers, results["efficiency"], steps)
+        print(f"\n{cost_text(results['efficiency'])}\nRun folder: {self.run_dir}", flush=True)
 
     @rank_zero_only
     def _write(self, results: dict[str, Any], shown: dict[str, Any]) -> None:
@@ -157,10 +156,11 @@ def results_text(results: dict[str, Any]) -> str:
     return tabulate(rows, headers=["metric", *columns], floatfmt=".4f")
 
 
-def parameter_counts(model: nn.Module) -> dict[str, int]:
-    """Numbers of weights of a model: ``total``, and ``trained``."""
+def parameter_counts(model: nn.Module) -> dict[str, Any]:
+    """Numbers of weights of a model: ``total``, ``trained`` at some time of the run, and ``trained_share``, from 0 to 1."""
     weights = list(model.parameters())
-    return {"total": sum(w.numel() for w in weights), "trained": sum(w.numel() for w in weights if w.requires_grad)}
+    total, trained = sum(w.numel() for w in weights), sum(w.numel() for w in weights if trains(w))
+    return {"total": total, "trained": trained, "trained_share": trained / total}
 
 
 def parts_text(model: nn.Module) -> str:
@@ -169,7 +169,7 @@ def parts_text(model: nn.Module) -> str:
     for name, weight in model.named_parameters():
         part = parts.setdefault(_part(name), [0, 0])
         part[0] += weight.numel()
-        part[1] += weight.numel() * weight.requires_grad
+        part[1] += weight.numel() * trains(weight)
     parts["all"] = [sum(column) for column in zip(*parts.values(), strict=True)]
     rows = [[part, f"{total:,}", f"{trained:,}", f"{trained / total:.2%}"] for part, (total, trained) in parts.items()]
     align = ("left", "right", "right", "right")

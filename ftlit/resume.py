@@ -32,11 +32,7 @@ class RandomState(Callback):
         own = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": _numpy_state()}
         if torch.cuda.is_available():
             own["cuda"] = torch.cuda.get_rng_state(trainer.strategy.root_device) if _on_gpu(trainer) else None
-        states: list[Any] = [own]
-        if trainer.world_size > 1:
-            states = [None] * trainer.world_size
-            torch.distributed.all_gather_object(states, own)
-        checkpoint["random_states"] = states
+        checkpoint["random_states"] = every_rank(trainer, own)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         states = checkpoint.get("random_states", [])
@@ -53,6 +49,15 @@ class RandomState(Callback):
         np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
         if state.get("cuda") is not None and _on_gpu(trainer):
             torch.cuda.set_rng_state(state["cuda"].cpu().clone(), trainer.strategy.root_device)
+
+
+def every_rank(trainer: Trainer, own: Any) -> list[Any]:
+    """What each rank has, on all ranks; the same call on every rank."""
+    states: list[Any] = [own]
+    if trainer.world_size > 1:
+        states = [None] * trainer.world_size
+        torch.distributed.all_gather_object(states, own)
+    return states
 
 
 def _numpy_state() -> list[Any]:

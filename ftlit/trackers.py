@@ -6,12 +6,25 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from ftlit.run import MetricsFile
+
 
 @rank_zero_only
 def send_config(loggers: list[Logger], config: dict[str, Any]) -> None:
     """Send the resolved config to every logger that keeps one."""
     for logger in loggers:
         logger.log_hyperparams(config)
+
+
+@rank_zero_only
+def send_efficiency(loggers: list[Logger], efficiency: dict[str, Any], step: int) -> None:
+    """Send what a run cost: to the summary of Weights & Biases, to others as metrics of the last step."""
+    values = {f"efficiency/{name}": value for name, value in efficiency.items() if value is not None}
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.summary.update(values)
+        elif not isinstance(logger, MetricsFile):  # metrics.csv is the same in every repetition
+            logger.log_metrics(values, step=step)
 
 
 @rank_zero_only

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ftlit.auxiliary import Auxiliary, SelfSupervision
 from ftlit.backbones import load_model, load_tokenizer
 from ftlit.batch import BOOKKEEPING
-from ftlit.checkpoint import check_trained, frozen_digest, trained_keys
+from ftlit.checkpoint import check_complete, check_trained, frozen_digest, trained_keys
 from ftlit.embeddings import extend_embeddings
 from ftlit.errors import UserError, near
 from ftlit.heads import Head, TaskHead
@@ -160,6 +160,7 @@ class TaskModule(Evaluated):
         if self.auxiliary and self.auxiliary.weight:
             self.self_supervision = self.auxiliary.build(self._load, self.backbone, embedding, self._tokenizer)
         self.frozen_digest = frozen_digest(self, self.tuning.rewrites_frozen)
+        self.begun_keys = trained_keys(self)  # what a checkpoint must hold, whatever is done to the model later
         self.add_metrics()
         known = ["val/loss", *(f"val/{name}" for name in (*self.metrics["val"], *self.summary_names))]
         if self.monitor not in known:
@@ -295,6 +296,7 @@ class TaskModule(Evaluated):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         keys = trained_keys(self)
+        check_complete(self.begun_keys, keys & checkpoint["state_dict"].keys())
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in keys}
         checkpoint["frozen_digest"] = self.frozen_digest
         checkpoint["tuning_state"] = self.tuning.state(self.backbone)

@@ -1,0 +1,193 @@
+"""What goes wrong in fine-tuning without a word is noticed here, at next to no cost, and stops the run."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from ftlit.errors import UserError
+from ftlit.tuning.base import ALWAYS, trains, waiting
+from ftlit.tuning.bottleneck import Bottleneck
+
+STEPS = 20  # in which an update that begins at zero must have left it
+
+
+@dataclass
+class Watch:
+    """Weights of an optimizer's group that begin at zero, and the steps that they have had."""
+
+    group: dict[str, Any]
+    weights: dict[str, nn.Parameter]
+    steps: int = 0
+
+
+class Tripwires(Callback):
+    """Stops a run whose frozen weights change, whose trained ones do not, or whose dropout is where it should not be.
+
+    Modes are checked at the first batch, gradients at the first optimizer step, updates that begin at zero after 20 steps,
+    frozen weights after each validation and at the end.
+    """
+
+    def __init__(self) -> None:
+        self._modes: dict[str, bool] = {}
+        self._frozen: dict[str, tuple[int, bool]] = {}
+        self._watches: list[Watch] = []
+        self._first_batch = self._first_step = True
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._modes = {name: part.training for name, part in _parts(pl_module)}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._frozen = frozen_values(pl_module)
+        self._first_batch = self._first_step = True
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        if self._first_batch:
+            self._first_batch = False
+            check_modes(pl_module, self._modes)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        if self._first_step:
+            self._first_step = False
+            check_gradients(pl_module)
+            self._watches = watches(pl_module, optimizer)
+        for watch in self._watches:
+            if watch.group["lr"] > 0 and not any(map(waiting, watch.weights.values())):
+                watch.steps += 1
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._check_learned()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._check_frozen(pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._check_learned()
+        self._check_frozen(pl_module)
+
+    def _check_learned(self) -> None:
+        due = [watch for watch in self._watches if watch.steps >= STEPS]
+        if due:
+            self._watches = [watch for watch in self._watches if watch.steps < STEPS]
+            check_learned({name: weight for watch in due for name, weight in watch.weights.items()})
+
+    def _check_frozen(self, module: LightningModule) -> None:
+        weights = dict(module.named_parameters())
+        # What waited at the last look and waits no longer may change.
+        kept = {name: value for name, (value, waited) in self._frozen.items() if not waited or waiting(weights[name])}
+        now = values({name: weights[name] for name in kept})
+        if changed := [name for name in kept if now[name] != kept[name]]:
+            raise UserError(
+                f"frozen weights have changed in training: {shown(changed)}; model.tuning {getattr(module, 'tuning', '')} "
+                "leaves them as they are, and no checkpoint holds them: a callback or class of yours writes to them, or gives "
+                "them to an optimizer; leave them alone, or choose a model.tuning that trains them"
+            )
+        self._frozen = {name: (value, waiting(weights[name])) for name, value in kept.items()}
+
+
+def _parts(module: nn.Module) -> Iterable[tuple[str, nn.Module]]:
+    """The parts of a task beside its metrics."""
+    return ((name, part) for name, part in module.named_modules() if name and name.split(".")[0] != "metrics")
+
+
+def shown(names: list[str]) -> str:
+    """Up to three names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def frozen_values(module: nn.Module) -> dict[str, tuple[int, bool]]:
+    """A number for each weight that does not train now, and whether it will later."""
+    weights = {name: weight for name, weight in module.named_parameters() if waiting(weight) or not weight.requires_grad}
+    return {name: (value, waiting(weights[name])) for name, value in values(weights).items()}
+
+
+def values(weights: dict[str, nn.Parameter]) -> dict[str, int]:
+    """A number for each weight that depends on every bit of it: the sum of its bytes, taken by eight."""
+    sums = {name: _bits(weight) for name, weight in weights.items()}  # all of them before the first is waited for
+    return {name: int(total) for name, total in sums.items()}
+
+
+@torch.no_grad()
+def _bits(weight: Any) -> Tensor:
+    own = weight.to_local() if hasattr(weight, "to_local") else weight.detach()
+    flat = own.reshape(-1).view(torch.uint8)
+    whole = len(flat) // 8 * 8
+    return flat[:whole].view(torch.int64).sum() + flat[whole:].sum()
+
+
+def check_modes(module: nn.Module, begun: dict[str, bool]) -> None:
+    """Refuse a part without dropout that trains, and one with dropout whose features should be fixed.
+
+    Args:
+        module: The task, in training.
+        begun: Whether each part was in training mode when the run began.
+
+    Raises:
+        UserError: A part is in the wrong mode.
+    """
+    fixed = _fixed(module)
+    for name, part in _parts(module):
+        if part.training and not begun.get(name, True):
+            raise UserError(
+                f"dropout is on in {name}, which model.tuning {getattr(module, 'tuning', '')} keeps in evaluation mode so that "
+                "its features are fixed; a callback or class of yours calls train() on it: leave that out"
+            )
+        if not part.training and (begun.get(name, True) or any(w not in fixed and trains(w) for w in _own(part))):
+            raise UserError(
+                f"dropout is off in {name}, which trains: it is in evaluation mode, because a callback or class of yours "
+                "called eval() or loaded it without train(); call train() on it, or set its dropout to 0 if it should have none"
+            )
+
+
+def _own(part: nn.Module) -> Iterable[nn.Parameter]:
+    return part.parameters(recurse=False)
+
+
+def _fixed(module: Any) -> set[nn.Parameter]:
+    """Weights that train without dropout: those that the pretrained files lack, inside a backbone of fixed features."""
+    weights = list(module.backbone.parameters())
+    tuned = any(trains(weight) and not getattr(weight, ALWAYS, False) for weight in weights)
+    return set() if tuned else set(weights)
+
+
+def check_gradients(module: nn.Module) -> None:
+    """Refuse trained weights that the loss does not depend on.
+
+    Raises:
+        UserError: A weight that trains has no gradient.
+    """
+    trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad and not waiting(weight)}
+    if lost := [name for name, weight in trained.items() if weight.grad is None]:
+        raise UserError(
+            f"{len(lost)} of {len(trained)} trained weights have no gradient at the first optimizer step: {shown(lost)}; the "
+            "loss does not depend on them, usually because a part such as a pooler is built and never called, or its output is "
+            "detached: use it in forward, or freeze it or set it to None where the model is built"
+        )
+
+
+def watches(module: nn.Module, optimizer: Any) -> list[Watch]:
+    """The weights that begin at zero, by group: LoRA's B, and the up-projections of bottleneck adapters."""
+    up = {id(part.up.weight) for part in module.modules() if isinstance(part, Bottleneck)}
+    names = {id(w): name for name, w in module.named_parameters() if trains(w) and ("lora_B" in name or id(w) in up)}
+    found = [Watch(group, {names[id(w)]: w for w in group["params"] if id(w) in names}) for group in optimizer.param_groups]
+    return [watch for watch in found if watch.weights]
+
+
+def check_learned(weights: dict[str, nn.Parameter]) -> None:
+    """Refuse updates that are still zero.
+
+    Raises:
+        UserError: A weight is.
+    """
+    moved = [weight.detach().any() for weight in weights.values()]
+    if still := [name for name, some in zip(weights, moved, strict=True) if not some]:
+        raise UserError(
+            f"{len(still)} of {len(weights)} updates are still all zero after {STEPS} optimizer steps with a learning rate "
+            f"above 0: {shown(still)}; nothing is learned there: their gradients are zero, or too small for trainer.precision "
+            "(take bf16-mixed or 32-true), or the optimizer leaves them out"
+        )
