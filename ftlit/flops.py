@@ -146,9 +146,15 @@ def compute_dtype(precision: str) -> torch.dtype:
 
 @torch.no_grad()
 def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 0.15) -> float:
-    """Operations a second of the best of several square matrix products, measured now in about so many seconds."""
+    """Operations a second of the best of several square matrix products, measured now.
+
+    Args:
+        device: Where.
+        dtype: The type of the matrices.
+        seconds: Products grow until so much time has passed, on a slow or busy machine a second for those of some size.
+    """
     best, size, begun = 0.0, 256, time.perf_counter()
-    while size <= 8192 and time.perf_counter() - begun < seconds:
+    while size <= 8192 and time.perf_counter() - begun < (1.0 if size <= 1024 else seconds):
         try:
             side = torch.linspace(-1, 1, size * size, device=device, dtype=dtype).view(size, size)
             best = max(best, *(2 * size**3 / _seconds(side) for _ in range(4)))

