@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from ftlit.errors import UserError
 from ftlit.files import resolve_package_path
@@ -118,7 +118,14 @@ def load_model(
     except (OSError, ValueError) as error:
         raise _refused(auto_class, backbone, trust_remote_code, error) from error
     missing = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
+    inside = [name for name, _ in model.named_parameters() if name.startswith(f"{model.base_model_prefix}.")]
     fresh = [weight for name, weight in model.named_parameters() if name in missing]
+    if inside and missing.issuperset(inside):  # Llama's model for question answering calls it by another name than the files
+        base, more = load_model(AutoModel, backbone, trust_remote_code, pretrained, loading, **config)
+        setattr(model, model.base_model_prefix, base)
+        fresh = more + [weight for name, weight in model.named_parameters() if name in missing.difference(inside)]
+    elif missing.issuperset(name for name, _ in model.named_parameters()):
+        raise UserError(f"model.backbone {backbone!r}: its files hold none of the weights of {type(model).__name__}")
     return _training(model), fresh
 
 

@@ -46,7 +46,9 @@ def param_groups(
     trained = [(name, weight) for name, weight in model.named_parameters() if trains(weight)]
     for pattern in lr_factors or {}:
         if not any(re.search(pattern, name) for name, _ in trained):
-            raise UserError(f"model.lr_factors: {pattern!r} finds no weight that trains; the table at the start names their parts")
+            raise UserError(
+                f"model.lr_factors: {pattern!r} finds no weight that trains; the table at the start names their parts"
+            )
     for name, weight in trained:
         part = "backbone" if id(weight) in inside else "head"
         scale = layer_decay ** (top - depth.get(id(weight), top)) if part == "backbone" else head_lr_factor

@@ -49,7 +49,11 @@ def pytest_configure() -> None:
     quiet()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "matrix" not in (config.option.markexpr or ""):  # not by addopts, which another -m would replace
+        rest = [item for item in items if item.get_closest_marker("matrix")]
+        config.hook.pytest_deselected(items=rest)
+        items[:] = [item for item in items if not item.get_closest_marker("matrix")]
     if not REAL_DATA.is_dir():
         for item in items:
             if item.get_closest_marker("real_data"):

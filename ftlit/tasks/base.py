@@ -183,7 +183,7 @@ class TaskModule(Evaluated):
                 weight.requires_grad_(weight.requires_grad and id(weight) in inside)
         for weight in fresh:
             always_train(weight)
-        if not any(trains(weight) for weight in self.model.parameters()):
+        if not any(trains(weight) and not waiting(weight) for weight in self.model.parameters()):
             raise UserError(
                 f"model.tuning {self.tuning} leaves nothing to train: {type(self.model).__name__} has no new head, since what "
                 "gives its tokens is pretrained like the rest; use Full, TopLayers or LoRA"

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ftlit.errors import UserError
 from ftlit.tuning.base import Tuning
-from ftlit.tuning.prompts import PromptMethod
+from ftlit.tuning.prompts import Learned, PromptMethod
 from ftlit.tuning.selective import Frozen
 from ftlit.tuning.stages import Staged
 from ftlit.tuning.wrapping import PeftTuning
@@ -32,7 +33,8 @@ class Both(Tuning):
                 raise UserError(f"model.tuning.methods {names} has two methods {what}; keep one of them")
         odd = [m for m in self.methods if m.trains_everything or isinstance(m, (Frozen, Staged, Both))]
         if odd:
-            raise UserError(f"model.tuning.methods {names}: {type(odd[0]).__name__} adds nothing to another method; leave it out")
+            name = type(odd[0]).__name__
+            raise UserError(f"model.tuning.methods {names}: {name} adds nothing to another method; leave it out")
 
     @property
     def ordered(self) -> list[Tuning]:
@@ -81,7 +83,8 @@ class Both(Tuning):
 
     def penalty(self, backbone: Any) -> Tensor | None:
         found = [method.penalty(self._seen_by(method, backbone)) for method in self.methods]
-        return sum((value for value in found if value is not None), start=None) if any(v is not None for v in found) else None
+        given = [value for value in found if value is not None]
+        return torch.stack(given).sum() if given else None
 
     def after_step(self, backbone: Any, step: int) -> None:
         for method in self.methods:
@@ -97,5 +100,4 @@ class Both(Tuning):
 
     def _seen_by(self, method: Tuning, backbone: Any) -> Any:
         """The backbone as it was after a method wrapped it: without the prompt that came later."""
-        wrapped = any(isinstance(other, PromptMethod) for other in self.methods)
-        return backbone.base if wrapped and not isinstance(method, PromptMethod) else backbone
+        return backbone.base if isinstance(backbone, Learned) and not isinstance(method, PromptMethod) else backbone

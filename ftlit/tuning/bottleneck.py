@@ -60,7 +60,8 @@ class BottleneckAdapter(Tuning):
         if self.reduction < 1:
             raise UserError(f"model.tuning.reduction must be at least 1, got {self.reduction}")
         if self.activation not in ACT2FN:
-            raise UserError(f"model.tuning.activation {self.activation!r} is not known. {near(self.activation, sorted(ACT2FN))}")
+            known = sorted(ACT2FN)
+            raise UserError(f"model.tuning.activation {self.activation!r} is not known. {near(self.activation, known)}")
         if self.places == []:
             raise UserError("model.tuning.places is empty; name attention, feedforward or both")
 

@@ -19,11 +19,13 @@ ROLES: dict[Role, str] = {
 
 
 def linear_layers(backbone: nn.Module) -> list[str]:
-    """Names of the backbone's linear layers, but for its pooler and what gives the tokens of a language model."""
+    """Names of the backbone's linear layers, but for its pooler and for heads: T5 has its own beside its stacks."""
     kinds = {"Linear", "Conv1D", "Linear4bit", "Linear8bitLt"}  # GPT-2 keeps its weights in transformers' Conv1D
     output = backbone.get_output_embeddings() if hasattr(backbone, "get_output_embeddings") else None  # type: ignore[operator]
     modules = [(name, module) for name, module in backbone.named_modules() if module is not output]
     found = [name for name, module in modules if type(module).__name__ in kinds]
+    if getattr(getattr(backbone, "config", None), "is_encoder_decoder", False):
+        found = [name for name in found if "." in name]
     return [name for name in found if "pooler" not in name.split(".")]
 
 

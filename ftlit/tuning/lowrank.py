@@ -52,7 +52,8 @@ class LoRA(PeftTuning):
         from peft import LoraConfig
 
         if self.init == "olora" and is_transposed(backbone):
-            raise UserError(f"model.tuning.init olora does not fit the layers of {type(backbone).__name__}; use pissa or default")
+            name = type(backbone).__name__
+            raise UserError(f"model.tuning.init olora does not fit the layers of {name}; use pissa or default")
         return LoraConfig(
             r=self.r,
             lora_alpha=self.alpha,  # type: ignore[arg-type]  # peft takes a float as well

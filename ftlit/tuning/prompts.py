@@ -138,13 +138,14 @@ class PromptMethod(Tuning):
         backbone.requires_grad_(False)
         if not backbone.config.is_encoder_decoder:
             return self.wrap(backbone)
-        backbone.encoder = self.wrap(backbone.encoder)
+        plain = backbone.get_base_model() if hasattr(backbone, "get_base_model") else backbone  # beneath peft's layers
+        plain.encoder = self.wrap(plain.encoder)
         return backbone
 
     def merge(self, backbone: nn.Module) -> nn.Module:
         raise not_mergeable(self)
 
-    def shape(self, backbone: Any) -> dict[str, int]:
+    def shape(self, backbone: Any) -> dict[str, Any]:
         """What peft's configurations ask of a backbone."""
         width = backbone.get_input_embeddings().embedding_dim
         return {"num_virtual_tokens": self.tokens, "token_dim": width, "num_transformer_submodules": 1}

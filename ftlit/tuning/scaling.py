@@ -33,9 +33,7 @@ class IA3(PeftTuning):
         )
         if both := sorted(set(outputs) & set(inputs)):
             raise UserError(f"model.tuning.targets and feedforward both name {both[0]}: a layer is scaled on one side")
-        return IA3Config(
-            target_modules=[*outputs, *inputs], feedforward_modules=inputs, fan_in_fan_out=is_transposed(backbone)
-        )
+        return IA3Config(target_modules=[*outputs, *inputs], feedforward_modules=inputs, fan_in_fan_out=is_transposed(backbone))
 
     def _named(self, backbone: nn.Module, targets: str | list[str]) -> list[str]:
         return chosen_layers(backbone, targets, None)

@@ -5,13 +5,15 @@ no state of it; what trains depends on the step and the epoch only, so that a re
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
 from ftlit.backbones import depths, layer_stack
 from ftlit.errors import UserError
 from ftlit.tuning.base import Tuning, set_waiting, trains
+from ftlit.tuning.lowrank import AdaLoRA
 from ftlit.tuning.selective import Full
 
 
@@ -86,13 +88,23 @@ class HeadFirst(Staged):
 
     epochs: int = 1
     steps: int | None = None
-    then: Tuning = Full()
+    then: Tuning = field(default_factory=Full)
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or (self.steps is not None and self.steps < 1):
             raise UserError(f"model.tuning.epochs and steps must be at least 1, got {self.epochs} and {self.steps}")
-        if isinstance(self.then, Staged) or self.then.positions:
-            raise UserError(f"model.tuning.then cannot be {type(self.then).__name__}; use Full, TopLayers, LoRA or the like")
+        parts = getattr(self.then, "methods", [self.then])
+        odd = [part for part in parts if isinstance(part, (Staged, AdaLoRA)) or part.positions]
+        if odd:  # AdaLoRA deals out ranks by gradients from the first step
+            raise UserError(f"model.tuning.then cannot be {type(odd[0]).__name__}; use Full, TopLayers, LoRA or the like")
+
+    @property
+    def tunes_pretrained_head(self) -> bool:  # type: ignore[override]
+        return self.then.tunes_pretrained_head
+
+    @property
+    def rewrites_frozen(self) -> bool:
+        return self.then.rewrites_frozen
 
     def check(self, backbone: nn.Module) -> None:
         self.then.check(backbone)
