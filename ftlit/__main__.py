@@ -11,10 +11,11 @@ commands:
   validate   evaluate a run on validation               ftlit validate --config runs/x/config.yaml
   test       evaluate a run on test                     ftlit test --config runs/x/config.yaml
   predict    label new texts with a run                 ftlit predict --run runs/x --input texts.txt --output out.jsonl
+  export     write a run as a Hugging Face folder       ftlit export --run runs/x --output folder
 
 Each command explains itself: ftlit COMMAND --help
 """
-COMMANDS = ("fit", "validate", "test", "predict")
+COMMANDS = ("fit", "validate", "test", "predict", "export")
 
 
 def main(args: list[str] | None = None) -> None:

@@ -20,7 +20,7 @@ from ftlit.cost import Cost
 from ftlit.data.base import TaskData
 from ftlit.evaluation import Evaluation, parameter_counts
 from ftlit.files import write_text
-from ftlit.parser import ShortErrors
+from ftlit.parser import ShortErrors, with_values
 from ftlit.quiet import quiet
 from ftlit.resume import LastCheckpoint, RandomState
 from ftlit.run import MetricsFile, RunRecord, check_free, clear
@@ -50,6 +50,7 @@ TRAINER_DEFAULTS = {
 }
 
 
+FUNCTIONS = ("predict", "export")  # commands that are plain functions, in modules of their names
 MASKING = ("mask_probability", "whole_words", "next_sentence")  # options of MaskedLM that its data follow
 
 
@@ -288,11 +289,13 @@ def run(args: list[str]) -> None:
     """
     quiet()
     sys.path.insert(0, os.getcwd())  # classes named by import path may lie beside the config
-    if args[0] == "predict":
+    if args[0] in FUNCTIONS:
+        from importlib import import_module
+
         from jsonargparse import auto_cli
 
-        from ftlit.predict import predict
-
-        auto_cli({"predict": predict}, args=args, as_positional=False, prog="ftlit", parser_class=ShortErrors)
+        function = getattr(import_module(f"ftlit.{args[0]}"), args[0])
+        given = with_values(args, function)
+        auto_cli({args[0]: function}, args=given, as_positional=False, prog="ftlit", parser_class=ShortErrors)
     else:
         TaskCLI(args)

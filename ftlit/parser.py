@@ -3,6 +3,7 @@
 import inspect
 import re
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import lightning.pytorch.callbacks  # noqa: F401  their names are known
@@ -83,6 +84,24 @@ def _unknown_argument(class_path: str, option: str) -> str:
 def _near_option(option: str, parser: Any) -> str:
     known = sorted({action.dest for action in parser._actions if action.dest})
     return near(option, known)
+
+
+def with_values(args: list[str], function: Callable[..., Any]) -> list[str]:
+    """Arguments of a command in which a flag without a value has the value true; its options may be written with hyphens.
+
+    Args:
+        args: The command and its options.
+        function: What the command runs.
+    """
+    kinds = {f"--{name}": parameter.annotation for name, parameter in inspect.signature(function).parameters.items()}
+    given = []
+    for arg, following in zip(args, [*args[1:], "--"], strict=True):
+        written, equals, value = arg.partition("=")
+        name = "--" + written[2:].replace("-", "_") if written.startswith("--") else written
+        name = name if name in kinds else written
+        flag = kinds.get(name) is bool and not equals and following.startswith("--")
+        given.append(f"{name}=true" if flag else f"{name}{equals}{value}")
+    return given
 
 
 def _class_names() -> set[str]:

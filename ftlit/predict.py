@@ -18,6 +18,7 @@ from ftlit.data.base import TaskData
 from ftlit.data.formats import Located, Reader, shown, text_rows
 from ftlit.data.readers import READERS
 from ftlit.errors import UserError
+from ftlit.exported import is_exported, open_exported
 from ftlit.quiet import quiet
 from ftlit.tasks import TaskModule
 
@@ -111,20 +112,23 @@ def load(run: str | Path, checkpoint: str = "best", device: str | None = None) -
     """Open a run for predicting: ``ftlit.load("runs/x")(["some text"])``.
 
     Args:
-        run: The run's folder.
-        checkpoint: `best`, `last`, or the path of a checkpoint.
+        run: The run's folder, or a folder that `ftlit export` wrote.
+        checkpoint: `best`, `last`, or the path of a checkpoint; an exported folder has one.
         device: Where the model runs; by default the GPU where there is one.
 
     Raises:
         UserError: There is no such run, or its weights do not fit its backbone.
     """
     quiet()
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if is_exported(Path(run)):
+        return Predictor(*open_exported(Path(run)), device)
     path = find_checkpoint(Path(run), checkpoint)
     model = load_task(path)
     data = LightningDataModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     if not isinstance(model, TaskModule) or not isinstance(data, TaskData):
         raise UserError(f"{path} is not a checkpoint of ftlit")
-    return Predictor(model, data, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return Predictor(model, data, device)
 
 
 def predict(
@@ -139,7 +143,7 @@ def predict(
     """Label new texts with a finished run.
 
     Args:
-        run: The run's folder.
+        run: The run's folder, or an exported one.
         input: Texts as jsonl, csv, tsv, json or parquet with the run's text columns, as txt with one a line, or `-` for the
             keyboard or a pipe, one a line.
         output: jsonl or csv file to write, or `-` for jsonl on the screen.

@@ -97,6 +97,12 @@ class CausalLM(LanguageModel):
         limit = max_positions(load_config(self.hparams["backbone"], self.hparams["trust_remote_code"]))
         return None if limit is None else limit - self.tuning.positions
 
+    @property
+    def longest(self) -> int:
+        """Tokens of a reply at most."""
+        limit = self.position_limit
+        return self.generation.max_new_tokens or (REPLY if limit is None else min(REPLY, limit // 2))
+
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
         """The backbone's tokenizer."""
@@ -171,8 +177,7 @@ class CausalLM(LanguageModel):
         """What the model writes after each of several prompts; of a prompt that leaves no room, the end is taken."""
         if not prompts:
             return []
-        limit = self.position_limit
-        longest = self.generation.max_new_tokens or (REPLY if limit is None else min(REPLY, limit // 2))
+        limit, longest = self.position_limit, self.longest
         cut = [ids if limit is None else ids[-(limit - longest) :] for ids in prompts]
         inputs = left_padded(cut, self.model.generation_config.pad_token_id or 0, self.device)
         return self.generation.texts(self.model, self.tokenizer, inputs, longest)
