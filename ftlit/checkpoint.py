@@ -23,7 +23,9 @@ def frozen_keys(module: nn.Module) -> set[str]:
 
 def trained_keys(module: nn.Module) -> set[str]:
     """Names in the state dict of the weights that train, and of buffers."""
-    return module.state_dict().keys() - frozen_keys(module)
+    frozen = frozen_keys(module)
+    # Weights of 4 bits bring keys of their own: `weight.absmax` and the like.
+    return {key for key in module.state_dict() if not {key, key.partition(".weight.")[0] + ".weight"} & frozen}
 
 
 def frozen_digest(module: nn.Module, rewritten: bool = False) -> str:

@@ -44,11 +44,7 @@ def param_groups(
     top = max(depth.values(), default=0)
     groups: dict[tuple[str, float, bool], dict[str, Any]] = {}
     trained = [(name, weight) for name, weight in model.named_parameters() if trains(weight)]
-    for pattern in lr_factors or {}:
-        if not any(re.search(pattern, name) for name, _ in trained):
-            raise UserError(
-                f"model.lr_factors: {pattern!r} finds no weight that trains; the table at the start names their parts"
-            )
+    _check_factors(lr_factors or {}, [name for name, _ in trained])
     for name, weight in trained:
         part = "backbone" if id(weight) in inside else "head"
         scale = layer_decay ** (top - depth.get(id(weight), top)) if part == "backbone" else head_lr_factor
@@ -60,6 +56,18 @@ def param_groups(
         if not decays:
             group["weight_decay"] = 0.0
     return list(groups.values())
+
+
+def _check_factors(factors: dict[str, float], names: list[str]) -> None:
+    for pattern in factors:
+        try:
+            found = any(re.search(pattern, name) for name in names)
+        except re.error as error:
+            raise UserError(f"model.lr_factors: {pattern!r} is no regular expression: {error}") from error
+        if not found:
+            raise UserError(
+                f"model.lr_factors: {pattern!r} finds no weight that trains; the table at the start names their parts"
+            )
 
 
 def build_optimizer(make: Callable[[Any], Optimizer], groups: list[dict[str, Any]]) -> Optimizer:

@@ -58,7 +58,7 @@ def printed(args: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, An
         ),
         (
             ["fit", "--model=TextClassification", "--model.backbone=x", "--model.tuning=LoRA", "--model.tuning.rank=3"],
-            "error: LoRA has no option 'rank'. There are: r, alpha, dropout, targets, dora, rslora.",
+            "error: LoRA has no option 'rank'. There are: r, alpha, dropout, targets, layers, dora, rslora, init.",
         ),
         (["fit", "--model=TextClassification"], "error: TextClassification: the following arguments are required: backbone"),
         (
@@ -94,7 +94,10 @@ def test_group_files_are_named_relative_to_the_experiment(tmp_path: Path, capsys
     config = printed(["fit", *files, "--model.tuning.dropout=0.25"], capsys)
     assert config["model"]["init_args"]["tuning"] == {
         "class_path": "ftlit.tuning.LoRA",
-        "init_args": {"r": 3, "alpha": 5.0, "dropout": 0.25, "targets": "all-linear", "dora": False, "rslora": False},
+        "init_args": {
+            **{"r": 3, "alpha": 5.0, "dropout": 0.25, "targets": "all-linear", "layers": None},
+            **{"dora": False, "rslora": False, "init": "default"},
+        },
     }
 
 

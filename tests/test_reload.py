@@ -96,7 +96,9 @@ def test_the_runs_learned_something_of_their_own(runs: dict[str, Path]) -> None:
     scores = {lines(folder / "predictions/test.jsonl")[0]["score"] for folder in runs.values()}
     assert len(scores) == len(METHODS)
     tuned = {method: json.loads((folder / "run.json").read_text())["tuning"] for method, folder in runs.items()}
-    assert tuned["DoRA"] == "LoRA(r=2, alpha=16.0, dropout=0.0, targets='all-linear', dora=True, rslora=False)"
+    assert tuned["DoRA"] == (
+        "LoRA(r=2, alpha=16.0, dropout=0.0, targets='all-linear', layers=None, dora=True, rslora=False, init='default')"
+    )
 
 
 def test_small_checkpoints(runs: dict[str, Path]) -> None:

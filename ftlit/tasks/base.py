@@ -93,7 +93,6 @@ class TaskModule(Evaluated):
             backbone=backbone,
             trust_remote_code=trust_remote_code,
             pretrained=pretrained,
-            loading=tuning.loading,
         )
         self._stage, self._waiting = 0, list[nn.Parameter]()
         if not pretrained and not tuning.trains_everything:
@@ -172,7 +171,10 @@ class TaskModule(Evaluated):
             return
         with torch.device("meta"):
             skeleton: Any = self.head.build(partial(self._load, pretrained=False), self.auto_class, config)[0]
-        self.tuning.check(getattr(skeleton, skeleton.base_model_prefix, skeleton))
+        prefix = skeleton.base_model_prefix
+        self.tuning.check(getattr(skeleton, prefix, skeleton))
+        heads = [name for name, _ in skeleton.named_children() if name != prefix] if hasattr(skeleton, prefix) else []
+        self._load = partial(self._load, loading=self.tuning.loading(heads))
 
     def _apply_tuning(self, fresh: list[nn.Parameter]) -> None:
         """Let those weights train that the tuning method chooses, and the fresh ones."""
@@ -280,6 +282,9 @@ class TaskModule(Evaluated):
         optimizer = build_optimizer(self.optimizer, groups)
         self.total_steps = finite_steps(self.trainer.estimated_stepping_batches)
         self.tuning.begin(self.backbone, self.total_steps)
+        if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            epochs = self.trainer.max_epochs
+            self.tuning.check_length(self.total_steps, None if epochs in (None, -1) else epochs)
         scheduler = build_schedule(self.schedule, optimizer, self.warmup, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -50,9 +50,12 @@ class Tuning(ABC):
         """
         return backbone
 
-    @property
-    def loading(self) -> dict[str, Any]:
-        """Arguments for loading the backbone's weights, such as a quantization."""
+    def loading(self, heads: list[str]) -> dict[str, Any]:
+        """Arguments for loading the pretrained weights, such as a quantization.
+
+        Args:
+            heads: Names of the model's parts beside the backbone.
+        """
         return {}
 
     @property
@@ -67,6 +70,17 @@ class Tuning(ABC):
 
         Raises:
             UserError: The method must know the number of steps, and there is no end.
+        """
+
+    def check_length(self, steps: int, epochs: int | None) -> None:
+        """Refuse a run that ends before the method is done.
+
+        Args:
+            steps: Optimizer steps of the run.
+            epochs: Its epochs at most; None where only steps are counted.
+
+        Raises:
+            UserError: With the setting that is too large.
         """
 
     def stage(self, step: int, epoch: int) -> int:
@@ -124,6 +138,12 @@ def always_train(weight: nn.Parameter) -> None:
 
 def _several_devices() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+
+
+def at_least(name: str, value: float, least: int) -> None:
+    """Refuse a setting of a method below its least value."""
+    if value < least:
+        raise UserError(f"model.tuning.{name} must be at least {least}, got {value}")
 
 
 def not_mergeable(tuning: Tuning) -> UserError:

@@ -28,10 +28,14 @@ class Both(Tuning):
         names = [type(method).__name__ for method in self.methods]
         if len(self.methods) < 2:
             raise UserError(f"model.tuning.methods needs two methods or more, got {names}")
-        for kind, what in ((PeftTuning, "of the low-rank kind"), (PromptMethod, "with prompts")):
+        for kind, what in ((PeftTuning, "of peft's layers"), (PromptMethod, "with prompts")):
             if sum(isinstance(method, kind) for method in self.methods) > 1:
                 raise UserError(f"model.tuning.methods {names} has two methods {what}; keep one of them")
-        odd = [m for m in self.methods if m.trains_everything or isinstance(m, (Frozen, Staged, Both))]
+        if any(isinstance(method, Staged) for method in self.methods):
+            raise UserError(
+                f"model.tuning.methods {names}: a method in stages goes with no other; HeadFirst takes one as model.tuning.then"
+            )
+        odd = [m for m in self.methods if m.trains_everything or isinstance(m, (Frozen, Both))]
         if odd:
             name = type(odd[0]).__name__
             raise UserError(f"model.tuning.methods {names}: {name} adds nothing to another method; leave it out")
@@ -53,12 +57,11 @@ class Both(Tuning):
     def positions(self) -> int:
         return sum(method.positions for method in self.methods)
 
-    @property
-    def loading(self) -> dict[str, Any]:
-        return {key: value for method in self.methods for key, value in method.loading.items()}
+    def loading(self, heads: list[str]) -> dict[str, Any]:
+        return {key: value for method in self.methods for key, value in method.loading(heads).items()}
 
     def check(self, backbone: nn.Module) -> None:
-        for method in self.methods:
+        for method in self.ordered:
             method.check(backbone)
 
     def apply(self, backbone: nn.Module) -> nn.Module:

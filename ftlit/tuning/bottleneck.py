@@ -6,7 +6,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from ftlit.errors import UserError, near
-from ftlit.tuning.base import Tuning, not_mergeable
+from ftlit.tuning.base import Tuning, at_least, not_mergeable
 from ftlit.tuning.layers import Role, layers_of
 
 Place = Literal["attention", "feedforward"]
@@ -57,8 +57,7 @@ class BottleneckAdapter(Tuning):
     def __post_init__(self) -> None:
         from transformers.activations import ACT2FN
 
-        if self.reduction < 1:
-            raise UserError(f"model.tuning.reduction must be at least 1, got {self.reduction}")
+        at_least("reduction", self.reduction, 1)
         if self.activation not in ACT2FN:
             known = sorted(ACT2FN)
             raise UserError(f"model.tuning.activation {self.activation!r} is not known. {near(self.activation, known)}")

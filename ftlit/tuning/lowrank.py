@@ -7,10 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from ftlit.errors import UserError
+from ftlit.tuning.base import at_least
 from ftlit.tuning.layers import chosen_layers
 from ftlit.tuning.wrapping import PeftTuning, is_transposed
 
 Init = Literal["default", "gaussian", "orthogonal", "pissa", "olora"]
+
+
+def check_dropout(dropout: float) -> None:
+    """Refuse a share of dropout that is none."""
+    if not 0 <= dropout < 1:
+        raise UserError(f"model.tuning.dropout must be from 0 to below 1, got {dropout}")
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,8 @@ class LoRA(PeftTuning):
     init: Init = "default"
 
     def __post_init__(self) -> None:
-        if self.r < 1:
-            raise UserError(f"model.tuning.r must be at least 1, got {self.r}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"model.tuning.dropout must be from 0 to below 1, got {self.dropout}")
+        at_least("r", self.r, 1)
+        check_dropout(self.dropout)
 
     @property
     def rewrites_frozen(self) -> bool:
@@ -76,8 +81,7 @@ class QLoRA(LoRA):
 
     double_quantization: bool = True
 
-    @property
-    def loading(self) -> dict[str, Any]:
+    def loading(self, heads: list[str]) -> dict[str, Any]:
         from importlib.util import find_spec
 
         if find_spec("bitsandbytes") is None:
@@ -90,6 +94,7 @@ class QLoRA(LoRA):
         return {
             "quantization_config": BitsAndBytesConfig(
                 load_in_4bit=True,
+                llm_int8_skip_modules=[*heads, "pooler"],  # new weights cannot be trained in 4 bits
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=self.double_quantization,
                 bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
@@ -138,6 +143,9 @@ class AdaLoRA(PeftTuning):
                 "model.tuning.begin_share and end_share must leave steps between them in which ranks fall, got "
                 f"{self.begin_share} and {self.end_share}"
             )
+        at_least("every", self.every, 1)
+        at_least("orthogonality", self.orthogonality, 0)
+        check_dropout(self.dropout)
 
     def config(self, backbone: nn.Module) -> Any:
         from peft import AdaLoraConfig

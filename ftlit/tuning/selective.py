@@ -33,6 +33,8 @@ class Selective(Tuning):
     def apply(self, backbone: nn.Module) -> nn.Module:
         keep, tables = self.keep(backbone), embedding_names(backbone)
         for name, weight in backbone.named_parameters():
+            if not weight.requires_grad:  # no weight to be learned, such as positions that are a formula
+                continue
             given = self.embeddings if name in tables else None
             weight.requires_grad_(keep(name) if given is None else given)
         return backbone
@@ -118,7 +120,7 @@ class Select(Selective):
     embeddings: bool | None = None
 
     def __post_init__(self) -> None:
-        if not self.patterns:
+        if not self.patterns or not all(self.patterns):
             raise UserError("model.tuning.pattern is empty; give one regular expression or several")
         for pattern in self.patterns:
             try:

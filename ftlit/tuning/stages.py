@@ -12,7 +12,7 @@ from torch import nn
 
 from ftlit.backbones import depths, layer_stack
 from ftlit.errors import UserError
-from ftlit.tuning.base import Tuning, set_waiting, trains
+from ftlit.tuning.base import Tuning, at_least, set_waiting, trains
 from ftlit.tuning.lowrank import AdaLoRA
 from ftlit.tuning.selective import Full
 
@@ -23,6 +23,21 @@ class Staged(Tuning):
     @abstractmethod
     def joins(self, backbone: nn.Module) -> dict[str, int]:
         """The stage in which each weight of the backbone begins to train."""
+
+    def check_length(self, steps: int, epochs: int | None) -> None:
+        begins = self.begins
+        if isinstance(begins, list) and begins[-1] >= steps:
+            raise UserError(f"model.tuning.steps {begins} go on after the end of the run, which has {steps} optimizer steps")
+        if isinstance(begins, int) and epochs is not None and begins >= epochs:
+            raise UserError(
+                f"model.tuning.epochs is {begins}, and so is trainer.max_epochs or less: no layer would ever train; "
+                "set trainer.max_epochs higher, or model.tuning.steps"
+            )
+
+    @property
+    @abstractmethod
+    def begins(self) -> list[int] | int:
+        """The steps at which stages begin, or the epoch of the first."""
 
     def enter(self, backbone: nn.Module, stage: int) -> None:
         joins = self.joins(backbone)
@@ -47,8 +62,7 @@ class GradualUnfreezing(Staged):
     tunes_pretrained_head = True
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise UserError(f"model.tuning.epochs must be at least 1, got {self.epochs}")
+        at_least("epochs", self.epochs, 1)
         if self.steps is not None and (not self.steps or self.steps[0] < 0 or self.steps != sorted(set(self.steps))):
             raise UserError(f"model.tuning.steps must be optimizer steps that rise, got {self.steps}")
 
@@ -59,6 +73,10 @@ class GradualUnfreezing(Staged):
                 f"model.tuning.steps has {len(self.steps)} steps, but {type(backbone).__name__} has {count} layers and its "
                 "embeddings to unfreeze"
             )
+
+    @property
+    def begins(self) -> list[int] | int:
+        return self.epochs if self.steps is None else self.steps
 
     def stage(self, step: int, epoch: int) -> int:
         return epoch // self.epochs if self.steps is None else sum(step >= begin for begin in self.steps)
@@ -71,7 +89,7 @@ class GradualUnfreezing(Staged):
         last = len(self.steps) if self.steps is not None else None
         joins = self.joins(backbone)
         for name, weight in backbone.named_parameters():
-            weight.requires_grad_(last is None or joins[name] <= last)
+            weight.requires_grad_(weight.requires_grad and (last is None or joins[name] <= last))
         self.enter(backbone, 0)
         return backbone
 
@@ -109,8 +127,15 @@ class HeadFirst(Staged):
     def check(self, backbone: nn.Module) -> None:
         self.then.check(backbone)
 
+    @property
+    def begins(self) -> list[int] | int:
+        return self.epochs if self.steps is None else [self.steps]
+
     def stage(self, step: int, epoch: int) -> int:
         return int(epoch >= self.epochs if self.steps is None else step >= self.steps)
+
+    def loading(self, heads: list[str]) -> dict[str, Any]:
+        return self.then.loading(heads)
 
     def joins(self, backbone: nn.Module) -> dict[str, int]:
         return {name: 1 for name, _ in backbone.named_parameters()}
