@@ -26,7 +26,7 @@ def linear_layers(backbone: nn.Module) -> list[str]:
     found = [name for name, module in modules if type(module).__name__ in kinds]
     if getattr(getattr(backbone, "config", None), "is_encoder_decoder", False):
         found = [name for name in found if "." in name]
-    return [name for name in found if "pooler" not in name.split(".")]
+    return [name for name in found if not {"pooler", "adapter"} & {*name.split(".")}]  # bottlenecks are no layers of it
 
 
 def linear_names(backbone: nn.Module) -> list[str]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ftlit.backbones import max_positions
 from ftlit.errors import UserError
-from ftlit.tuning.base import Tuning, not_mergeable
+from ftlit.tuning.base import Tuning, at_least, not_mergeable
 
 SPECIAL = 2  # tokens of an empty text: what a prompt must leave room for
 
@@ -115,8 +115,9 @@ class PromptMethod(Tuning):
     tokens: int
 
     def __post_init__(self) -> None:
-        if self.tokens < 1:
-            raise UserError(f"model.tuning.tokens must be at least 1, got {self.tokens}")
+        at_least("tokens", self.tokens, 1)
+        if (width := getattr(self, "width", None)) is not None:
+            at_least("width", width, 1)
 
     @property
     def positions(self) -> int:

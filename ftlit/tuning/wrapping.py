@@ -2,9 +2,11 @@
 
 import inspect
 from abc import abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 from ftlit.errors import UserError, near
@@ -83,14 +85,26 @@ class Peft(PeftTuning):
         except (TypeError, ValueError) as error:
             raise UserError(f"peft refuses model.tuning.arguments of {self.method}: {error}") from error
 
+    def check(self, backbone: nn.Module) -> None:
+        # Some methods compute with the weights, which have no values yet; they show with these what does not fit.
+        with suppress(NotImplementedError, RuntimeError), torch.random.fork_rng([]):
+            self._put_on(backbone)
+
     def apply(self, backbone: nn.Module) -> nn.Module:
-        name = type(backbone).__name__
+        try:
+            return self._put_on(backbone)
+        except NotImplementedError as error:
+            raise self._misfit(backbone, error) from error
+
+    def _put_on(self, backbone: nn.Module) -> nn.Module:
         try:
             return super().apply(backbone)
-        except (TypeError, ValueError, NotImplementedError, AssertionError, KeyError) as error:
-            raise UserError(
-                f"peft cannot put {self.method} on {name}: {error} (model.tuning.arguments may name target_modules)"
-            ) from error
+        except (TypeError, ValueError, AssertionError, KeyError) as error:
+            raise self._misfit(backbone, error) from error
+
+    def _misfit(self, backbone: nn.Module, error: Exception) -> UserError:
+        name = type(backbone).__name__
+        return UserError(f"peft cannot put {self.method} on {name}: {error} (model.tuning.arguments may name target_modules)")
 
     def merge(self, backbone: Any) -> nn.Module:
         try:
