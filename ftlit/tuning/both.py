@@ -65,12 +65,15 @@ class Both(Tuning):
             method.check(backbone)
 
     def apply(self, backbone: nn.Module) -> nn.Module:
+        learnable = [weight for weight in backbone.parameters() if weight.requires_grad]
         chosen: dict[int, nn.Parameter] = {}
         for method in self.ordered:
+            for weight in learnable:  # a method chooses among all of them, whatever the one before left out
+                weight.requires_grad_(True)
             backbone = method.apply(backbone)
             chosen |= {id(weight): weight for weight in backbone.parameters() if weight.requires_grad}
-        for weight in chosen.values():
-            weight.requires_grad_(True)
+        for weight in backbone.parameters():
+            weight.requires_grad_(id(weight) in chosen)
         return backbone
 
     def merge(self, backbone: nn.Module) -> nn.Module:
