@@ -143,8 +143,8 @@ class Evaluation:
         print(f"\nResults\n{results_text(shown)}", flush=True)
 
 
-def results_text(results: dict[str, Any]) -> str:
-    """Metrics as a table, the untrained model beside the trained one."""
+def results_text(results: dict[str, Any], style: str = "simple") -> str:
+    """Metrics as a table in a style of tabulate, the untrained model beside the trained one."""
     columns = {}
     for split in ("validation", "test"):
         if split in results.get("before", {}):
@@ -153,7 +153,7 @@ def results_text(results: dict[str, Any]) -> str:
             columns[split] = results[split]
     names = list(dict.fromkeys(name for values in columns.values() for name in values))
     rows = [[name, *(values.get(name) for values in columns.values())] for name in names]
-    return tabulate(rows, headers=["metric", *columns], floatfmt=".4f")
+    return tabulate(rows, headers=["metric", *columns], floatfmt=".4f", tablefmt=style)
 
 
 def parameter_counts(model: nn.Module) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def set_generation(task: Any, config: Any, generation: Generation) -> None:
             setattr(config, name, value)
     if settings.num_beams == 1:
         config.length_penalty = None  # of beams alone
+    config._from_model_config = False  # it must not be made anew from config.json
 
 
 def save_tokenizer(task: Any, data: TaskData, folder: Path) -> None:

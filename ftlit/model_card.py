@@ -2,18 +2,16 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from tabulate import tabulate
 
 from ftlit.adapters import base_name
+from ftlit.evaluation import results_text
 from ftlit.exported import Kind
 from ftlit.files import read_json
 from ftlit.tasks import TaskModule, TextRegression
-
-if TYPE_CHECKING:
-    pass
 
 HERE = "this/folder"
 CONFIG = "ftlit_config.yaml"  # the resolved config of the run, beside the card
@@ -39,7 +37,7 @@ def model_card(run_dir: Path, task: TaskModule, kind: Kind, dtype: str) -> str:
         _front(task, kind),
         f"# {run_dir.resolve().name}\n\n{WHAT[kind]}",
         _table({"task": record["task"], "backbone": record["backbone"], "tuning": record["tuning"], "weights": dtype}),
-        f"## Results\n\n{_results(results)}",
+        f"## Results\n\n{results_text(results, 'github')}",
         f"## Use\n\n```python\n{_use(task, kind)}\n```" + _notes(task),
         f"## Training\n\n```console\n{_command(record)}\n```\n\nThe resolved config is in [{CONFIG}]({CONFIG}).",
         _data(record),
@@ -54,14 +52,6 @@ def _front(task: TaskModule, kind: Kind) -> str:
     if not Path(base).is_dir():  # the hub knows names, not folders
         facts["base_model"] = base
     return f"---\n{yaml.safe_dump(facts, sort_keys=False)}---"
-
-
-def _results(results: dict[str, Any]) -> str:
-    before: dict[str, Any] = {f"{split} (untrained)": values for split, values in results.get("before", {}).items()}
-    columns = before | {split: results[split] for split in ("validation", "test") if split in results}
-    names = list(dict.fromkeys(name for values in columns.values() for name in values))
-    rows = [[name, *(values.get(name) for values in columns.values())] for name in names]
-    return tabulate(rows, headers=["metric", *columns], floatfmt=".4f", tablefmt="github")
 
 
 def _use(task: TaskModule, kind: Kind) -> str:
