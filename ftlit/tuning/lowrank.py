@@ -11,6 +11,7 @@ from ftlit.tuning.base import at_least
 from ftlit.tuning.layers import chosen_layers
 from ftlit.tuning.wrapping import PeftTuning, is_transposed
 
+SUMS = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # what peft's allocator of ranks remembers of each weight
 Init = Literal["default", "gaussian", "orthogonal", "pissa", "olora"]
 
 
@@ -166,6 +167,7 @@ class AdaLoRA(PeftTuning):
         config = backbone.peft_config["default"]
         config.total_step = steps
         config.tinit, config.tfinal = int(self.begin_share * steps), int(self.end_share * steps)
+        self.load_state(backbone, self.state(backbone))  # which was read before the backbone went to its device
 
     def penalty(self, backbone: nn.Module) -> Tensor | None:
         """``orthogonality`` times the mean distance of the projections' Gram matrices from the identity."""
@@ -182,10 +184,11 @@ class AdaLoRA(PeftTuning):
 
     def state(self, backbone: Any) -> dict[str, Any]:
         ranks = backbone.base_model.rankallocator
-        sums = {name: getattr(ranks, name) for name in ("ipt", "exp_avg_ipt", "exp_avg_unc")}
+        sums = {name: getattr(ranks, name) for name in SUMS}
         return {**sums, "rank_pattern": backbone.peft_config["default"].rank_pattern}
 
     def load_state(self, backbone: Any, state: dict[str, Any]) -> None:
         backbone.peft_config["default"].rank_pattern = state["rank_pattern"]
-        for name in ("ipt", "exp_avg_ipt", "exp_avg_unc"):
-            setattr(backbone.base_model.rankallocator, name, dict(state[name]))
+        for name in SUMS:
+            sums = {weight: value.to(backbone.device) for weight, value in state[name].items()}
+            setattr(backbone.base_model.rankallocator, name, sums)
