@@ -24,7 +24,6 @@ from ftlit.tuning import (
     PrefixTuning,
     PromptTuning,
     PTuning,
-    QLoRA,
     Select,
     TopLayers,
     Tuning,
@@ -107,7 +106,6 @@ METHODS: dict[str, Method] = {
     "BOFT": peft("BOFT", ".boft_R", ".boft_s", boft_block_size=4),
     "HRA": peft("HRA", ".hra_u", r=2),
     "FourierFT": peft("FOURIERFT", ".fourierft_spectrum", n_frequency=20, init_weights=True),
-    "QLoRA": Method(QLoRA(r=2), has(".lora_"), False),
 }
 
 ARCHITECTURES = ("bert", "roberta", "distilbert", "electra", "deberta-v2", "modernbert", "mpnet", "llama", "gpt2", "t5")
@@ -134,18 +132,12 @@ CONV1D = Gap(
     "peft has this method for linear layers, and its layers are transposed ones",
     r"peft cannot put \w+ on GPT2Model: Target module .*Conv1D.* \(model\.tuning\.arguments may name target_modules\)",
 )
-NO_BITSANDBYTES = Gap(
-    "needs bitsandbytes, which is not installed where this page is made",
-    r"QLoRA keeps the backbone in 4 bits by bitsandbytes, which is not installed here: "
-    r'pip install "ftlit\[quantized\]", or use LoRA',
-)
 PREFIXES = ("PrefixTuning", "PrefixTuning-projection")
 GAPS: dict[tuple[str, str], Gap] = {
     **{(method, name): NO_BIASES for method in ("BitFit", "LoRA+BitFit") for name in ("modernbert", "llama", "t5")},
     **{(m, name): NO_PAST for m in PREFIXES for name in ("distilbert", "deberta-v2", "modernbert", "mpnet", "t5")},
     ("OLoRA", "gpt2"): NO_OLORA,
     **{(method, "gpt2"): CONV1D for method in ("LoHa", "LoKr", "OFT", "BOFT", "HRA")},
-    **{("QLoRA", name): NO_BITSANDBYTES for name in ARCHITECTURES},
 }
 PAIRS = [(m, a) for m in METHODS for a in ARCHITECTURES if (m, a) not in GAPS]
 

@@ -25,12 +25,13 @@ from ftlit.tuning import (
     PrefixTuning,
     PromptTuning,
     PTuning,
+    QLoRA,
     Select,
     TopLayers,
     Tuning,
 )
 from tests.tuning.life import fit, texts, tuned
-from tests.tuning.methods import GAPS, METHODS, NO_BITSANDBYTES
+from tests.tuning.methods import GAPS, METHODS
 
 Tiny = Callable[[str], str]
 VALUES: list[tuple[Callable[[], Tuning], str]] = [  # what is wrong with whatever backbone
@@ -158,8 +159,12 @@ def test_qlora_needs_bitsandbytes(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -
     from importlib import util
 
     monkeypatch.setattr(util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=NO_BITSANDBYTES.says):
-        tuned(tiny("bert"), METHODS["QLoRA"].tuning)
+    says = (
+        r"QLoRA keeps the backbone in 4 bits by bitsandbytes, which is not installed here: "
+        r'pip install "ftlit\[quantized\]", or use LoRA'
+    )
+    with pytest.raises(UserError, match=says):
+        tuned(tiny("bert"), QLoRA(r=2))
 
 
 def test_layers_of_unknown_names() -> None:

@@ -8,12 +8,13 @@ import torch
 from ftlit.errors import UserError
 from ftlit.tuning import QLoRA
 from tests.small import classifier, logits_of, ragged_batch, saved
+from tests.tuning.methods import ARCHITECTURES
 
 pytest.importorskip("bitsandbytes", reason="QLoRA needs the extra `quantized`")
 Tiny = Callable[[str], str]
 
 
-@pytest.mark.parametrize("architecture", ["bert", "llama"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES[:-1])  # all but T5
 def test_the_frozen_layers_have_4_bits_and_the_head_has_not(architecture: str, tiny: Tiny) -> None:
     module = classifier(tiny(architecture), tuning=QLoRA(r=2))
     kinds = {name: type(part).__name__ for name, part in module.model.named_modules()}
