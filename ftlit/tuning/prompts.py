@@ -67,6 +67,8 @@ class Learned(nn.Module):
         output.last_hidden_state = output.last_hidden_state[:, -tokens:]
         if getattr(output, "pooler_output", None) is not None:
             output.pooler_output = self.base.pooler(output.last_hidden_state)
+        if inputs.get("use_cache") is False and getattr(output, "past_key_values", None) is not None:
+            output.past_key_values = None  # of the prefix: generation would go on with it though it reads the whole text again
         return output
 
     @abstractmethod
