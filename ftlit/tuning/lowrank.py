@@ -95,7 +95,7 @@ class QLoRA(LoRA):
         return {
             "quantization_config": BitsAndBytesConfig(
                 load_in_4bit=True,
-                llm_int8_skip_modules=[*heads, "pooler"],  # new weights cannot be trained in 4 bits
+                llm_int8_skip_modules=[*heads, r"(.*\.)?pooler"],  # new weights cannot be trained in 4 bits
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=self.double_quantization,
                 bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,

@@ -70,7 +70,7 @@ def kept(module: TaskModule, names: set[str]) -> set[str]:
     """What a checkpoint must hold: some weights under each of their names, and the buffers that are saved."""
     weights = dict(module.named_parameters(remove_duplicate=False))
     ids = {id(weights[name]) for name in names}
-    buffers = module.state_dict().keys() - weights.keys()
+    buffers = module.state_dict().keys() & dict(module.named_buffers(remove_duplicate=False)).keys()
     return {name for name, weight in weights.items() if id(weight) in ids} | buffers
 
 

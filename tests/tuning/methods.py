@@ -4,6 +4,7 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from ftlit.tuning import (
     PrefixTuning,
     PromptTuning,
     PTuning,
+    QLoRA,
     Select,
     TopLayers,
     Tuning,
@@ -106,6 +108,7 @@ METHODS: dict[str, Method] = {
     "BOFT": peft("BOFT", ".boft_R", ".boft_s", boft_block_size=4),
     "HRA": peft("HRA", ".hra_u", r=2),
     "FourierFT": peft("FOURIERFT", ".fourierft_spectrum", n_frequency=20, init_weights=True),
+    "QLoRA": Method(QLoRA(r=2), has(".lora_"), False),
 }
 
 ARCHITECTURES = ("bert", "roberta", "distilbert", "electra", "deberta-v2", "modernbert", "mpnet", "llama", "gpt2", "t5")
@@ -152,6 +155,11 @@ def sampled(cases: Sequence[tuple[str, ...]], share: int, always: Callable[..., 
     """
     chosen = [always(*case) or zlib.crc32(" ".join(case).encode()) % share == 0 for case in cases]
     return [
-        pytest.param(*case, marks=() if runs else pytest.mark.matrix, id="-".join(case))
+        pytest.param(*case, marks=[*([] if runs else [pytest.mark.matrix]), *_needs(case)], id="-".join(case))
         for case, runs in zip(cases, chosen, strict=True)
     ]
+
+
+def _needs(case: tuple[str, ...]) -> list[pytest.MarkDecorator]:
+    absent = "QLoRA" in case and find_spec("bitsandbytes") is None
+    return [pytest.mark.skip(reason="QLoRA needs the extra `quantized`")] if absent else []

@@ -41,7 +41,9 @@ def test_moved_saved_merged(method: str, architecture: str, folder_of: Tiny) -> 
     module = check_life(lambda seed: tuned(folder_of(architecture), given.tuning, seed), given.moves)
     logits = logits_of(module, batch := texts(9))
     if not given.merges:
-        with pytest.raises(UserError, match=r"cannot be merged into the backbone: what it learned is no change of weights"):
+        with pytest.raises(
+            UserError, match=r"cannot be merged (into the backbone: what it learned is no|without loss into weights of 4 bits)"
+        ):
             merged(module)
         return
     plain = AutoModelForSequenceClassification.from_config(module.model.config).eval()
@@ -76,7 +78,7 @@ def test_a_method_begins_at_the_pretrained_model(method: str, folder_of: Tiny) -
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("method", ON_BERT)
+@pytest.mark.parametrize("method", sampled([(method,) for method in ON_BERT], 1, lambda method: True))
 def test_dropout_is_off_in_a_frozen_backbone_alone(method: str, folder_of: Tiny) -> None:
     module = tuned(folder_of("bert"), METHODS[method].tuning)
     assert {part.training for part in module.backbone.modules()} == {method != "Frozen"}
