@@ -1,4 +1,4 @@
-"""What every task shares beside its evaluation: loading, tuning, loss, optimizer and checkpoints."""
+"""What every task shares beside its evaluation and its tuning: loading, loss and optimizer."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -12,21 +12,19 @@ from torch import Tensor, nn
 from ftlit.auxiliary import Auxiliary, SelfSupervision
 from ftlit.backbones import load_model, load_tokenizer
 from ftlit.batch import BOOKKEEPING
-from ftlit.checkpoint import check_complete, check_trained, frozen_digest, trained_keys
 from ftlit.embeddings import extend_embeddings
 from ftlit.errors import UserError, near
 from ftlit.heads import Head, TaskHead
 from ftlit.init_from import initialise
 from ftlit.losses import CrossEntropy, Focal, Loss
 from ftlit.optim import build_optimizer, build_schedule, finite_steps, param_groups
-from ftlit.tasks.evaluated import Evaluated
+from ftlit.tasks.tuned import Tuned
 from ftlit.tuning import Full, Tuning
-from ftlit.tuning.base import always_train, trains, waiting
 
 LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity", "bits_per_byte")
 
 
-class TaskModule(Evaluated):
+class TaskModule(Tuned):
     """A task: a backbone with a head, tuned by a method.
 
     Args:
@@ -52,7 +50,6 @@ class TaskModule(Evaluated):
     auto_class: Any  # the class of transformers that has the task's head
     added_tokens: Sequence[int] = ()  # ids of tokens that the data add to the tokenizer
     takes_auxiliary: ClassVar[bool] = True
-    pretrained_head: ClassVar[bool] = False  # whether the head is the language model's own, which tuning and init_from heed
     # Which losses of `ftlit.losses` fit, and whether their class weights and label smoothing do.
     loss_kinds: ClassVar[tuple[type[Loss], ...]] = (CrossEntropy, Focal)
     weighted: ClassVar[bool] = False
@@ -77,9 +74,9 @@ class TaskModule(Evaluated):
         init_from: str | None = None,
         auxiliary: Auxiliary | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(tuning)
         self.save_hyperparameters(logger=False)
-        self.tuning, self.head, self.optimizer = tuning, head, optimizer
+        self.head, self.optimizer = head, optimizer
         self.loss = loss if loss is not None else self.default_loss()
         self._check_loss()
         self.schedule, self.warmup = schedule, warmup
@@ -94,7 +91,6 @@ class TaskModule(Evaluated):
             trust_remote_code=trust_remote_code,
             pretrained=pretrained,
         )
-        self._stage, self._waiting = 0, list[nn.Parameter]()
         if not pretrained and not tuning.trains_everything:
             raise UserError(f"model.pretrained is false: weights that are random must all train; {tuning} would freeze some")
 
@@ -146,50 +142,25 @@ class TaskModule(Evaluated):
             raise UserError(
                 f"model.auxiliary learns from the texts of a task, which is what {type(self).__name__} does; leave it out"
             )
-        self._check_tuning(config)
-        self.model: Any
-        self.model, fresh = self.head.build(self._load, self.auto_class, config)
+        self._load = partial(self._load, loading=self.check_tuning(config))
+        self.model, fresh = self.build_model(config)
         added = None
         if self.init_from is not None:
             fresh, added = self._initialise(fresh, config)
         if self.added_tokens:
             fresh = [*fresh, self._extend(added)]
         embedding: Any = self.backbone.get_input_embeddings().weight if self.auxiliary else None  # type: ignore[operator]
-        self._apply_tuning(fresh)
+        self.apply_tuning(fresh)
         if self.auxiliary and self.auxiliary.weight:
             self.self_supervision = self.auxiliary.build(self._load, self.backbone, embedding, self._tokenizer)
-        self.frozen_digest = frozen_digest(self, self.tuning.rewrites_frozen)
-        self.begun_keys = trained_keys(self)  # what a checkpoint must hold, whatever is done to the model later
+        self.remember_weights()
         self.add_metrics()
         known = ["val/loss", *(f"val/{name}" for name in (*self.metrics["val"], *self.summary_names))]
         if self.monitor not in known:
             raise UserError(f"model.monitor {self.monitor!r} is not a metric of this task. {near(self.monitor, known)}")
 
-    def _check_tuning(self, config: dict[str, Any]) -> None:
-        """Refuse a tuning method that does not fit the backbone, on its layers alone, before any weight is loaded."""
-        if type(self.tuning).check is Tuning.check:
-            return
-        with torch.device("meta"):
-            skeleton: Any = self.head.build(partial(self._load, pretrained=False), self.auto_class, config)[0]
-        prefix = skeleton.base_model_prefix
-        self.tuning.check(getattr(skeleton, prefix, skeleton))
-        heads = [name for name, _ in skeleton.named_children() if name != prefix] if hasattr(skeleton, prefix) else []
-        self._load = partial(self._load, loading=self.tuning.loading(heads))
-
-    def _apply_tuning(self, fresh: list[nn.Parameter]) -> None:
-        """Let those weights train that the tuning method chooses, and the fresh ones."""
-        self.replace_backbone(self.tuning.apply(self.backbone))
-        if self.pretrained_head and not self.tuning.tunes_pretrained_head:
-            inside = {id(weight) for weight in self.backbone.parameters()}
-            for weight in self.model.parameters():
-                weight.requires_grad_(weight.requires_grad and id(weight) in inside)
-        for weight in fresh:
-            always_train(weight)
-        if not any(trains(weight) and not waiting(weight) for weight in self.model.parameters()):
-            raise UserError(
-                f"model.tuning {self.tuning} leaves nothing to train: {type(self.model).__name__} has no new head, since what "
-                "gives its tokens is pretrained like the rest; use Full, TopLayers or LoRA"
-            )
+    def build_model(self, config: dict[str, Any], **loading: Any) -> tuple[Any, list[nn.Parameter]]:
+        return self.head.build(partial(self._load, **loading), self.auto_class, config)
 
     def _initialise(self, fresh: list[nn.Parameter], config: dict[str, Any]) -> tuple[list[nn.Parameter], Tensor | None]:
         """Take weights from `init_from`; give those that are fresh still, and its embeddings of added tokens."""
@@ -219,36 +190,11 @@ class TaskModule(Evaluated):
         return load_tokenizer(self.hparams["backbone"], trust_remote_code=self.hparams["trust_remote_code"])
 
     @property
-    def backbone(self) -> nn.Module:
-        """The tuned backbone inside the model; the model itself where nothing stands on it, as in T5."""
-        return getattr(self.model, self.model.base_model_prefix, self.model)
-
-    def replace_backbone(self, backbone: nn.Module) -> None:
-        """Put another backbone in the place of the present one."""
-        if hasattr(self.model, self.model.base_model_prefix):
-            setattr(self.model, self.model.base_model_prefix, backbone)
-        else:
-            self.model = backbone
-
-    @property
     def mode(self) -> str:
         """Whether the monitored metric is better when lower (`min`) or higher (`max`)."""
         return "min" if self.monitor.rsplit("/", 1)[-1] in LOWER_IS_BETTER else "max"
 
     # Steps
-
-    def setup(self, stage: str) -> None:
-        self._enter(self._stage)  # once more, now that the number of devices is known
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        stage = self.tuning.stage(self.global_step, self.current_epoch)
-        if stage != self._stage:
-            self._enter(stage)
-
-    def _enter(self, stage: int) -> None:
-        self._stage = stage
-        self.tuning.enter(self.backbone, stage)
-        self._waiting = [weight for weight in self.parameters() if waiting(weight)]
 
     def forward(self, batch: dict[str, Any]) -> Any:
         if self.tuning.positions and "position_ids" in batch:
@@ -287,43 +233,3 @@ class TaskModule(Evaluated):
             self.tuning.check_length(self.total_steps, None if epochs in (None, -1) else epochs)
         scheduler = build_schedule(self.schedule, optimizer, self.warmup, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
-        for weight in self._waiting:  # on several devices they have a gradient nevertheless
-            weight.grad = None
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        step = self.global_step
-        super().optimizer_step(*args, **kwargs)
-        self.tuning.after_step(self.backbone, step)
-
-    # Checkpoints hold the trained weights only; the frozen ones come from the backbone again.
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        keys = trained_keys(self)
-        check_complete(self.begun_keys, keys & checkpoint["state_dict"].keys())
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in keys}
-        checkpoint["frozen_digest"] = self.frozen_digest
-        checkpoint["tuning_state"] = self.tuning.state(self.backbone)
-        if not all(torch.isfinite(w).all() for w in checkpoint["state_dict"].values() if w.is_floating_point()):
-            raise UserError(f"weights are no longer finite at step {self.global_step}; no checkpoint of them was written")
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if state := checkpoint.get("tuning_state"):
-            self.tuning.load_state(self.backbone, state)
-        check_trained(self, *self._differences(checkpoint["state_dict"]), self.tuning)
-        if checkpoint.get("frozen_digest", self.frozen_digest) != self.frozen_digest:
-            raise UserError(
-                f"the checkpoint holds only trained weights, and the frozen weights of model.backbone "
-                f"{self.hparams['backbone']!r} are not those that it was trained on; give the same backbone"
-                + (f", and the same model.init_from as {self.init_from!r} was then" if self.init_from else "")
-            )
-
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        check_trained(self, *self._differences(state_dict), self.tuning)
-        return super().load_state_dict(state_dict, strict=False, assign=assign)
-
-    def _differences(self, state_dict: Any) -> tuple[list[str], list[str]]:
-        shapes = {name: weight.shape for name, weight in self.state_dict().items()}
-        fitting = {name for name, weight in state_dict.items() if shapes.get(name) == weight.shape}
-        return sorted(shapes.keys() - fitting), sorted(state_dict.keys() - fitting)
