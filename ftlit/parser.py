@@ -39,6 +39,8 @@ class ShortErrors(LightningArgumentParser):
 
 def short(message: str, parser: Any) -> str:
     """One line for a parser's message: the unknown name and the nearest known one where that is the matter."""
+    if found := re.search(r"Call to compute_fn of link .* failed: (.*)", message, re.DOTALL):
+        return found[1]  # what a class says of its own arguments
     if found := re.search(r"given class_path '([\w.]+)':\s+(?:\w+ )?Option '([\w.]+)' is not accepted", _last(message)):
         return _unknown_argument(found[1], found[2])
     if found := re.search(r"Option '([\w.]+)' is not accepted. Got value: Namespace\(class_path='([\w.]+)'", message):

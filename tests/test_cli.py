@@ -60,6 +60,13 @@ def printed(args: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, An
             ["fit", "--model=TextClassification", "--model.backbone=x", "--model.tuning=LoRA", "--model.tuning.rank=3"],
             "error: LoRA has no option 'rank'. There are: r, alpha, dropout, targets, layers, dora, rslora, init.",
         ),
+        (
+            [
+                *("fit", "--model=TextClassification", "--model.backbone=x", "--model.tuning=LoRA", "--model.tuning.r=0"),
+                *("--data=TextClassificationData", "--data.dataset=y"),
+            ],
+            "error: model.tuning.r must be at least 1, got 0",
+        ),
         (["fit", "--model=TextClassification"], "error: TextClassification: the following arguments are required: backbone"),
         (
             ["fit", "--model=TextClassification", "--model.backbone=x", "--model.warmup=soon"],
