@@ -36,7 +36,9 @@ class Learned(nn.Module):
 
     def learned(self, batch: int) -> Tensor:
         """The learned vectors for a batch, ``(batch, tokens, any)``."""
-        return self.prompt(torch.arange(self.count, device=self.base.device).expand(batch, -1))
+        places = torch.arange(self.count, device=self.base.device).expand(batch, -1)
+        with torch.autocast(places.device.type, enabled=False):  # few numbers; an LSTM has no 16 bits on processors
+            return self.prompt(places)
 
     def forward(
         self,

@@ -13,6 +13,9 @@ from ftlit.errors import UserError, near
 from ftlit.tuning.base import Tuning
 from ftlit.tuning.layers import linear_layers
 
+# BOFT and FOURIERFT fail in less; LOHA and LOKR pass over a layer when a random number, of 8 bits then, is exactly 0.
+OF_32_BITS = ("BOFT", "FOURIERFT", "LOHA", "LOKR")
+
 
 class PeftTuning(Tuning):
     """A method of peft on the backbone alone, so that heads stay what they are."""
@@ -105,6 +108,14 @@ class Peft(PeftTuning):
     def _misfit(self, backbone: nn.Module, error: Exception) -> UserError:
         name = type(backbone).__name__
         return UserError(f"peft cannot put {self.method} on {name}: {error} (model.tuning.arguments may name target_modules)")
+
+    def begin(self, backbone: nn.Module, steps: int) -> None:
+        whole = all(weight.dtype == torch.float32 for weight in backbone.parameters() if weight.requires_grad)
+        if not whole and self.method.upper() in OF_32_BITS:
+            raise UserError(
+                f"model.tuning.method {self.method} needs weights of 32 bits in peft; "
+                "set trainer.precision: bf16-mixed or 32-true"
+            )
 
     def merge(self, backbone: Any) -> nn.Module:
         try:

@@ -142,6 +142,14 @@ GAPS: dict[tuple[str, str], Gap] = {
     ("OLoRA", "gpt2"): NO_OLORA,
     **{(method, "gpt2"): CONV1D for method in ("LoHa", "LoKr", "OFT", "BOFT", "HRA")},
 }
+OF_32_BITS = Gap(
+    "peft computes it in 32 bits",
+    r"model\.tuning\.method \w+ needs weights of 32 bits in peft; set trainer\.precision: bf16-mixed or 32-true",
+)
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+PRECISION_GAPS: dict[tuple[str, str], Gap] = {
+    (method, "bf16-true"): OF_32_BITS for method in ("LoHa", "LoKr", "BOFT", "FourierFT")
+}
 PAIRS = [(m, a) for m in METHODS for a in ARCHITECTURES if (m, a) not in GAPS]
 
 

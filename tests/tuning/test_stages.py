@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback
 
-from ftlit.data import TextClassificationData
-from ftlit.data.batching import Shuffled
 from ftlit.tasks import TextClassification
 from ftlit.tuning import BitFit, Frozen, Full, GradualUnfreezing, HeadFirst, LoRA, TopLayers, Tuning
 from ftlit.tuning.base import waiting
 from tests.small import without_dropout
+from tests.tuning.devices import run
 from tests.tuning.life import fit, texts, tuned, values
 
 Tiny = Callable[[str], str]
@@ -119,44 +118,6 @@ def test_a_stage_of_the_head_is_the_training_of_the_head_alone(tiny: Tiny, tmp_p
     fit(frozen)
     for name, value in values(frozen).items():
         assert torch.equal(before_the_last[name], value), name
-
-
-class Ranks(Callback):
-    """Writes what each rank has in the end, to compare."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.begun = folder, dict[str, int]()
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        for name, weight in pl_module.named_parameters():
-            if weight in trainer.optimizers[0].state:
-                self.begun.setdefault(name, trainer.global_step)
-
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        found = {"weights": values(pl_module), "begun": self.begun, "world": trainer.world_size}
-        torch.save(found, self.folder / f"{trainer.world_size}-{trainer.global_rank}.pt")
-
-
-def run(folder: str, dataset: str, tuning: Tuning, devices: int, out: Path) -> list[dict[str, Any]]:
-    """What each rank has after two epochs of six steps of 16 examples."""
-    data = TextClassificationData(dataset=dataset, backbone=folder, batching=Shuffled(16 // devices), order_seed=3)
-    torch.manual_seed(0)
-    given = {"schedule": "constant", "warmup": 0.0, "optimizer": lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9)}
-    module = TextClassification(label_names=data.label_names, backbone=folder, pad_token_id=0, tuning=tuning, **given)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=devices,
-        strategy="ddp_fork" if devices > 1 else "auto",
-        use_distributed_sampler=False,
-        max_epochs=2,
-        callbacks=[Ranks(out)],
-        gradient_clip_val=0.5,
-        limit_val_batches=0,
-        **quiet,
-    )
-    trainer.fit(module, datamodule=data)
-    return [torch.load(out / f"{devices}-{rank}.pt") for rank in range(devices)]
 
 
 DISTRIBUTED: dict[str, tuple[Tuning, dict[int, str]]] = {  # what begins to train after which number of steps
