@@ -134,15 +134,14 @@ UNTUNABLE: dict[tuple[str, str, str], Gap] = {
     **{("CausalLM", "llama", method): NO_NEW_HEAD for method in ("Frozen", "HeadFirst-LoRA")},
 }
 HEAD_TOO = ("Full", "Full-embeddings", "TopLayers", "GradualUnfreezing", "HeadFirst")  # train a head that is pretrained
-FEW = ("Full", "Frozen", "LoRA")  # methods on architectures of another kind than bert, llama and t5, which have all
+EVERY_METHOD = ("bert", "llama", "t5")  # architectures on which all methods are tried
+FEW = ("Full", "Frozen", "LoRA")  # those that are tried on the others
 PAIRS = [(task, name) for task in CASES for name in ARCHITECTURES if (task, name) not in GAPS]
 TRIPLES = [
     (*pair, method)
     for pair in PAIRS
     for method in METHODS
-    if (method in FEW or pair[1] in ("bert", "llama", "t5"))
-    and (method, pair[1]) not in MISFITS
-    and (*pair, method) not in UNTUNABLE
+    if (method in FEW or pair[1] in EVERY_METHOD) and (method, pair[1]) not in MISFITS and (*pair, method) not in UNTUNABLE
 ]
 ALWAYS = re.compile(r"\.extra$|qa_outputs")  # embeddings of new tokens; T5's new head, which is beside its stacks
 SHARE = 20  # of the methods but for those of FEW
