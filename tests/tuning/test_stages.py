@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback
+from transformers import AutoModelForMaskedLM
 
-from ftlit.tasks import TextClassification
+from ftlit.errors import UserError
+from ftlit.tasks import MaskedLM, TextClassification
 from ftlit.tuning import BitFit, Frozen, Full, GradualUnfreezing, HeadFirst, LoRA, TopLayers, Tuning
 from ftlit.tuning.base import waiting
 from tests.small import without_dropout
@@ -26,6 +28,29 @@ JOINS = {
     "gpt2": [rf"{HEAD}|\.ln_f\.", r"\.h\.1\.", r"\.h\.0\.", r"\.w[tp]e\."],
     "t5": [rf"{HEAD}|\.final_layer_norm\.", r"\.block\.1\.", r"\.block\.0\.", r"\.shared\."],
 }
+
+
+@pytest.fixture
+def with_head(tiny: Tiny, tmp_path: Path) -> str:
+    """A BERT with the head of its pre-training."""
+    folder = without_dropout(tiny("bert"), tmp_path / "pretrained")
+    AutoModelForMaskedLM.from_pretrained(folder).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("tuning", [Frozen(), HeadFirst(then=LoRA())])
+def test_a_pretrained_head_that_would_not_train(tuning: Tuning, with_head: str) -> None:
+    with pytest.raises(UserError, match="leaves nothing to train: BertForMaskedLM has no new head"):
+        MaskedLM(backbone=with_head, tuning=tuning, pad_token_id=0)
+
+
+def test_a_pretrained_head_first(with_head: str) -> None:
+    """The words are tied to the embeddings, which wait."""
+    module = MaskedLM(backbone=with_head, tuning=HeadFirst(), pad_token_id=0)
+    first = {name for name, weight in module.named_parameters() if weight.requires_grad}
+    assert first == {name for name, _ in module.named_parameters() if ".cls." in name}
+    module.tuning.enter(module.backbone, 1)
+    assert all(weight.requires_grad for weight in module.parameters())
 
 
 class Watch(Callback):
