@@ -16,7 +16,7 @@ from tests.tuning.life import check_life, merged, texts, tuned
 from tests.tuning.methods import ARCHITECTURES, GAPS, METHODS, PAIRS, sampled
 
 Tiny = Callable[[str], str]
-SHARE = 6  # of the pairs that run by default, beside all of bert and llama
+SHARE = 8  # of the pairs that run by default, beside all of bert and llama
 CASES = sampled(PAIRS, SHARE, lambda method, architecture: architecture in ("bert", "llama"))
 POOLED = [(m, a) for m, a in product(METHODS, ("bert", "modernbert", "gpt2")) if (m, a) in PAIRS]
 ON_BERT = [method for method, architecture in PAIRS if architecture == "bert"]

@@ -41,7 +41,7 @@ METHODS: dict[str, Config] = {
     "Both-AdaLoRA": method("Both", methods=[method("BitFit"), method("AdaLoRA", r=2, initial_r=4, every=2)]),
     "VeRA": method("Peft", method="VERA", arguments={"r": 4, "vera_dropout": 0.1}),
 }
-CHOSEN = ("AdaLoRA", "GradualUnfreezing-steps", "HeadFirst-epochs", "Both")  # run by default
+CHOSEN = ("AdaLoRA", "GradualUnfreezing-steps", "Both")  # run by default
 
 
 @pytest.fixture(autouse=True)
