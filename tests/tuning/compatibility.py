@@ -29,11 +29,11 @@ SETTINGS = {
 }
 INTRODUCTION = """# What goes with what
 
-Written by `python -m tests.tuning.compatibility` from the tables of the tests; a test checks that it is up to date. A
-**yes** is a test that ran on a tiny model of the architecture: three optimizer steps by Lightning move exactly the weights
-that the method names, a fresh module that loads the checkpoint says the same bit for bit, and where the method merges, the
-merged weights load into the plain class of transformers and say the same to 1e-5. A **number** is a combination that is
-refused with a sentence, which is tested too; its reason stands below."""
+Written by `python -m tests.tuning.compatibility` from the tables of the tests; a test checks that it is up to date. A **yes**
+is a test that ran on a tiny model of the architecture: three optimizer steps by Lightning move exactly the weights that the
+method names, a fresh module that loads the checkpoint says the same bit for bit, and where the method merges, the merged
+weights load into the plain class of transformers and say the same to 1e-5. A **number** is a combination that is refused with
+a sentence, which is tested too; its reason stands below."""
 Cell = Gap | str | None
 
 
