@@ -55,8 +55,12 @@ def write_table(jobs: int) -> None:
     parts = ["# Tuning methods", f"    python experiments/tuning_methods.py --jobs {jobs}"]
     for name, (_, options) in EXPERIMENTS.items():
         given = comparison(name, list(ARMS))
-        if given.best():
+        if best := given.best():
             parts.append(f"## {name}\n\n`experiments/{name}.yaml` with `{' '.join(options)}`.\n\n{section(given, jobs)}")
+            if missing := [arm for arm in ARMS if arm not in best]:
+                parts.append(f"Not run yet: {', '.join(missing)}.")
+        else:
+            parts.append(f"## {name}\n\nNot run yet.")
     RESULTS.write_text("\n\n".join(part.rstrip() for part in parts) + "\n")
 
 

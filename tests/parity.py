@@ -93,11 +93,7 @@ def run(folder: str, dataset: str, tuning: Tuning = Full(), rate: float = RATE) 
         accelerator="cpu",
         max_steps=STEPS,
         callbacks=[losses],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
+        **QUIET,
     )
     trainer.fit(module, datamodule=data)
     trained = {name for name, weight in module.model.named_parameters() if weight.requires_grad}

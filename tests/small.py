@@ -12,6 +12,11 @@ from torch import Tensor
 from ftlit.tasks import TaskModule, TextClassification
 
 LENGTHS = (3, 11, 6, 8)
+# Settings of a Trainer that trains and does nothing else.
+QUIET: dict[str, Any] = {
+    **dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False),
+    "limit_val_batches": 0,
+}
 
 
 def without_dropout(folder: str, to: Path) -> str:

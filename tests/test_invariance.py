@@ -14,7 +14,7 @@ from ftlit.data import TextClassificationData
 from ftlit.data.batching import LengthGrouped, Shuffled
 from ftlit.losses import CrossEntropy
 from ftlit.tasks import TextClassification
-from tests.small import without_dropout
+from tests.small import QUIET, without_dropout
 
 # One epoch in steps of 32: 83 rows leave 19 for the last step, and 66 leave 2, fewer than there are parts.
 CASES = {
@@ -70,11 +70,7 @@ def epoch(folder: str, dataset: str, case: str, layout: tuple[int, int, int], pa
         use_distributed_sampler=False,
         max_epochs=1,
         callbacks=[Recorder(path)],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
+        **QUIET,
     )
     trainer.fit(module, datamodule=data)
     losses, gradients, world = torch.load(path)
