@@ -15,6 +15,7 @@ from ftlit.data import TextClassificationData
 from ftlit.data.batching import Shuffled, TrainBatches
 from ftlit.tasks import TextClassification
 from ftlit.tuning import Full, Tuning
+from tests.small import QUIET
 
 STEPS, SIZE, RATE, DECAY, SEED = 10, 8, 1e-3, 0.1, 5
 
