@@ -1,6 +1,7 @@
 """``python -m ftlit``: help and dispatch, without importing torch for either."""
 
 import sys
+from importlib import import_module
 
 HELP = """usage: ftlit COMMAND [options]
 
@@ -12,10 +13,13 @@ commands:
   test       evaluate a run on test                     ftlit test --config runs/x/config.yaml
   predict    label new texts with a run                 ftlit predict --run runs/x --input texts.txt --output out.jsonl
   export     write a run as a Hugging Face folder       ftlit export --run runs/x --output folder
+  diff       what differs between two runs              ftlit diff runs/a runs/b
+  study      run and report an ablation study           ftlit study run experiments/studies/quickstart.yaml
 
 Each command explains itself: ftlit COMMAND --help
 """
-COMMANDS = ("fit", "validate", "test", "predict", "export")
+COMMANDS = ("fit", "validate", "test", "predict", "export", "diff", "study")
+LIGHT = {"diff": "ftlit.diff", "study": "ftlit.study.command"}  # modules that do without torch
 
 
 def main(args: list[str] | None = None) -> None:
@@ -34,6 +38,9 @@ def main(args: list[str] | None = None) -> None:
     try:
         if args[0] not in COMMANDS:
             raise UserError(f"no command {args[0]!r}. {near(args[0], COMMANDS)}")
+        if args[0] in LIGHT:
+            import_module(LIGHT[args[0]]).main(args[1:])
+            return
         from ftlit.imports import fast_imports
 
         with fast_imports():

@@ -1,6 +1,7 @@
 """What runs beside the training loop: loss log, predictions, progress."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ftlit.cost import Cost
 from ftlit.errors import UserError
-from ftlit.files import write_text
+from ftlit.files import write_json, write_text
 
 
 class LossLog(Callback):
@@ -119,3 +120,25 @@ class Progress(TQDMProgressBar):
         if self.monitor in trainer.callback_metrics:
             shown[self.monitor] = f"{float(trainer.callback_metrics[self.monitor]):.4f}"
         return {**shown, "examples/s": f"{self.cost.rate() * trainer.world_size:.0f}"}
+
+
+class ProgressFile(Callback):
+    """Keeps ``progress.json`` of the run folder up to date, for those who watch from outside.
+
+    Args:
+        run_dir: The run's folder.
+        every: Seconds from one time to the next.
+    """
+
+    def __init__(self, run_dir: Path, every: float = 2.0) -> None:
+        self.path, self.every = run_dir / "progress.json", every
+        self._started, self._next = time.time(), 0.0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        if now >= self._next and trainer.is_global_zero:
+            self._next = now + self.every
+            done = {"step": trainer.global_step, "steps": pl_module.total_steps, "started": self._started}
+            write_json(self.path, done)

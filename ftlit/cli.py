@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit import data as _data  # noqa: F401  short class names are those of imported classes
-from ftlit.callbacks import LossLog, Predictions, Progress
+from ftlit.callbacks import LossLog, Predictions, Progress, ProgressFile
 from ftlit.checkpoint import BEST, LAST, AtomicCheckpointIO, check_order, find_checkpoint
 from ftlit.cost import Cost
 from ftlit.data.base import TaskData
@@ -127,6 +127,8 @@ class TaskCLI(LightningCLI):
             own.append(EarlyStopping(monitor, mode=mode, patience=self.options.patience, check_on_train_epoch_end=False))
         if not trainer.fast_dev_run:
             own += self._checkpoints(monitor, mode)
+        if self.subcommand == "fit":
+            own.append(ProgressFile(self.run_dir))
         named = self._get(self.config_init, "trainer")["callbacks"] or []
         named = named if isinstance(named, list) else [named]
         defaults = [c for c in given if isinstance(c, (ProgressBar, ModelCheckpoint)) and c not in named]

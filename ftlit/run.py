@@ -22,7 +22,9 @@ from ftlit.errors import UserError
 from ftlit.files import read_json, write_json, write_text
 
 PACKAGES = ("ftlit", "torch", "lightning", "transformers", "peft", "torchmetrics", "datasets", "jsonargparse", "numpy")
-CONTENTS = ("config.yaml", "run.json", "metrics.csv", "results.json", "samples.jsonl", "predictions", "checkpoints")
+CONTENTS = (
+    "config.yaml", "run.json", "progress.json", "metrics.csv", "results.json", "samples.jsonl", "predictions", "checkpoints",
+)  # fmt: skip
 REPORTS = "*_report.*", "*_confusion.*"
 
 

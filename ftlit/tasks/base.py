@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ftlit.auxiliary import Auxiliary, SelfSupervision
 from ftlit.backbones import load_model, load_tokenizer
 from ftlit.batch import BOOKKEEPING
+from ftlit.direction import lower_is_better
 from ftlit.embeddings import extend_embeddings
 from ftlit.errors import UserError, near
 from ftlit.heads import Head, TaskHead
@@ -20,9 +21,6 @@ from ftlit.losses import CrossEntropy, Focal, Loss
 from ftlit.optim import build_optimizer, build_schedule, finite_steps, param_groups
 from ftlit.tasks.tuned import Tuned
 from ftlit.tuning import Full, Tuning
-
-LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity", "bits_per_byte")
-
 
 class TaskModule(Tuned):
     """A task: a backbone with a head, tuned by a method.
@@ -192,7 +190,7 @@ class TaskModule(Tuned):
     @property
     def mode(self) -> str:
         """Whether the monitored metric is better when lower (`min`) or higher (`max`)."""
-        return "min" if self.monitor.rsplit("/", 1)[-1] in LOWER_IS_BETTER else "max"
+        return "min" if lower_is_better(self.monitor) else "max"
 
     # Steps
 

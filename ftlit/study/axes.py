@@ -1,0 +1,155 @@
+"""The axes of a study: their levels, and how levels are combined."""
+
+import itertools
+import math
+import random
+from typing import Any
+
+from ftlit.errors import UserError, near
+
+Level = dict[str, Any]  # the values of some keys
+SHORT_KEYS = {
+    "auxiliary": "model.auxiliary",
+    "backbone": "model.backbone",
+    "batch_size": "data.batching.init_args.batch_size",
+    "head": "model.head",
+    "label_noise": "data.label_noise",
+    "layer_decay": "model.layer_decay",
+    "limit_train": "data.limit_train",
+    "loss": "model.loss",
+    "lr": "model.optimizer.init_args.lr",
+    "max_epochs": "trainer.max_epochs",
+    "max_length": "data.max_length",
+    "precision": "trainer.precision",
+    "shots": "data.shots",
+    "tuning": "model.tuning",
+    "warmup": "model.warmup",
+}
+
+
+def full_key(name: str) -> str:
+    """The key of a config that an axis is named by; the usual ones have short names.
+
+    Raises:
+        UserError: It is neither a key with dots nor one of those.
+    """
+    if "." in name or name in SHORT_KEYS:
+        return SHORT_KEYS.get(name, name)
+    raise UserError(
+        f"the axis {name!r} is a list of values, so its name should be a key such as data.shots. {near(name, SHORT_KEYS)}"
+    )
+
+
+def axis_levels(axis: str, given: Any) -> dict[str, Level]:
+    """The levels of an axis by their labels.
+
+    Args:
+        axis: Its name.
+        given: Values of the key that the axis is named by, or the keys and values of each label.
+
+    Raises:
+        UserError: There are none, or they are something else.
+    """
+    if isinstance(given, list) and given:
+        key = full_key(axis)
+        levels = {label_of(value): {key: value} for value in given}
+        if len(levels) < len(given):
+            raise UserError(f"the axis {axis!r} has one of its values twice: {given}")
+        return levels
+    if isinstance(given, dict) and given:
+        for label, level in given.items():
+            if not isinstance(level, dict):
+                raise UserError(
+                    f"axes.{axis}.{label} should hold keys of the config and their values, such as "
+                    f"{{model.tuning: Full}}, got {level!r}"
+                )
+        return {str(label): level for label, level in given.items()}
+    raise UserError(f"axes.{axis} should be a list of values or the keys and values of each label, got {given!r}")
+
+
+def label_of(value: Any) -> str:
+    """A value as it is shown: a class by its name."""
+    return str(value["class_path"]).rsplit(".", 1)[-1] if isinstance(value, dict) and "class_path" in value else str(value)
+
+
+def combined(axes: dict[str, dict[str, Level]], design: Any, exclude: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The combinations of levels that a study has, each as the label of every axis.
+
+    Args:
+        axes: Labels and levels of each axis.
+        design: ``grid``, ``{random: 20, seed: 0}``, or ``{list: [{tuning: full, shots: 16}, …]}``.
+        exclude: Labels that must not meet.
+
+    Raises:
+        UserError: The design or the exclusion names what there is not, or nothing is left.
+    """
+    for labels in exclude:
+        _check_labels("exclude", labels, axes)
+    found = [dict(zip(axes, labels, strict=True)) for labels in itertools.product(*axes.values())]
+    if design != "grid":
+        found = _designed(found, design, axes)
+    kept = [labels for labels in found if not any(out.items() <= labels.items() for out in exclude)]
+    if not kept:
+        raise UserError("exclude leaves no combination of the axes")
+    return kept
+
+
+def _designed(grid: list[dict[str, str]], design: Any, axes: dict[str, dict[str, Level]]) -> list[dict[str, str]]:
+    if isinstance(design, dict) and set(design) <= {"random", "seed"} and isinstance(design.get("random"), int):
+        count = min(design["random"], len(grid))
+        chosen = random.Random(design.get("seed", 0)).sample(range(len(grid)), count)
+        return [grid[i] for i in sorted(chosen)]
+    if isinstance(design, dict) and set(design) == {"list"}:
+        listed = [{str(k): str(v) for k, v in labels.items()} for labels in design["list"]]
+        for labels in listed:
+            _check_labels("design.list", labels, axes)
+            if missing := [axis for axis in axes if axis not in labels]:
+                raise UserError(f"design.list has {labels} without the axis {missing[0]!r}")
+        return listed
+    raise UserError(f"design should be grid, {{random: 20, seed: 0}} or {{list: [...]}}, got {design!r}")
+
+
+def _check_labels(where: str, labels: dict[str, str], axes: dict[str, dict[str, Level]]) -> None:
+    for axis, label in labels.items():
+        if axis not in axes:
+            raise UserError(f"{where} names the axis {axis!r}. {near(axis, axes)}")
+        if label not in axes[axis]:
+            raise UserError(f"{where} names {label!r} of the axis {axis!r}. {near(label, axes[axis])}")
+
+
+def drawn(over: dict[str, Any], trials: int | None, seed: int) -> list[dict[str, Any]]:
+    """Values of several keys: all combinations, or as many as `trials` at random.
+
+    Args:
+        over: A list of values, or a range ``{low, high, log}``, for each key.
+        trials: Number of draws, None for all combinations.
+        seed: Decides the draws.
+    """
+    if trials is None:
+        return [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
+    if all(isinstance(values, list) for values in over.values()):
+        grid = drawn(over, None, seed)
+        return random.Random(seed).sample(grid, min(trials, len(grid)))
+    source = random.Random(seed)
+    return [{key: _draw(key, values, source) for key, values in over.items()} for _ in range(trials)]
+
+
+def _draw(key: str, values: Any, source: random.Random) -> Any:
+    if isinstance(values, list):
+        return source.choice(values)
+    low, high, log = bounds(key, values)
+    return math.exp(source.uniform(math.log(low), math.log(high))) if log else source.uniform(low, high)
+
+
+def bounds(key: str, values: Any) -> tuple[float, float, bool]:
+    """The ends of a range, and whether it is even in the logarithm.
+
+    Raises:
+        UserError: It is no range.
+    """
+    if not isinstance(values, dict) or not {"low", "high"} <= set(values) <= {"low", "high", "log"}:
+        raise UserError(f"select.over.{key} should be a list or {{low: 1e-5, high: 1e-3, log: true}}, got {values!r}")
+    low, high, log = values["low"], values["high"], bool(values.get("log", False))
+    if low >= high or (log and low <= 0):
+        raise UserError(f"select.over.{key}: low should be below high, and above 0 with log; got {values!r}")
+    return float(low), float(high), log

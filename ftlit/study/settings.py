@@ -1,0 +1,80 @@
+"""Configs as plain mappings: files that name other files, and keys with dots.
+
+The command line resolves a config with all classes imported. A study has thousands of configs and must answer in seconds, so
+it works on what stands in the files.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import get_loader
+
+from ftlit.errors import UserError
+
+CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+
+
+def parse_yaml(text: str) -> Any:
+    """A YAML value as the command line reads it: ``1e-4`` is a number."""
+    return get_loader("yaml")(text)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, with the files that it names in place of their names.
+
+    Raises:
+        UserError: The file does not exist, is no YAML, or holds something else.
+    """
+    try:
+        found = parse_yaml(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds {type(found).__name__}; it should hold keys and values")
+    return inlined(found, path.parent)
+
+
+def inlined(value: Any, folder: Path) -> Any:
+    """A value with the content of each YAML file that it names; names are relative to `folder`."""
+    if isinstance(value, dict):
+        return {key: inlined(inner, folder) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [inlined(inner, folder) for inner in value]
+    if isinstance(value, str) and value.endswith((".yaml", ".yml")) and (folder / value).is_file():
+        return read_yaml(folder / value)
+    return value
+
+
+def with_value(config: Any, key: str, value: Any) -> dict[str, Any]:
+    """A config in which `key` has another value; the given one stays as it is.
+
+    Args:
+        config: A mapping, the name of a class, or None.
+        key: Names with dots; ``init_args`` may be left out, as on the command line.
+        value: Replaces what stood there, whole.
+    """
+    first, _, rest = key.partition(".")
+    node = {"class_path": config} if isinstance(config, str) else dict(config or {})
+    if "class_path" in node and first not in CLASS_KEYS:
+        return {**node, "init_args": with_value(node.get("init_args"), key, value)}
+    return {**node, first: with_value(node.get(first), rest, value) if rest else value}
+
+
+def value_at(config: Any, key: str) -> Any:
+    """What `key` has in a config, None where nothing stands there."""
+    first, _, rest = key.partition(".")
+    if not isinstance(config, dict):
+        return None
+    if "class_path" in config and first not in CLASS_KEYS:
+        return value_at(config.get("init_args"), key)
+    return value_at(config.get(first), rest) if rest else config.get(first)
+
+
+def with_values(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """A config in which several keys have other values, set in their order."""
+    for key, value in values.items():
+        config = with_value(config, key, value)
+    return config
