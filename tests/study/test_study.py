@@ -1,0 +1,196 @@
+"""The study file: what is read from it, which cells follow, and what is said of mistakes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ftlit.errors import UserError
+from ftlit.study.cells import Plan
+from ftlit.study.settings import read_yaml, value_at, with_value
+from ftlit.study.study import parse_overrides, read_study
+
+BASE = {
+    "model": {"class_path": "TextClassification", "init_args": {"backbone": "tiny", "tuning": "Full"}},
+    "data": {"class_path": "TextClassificationData", "init_args": {"dataset": "rows.csv"}},
+}
+STUDY: dict[str, Any] = {
+    "base": BASE,
+    "axes": {
+        "tuning": {"full": {"model.tuning": "Full"}, "lora": {"model.tuning": {"class_path": "LoRA", "init_args": {"r": 4}}}},
+        "shots": [16, 64],
+    },
+    "seeds": [0, 1],
+    "compare": {"metric": "accuracy", "baseline": "full"},
+}
+LR = "model.optimizer.init_args.lr"
+
+
+def plan(folder: Path, overrides: dict[str, Any] | None = None, **keys: Any) -> Plan:
+    """A study whose file has some other keys."""
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump({**STUDY, **keys}, sort_keys=False))
+    return Plan(read_study(file, overrides))
+
+
+# Configs
+
+
+def test_keys_with_dots_reach_into_classes() -> None:
+    config = with_value({"model": "TextClassification"}, "model.tuning", "LoRA")
+    assert config == {"model": {"class_path": "TextClassification", "init_args": {"tuning": "LoRA"}}}
+    config = with_value(config, "model.tuning.r", 4)
+    assert value_at(config, "model.init_args.tuning.init_args.r") == value_at(config, "model.tuning.r") == 4
+    assert with_value(config, "model.tuning", "Full")["model"]["init_args"]["tuning"] == "Full"  # whole, not merged
+    assert value_at(config, "model.tuning.r") == 4  # what was given stays
+
+
+def test_files_stand_in_for_what_they_hold(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/tuning.yaml").write_text("class_path: LoRA\ninit_args: {r: 8}\n")
+    (tmp_path / "parts/model.yaml").write_text("class_path: TextClassification\ninit_args: {tuning: tuning.yaml}\n")
+    (tmp_path / "run.yaml").write_text("model: parts/model.yaml\nlr: 1e-4\n")
+    found = read_yaml(tmp_path / "run.yaml")
+    assert value_at(found, "model.tuning.r") == 8
+    assert found["lr"] == 1e-4
+
+
+# Cells
+
+
+def test_every_combination_with_every_seed(tmp_path: Path) -> None:
+    found = plan(tmp_path)
+    assert [arm.name for arm in found.arms] == ["full, 16", "full, 64", "lora, 16", "lora, 64"]
+    cells = [cell for arm in found.arms for cell in found.repetitions(arm, {})]
+    assert len({cell.name for cell in cells}) == found.size == 8
+    config = cells[-1].config
+    assert value_at(config, "model.tuning.r") == 4
+    assert value_at(config, "data.shots") == 64
+    assert config["seed_everything"] == 1
+
+
+def test_designs(tmp_path: Path) -> None:
+    left = plan(tmp_path, exclude=[{"tuning": "full", "shots": 16}])
+    assert [arm.name for arm in left.arms] == ["full, 64", "lora, 16", "lora, 64"]
+    drawn = [arm.name for arm in plan(tmp_path, design={"random": 2, "seed": 1}).arms]
+    assert len(drawn) == 2
+    assert drawn == [arm.name for arm in plan(tmp_path, design={"random": 2, "seed": 1}).arms]
+    listed = plan(tmp_path, design={"list": [{"tuning": "lora", "shots": 64}, {"tuning": "full", "shots": 16}]})
+    assert [arm.name for arm in listed.arms] == ["lora, 64", "full, 16"]
+
+
+def test_several_bases(tmp_path: Path) -> None:
+    other = with_value(BASE, "data.dataset", "other.csv")
+    found = plan(tmp_path, base={"small": BASE, "large": other}, set={"patience": None})
+    assert len(found.arms) == 8
+    assert found.arms[0].name == "small, full, 16"
+    assert value_at(found.arms[-1].config, "data.dataset") == "other.csv"
+    assert all(arm.config["patience"] is None for arm in found.arms)
+
+
+def test_a_cell_is_named_by_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arm = plan(tmp_path).arms[0]
+    name = arm.cell(0, ["seed_everything"]).name
+    assert arm.cell(1, ["seed_everything"]).name != name
+    reordered = {"data": BASE["data"], "model": BASE["model"]}
+    assert plan(tmp_path, base=reordered).arms[0].cell(0, ["seed_everything"]).name == name
+    assert plan(tmp_path, base={**BASE, "run_dir": "elsewhere"}).arms[0].cell(0, ["seed_everything"]).name == name
+
+
+def test_other_data_are_another_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ftlit.study import fingerprint
+
+    monkeypatch.chdir(tmp_path)
+    names = []
+    for text in ("a,b\n", "a,c\n"):
+        (tmp_path / "rows.csv").write_text(text)
+        fingerprint._hash.cache_clear()  # as in another process
+        names.append(plan(tmp_path).arms[0].cell(0, ["seed_everything"]).name)
+    assert names[0] != names[1]
+
+
+# Selection
+
+
+def test_the_trial_that_wins_is_the_first_repetition(tmp_path: Path) -> None:
+    found = plan(tmp_path, select={"over": {LR: [1e-5, 1e-4, 1e-3]}})
+    arm = found.arms[0]
+    trials = found.trials(arm)
+    assert [cell.chosen[LR] for cell in trials] == [1e-5, 1e-4, 1e-3]
+    scores = dict(zip([cell.name for cell in trials], [0.5, 0.9, float("nan")], strict=True))
+    assert found.best(arm, {trials[0].name: 0.5}) is None
+    assert found.best(arm, scores) == {LR: 1e-4}
+    repetitions = found.repetitions(arm, {LR: 1e-4})
+    assert [cell.name == trials[1].name for cell in repetitions] == [True, False]
+    assert found.size == 4 * (3 + 2 - 1)
+
+
+def test_the_lowest_loss_wins(tmp_path: Path) -> None:
+    found = plan(tmp_path, select={"over": {LR: [1e-5, 1e-4]}}, compare={"metric": "loss"})
+    trials = found.trials(found.arms[0])
+    assert found.best(found.arms[0], {trials[0].name: 0.5, trials[1].name: 0.9}) == {LR: 1e-5}
+
+
+def test_every_arm_draws_the_same_values(tmp_path: Path) -> None:
+    select = {"over": {LR: {"low": 1e-5, "high": 1e-2, "log": True}, "model.warmup": [0, 0.1]}, "method": "random", "trials": 6}
+    found = plan(tmp_path, select=select)
+    first, *others = [[cell.chosen for cell in found.trials(arm)] for arm in found.arms]
+    assert len(first) == 6
+    assert all(other == first for other in others)
+    assert all(1e-5 <= chosen[LR] <= 1e-2 for chosen in first)
+
+
+# Mistakes
+
+PROBE = {"model.tuning": "Frozen"}
+MISTAKES = [
+    ({"axis": {}}, "has the key 'axis'. Did you mean 'axes'?"),
+    ({"compare": {"metrik": "accuracy"}}, "compare has the key 'metrik'. Did you mean 'metric'?"),
+    ({"compare": {"baseline": "full"}}, "compare needs the key 'metric'"),
+    ({"compare": {"metric": "accuracy", "baseline": "ful"}}, "compare.baseline 'ful' is not an arm. Did you mean 'full'?"),
+    ({"compare": {"metric": "accuracy", "axis": "shot"}}, "compare.axis 'shot' is no axis. Did you mean 'shots'?"),
+    ({"compare": {"metric": "accuracy", "correction": "hol"}}, "compare.correction is 'hol'. Did you mean 'holm'?"),
+    ({"axes": {"shotz": [1, 2]}}, "the axis 'shotz' is a list of values, so its name should be a key such as data.shots. Did"),
+    ({"axes": {"shots": [16, 16]}}, "the axis 'shots' has one of its values twice"),
+    ({"axes": {"tuning": {"full": "Full"}}}, "axes.tuning.full should hold keys of the config and their values"),
+    ({"axes": {"tuning": {"full": {"model.tuning": "Full"}}}}, "the axis 'tuning' changes nothing"),
+    (
+        {"axes": {"tuning": {"full": {"model.tuning": "Full"}, "probe": PROBE, "again": PROBE}}},
+        "the arms 'probe' and 'again' have the same config; leave one of them out",
+    ),
+    ({"exclude": [{"tuning": "lore"}]}, "exclude names 'lore' of the axis 'tuning'. Did you mean 'lora'?"),
+    ({"exclude": [{"tuning": "full"}, {"tuning": "lora"}]}, "exclude leaves no combination of the axes"),
+    ({"design": "latin"}, "design should be grid, {random: 20, seed: 0} or {list: [...]}, got 'latin'"),
+    ({"seeds": [0, 0]}, "seeds names one of them twice"),
+    ({"seeds": "three"}, "seeds should be a list of whole numbers, such as [0, 1, 2], or how many; got 'three'"),
+    ({"select": {"over": {LR: {"low": 1, "high": 2}}}}, f"select.over.{LR} is a range; give a list of values"),
+    ({"select": {"over": {LR: [1]}, "method": "tpe"}}, "select.method tpe needs select.trials"),
+    ({"select": {"over": {LR: {"low": 2, "high": 1}}, "method": "random", "trials": 2}}, "low should be below high"),
+    ({"launch": {"launcher": "slrum"}}, "launch.launcher is 'slrum'. Did you mean 'slurm'?"),
+    ({"keep": "last"}, "keep is 'last'. There are: none, best, all."),
+    ({"base": "missing.yaml"}, "is no YAML file beside study.yaml"),
+    ({"base": {"data": {}}}, "is no experiment; it should have the keys model and data"),
+]
+
+
+@pytest.mark.parametrize(("keys", "text"), MISTAKES, ids=[text[:40] for _, text in MISTAKES])
+def test_mistakes(tmp_path: Path, keys: dict[str, Any], text: str) -> None:
+    baseline = {} if "compare" in keys or "axes" not in keys else {"compare": {"metric": "accuracy"}}
+    with pytest.raises(UserError) as caught:
+        found = plan(tmp_path, **{**baseline, **keys})
+        assert [found.trials(arm) for arm in found.arms]
+    assert text in str(caught.value)
+
+
+def test_options_of_the_command(tmp_path: Path) -> None:
+    given = ["--seeds", "[0, 1, 2]", "--set.trainer.max_epochs=1", "--compare.metric", "loss", "--folder", "x"]
+    found = plan(tmp_path, parse_overrides(given)).study
+    assert found.seeds == [0, 1, 2]
+    assert found.bases["study"]["trainer"]["max_epochs"] == 1
+    assert (found.compare.metric, found.compare.baseline, found.folder) == ("loss", "full", Path("x"))
+    for wrong, text in [(["--seed", "1"], "no option '--seed'. Did you mean '--seeds'?"), (["--seeds"], "--seeds needs a value")]:
+        with pytest.raises(UserError) as caught:
+            parse_overrides(wrong)
+        assert text in str(caught.value)
