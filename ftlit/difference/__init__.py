@@ -1,0 +1,1 @@
+"""What differs between two runs: their settings, data, code, machines, and metrics."""
