@@ -151,10 +151,11 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 0.15)
     Args:
         device: Where.
         dtype: The type of the matrices.
-        seconds: Products grow until so much time has passed, on a slow or busy machine a second for those of some size.
+        seconds: Products grow as long as they are done in so much time, on a slow or busy machine a second for those of
+            some size.
     """
     best, size, begun = 0.0, 256, time.perf_counter()
-    while size <= 8192 and time.perf_counter() - begun < (1.0 if size <= 1024 else seconds):
+    while size <= 8192 and _taken(begun, size, best) < (1.0 if size <= 1024 else seconds):
         try:
             side = torch.linspace(-1, 1, size * size, device=device, dtype=dtype).view(size, size)
             best = max(best, *(2 * size**3 / _seconds(side) for _ in range(4)))
@@ -162,6 +163,11 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 0.15)
             break
         size *= 2
     return best
+
+
+def _taken(begun: float, size: int, best: float) -> float:
+    """Seconds since the beginning, once the products of a size have been done at the best rate so far."""
+    return time.perf_counter() - begun + (4 * 2 * size**3 / best if best and size > 1024 else 0.0)
 
 
 def _seconds(side: torch.Tensor) -> float:
