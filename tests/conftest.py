@@ -73,20 +73,24 @@ def tiny_tokenizer(pairs: bool = True) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=inputs, **names)
 
 
+def tiny_model(folder: Path, architecture: str = "bert") -> str:
+    """A tiny model of an architecture with random, seeded weights and dropout 0.1, in a folder."""
+    settings = {"vocab_size": 100, "max_position_embeddings": 64, **ARCHITECTURES[architecture]}
+    config = transformers.AutoConfig.for_model(architecture, **settings)
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(folder)
+    tiny_tokenizer(pairs=architecture in ("bert", "electra", "deberta-v2")).save_pretrained(folder)
+    return str(folder)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Folder of a tiny model of an architecture with random, seeded weights and dropout 0.1."""
+    """Folder of a tiny model of an architecture."""
     made: dict[str, str] = {}
 
     def make(architecture: str = "bert") -> str:
         if architecture not in made:
-            folder = tmp_path_factory.mktemp(architecture)
-            settings = {"vocab_size": 100, "max_position_embeddings": 64, **ARCHITECTURES[architecture]}
-            config = transformers.AutoConfig.for_model(architecture, **settings)
-            torch.manual_seed(0)
-            AutoModel.from_config(config).save_pretrained(folder)
-            tiny_tokenizer(pairs=architecture in ("bert", "electra", "deberta-v2")).save_pretrained(folder)
-            made[architecture] = str(folder)
+            made[architecture] = tiny_model(tmp_path_factory.mktemp(architecture), architecture)
         return made[architecture]
 
     return make

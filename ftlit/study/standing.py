@@ -71,7 +71,8 @@ class Standing:
     def counts(self) -> Counter[State]:
         """How many cells are in each state; those that no arm has chosen yet are left."""
         counts = Counter(self.states.values())
-        counts["left"] += max(self.plan.size - len(self.cells), 0)
+        if (unknown := self.plan.size - len(self.cells)) > 0:
+            counts["left"] += unknown
         return counts
 
     @property

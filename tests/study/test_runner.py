@@ -1,0 +1,220 @@
+"""Cells that run, fail, die and go on, in the processes that users have."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ftlit.__main__ import main
+from ftlit.errors import UserError
+from ftlit.files import read_json
+from ftlit.study.cells import Plan
+from ftlit.study.folder import Folder
+from ftlit.study.launchers.local import Local
+from ftlit.study.runner import PATIENCE, Runner
+from ftlit.study.standing import Standing
+from ftlit.study.status import status_text
+from ftlit.study.study import read_study
+from ftlit.study.worker import FULL, Job
+from tests.study.launched import count, opened, six_cells
+
+LR = "model.optimizer.init_args.lr"
+
+
+def run(plan: Plan, jobs: int = 2) -> tuple[Folder, list[str]]:
+    """Run a study here; gives its folder and what the runner said."""
+    folder, said = opened(plan), list[str]()
+    Runner(plan, folder, Local(jobs), said.append).run()
+    return folder, said
+
+
+def metrics(folder: Folder) -> dict[str, dict[str, Any]]:
+    """The metrics of every cell by its name and split."""
+    found = {path.name: read_json(path / "results.json") for path in (folder.path / "cells").iterdir()}
+    return {name: {split: results[split] for split in ("validation", "test")} for name, results in found.items()}
+
+
+def edited(plan: Plan, **keys: Any) -> Plan:
+    """A study of the same folder whose file has other keys."""
+    file = plan.study.folder.parent / "six.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **keys}, sort_keys=False))
+    return Plan(read_study(file))
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory: pytest.TempPathFactory, tiny: Any, sentiment: str) -> tuple[Plan, Folder, list[str]]:
+    """A study that has been run."""
+    plan = six_cells(tmp_path_factory.mktemp("six"), tiny(), sentiment)
+    return plan, *run(plan)
+
+
+def test_every_cell_once(six: tuple[Plan, Folder, list[str]]) -> None:
+    plan, folder, said = six
+    assert count(folder, "finished") == count(folder, "started") == 6
+    assert sum(line.startswith("done") for line in said) == 6
+    assert Standing(plan, folder).counts == {"done": 6}
+    assert not list(folder.path.glob("cells/*/checkpoints/last.ckpt"))
+    assert len(list(folder.path.glob("cells/*/checkpoints/best.ckpt"))) == 6
+    text = status_text(Standing(plan, folder))
+    assert "six: 6 done of 6 cells" in text
+    assert "3/3" in text
+
+
+def test_a_cell_is_what_fit_alone_does(six: tuple[Plan, Folder, list[str]], tmp_path: Path) -> None:
+    _, folder, _ = six
+    name = sorted(metrics(folder))[0]
+    given = ["--run_dir", str(tmp_path / "alone"), "--test_after_fit=true", "--trainer.enable_progress_bar=false"]
+    main(["fit", "--config", str(folder.config(name)), *given])
+    alone = read_json(tmp_path / "alone/results.json")
+    assert {split: alone[split] for split in ("validation", "test")} == metrics(folder)[name]
+
+
+def test_what_has_finished_stays(six: tuple[Plan, Folder, list[str]]) -> None:
+    plan, folder, _ = six
+    before, started = metrics(folder), count(folder, "started")
+    run(plan)
+    assert count(folder, "started") == started
+    run(edited(plan, seeds=4))
+    assert count(folder, "started") == started + 2  # the fourth seed of both arms
+    assert before.items() <= metrics(folder).items()
+
+
+def test_a_failure_is_recorded_and_the_others_go_on(tmp_path: Path, tiny: Any, sentiment: str) -> None:
+    plan = six_cells(tmp_path, tiny(), sentiment)
+    top = {"model.tuning": {"class_path": "TopLayers", "init_args": {"k": 99}}}
+    plan = edited(plan, axes={"tuning": {"full": {"model.tuning": "Full"}, "top": top}}, seeds=1)
+    folder, said = run(plan)
+    standing = Standing(plan, folder)
+    assert standing.counts == {"done": 1, "failed": 1}
+    error = folder.error(standing.having("failed")[0].name)
+    assert error == "model.tuning.k is 99, but BertModel has 2 layers"
+    assert f"failed  top seed 0: {error}" in said
+    assert error in status_text(standing)
+    run(plan)
+    assert count(folder, "failed") == 1  # not tried again by itself
+    assert folder.forgive() == [standing.having("failed")[0].name]
+    run(plan)
+    assert count(folder, "failed") == 2
+
+
+def test_selection_reads_no_test(tmp_path: Path, tiny: Any, sentiment: str) -> None:
+    plan = edited(six_cells(tmp_path, tiny(), sentiment), seeds=2, select={"over": {LR: [1e-5, 1e-2]}})
+    folder, _ = run(plan)
+    standing = Standing(plan, folder)
+    assert standing.counts == {"done": 6}
+    for arm in standing.arms:
+        scores = {cell.chosen[LR]: folder.score(cell, "accuracy") for cell in arm.trials}
+        assert scores[arm.chosen[LR]] == max(scores.values())  # type: ignore[index, type-var]
+        final = {cell.name for cell in arm.repetitions}
+        for cell in arm.trials:
+            assert ("test" in read_json(folder.run_dir(cell.name) / "results.json")) == (cell.name in final)
+    trained = [read_json(path)["started"] for path in folder.path.glob("cells/*/run.json")]
+    assert len(trained) == 6  # a trial that won is not trained again
+
+
+def test_a_killed_cell_goes_on(six: tuple[Plan, Folder, list[str]], tmp_path: Path, tiny: Any, sentiment: str) -> None:
+    plan = edited(six_cells(tmp_path, tiny(), sentiment), seeds=[0])
+    folder, killed = opened(plan), list[int]()
+
+    def kill() -> None:
+        while not killed:
+            for path in folder.path.glob("cells/*/progress.json"):
+                pid = int(folder.history()[-1]["by"].split(":")[1])
+                if read_json(path).get("step", 0) and pid != os.getpid():
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    said: list[str] = []
+    Runner(plan, folder, Local(1), said.append).run()
+    thread.join()
+    assert any("goes on from its last checkpoint" in line for line in said)
+    assert count(folder, "finished") == 2
+    assert count(folder, "started") == 3
+    assert metrics(folder).items() <= metrics(six[1]).items()
+
+
+class Dying:
+    """An executor all of whose jobs end at once with the same code."""
+
+    def __init__(self, code: int) -> None:
+        self.code, self.running, self.free = code, list[str](), 1
+
+    def submit(self, job: Job) -> None:
+        self.running.append(job.cell.name)
+
+    def wait(self, seconds: float) -> dict[str, int]:
+        ended, self.running = self.running, []
+        return dict.fromkeys(ended, self.code)
+
+    def close(self) -> None:
+        pass
+
+
+def test_patience_ends(tmp_path: Path, tiny: Any, sentiment: str) -> None:
+    plan = six_cells(tmp_path, tiny(), sentiment)
+    folder, said = opened(plan), list[str]()
+    Runner(plan, folder, Dying(-9), said.append).run()
+    assert Standing(plan, folder).counts == {"failed": 6}
+    assert sum(line.startswith("died") for line in said) == 6 * (PATIENCE - 1)
+    error = folder.error(Standing(plan, folder).cells[0].name)
+    assert error == f"its process died {PATIENCE} times, last by signal 9; with signal 9, memory may have run out"
+
+
+def test_a_full_disk_stops_the_runner(tmp_path: Path, tiny: Any, sentiment: str) -> None:
+    plan = six_cells(tmp_path, tiny(), sentiment)
+    folder = opened(plan)
+    with pytest.raises(UserError, match=r"no space is left for .*; what has finished is kept"):
+        Runner(plan, folder, Dying(FULL), str).run()
+    assert Standing(plan, folder).counts == {"left": 6}  # none counts as failed
+
+
+def test_a_claim_is_for_one_process(tmp_path: Path, tiny: Any, sentiment: str) -> None:
+    plan = six_cells(tmp_path, tiny(), sentiment)
+    folder = opened(plan)
+    name = Standing(plan, folder).cells[0].name
+    with folder.claim(name) as first, Folder(folder.path).claim(name) as second:
+        assert (first, second) == (True, False)
+        assert Standing(plan, Folder(folder.path)).counts == {"running": 1, "left": 5}
+    assert not folder.claimed(name)
+
+
+def test_a_folder_belongs_to_one_study(tmp_path: Path, tiny: Any, sentiment: str) -> None:
+    plan = six_cells(tmp_path, tiny(), sentiment)
+    opened(plan)
+    with pytest.raises(UserError, match=r"belongs to the study 'six' .*, not to 'other'; give this one another folder"):
+        Folder(plan.study.folder).open("other", tmp_path / "other.yaml")
+    with pytest.raises(UserError, match="is not empty and holds no study"):
+        Folder(tmp_path).open("six", tmp_path / "six.yaml")
+
+
+CHECKS = [
+    ({"axes": {"tuning": {"full": {"model.tuning": "Full"}, "lora": {"model.tuning": "Lora"}}}}, "Did you mean 'LoRA'?"),
+    ({"axes": {"decay": {"a": {"model.layer_decoy": 0.9}, "b": {"model.layer_decay": 0.8}}}}, "Did you mean 'layer_decay'?"),
+    ({"compare": {"metric": "acuracy"}}, "compare.metric 'acuracy' is not a metric of the arm 'full'. Did you mean 'accuracy'?"),
+    ({"set": {"data.text": "words"}}, "words"),
+    (
+        {"axes": {"tuning": {"full": {"model.tuning": "Full"}, "again": {"model.tuning": {"class_path": "Full"}}}}},
+        "the arms 'full' and 'again' have the same config",
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "text"), CHECKS, ids=[text[-30:] for _, text in CHECKS])
+def test_mistakes_are_found_before_anything_runs(
+    tmp_path: Path, tiny: Any, sentiment: str, keys: dict[str, Any], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare = {} if "compare" in keys else {"compare": {"metric": "accuracy"}}
+    plan = edited(six_cells(tmp_path, tiny(), sentiment), **compare, **keys)
+    with pytest.raises(SystemExit) as left:
+        main(["study", "run", str(tmp_path / "six.yaml")])
+    assert left.value.code == 2
+    assert text in capsys.readouterr().err
+    assert not plan.study.folder.exists()
