@@ -132,7 +132,7 @@ class Plan:
         select = self.study.select
         if select is None:
             return len(self.arms) * len(self.study.seeds)
-        shared = len(set(select.seeds) & set(self.study.seeds))
+        shared = 0 if select.prune else len(set(select.seeds) & set(self.study.seeds))  # pruned trials are other runs
         return len(self.arms) * (select.budget + len(self.study.seeds) - shared)
 
     def best(self, arm: Arm, scores: dict[str, float]) -> dict[str, Any] | None:

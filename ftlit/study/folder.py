@@ -27,7 +27,9 @@ from filelock import FileLock, Timeout
 from ftlit.errors import UserError
 from ftlit.files import read_json, write_json, write_text
 from ftlit.study.cells import Cell
+from ftlit.study.tracking import grouped
 
+PREDICTED = ("seconds", "train_seconds", "steps", "peak_memory_bytes", "peak_reserved_bytes", "checkpoint_bytes")
 State = Literal["done", "failed", "running", "left"]
 
 
@@ -74,7 +76,9 @@ class Folder:
 
     def write_config(self, cell: Cell) -> None:
         """Write the config with which `fit` alone would give the same run."""
-        text = yaml.safe_dump({**cell.config, "run_dir": str(self.run_dir(cell.name))}, sort_keys=False, allow_unicode=True)
+        study = str(read_json(self.path / "study.json").get("name"))
+        config = {**grouped(cell, study), "run_dir": str(self.run_dir(cell.name))}
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         write_text(self.config(cell.name), f"# {cell.title}\n{text}")
 
     # What has become of it
@@ -124,6 +128,16 @@ class Folder:
     def progress(self, name: str) -> dict[str, Any]:
         """Steps so far and in all, and the seconds since the run began, of a running cell."""
         return read_json(self.run_dir(name) / "progress.json")
+
+    def write_plan(self, foreseen: dict[str, dict[str, Any]]) -> None:
+        """Keep what the cells of each arm, by its name, are foreseen to take."""
+        write_json(self.path / "plan.json", foreseen)
+
+    def note_predicted(self, cell: Cell) -> None:
+        """Put what was foreseen of a finished cell into its run.json; nothing where there was no plan."""
+        found, path = read_json(self.path / "plan.json").get(cell.arm.name), self.run_dir(cell.name) / "run.json"
+        if found and found["problem"] is None:
+            write_json(path, {**read_json(path), "predicted": {key: found[key] for key in PREDICTED}})
 
     def tidy(self, cell: Cell, keep: str) -> None:
         """Remove what a finished cell needs no more."""

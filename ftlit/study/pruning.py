@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
 
-from ftlit.study.tpe import optuna, pruner
+from ftlit.study.tpe import PRUNED, optuna, pruner
 
 
 class Pruning(Callback):
@@ -29,4 +29,4 @@ class Pruning(Callback):
         self.trial.report(float(trainer.callback_metrics[f"val/{self.metric}"]), trainer.global_step)
         if self.trial.should_prune():
             trainer.should_stop = True
-            (Path(trainer.default_root_dir) / "pruned").write_text(f"step {trainer.global_step}\n")
+            (Path(trainer.default_root_dir) / PRUNED).write_text(f"step {trainer.global_step}\n")

@@ -51,7 +51,7 @@ class Runner:
 
     def __init__(self, plan: Plan, folder: Folder, executor: Executor, say: Callable[[str], None] = print) -> None:
         self.plan, self.folder, self.executor, self.say = plan, folder, executor, say
-        self.choices = selection(plan, folder)
+        self.choices = selection(plan, folder, asks=True)
         self.deaths: Counter[str] = Counter()
         self.began, self.finished = time.monotonic(), 0
 

@@ -42,10 +42,16 @@ class Listed:
         return self._chosen[arm.name]
 
 
-def selection(plan: Plan, folder: Folder) -> Selection:
-    """The selection that the study asks for."""
+def selection(plan: Plan, folder: Folder, asks: bool = False) -> Selection:
+    """The selection that the study asks for.
+
+    Args:
+        plan: The study.
+        folder: Where its cells are.
+        asks: Whether trials that follow from others may be asked for, which is for those who run them.
+    """
     if plan.study.select and plan.study.select.method == "tpe":
         from ftlit.study.tpe import Tpe
 
-        return Tpe(plan, folder)
+        return Tpe(plan, folder, asks)
     return Listed(plan, folder)

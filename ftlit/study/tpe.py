@@ -19,6 +19,7 @@ from ftlit.study.cells import Arm, Cell, Plan
 from ftlit.study.folder import Folder
 from ftlit.study.settings import value_at, with_value
 
+PRUNED = "pruned"  # a file in the run folder of a trial that was stopped
 STARTUP = 4  # random trials of an arm before the estimator has anything to go by
 
 
@@ -28,53 +29,58 @@ class Tpe:
     Args:
         plan: The study.
         folder: Where its cells and Optuna's storage are.
+        asks: Whether new trials may be asked for, which is for those who run them.
 
     Raises:
         UserError: Optuna is not installed.
     """
 
-    def __init__(self, plan: Plan, folder: Folder) -> None:
+    def __init__(self, plan: Plan, folder: Folder, asks: bool = False) -> None:
         assert plan.study.select is not None
-        self.plan, self.folder, self.select = plan, folder, plan.study.select
+        self.plan, self.folder, self.select, self.asks = plan, folder, plan.study.select, asks
         self.metric = plan.study.compare.metric
         self.storage = storage_url(folder.path)
         self._optuna = optuna()
 
     def trials(self, arm: Arm) -> list[Cell]:
-        study, known = self._study(arm), []
-        for trial in study.get_trials(deepcopy=False):
-            known += self._cells(arm, trial)
-        if self._finish(arm) and (self.folder.path / "study.json").is_file():
-            known += self._cells(arm, self._ask(arm))
-        return known
+        if not self._exists:
+            return []
+        if self.asks and self._told(arm):
+            self._ask(arm)
+        return [cell for trial in self._known(arm) for cell in self._cells(arm, trial)]
 
     def best(self, arm: Arm) -> dict[str, Any] | None:
-        study = self._study(arm)
-        done = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-        if len(done) < (self.select.trials or 0):
+        if not self._exists:
             return None
-        complete = [trial for trial in done if trial.value is not None and trial.state.name == "COMPLETE"]
-        return dict(self._values(study.best_trial.params)) if complete else None
+        done = [trial for trial in self._known(arm) if trial.state.is_finished()]
+        if len(done) < (self.select.trials or 0) or not any(trial.state.name == "COMPLETE" for trial in done):
+            return None
+        return self._values(self._study(arm).best_trial.params)
 
-    def _finish(self, arm: Arm) -> bool:
-        """Tell Optuna of trials that have ended; whether the arm may ask for another."""
+    @property
+    def _exists(self) -> bool:
+        return (self.folder.path / "study.json").is_file()
+
+    def _known(self, arm: Arm) -> list[Any]:
+        return self._study(arm).get_trials(deepcopy=False)
+
+    def _told(self, arm: Arm) -> bool:
+        """Tell Optuna of trials that have ended; whether all have, and more are to come."""
         with self._alone():
             study = self._study(arm)
             for trial in study.get_trials(deepcopy=False, states=[self._optuna.trial.TrialState.RUNNING]):
-                scores = [self.folder.score(cell, self.metric) for cell in self._cells(arm, trial)]
+                cells = self._cells(arm, trial)
+                scores = [self.folder.score(cell, self.metric) for cell in cells]
                 if any(score is None for score in scores):
                     return False
-                self._tell(study, trial, [score for score in scores if score is not None])
+                self._tell(study, trial, cells, [score for score in scores if score is not None])
             return len(study.get_trials(deepcopy=False)) < (self.select.trials or 0)
 
-    def _tell(self, study: Any, trial: Any, scores: list[float]) -> None:
+    def _tell(self, study: Any, trial: Any, cells: list[Cell], scores: list[float]) -> None:
         mean, states = sum(scores) / len(scores), self._optuna.trial.TrialState
-        pruned = any((self.folder.run_dir(c.name) / "pruned").exists() for c in self._cells(self._arm(study), trial))
+        pruned = any((self.folder.run_dir(cell.name) / PRUNED).exists() for cell in cells)
         state = states.FAIL if mean != mean else states.PRUNED if pruned else states.COMPLETE
         study.tell(trial.number, mean if state is states.COMPLETE else None, state=state, skip_if_finished=True)
-
-    def _arm(self, study: Any) -> Arm:
-        return next(arm for arm in self.plan.arms if study_name(arm) == study.study_name)
 
     def _ask(self, arm: Arm) -> Any:
         with self._alone():

@@ -17,6 +17,7 @@ from ftlit.errors import user_error
 from ftlit.files import read_json
 from ftlit.study.cells import Cell
 from ftlit.study.folder import Folder
+from ftlit.study.tracking import end_tracking
 
 DONE, FAILED, FULL, TAKEN = 0, 1, 28, 75  # exit codes; 28 is the system's number for a full disk
 
@@ -85,6 +86,8 @@ def _run(job: Job, folder: Folder) -> int:
             if "--overwrite" in given:
                 shutil.rmtree(folder.run_dir(name), ignore_errors=True)
             run(given)
+            end_tracking()
+        folder.note_predicted(job.cell)
         folder.tidy(job.cell, job.keep)
         folder.note("finished", name)
         return DONE
