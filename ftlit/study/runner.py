@@ -47,10 +47,13 @@ class Runner:
         folder: Its folder.
         executor: Where cells run.
         say: Gets a line about each cell that ends.
+        stays: Whether to wait for the last cells of other runners, when there is nothing more to start.
     """
 
-    def __init__(self, plan: Plan, folder: Folder, executor: Executor, say: Callable[[str], None] = print) -> None:
-        self.plan, self.folder, self.executor, self.say = plan, folder, executor, say
+    def __init__(
+        self, plan: Plan, folder: Folder, executor: Executor, say: Callable[[str], None] = print, stays: bool = True
+    ) -> None:
+        self.plan, self.folder, self.executor, self.say, self.stays = plan, folder, executor, say, stays
         self.choices = selection(plan, folder, asks=True)
         self.deaths: Counter[str] = Counter()
         self.began, self.finished = time.monotonic(), 0
@@ -81,7 +84,9 @@ class Runner:
 
     def _others(self, standing: Standing) -> bool:
         """Whether other runners have cells of this study, on which more may depend."""
-        return bool(standing.having("running") or standing.having("left"))
+        if standing.having("left"):
+            return True
+        return bool(standing.having("running")) and (self.stays or any(arm.chosen is None for arm in standing.arms))
 
     def _wait(self) -> dict[str, int]:
         if self.executor.running:

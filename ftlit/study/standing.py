@@ -83,3 +83,9 @@ class Standing:
             for arm in self.arms
             if arm.trials and arm.chosen is None and all(self.states[cell.name] == "failed" for cell in arm.trials)
         ]
+
+    @property
+    def open(self) -> bool:
+        """Whether anything is to be run still, now or once an arm has chosen."""
+        choosing = any(arm.chosen is None and arm.arm not in self.undecided for arm in self.arms)
+        return choosing or bool(self.having("left") or self.having("running"))

@@ -19,7 +19,8 @@ from ftlit.study.cells import Cell
 from ftlit.study.folder import Folder
 from ftlit.study.tracking import end_tracking
 
-DONE, FAILED, FULL, TAKEN = 0, 1, 28, 75  # exit codes; 28 is the system's number for a full disk
+# Exit codes; 28 is the system's number for a full disk, 143 what a shell says of a process that was told to end.
+DONE, FAILED, FULL, TAKEN, TERMINATED = 0, 1, 28, 75, 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,13 @@ def work(job: Job) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = job.device
     folder = Folder(job.folder, job.split)
     with folder.claim(job.cell.name) as free:
-        if not free:
-            os._exit(TAKEN)
-        code = DONE if folder.done(job.cell) else _run(job, folder)
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)  # at once: imports of seconds would otherwise be taken down object by object
+        code = TAKEN if not free else DONE if folder.done(job.cell) else _run(job, folder)
+    sys.exit(code)
 
 
 def _run(job: Job, folder: Folder) -> int:
     import torch
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     from ftlit.cli import run
 
@@ -91,6 +89,8 @@ def _run(job: Job, folder: Folder) -> int:
         folder.tidy(job.cell, job.keep)
         folder.note("finished", name)
         return DONE
+    except SIGTERMException:
+        return TERMINATED
     except BaseException as error:
         if _full(error):
             return FULL
