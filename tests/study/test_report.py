@@ -1,0 +1,540 @@
+"""The report of a study: its numbers against their sources, its words against the facts, its files against their formats."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from ftlit.files import read_json, write_json, write_text
+from ftlit.study.cells import Plan
+from ftlit.study.folder import Folder
+from ftlit.study.report import artifact, write_report
+from ftlit.study.report.answer import answer
+from ftlit.study.report.blocks import pairs
+from ftlit.study.report.design import design
+from ftlit.study.report.document import Figure, Text
+from ftlit.study.report.formats import count, decimals_for, interval, listed, number, p_text, value_text
+from ftlit.study.report.latex import escaped
+from ftlit.study.report.numbers import Numbers, gather
+from ftlit.study.report.plots import front, numeric_axis
+from ftlit.study.report.provenance import failures, provenance
+from ftlit.study.report.results import main_table, main_tables
+from ftlit.study.report.seen import Examples, by_label, disputed, same, same_tags, thirds
+from ftlit.study.report.whole import whole
+from ftlit.study.standing import Standing
+from ftlit.study.statistics import adjust, compare
+from tests.study.synthetic import STUDY, made, write_all
+
+SHOTS = {**STUDY["axes"], "shots": [8, 32, 128]}
+
+
+@pytest.fixture(scope="module")
+def simple(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Folder]:
+    """Four arms and three seeds, all finished."""
+    return made(tmp_path_factory.mktemp("simple"))
+
+
+@pytest.fixture(scope="module")
+def numbers(simple: tuple[Plan, Folder]) -> Numbers:
+    return gather(*simple)
+
+
+@pytest.fixture(scope="module")
+def report(simple: tuple[Plan, Folder]) -> Path:
+    """The folder of its report."""
+    return write_report(*simple)[0].parent
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory: pytest.TempPathFactory) -> Numbers:
+    """Four arms by three numbers of shots, one of them left out."""
+    plan, folder = made(
+        tmp_path_factory.mktemp("crossed"), 80, axes=SHOTS, select=None, exclude=[{"tuning": "LoRA", "shots": 8}], seeds=[0, 1]
+    )
+    return gather(plan, folder)
+
+
+def again(folder: Folder) -> Folder:
+    """The same folder without what was remembered of it."""
+    return Folder(folder.path, folder.split)
+
+
+def words(numbers: Numbers) -> str:
+    """The sentences of a report."""
+    sections = [make(numbers) for make in (answer, design, failures, provenance)]
+    return "\n".join(part.text for section in sections for part in section.parts if isinstance(part, Text))
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+# Numbers
+
+
+def test_means_are_those_of_the_results_and_verdicts_those_of_the_statistics(numbers: Numbers) -> None:
+    (told,) = numbers.blocks
+    for label, runs in told.block.arms.items():
+        values = [run.results["test"]["accuracy"] for run in runs.repetitions]
+        assert told.estimates[label].mean == pytest.approx(np.mean(values))
+        assert told.estimates[label].deviation == pytest.approx(np.std(values, ddof=1))
+    evidence = told.seen.evidence
+    assert evidence["LoRA"].examples == 200
+    expected = compare(evidence, [(one.arm, one.other) for one in told.comparisons])
+    assert told.comparisons == expected
+    assert [(one.arm, one.other) for one in told.against("Full")] == [("LoRA", "Full"), ("BitFit", "Full"), ("Frozen", "Full")]
+
+
+def test_pairs_are_within_settings_and_one_family(crossed: Numbers) -> None:
+    assert [told.block.title for told in crossed.blocks] == ["shots 8", "shots 32", "shots 128"]
+    assert [len(told.comparisons) for told in crossed.blocks] == [3, 6, 6]
+    found = [one for told in crossed.blocks for one in told.comparisons]
+    assert [one.p_adjusted for one in found] == pytest.approx(adjust([one.p for one in found], "holm"))
+    assert "The p-values of all 15 pairs in all settings are one family, adjusted after Holm" in words(crossed)
+
+
+def test_a_setting_without_its_baseline_has_no_differences(tmp_path: Path) -> None:
+    numbers = gather(*made(tmp_path, 60, axes=SHOTS, select=None, exclude=[{"tuning": "Full", "shots": 8}]))
+    first, second, _ = (main_table(numbers, told) for told in numbers.blocks)
+    assert "minus Full" not in first.columns
+    assert "minus Full" in second.columns
+    assert "There is no finished run of the baseline Full here" in words(numbers)
+
+
+def test_arms_are_compared_over_the_seeds_that_both_have(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, 60, select=None)
+    gone = plan.repetitions(plan.arms[1], {})[2]
+    shutil.rmtree(folder.run_dir(gone.name))
+    numbers = gather(plan, again(folder))
+    (told,) = numbers.blocks
+    assert {one.seeds for one in told.comparisons if "LoRA" in (one.arm, one.other)} == {2}
+    assert {one.seeds for one in told.comparisons if "LoRA" not in (one.arm, one.other)} == {3}
+    table = main_table(numbers, told)
+    assert [row[table.columns.index("seeds")] for row in table.rows] == ["3", "2/3", "3", "3"]
+    assert "3 pairs were compared over the seeds that both arms have." in table.notes
+    assert "Not all seeds have finished, and pairs are compared over the seeds that both arms have: LoRA." in words(numbers)
+    assert "11 of 12 repetitions have finished" in words(numbers)
+
+
+def test_arms_without_a_seed_in_common_are_not_compared(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, 60, select=None)
+    for arm, seeds in ((0, [0, 1]), (1, [2])):
+        for seed in seeds:
+            shutil.rmtree(folder.run_dir(plan.repetitions(plan.arms[arm], {})[seed].name))
+    numbers = gather(plan, again(folder))
+    assert len(numbers.blocks[0].comparisons) == 5
+    assert ("LoRA", "Full") not in pairs(numbers.blocks[0].block, "Full")
+    assert "could not be compared with" in words(numbers)
+    write_report(plan, again(folder))
+
+
+def test_less_is_better_where_it_is(tmp_path: Path) -> None:
+    numbers = gather(*made(tmp_path, 400, compare={"metric": "loss", "baseline": "Frozen"}, seeds=[0, 1, 2, 3, 4]))
+    (told,) = numbers.blocks
+    assert told.order[0] == "LoRA"
+    assert told.order[-1] == "Frozen"
+    assert set(told.letters["LoRA"]) - set(told.letters["Frozen"]) == {"a"}
+    table = main_table(numbers, told)
+    difference = dict(zip(table.columns, table.rows[1], strict=True))["minus Frozen"]
+    assert re.fullmatch(r"−0\.\d+ ▲", difference)
+    assert "loss does not follow from single predictions, so seeds alone were compared." in words(numbers)
+    assert {one.test for one in told.comparisons} == {"paired t over seeds"}
+    assert "paired by seed and tested by Student's t over seeds." in words(numbers)
+    assert "they hold for new seeds on the same examples." in words(numbers)
+
+
+def test_one_number_of_each_arm_cannot_be_tested(tmp_path: Path) -> None:
+    numbers = gather(*made(tmp_path, 60, compare={"metric": "loss", "baseline": "Full"}, seeds=[0], select=None))
+    assert "One number of each arm, without its examples, cannot be tested." in words(numbers)
+    assert "No arm was found to differ from Full." in words(numbers)
+
+
+def test_a_metric_that_is_no_number_is_told(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, 60, select=None)
+    path = folder.run_dir(plan.repetitions(plan.arms[1], {})[0].name) / "results.json"
+    results = read_json(path)
+    write_json(path, {**results, "test": {"loss": 1.0}})
+    numbers = gather(plan, again(folder))
+    assert "accuracy is missing or not a number in a run of LoRA, which has no mean therefore." in words(numbers)
+    assert "LoRA" not in numbers.blocks[0].letters
+    assert main_table(numbers, numbers.blocks[0]).rows[1][2] == "–"
+    write_report(plan, again(folder))
+
+
+def test_one_seed_is_about_models(tmp_path: Path) -> None:
+    numbers = gather(*made(tmp_path, 60, seeds=[0], select=None))
+    assert {one.test for one in numbers.blocks[0].comparisons} == {"McNemar"}
+    assert "With one seed they are about the trained models at hand" in words(numbers)
+    assert "±" not in main_table(numbers, numbers.blocks[0]).rows[0][2]
+
+
+def test_other_examples_are_compared_by_seed_alone(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, 60, select=None)
+    for cell in plan.repetitions(plan.arms[0], {}):
+        path = folder.run_dir(cell.name) / "predictions" / "test.jsonl"
+        write_text(path, path.read_text().replace("test:", "other:"))
+    numbers = gather(plan, again(folder))
+    assert {one.test for one in numbers.blocks[0].comparisons} == {"paired t over seeds"}
+    assert "Seeds alone were compared, since predictions could not be paired: Full (seed 0) and LoRA (seed 0)" in words(numbers)
+    assert "were evaluated on other data" in words(numbers)
+    write_report(plan, again(folder))
+
+
+def test_predictions_of_another_metric_than_the_results_are_not_used(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, 60, select=None)
+    path = folder.run_dir(plan.repetitions(plan.arms[2], {})[1].name) / "results.json"
+    results = read_json(path)
+    write_json(path, {**results, "test": {**results["test"], "accuracy": 0.123}})
+    numbers = gather(plan, again(folder))
+    assert "The predictions of BitFit do not give the accuracy of their results" in words(numbers)
+    assert {one.test for one in numbers.blocks[0].comparisons} == {"paired t over seeds"}
+
+
+def test_groups_agree_with_the_best_that_the_answer_names(numbers: Numbers) -> None:
+    told = numbers.blocks[0]
+    first = told.order[0]
+    assert told.best() == [label for label in told.order if set(told.letters[label]) & set(told.letters[first])]
+
+
+# Words
+
+
+def test_nothing_has_run(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, finish=False)
+    text = write_report(plan, folder)[1].read_text()
+    assert "0 of 12 repetitions have finished (20 cells in all: 0 done, 20 not yet run)" in text
+    assert "No repetition has finished yet, so there is no answer." in text
+
+
+def test_trials_without_repetitions(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, finish=False)
+    write_all(plan, folder, plan.trials(plan.arms[0]), 40)
+    text = write_report(plan, again(folder))[1].read_text()
+    assert "Test was never read by a repetition." in text
+    assert "| Full | 3 of 3 |" in text
+    assert "| LoRA | 0 of 3 | – | 0 of 3 |" in text
+
+
+def test_how_often_test_was_read(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, 40)
+    expected = "Test was evaluated by 12 finished repetitions, each after its training had ended; the selection never read it."
+    assert expected in words(gather(plan, again(folder)))
+    write_json(folder.run_dir("0123456789ab") / "results.json", {"test": {"accuracy": 0.9}})
+    assert "Beside these, 1 run of this folder, not compared now, had read it." in words(gather(plan, again(folder)))
+
+
+def test_numbers_of_the_data_that_chose_are_warned_of(tmp_path: Path) -> None:
+    numbers = gather(*made(tmp_path, 40, compare={"metric": "accuracy", "split": "validation"}))
+    assert "The numbers are of validation, on which the selection chose" in words(numbers)
+    assert "minus" not in " ".join(main_tables(numbers)[0].columns)
+
+
+def test_the_end_of_the_tried_values_and_failures(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, 200, select={"over": {"model.optimizer.init_args.lr": [3e-4, 1e-3, 1e-2]}})
+    failed = plan.repetitions(plan.arms[3], {"model.optimizer.init_args.lr": 3e-4})[2]
+    shutil.rmtree(folder.run_dir(failed.name))
+    folder.fail(failed.name, "the loss is nan at step 3 | <b>")
+    numbers = gather(plan, again(folder))
+    assert "Chosen at the end of the tried values, so that more extreme ones may be better: Full (lr 3e-4)" in words(numbers)
+    assert "1 of 20 cells failed" in words(numbers)
+    text = write_report(plan, again(folder))[1].read_text()
+    assert f"| {failed.name} | the loss is nan at step 3 \\| &lt;b&gt; |" in text
+
+
+def test_interruptions_are_counted(simple: tuple[Plan, Folder], tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, 40, select=None)
+    assert "No run was interrupted." in words(gather(plan, folder))
+    name = plan.repetitions(plan.arms[0], {})[0].name
+    for _ in range(3):
+        folder.note("started", name)
+    folder.note("failed", name)
+    assert "There were 2 interruptions of 1 cell, which went on from the last checkpoint." in words(gather(plan, folder))
+
+
+def test_different_versions_and_uncommitted_changes_are_told(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, 40, select=None)
+    path = folder.run_dir(plan.repetitions(plan.arms[0], {})[0].name) / "run.json"
+    record = read_json(path)
+    write_json(path, {**record, "versions": {"torch": "2.6.0"}, "git": {"commit": "abcdef", "dirty": True}})
+    numbers = gather(plan, again(folder))
+    assert "Not all repetitions ran with the same code (git commit) and package versions: see Provenance." in words(numbers)
+    assert "1 repetition ran with changes that were not committed." in words(numbers)
+    text = write_report(plan, again(folder))[1].read_text()
+    assert "| version of torch | 2.13.0 (11 runs); 2.6.0 (1 run) |" in text
+
+
+def test_predicted_stands_beside_actual(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, 40, select=None)
+    for cell in plan.repetitions(plan.arms[3], {}):
+        path = folder.run_dir(cell.name) / "run.json"
+        write_json(path, {**read_json(path), "predicted": {"train_seconds": 20.0}})
+    text = write_report(plan, again(folder))[1].read_text()
+    assert "| Frozen | train seconds | 20 | 25 | 1.26 |" in text
+
+
+def test_many_settings_are_summed_up(tmp_path: Path) -> None:
+    axes = {**STUDY["axes"], "shots": [1, 2, 3, 4, 5, 6, 7]}
+    numbers = gather(*made(tmp_path, 60, axes=axes, select=None, seeds=[0, 1]))
+    often = sum("LoRA" in told.best() for told in numbers.blocks)
+    worse = sum(one.different for told in numbers.blocks for one in told.against("Full") if one.difference < 0)
+    text = words(numbers)
+    assert "Of 7 settings, this many have an arm as the best or not told apart from the best: " in text
+    assert f"LoRA {often}" in text
+    assert re.search(rf"Of 21 comparisons with Full, \d+ are better, {worse} are worse", text)
+
+
+def test_an_axis_of_numbers_has_its_plot(crossed: Numbers, numbers: Numbers) -> None:
+    assert numeric_axis(crossed) == "shots"
+    assert numeric_axis(numbers) is None
+    captions = [part.caption for section in whole(crossed).sections for part in section.parts if isinstance(part, Figure)]
+    assert captions[0].startswith("accuracy over shots: means over seeds")
+
+
+# Files
+
+
+def test_results_are_the_same_bytes_however_they_came(simple: tuple[Plan, Folder], report: Path, tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, finish=False)
+    standing = Standing(*simple)
+    for cell in reversed(standing.cells):  # in another order, with other times, after a failure
+        write_all(plan, folder, [cell], 200)
+        path = folder.run_dir(cell.name) / "results.json"
+        results = read_json(path)
+        results["efficiency"] |= {"train_seconds": 1.5, "peak_memory_bytes": 7}
+        write_json(path, results)
+    folder.fail("0123456789ab", "killed")
+    folder.forgive()
+    found = write_report(plan, again(folder))[0].parent
+    assert (found / "results.csv").read_bytes() == (report / "results.csv").read_bytes()
+    assert (found / "efficiency.csv").read_bytes() != (report / "efficiency.csv").read_bytes()
+
+
+def test_results_hold_every_metric(simple: tuple[Plan, Folder], report: Path) -> None:
+    folder = simple[1]
+    rows = rows_of((report / "results.csv").read_text())
+    assert Counter(row["role"] for row in rows) == {"trial": 12, "repetition": 12}
+    assert [row["seed"] for row in rows if row["role"] == "repetition" and row["arm"] == "LoRA"] == ["0", "1", "2"]
+    for row in rows:
+        results = read_json(folder.run_dir(row["cell"]) / "results.json")
+        assert row["validation/accuracy"] == repr(results["validation"]["accuracy"])
+        assert row["test/loss"] == ("" if row["role"] == "trial" else repr(results["test"]["loss"]))
+    assert not {"train_seconds", "peak_memory_bytes", "started"} & set(rows[0])
+
+
+def test_a_report_is_the_same_bytes_each_time(simple: tuple[Plan, Folder], report: Path) -> None:
+    before = {path.name: path.read_bytes() for path in report.iterdir()}
+    write_report(*simple)
+    assert {path.name: path.read_bytes() for path in report.iterdir()} == before
+
+
+class Tags(HTMLParser):
+    """Collects the elements of a page, and refuses those that are not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[tuple[str, dict[str, Any]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "br", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_needs_no_network(report: Path) -> None:
+    text = (report / "report.html").read_text()
+    tags = Tags()
+    tags.feed(text)
+    assert not tags.open
+    names = [tag for tag, _ in tags.found]
+    assert not {"script", "link", "iframe", "img"} & set(names)
+    assert not re.search(r"url\((?!#)|@import|src=", text)
+    assert not [attrs for tag, attrs in tags.found if tag in ("a", "use") and "//" in attrs.get("href", "")]
+    ids = [attrs["id"] for _, attrs in tags.found if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    targets = [attrs["href"][1:] for tag, attrs in tags.found if tag == "a" and attrs["href"].startswith("#")]
+    assert targets
+    assert set(targets) <= set(ids)
+    assert all("scope" in attrs for tag, attrs in tags.found if tag == "th")
+    drawings = [attrs for tag, attrs in tags.found if tag == "svg"]
+    assert len(drawings) == 4
+    assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in drawings)
+
+
+def test_texts_of_the_data_are_no_part_of_the_page(report: Path) -> None:
+    text = (report / "report.html").read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "<script" not in text
+
+
+def test_drawings_take_the_colours_of_the_page(report: Path) -> None:
+    text = (report / "report.html").read_text()
+    for drawing in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+        ElementTree.fromstring(drawing)
+        assert "currentColor" in drawing
+        assert not re.search(r"#000000|#ffffff|fill: black|DejaVu|#010203", drawing)
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+
+
+def test_names_with_special_characters(tmp_path: Path) -> None:
+    axes = {"tuning": {"a_b & 50%": {"model.tuning": "Full"}, "$x$ <b>|": {"model.tuning": "LoRA"}}}
+    files = write_report(*made(tmp_path, 40, axes=axes, select=None, compare={"metric": "accuracy", "baseline": "a_b & 50%"}))
+    texts = {path.name: path.read_text() for path in files}
+    assert r"a\_b \& 50\% & 3 &" in texts["table.tex"]
+    assert r"\$x\$ $<$b$>$| & 3 &" in texts["table.tex"]
+    assert "<b>" not in texts["report.html"]
+    assert "$x$ &lt;b&gt;|" in texts["report.html"]
+    lines = [line for line in texts["report.md"].splitlines() if line.startswith("| \\$x") or line.startswith("| $x")]
+    assert lines
+    assert all("\\|" in line and "<b>" not in line for line in lines)
+
+
+def test_the_table_of_a_paper_has_its_columns(report: Path, numbers: Numbers) -> None:
+    text = (report / "table.tex").read_text()
+    shape = re.search(r"\\begin\{tabular\}\{(\w+)\}", text)
+    body = text[text.index("\\toprule") : text.index("\\bottomrule")]
+    lines = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert shape
+    assert len(lines) == 5
+    assert {len(re.split(r"(?<!\\)&", line)) for line in lines} == {len(shape[1])}
+    assert "adjusted after Holm" in text
+    assert "tested by the bootstrap over both" in text
+
+
+def test_markdown_tables_have_their_columns(report: Path) -> None:
+    for block in re.findall(r"(?:^\|.*\n)+", (report / "report.md").read_text(), re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+# Parts
+
+
+def test_the_front_of_quality_and_cost() -> None:
+    quality = {"a": 0.9, "b": 0.8, "c": 0.95, "d": 0.85, "e": 0.8}
+    costs = {"a": 10.0, "b": 1.0, "c": 100.0, "d": 20.0, "e": 1.0}
+    assert front(quality, costs, lower=False) == ["b", "a", "c"]
+    assert front({name: -value for name, value in quality.items()}, costs, lower=True) == ["b", "a", "c"]
+
+
+def test_examples_by_length_label_and_dispute() -> None:
+    right = np.array([[1, 1, 0, 1, 0.5, 1.0], [1, 0, 0, 1, 1, 0.5]])
+    examples = Examples(["a", "bb", "ccc", "dddd", "eeeee", "ffffff"], ["x", "y", "x", "x", "y", "x"], right, ["one", "two"])
+    assert {name: part.tolist() for name, part in thirds(examples).items()} == {
+        "≤ 2": [0, 1], "3 to 4": [2, 3], "> 4": [4, 5],
+    }  # fmt: skip
+    assert {name: part.tolist() for name, part in by_label(examples, 5).items()} == {"x": [0, 2, 3, 5], "y": [1, 4]}
+    assert list(by_label(examples, 1)) == ["x"]
+    assert disputed(examples, ["one", "two"], 3) == [1, 4, 5]
+    assert disputed(examples, ["one"], 3) == []
+    assert thirds(Examples(["", "", ""], [], None, [])) == {}
+
+
+def test_who_is_right() -> None:
+    assert same({"label": ["a", "b"], "prediction": ["b", "a"]})
+    assert not same({"label": "a", "prediction": "b"})
+    entity = {"label": "PER", "start": 0, "end": 4, "text": "Anna"}
+    assert same_tags({"label": [entity], "prediction": [{**entity, "score": 0.9}], "tags": ["B-PER"]})
+    assert not same_tags({"label": [entity], "prediction": [{**entity, "end": 3}], "tags": ["B-PER"]})
+    assert same_tags({"label": ["NOUN", "VERB"], "prediction": ["NOUN", "VERB"]})
+    assert not same_tags({"label": ["NOUN", "VERB"], "prediction": ["VERB", "NOUN"]})
+
+
+def test_numbers_as_they_are_read() -> None:
+    assert number(-0.0004, 3) == "0.000"
+    assert number(-0.0114, 3, sign=True) == "−0.011"
+    assert number(0.0114, 3, sign=True) == "+0.011"
+    assert number(float("nan"), 3) == "–"
+    assert interval(-0.02, 0.03, 2) == "[−0.02, 0.03]"
+    assert decimals_for([0.012, 0.02, 0.4]) == 3
+    assert decimals_for([1.2]) == 1
+    assert decimals_for([]) == 3
+    assert (p_text(0.0004), p_text(0.049), p_text(1.0)) == ("< 0.001", "0.049", "1.000")
+    assert (count(770), count(332_546), count(22_897_922)) == ("770", "333 k", "22.9 M")
+    shown = [value_text(value) for value in (3e-5, 0.001, 0.05, 2.0, 16, "linear", 0.0)]
+    assert shown == ["3e-5", "1e-3", "0.05", "2", "16", "linear", "0"]
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert listed("abcdefgh", 4) == "a, b, c and 5 others"
+    assert listed(["a, 8", "b, 8", "c, 8"]) == "a, 8; b, 8 and c, 8"
+    assert escaped("\\50%_{x}~^") == r"\textbackslash{}50\%\_\{x\}\textasciitilde{}\textasciicircum{}"
+
+
+def test_reading_a_folder_needs_no_torch() -> None:
+    modules = ["whole", "page", "latex", "markdown", "table", "artifact"]
+    imports = "; ".join(f"import ftlit.study.report.{name}" for name in modules)
+    heavy = "[name for name in ('torch', 'lightning', 'transformers', 'wandb', 'matplotlib') if name in sys.modules]"
+    code = f"import sys; {imports}; print({heavy})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+# Weights & Biases
+
+
+def test_only_studies_that_log_there_send_their_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"project": "p", "offline": True, "save_dir": str(tmp_path / "w")}
+    wandb = {"class_path": "lightning.pytorch.loggers.WandbLogger", "init_args": settings}
+
+    def study(name: str, logger: Any) -> tuple[Plan, Folder]:
+        base = {**STUDY["base"], "trainer": {"logger": logger}}
+        return made(tmp_path / name, 40, finish=name == "list", base=base, select=None, name=f"a {name}")
+
+    assert artifact.logger_settings(study("false", False)[0]) is None
+    assert artifact.logger_settings(study("name", "WandbLogger")[0]) == {}
+    plan, folder = study("list", [{"class_path": "CSVLogger"}, wandb])
+    calls: list[Any] = []
+
+    class Run:
+        def log_artifact(self, found: Any) -> None:
+            calls.append((found.name, found.type, sorted(found.manifest.entries)))
+
+        def finish(self) -> None:
+            calls.append("finished")
+
+    def init(**keys: Any) -> Run:
+        calls.append(keys)
+        return Run()
+
+    monkeypatch.setattr("wandb.init", init)
+    write_report(plan, folder)
+    keys, sent, end = calls
+    assert (keys["project"], keys["group"], keys["job_type"], keys["mode"]) == ("p", "a list", "report", "offline")
+    assert sent == ("a-list-report", "report", ["efficiency.csv", "report.html", "report.md", "results.csv", "table.tex"])
+    assert end == "finished"
+
+
+# Size
+
+
+@pytest.mark.slow
+def test_a_thousand_cells_are_reported_in_a_minute(tmp_path: Path) -> None:
+    axes = {"tuning": {f"arm{i}": {"model.tuning.r": i} for i in range(200)}}
+    keys = {"axes": axes, "select": None, "seeds": [0, 1, 2, 3, 4], "compare": {"metric": "accuracy", "baseline": "arm0"}}
+    plan, folder = made(tmp_path, 300, **keys)
+    began = time.process_time()
+    files = write_report(plan, folder)
+    assert time.process_time() - began < 60
+    page = files[0].read_text()
+    assert len(rows_of(files[2].read_text())) == 1000
+    assert "All 19,900 pairs" in page
+    assert "The 300 of 19,900 pairs with the smallest p are shown." in page
+    assert len(page) < 3_000_000
+    assert json.dumps("arm199") not in page
+    assert page.count("arm199") > 1
