@@ -1,30 +1,37 @@
 """Stop a trial that falls behind the others of its arm."""
 
 from pathlib import Path
+from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from ftlit.study.tpe import PRUNED, optuna, pruner
+from ftlit.study.tpe import PRUNED, optuna, pruner, storage_url, stored
 
 
 class Pruning(Callback):
-    """Reports each validation to Optuna's storage, and stops the run when the pruner says so.
+    """Reports each validation to the study's storage, and stops the run when the pruner says so.
+
+    Outside a study's folder it does nothing, so that the same config runs alone, to its end.
 
     Args:
-        storage: URL of the storage.
-        study: Name of the arm's study in it.
+        study: Name of the arm's study in the storage.
         trial: Number of the trial.
         metric: What is reported.
     """
 
-    def __init__(self, storage: str, study: str, trial: int, metric: str) -> None:
-        self.metric = metric
-        library = optuna()
-        found = library.load_study(storage=storage, study_name=study, pruner=pruner())
-        self.trial = library.Trial(found, found.get_trials(deepcopy=False)[trial]._trial_id)
+    def __init__(self, study: str, trial: int, metric: str) -> None:
+        self.study, self.number, self.metric = study, trial, metric
+        self.trial: Any = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        folder = Path(trainer.default_root_dir).absolute().parents[1]  # of the study that has the run in its cells/
+        if stage == "fit" and trainer.is_global_zero and stored(folder):
+            library = optuna()
+            known = library.load_study(storage=storage_url(folder), study_name=self.study, pruner=pruner())
+            self.trial = library.Trial(known, known.get_trials(deepcopy=False)[self.number]._trial_id)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
+        if self.trial is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
         self.trial.report(float(trainer.callback_metrics[f"val/{self.metric}"]), trainer.global_step)
         if self.trial.should_prune():

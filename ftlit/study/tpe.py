@@ -19,6 +19,7 @@ from ftlit.study.cells import Arm, Cell, Plan
 from ftlit.study.folder import Folder
 from ftlit.study.settings import value_at, with_value
 
+STORAGE = "optuna.db"
 PRUNED = "pruned"  # a file in the run folder of a trial that was stopped
 STARTUP = 4  # random trials of an arm before the estimator has anything to go by
 
@@ -111,7 +112,7 @@ class Tpe:
         cells = [self.plan.trial(arm, chosen, seed, trial.number) for seed in self.select.seeds]
         if not self.select.prune:
             return cells
-        return [with_pruning(cell, self.storage, study_name(arm), self.metric) for cell in cells]
+        return [with_pruning(cell, study_name(arm), self.metric) for cell in cells]
 
     def _study(self, arm: Arm) -> Any:
         direction = "minimize" if lower_is_better(self.metric) else "maximize"
@@ -147,8 +148,13 @@ def pruner() -> Any:
 
 
 def storage_url(folder: Path) -> str:
-    """Where Optuna keeps its trials."""
-    return f"sqlite:///{(folder / 'optuna.db').absolute()}"
+    """Where Optuna keeps the trials of a study."""
+    return f"sqlite:///{(folder / STORAGE).absolute()}"
+
+
+def stored(folder: Path) -> bool:
+    """Whether a folder has such trials."""
+    return (folder / STORAGE).is_file()
 
 
 def study_name(arm: Arm) -> str:
@@ -156,14 +162,14 @@ def study_name(arm: Arm) -> str:
     return arm.name
 
 
-def with_pruning(cell: Cell, storage: str, name: str, metric: str) -> Cell:
+def with_pruning(cell: Cell, name: str, metric: str) -> Cell:
     """A trial that reports its validations, and stops when it falls behind.
 
     It is another run than one that goes to its end, and so its config says so.
     """
     callback = {
         "class_path": "ftlit.study.pruning.Pruning",
-        "init_args": {"storage": storage, "study": name, "trial": cell.trial, "metric": metric},
+        "init_args": {"study": name, "trial": cell.trial, "metric": metric},
     }
     callbacks = value_at(cell.config, "trainer.callbacks") or []
     callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
