@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ftlit.files import write_text
 from ftlit.links import add_links
 from ftlit.parser import ShortErrors, with_values
 from ftlit.quiet import quiet
+from ftlit.rehearsal import bare, rehearse
 from ftlit.resume import LastCheckpoint, RandomState
 from ftlit.run import MetricsFile, RunRecord, check_free, clear
 from ftlit.tasks import TaskModule
@@ -60,6 +62,7 @@ class TaskCLI(LightningCLI):
     datamodule: TaskData
 
     def __init__(self, args: list[str]) -> None:
+        self.began, self.asked = time.monotonic(), args[0]
         super().__init__(
             TaskModule,
             TaskData,
@@ -76,15 +79,17 @@ class TaskCLI(LightningCLI):
 
     # Arguments
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The command that was asked for alone: the parsers of the others would be built for nothing."""
+        return {self.asked: LightningCLI.subcommands()[self.asked]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         add = parser.add_argument
         add("--run_dir", type=str, default="runs/latest", help="Folder of the run: config, metrics, checkpoints.")
         add("--resume", action="store_true", help="Go on with the run in run_dir (fit).")
         add("--overwrite", action="store_true", help="Replace the run in run_dir (fit).")
+        help_text = "Run a few steps at the longest and the median batch, say what the run will take, and leave nothing (fit)."
+        add("--plan", action="store_true", help=help_text)
         add("--before", type=bool, default=False, help="Evaluate the untrained model too, so that the gain shows (fit).")
         add("--test_after_fit", type=bool, default=False, help="Evaluate the best checkpoint on test too (fit).")
         add("--patience", type=int | None, default=3, help="Validations without gain until fit stops; null for never.")
@@ -112,8 +117,13 @@ class TaskCLI(LightningCLI):
         """The run's folder."""
         return Path(self.options.run_dir)
 
+    @property
+    def planned(self) -> bool:
+        """Whether the run is only to be foreseen."""
+        return self.subcommand == "fit" and self.options.plan
+
     def before_instantiate_classes(self) -> None:
-        if self.subcommand == "fit" and getattr(rank_zero_only, "rank", 0) == 0:
+        if self.subcommand == "fit" and not self.planned and getattr(rank_zero_only, "rank", 0) == 0:
             check_free(self.run_dir, self.options.resume, self.options.overwrite)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -136,6 +146,8 @@ class TaskCLI(LightningCLI):
             own.append(Progress(self.loss_log, self.cost, monitor))
         first = [Tripwires()] if self.subcommand == "fit" and self.options.tripwires else []  # sees what others do after it
         trainer.callbacks = _ordered([*first, *(c for c in given if c not in defaults), *own])
+        if self.planned:
+            return bare(trainer)
         if self.subcommand == "fit":  # a later test must not replace the file
             trainer.loggers = [self.metrics_file, *trainer.loggers]
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
@@ -168,6 +180,9 @@ class TaskCLI(LightningCLI):
         splits = ["validation", "test"] if self.options.test_after_fit else ["validation"]
         self.datamodule.setup("fit")
         self.datamodule.require(["train", *splits])
+        if self.planned:
+            self.plan(splits)
+            return
         if checkpoint := kwargs.get("ckpt_path") if self.options.resume else None:
             check_order(checkpoint, self.datamodule.order(self.trainer))
         evaluation.introduce()
@@ -179,6 +194,13 @@ class TaskCLI(LightningCLI):
             seed_everything(seed, workers=True, verbose=False)
             self.trainer.fit(**kwargs)
             evaluation.after(splits)
+
+    def plan(self, splits: list[str]) -> None:
+        """Say what training and the evaluation on these splits will take."""
+        self._evaluation().introduce()
+        found = rehearse(self.trainer, self.model, self.datamodule, self.options.before, self.began)
+        if self.trainer.is_global_zero:
+            print(found.text(splits), flush=True)
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on validation."""
@@ -202,8 +224,9 @@ class TaskCLI(LightningCLI):
         self.run_dir.mkdir(parents=True, exist_ok=True)
         config = self.options.clone()
         config.pop("config", None)
+        config.pop("plan", None)
         config.resume = config.overwrite = False
-        text = self._parser(self.subcommand).dump(config, skip_none=False)
+        text = self._parser(self.subcommand).dump(config, skip_unset=False, skip_validation=True)  # it was parsed just now
         write_text(self.run_dir / "config.yaml", text)
         send_config(self.trainer.loggers, yaml.safe_load(text) | {"parameters": parameter_counts(self.model.model)})
 

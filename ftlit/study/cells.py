@@ -127,13 +127,16 @@ class Plan:
         return [replace(arm.cell(seed, self.study.seed_keys, chosen), final=True) for seed in self.study.seeds]
 
     @property
-    def size(self) -> int:
-        """Number of cells if every one is run; trials that are repetitions too count once."""
+    def shared(self) -> int:
+        """Trials of an arm that are repetitions too, once it has chosen; pruned ones are other runs."""
         select = self.study.select
-        if select is None:
-            return len(self.arms) * len(self.study.seeds)
-        shared = 0 if select.prune else len(set(select.seeds) & set(self.study.seeds))  # pruned trials are other runs
-        return len(self.arms) * (select.budget + len(self.study.seeds) - shared)
+        return 0 if select is None or select.prune else len(set(select.seeds) & set(self.study.seeds))
+
+    @property
+    def size(self) -> int:
+        """Number of cells if every one is run."""
+        budget = self.study.select.budget if self.study.select else 0
+        return len(self.arms) * (budget + len(self.study.seeds) - self.shared)
 
     def best(self, arm: Arm, scores: dict[str, float]) -> dict[str, Any] | None:
         """What an arm chooses among the trials of a grid or of random draws, None while some have no score.

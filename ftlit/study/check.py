@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from ftlit.errors import UserError, near, user_error
-from ftlit.study.cells import Cell, Plan
+from ftlit.study.cells import Arm, Cell, Plan
 from ftlit.study.study import Study
 
 
@@ -38,13 +38,12 @@ def samples(plan: Plan) -> list[Sample]:
         new = {(arm.base, axis, label) for axis, label in arm.levels.items()} - seen
         if new:
             seen |= new
-            found.append(Sample(f"the arm {arm.name!r}", arm.name, _first(plan, arm.name).config))
+            found.append(Sample(f"the arm {arm.name!r}", arm.name, first_cell(plan, arm).config))
     return found
 
 
-def _first(plan: Plan, name: str) -> Cell:
+def first_cell(plan: Plan, arm: Arm) -> Cell:
     """A cell of an arm, a trial where it has some."""
-    arm = next(arm for arm in plan.arms if arm.name == name)
     study = plan.study
     if study.select is None:
         return plan.repetitions(arm, {})[0]
@@ -113,20 +112,20 @@ def _made(sample: Sample) -> tuple[str, list[str]]:
         def _run_subcommand(self, subcommand: str) -> None:
             pass
 
-    with tempfile.TemporaryDirectory() as folder, _problems(sample):
+    with tempfile.TemporaryDirectory() as folder, problems(sample.title):
         file = Path(folder) / "config.yaml"
         file.write_text(yaml.safe_dump({**sample.config, "run_dir": f"{folder}/run"}), "utf-8")
         tried = Tried(["fit", "--config", str(file)])
         resolved = tried.options.clone()
         resolved.pop("config", None)
         resolved.pop("run_dir", None)
-        text = tried._parser("fit").dump(resolved, skip_none=False)
+        text = tried._parser("fit").dump(resolved, skip_unset=False, skip_validation=True)
         return text, ["loss", *tried.model.metrics["val"], *tried.model.summary_names]
 
 
 @contextmanager
-def _problems(sample: Sample) -> Iterator[None]:
-    """Turn what goes wrong inside into a sentence that names the arm."""
+def problems(title: str) -> Iterator[None]:
+    """Turn what goes wrong inside into a sentence that names what was tried."""
     output = io.StringIO()
     try:
         with redirect_stderr(output), redirect_stdout(io.StringIO()):
@@ -134,8 +133,8 @@ def _problems(sample: Sample) -> Iterator[None]:
     except SystemExit as error:
         lines = [line for line in output.getvalue().splitlines() if line.startswith("error: ")]
         reason = lines[0].removeprefix("error: ") if lines else output.getvalue().strip()
-        raise UserError(f"{sample.title}: {reason}") from error
+        raise UserError(f"{title}: {reason}") from error
     except Exception as error:
         if (mistake := user_error(error)) is None:
-            raise UserError(f"{sample.title}: {type(error).__name__}: {error}") from error
-        raise UserError(f"{sample.title}: {mistake}") from error
+            raise UserError(f"{title}: {type(error).__name__}: {error}") from error
+        raise UserError(f"{title}: {mistake}") from error

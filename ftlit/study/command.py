@@ -2,6 +2,7 @@
 
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from ftlit.errors import UserError, near
@@ -56,7 +57,7 @@ def main(args: list[str]) -> None:
     if action == "run" and own["--plan"]:
         from ftlit.study.preview import preview
 
-        print(preview(plan, 3 if steps is None else steps))
+        print(preview(plan, 3 if steps is None else steps, file))
     elif action == "status" and own["--watch"]:
         watch(plan)
     else:
@@ -98,11 +99,17 @@ def opened(plan: Plan) -> Folder:
     return Folder(plan.study.folder, plan.study.compare.split)
 
 
+def _check_installed() -> None:
+    if find_spec("scipy") is None:
+        raise UserError("the report of a study needs SciPy; install it by: pip install -e '.[study]'")
+
+
 def run(plan: Plan, file: Path) -> None:
     """Run what has not finished, and report."""
     from ftlit.study.check import check
     from ftlit.study.launchers import launch
 
+    _check_installed()
     study = plan.study
     print(f"{study.name}: {len(plan.arms)} arms, at most {plan.size} cells, in {study.folder}", flush=True)
     check(plan)
@@ -142,7 +149,7 @@ def watch(plan: Plan) -> None:
         text = status_text(standing)
         sys.stdout.write(("\x1b[2J\x1b[H" if sys.stdout.isatty() else "") + text + "\n")
         sys.stdout.flush()
-        if not standing.having("running") and not standing.having("left"):
+        if not standing.open:
             return
         time.sleep(2)
 
@@ -151,6 +158,7 @@ def report(plan: Plan, file: Path) -> None:
     """Write the report of what there is."""
     from ftlit.study.report import write_report
 
+    _check_installed()
     folder = opened(plan)
     for path in write_report(plan, folder):
         print(f"wrote {path}")

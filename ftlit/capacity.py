@@ -1,0 +1,50 @@
+"""What a run needs of memory and disk, and what there is."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.fabric.plugins import TorchCheckpointIO
+
+CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+class Scale(TorchCheckpointIO):
+    """Weighs a checkpoint instead of writing it: in memory, where Lightning's own has it whole before it is written."""
+
+    bytes = 0
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        held = io.BytesIO()
+        torch.save(checkpoint, held)
+        self.bytes = held.tell()
+
+
+def checkpoint_bytes(trainer: Trainer, weights_only: bool) -> int:
+    """Size of a checkpoint of the present state."""
+    before, scale = trainer.strategy.checkpoint_io, Scale()
+    trainer.strategy.checkpoint_io = scale
+    trainer.save_checkpoint("", weights_only)
+    trainer.strategy.checkpoint_io = before
+    return scale.bytes
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on a GPU or elsewhere."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def device_memory(trainer: Trainer) -> int:
+    """Bytes of memory of the device that trains."""
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else machine_memory()
+
+
+def machine_memory() -> int:
+    """Bytes of memory that this machine has, or the part of it that its container may use."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    limits = [Path(path).read_text().strip() for path in CGROUPS if Path(path).is_file()]
+    return min([total, *(int(limit) for limit in limits if limit.isdecimal())])

@@ -1,0 +1,119 @@
+"""What a run will take, as far as a few of its steps tell."""
+
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from tabulate import tabulate
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run will take; times are those of this machine, and early stopping may make it shorter.
+
+    Args:
+        rows: Examples of each split.
+        steps_per_epoch: Optimizer steps of an epoch.
+        steps: Optimizer steps in all.
+        tokens: Tokens of the ``median`` and of the ``longest`` step of the first epoch on a device, padding included.
+        step_seconds: How long these take.
+        train_seconds: How long all steps take.
+        validations: How often validation is evaluated in the course of training.
+        validation_seconds: How long each of these takes.
+        evaluation_seconds: How long the evaluation of a checkpoint takes, by split.
+        untrained: Whether the untrained model is evaluated too.
+        setup_seconds: From the start of the command to the first step.
+        peak_memory_bytes: The most memory held: allocated on a GPU, elsewhere resident in the process.
+        peak_reserved_bytes: What PyTorch took from the GPU for that, None elsewhere.
+        memory_bytes: What the device has.
+        best_bytes: Size of the best checkpoint.
+        last_bytes: Size of the last one, with the optimizer's state.
+        prediction_bytes: Size of the predictions by split.
+        problem: Why the run will not fit, in a sentence; nothing else is known then. None if it will.
+    """
+
+    rows: dict[str, int] = field(default_factory=dict)
+    steps_per_epoch: int = 0
+    steps: int = 0
+    tokens: dict[str, int] = field(default_factory=dict)
+    step_seconds: dict[str, float] = field(default_factory=dict)
+    train_seconds: float = 0.0
+    validations: int = 0
+    validation_seconds: float = 0.0
+    evaluation_seconds: dict[str, float] = field(default_factory=dict)
+    untrained: bool = False
+    setup_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    peak_reserved_bytes: int | None = None
+    memory_bytes: int = 0
+    best_bytes: int = 0
+    last_bytes: int = 0
+    prediction_bytes: dict[str, int] = field(default_factory=dict)
+    problem: str | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory that must be free for the run."""
+        return self.peak_reserved_bytes or self.peak_memory_bytes
+
+    def seconds(self, splits: list[str]) -> float:
+        """The whole run, from its start to the evaluation of the best checkpoint on some splits."""
+        evaluations = sum(self.evaluation_seconds.get(split, 0.0) for split in splits)
+        during = self.validations * self.validation_seconds
+        return self.setup_seconds + self.train_seconds + during + evaluations * (2 if self.untrained else 1)
+
+    def predictions(self, splits: list[str]) -> int:
+        """Bytes of the predictions of some splits."""
+        return sum(self.prediction_bytes.get(split, 0) for split in splits)
+
+    def record(self, splits: list[str]) -> dict[str, Any]:
+        """The figures for a file, those that results have under the same names."""
+        return {**asdict(self), "seconds": self.seconds(splits), "checkpoint_bytes": self.best_bytes}
+
+    def text(self, splits: list[str]) -> str:
+        """The figures for people.
+
+        Args:
+            splits: Those on which the best checkpoint is evaluated.
+        """
+        if self.problem is not None:
+            return f"Plan: {self.problem}"
+        rows = ", ".join(f"{count:,} {split}" for split, count in self.rows.items())
+        disk = f"best.ckpt {mebibytes(self.best_bytes)}, last.ckpt {mebibytes(self.last_bytes)}"
+        table = [
+            ["rows", rows],
+            ["steps", f"{self.steps_per_epoch:,} an epoch, {self.steps:,} in all unless early stopping ends them"],
+            ["a step", ", ".join(map(self._step, ("median", "longest")))],
+            ["training", clock(self.train_seconds)],
+            ["evaluation", self._evaluations(splits)],
+            ["in all", f"{clock(self.seconds(splits))}, or {self.seconds(splits) / 3600:.2f} hours"],
+            ["memory", self._memory()],
+            ["disk", f"{disk}, predictions {mebibytes(self.predictions(splits))}"],
+        ]
+        return f"Plan\n{tabulate(table, tablefmt='plain')}"
+
+    def _step(self, kind: str) -> str:
+        return f"{self.step_seconds[kind]:.3f} s for the {kind} batch ({self.tokens[kind]:,} tokens with padding)"
+
+    def _evaluations(self, splits: list[str]) -> str:
+        during = f"{self.validations} validations of {self.validation_seconds:.1f} s"
+        best = ", ".join(f"{split} in {self.evaluation_seconds.get(split, 0.0):.1f} s" for split in splits)
+        return f"{during}; the best checkpoint on {best}" + (", and so the untrained model" if self.untrained else "")
+
+    def _memory(self) -> str:
+        kind = "resident" if self.peak_reserved_bytes is None else "allocated"
+        parts = [f"{mebibytes(self.peak_memory_bytes)} {kind} at most"]
+        if self.peak_reserved_bytes is not None:
+            parts.append(f"{mebibytes(self.peak_reserved_bytes)} reserved")
+        own = f"{', '.join(parts)}; the device has {mebibytes(self.memory_bytes)}"
+        return own if self.held_bytes <= self.memory_bytes else f"{own}: this will not fit"
+
+
+def clock(seconds: float) -> str:
+    """A length of time as hours, minutes and seconds."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def mebibytes(count: float) -> str:
+    """A number of bytes for people."""
+    return f"{count / 2**20:,.0f} MiB" if count >= 2**20 else f"{count / 2**10:,.0f} KiB"
