@@ -10,14 +10,15 @@ from ftlit.batch import FILLER
 from ftlit.flops import Flops, compute_dtype, matmul_peak
 from ftlit.resume import every_rank
 
-KEPT = ("seconds", "examples", "tokens", "validations", "memory")
+KEPT = ("seconds", "evaluation", "examples", "tokens", "validations", "memory")
 
 
 class Cost(Callback):
     """Counts seconds, examples, tokens that are not padding, operations and peak memory of training on this device."""
 
     def __init__(self) -> None:
-        self.seconds, self.examples, self.tokens, self.memory = 0.0, 0, 0, {"peak_memory_bytes": 0}
+        self.seconds, self.evaluation, self.examples, self.tokens = 0.0, 0.0, 0, 0
+        self.memory = {"peak_memory_bytes": 0}
         self.validations: dict[int, float] = {}  # seconds of training before the validation at each step
         self.flops = Flops()
         self._mark = 0.0
@@ -66,9 +67,15 @@ class Cost(Callback):
         self.flops.stop()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._mark = 0.0
+        self._mark, self._begun = 0.0, time.monotonic()
+
+    on_test_start = on_validation_start
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.evaluation += time.monotonic() - self._begun
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.evaluation += time.monotonic() - self._begun
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self.validations[trainer.global_step] = self.seconds
 
@@ -102,6 +109,7 @@ class Cost(Callback):
         seconds = self.seconds or float("nan")
         return {
             "train_seconds": self.seconds,
+            "evaluation_seconds": self.evaluation,
             "seconds_per_epoch": _known(self.seconds / examples * rows if examples else 0.0),
             "seconds_to_best": None if best_step is None else self.validations.get(best_step),
             "examples_per_second": examples / seconds,

@@ -84,7 +84,7 @@ class Evaluation:
         results: dict[str, Any] = {"before": before} if before else {}
         for split in splits:
             results[split] = self.measure(split, best)
-            self._write_report(split)
+            self._write_report(split, picture=split == splits[-1])
         counts = parameter_counts(self.model.model)
         results["efficiency"] = {
             **self.cost.totals(self.trainer, step_of(best) if best else None),
@@ -123,9 +123,9 @@ class Evaluation:
         return best if best.is_file() else None  # without a validation there is none
 
     @rank_zero_only
-    def _write_report(self, split: str) -> None:
+    def _write_report(self, split: str, picture: bool = True) -> None:
         report = self.model.last_report
-        files = write_report(self.run_dir, split, report)
+        files = write_report(self.run_dir, split, report, picture)
         if report and split == "test":
             print(f"\nTest{', by label' if 'per_class' in report else ''}\n{report_text(report)}")
         send_report(self.trainer.loggers, split, report, files)

@@ -72,8 +72,14 @@ def report_text(report: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def write_report(folder: Path, split: str, report: dict[str, Any]) -> list[Path]:
+def write_report(folder: Path, split: str, report: dict[str, Any], picture: bool = True) -> list[Path]:
     """Write the findings of a split beside its results.
+
+    Args:
+        folder: The run's folder.
+        split: The split.
+        report: Its findings.
+        picture: Whether the confusion matrix is drawn too.
 
     Returns:
         The files written: JSON and text, and where there is a confusion matrix, its CSV and PNG.
@@ -84,9 +90,11 @@ def write_report(folder: Path, split: str, report: dict[str, Any]) -> list[Path]
     write_json(files[0], report)
     write_text(files[1], report_text(report) + "\n")
     if "confusion" in report:
-        files += [folder / f"{split}_confusion.csv", folder / f"{split}_confusion.png"]
-        write_text(files[2], confusion_csv(report))
-        plot_confusion(files[3], report, f"{folder.name}: {split}")
+        files.append(folder / f"{split}_confusion.csv")
+        write_text(files[-1], confusion_csv(report))
+    if "confusion" in report and picture:
+        files.append(folder / f"{split}_confusion.png")
+        plot_confusion(files[-1], report, f"{folder.name}: {split}")
     return files
 
 

@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python experiments/speed/cells.py --cells 6
 
-Each cell takes one step on 16 rows and is evaluated on 16 rows of validation and of test, so that nearly all of its time is
-overhead; the time that results.json gives for training is taken off. Both kinds alternate. Writes experiments/results/cells.md.
+Each cell takes one step on 16 rows and is evaluated on 16 rows of validation and of test; what results.json gives as seconds of
+training and of evaluation is taken off, and the rest is overhead. Both kinds alternate. Writes experiments/results/cells.md.
 """
 
 import argparse
@@ -44,26 +44,27 @@ def one_step(place: Path, cells: int) -> Plan:
 
 
 def warm(executor: Local, folder: Folder, cell: Cell) -> float:
-    """Seconds of a cell that is forked, without its training."""
+    """Seconds of a cell that is forked, without its training and evaluation."""
     began = time.monotonic()
     executor.submit(Job(folder.path, cell, "test", "none", threads=1))
     while executor.running:
         executor.wait(1.0)
-    return time.monotonic() - began - trained(folder.run_dir(cell.name))
+    return time.monotonic() - began - own(folder.run_dir(cell.name))
 
 
 def separate(folder: Folder, cell: Cell, run_dir: Path) -> float:
-    """Seconds of the same cell as a process of its own, without its training."""
+    """Seconds of the same cell as a process of its own, without its training and evaluation."""
     options = ["--run_dir", str(run_dir), "--test_after_fit=true", "--trainer.enable_progress_bar=false"]
     command = [sys.executable, "-m", "ftlit", "fit", "--config", str(folder.config(cell.name)), *options]
     began = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    return time.monotonic() - began - trained(run_dir)
+    return time.monotonic() - began - own(run_dir)
 
 
-def trained(run_dir: Path) -> float:
-    """Seconds of training of a run."""
-    return float(read_json(run_dir / "results.json")["efficiency"]["train_seconds"])
+def own(run_dir: Path) -> float:
+    """Seconds of training and evaluation of a run."""
+    efficiency = read_json(run_dir / "results.json")["efficiency"]
+    return float(efficiency["train_seconds"] + efficiency["evaluation_seconds"])
 
 
 def spread(seconds: list[float]) -> str:
@@ -87,7 +88,7 @@ def main() -> None:
             alone.append(separate(folder, cell, Path(place) / f"alone{i}"))
     ratios = [b / a for a, b in zip(forked, alone, strict=True)]
     text = (
-        f"# What a cell costs beyond its own training\n\n    PYTHONPATH=. python experiments/speed/cells.py --cells {count}\n\n"
+        f"# What a cell costs beyond its own training and evaluation\n\n    PYTHONPATH=. python experiments/speed/cells.py --cells {count}\n\n"
         f"all-MiniLM-L6-v2, one thread, {count} cells of each kind in turn, seconds as median and range:\n\n"
         f"- forked from a warm process: {spread(forked)}; the first one, which waits for the imports: {first:.2f}\n"
         f"- a process of its own: {spread(alone)}, {spread(ratios)} times as much\n"
