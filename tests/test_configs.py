@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from ftlit.__main__ import main
+from ftlit.study.cells import Plan
+from ftlit.study.study import read_study
 from tests.helpers import ROOT
 
 GROUPS = sorted(path for path in (ROOT / "configs").glob("*/*.yaml"))
@@ -38,6 +40,13 @@ def holds(found: Any, content: Any) -> bool:
 def test_experiments_parse(path: Path, capsys: Any, monkeypatch: Any) -> None:
     config = parsed(["--config", str(path)], capsys, monkeypatch)
     assert config["run_dir"] == f"runs/{path.stem}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments/studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_studies_are_read(path: Path) -> None:
+    plan = Plan(read_study(path))
+    assert plan.study.folder == Path("runs/studies") / path.stem
+    assert len({cell.name for arm in plan.arms for cell in plan.repetitions(arm, {})}) == len(plan.arms) * len(plan.study.seeds)
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=lambda path: f"{path.parent.name}/{path.stem}")

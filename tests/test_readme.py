@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from ftlit.__main__ import main
+from ftlit.study.cells import Plan
+from ftlit.study.study import read_study
 from tests.helpers import ROOT, ftlit
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -22,7 +24,19 @@ def test_linked_and_named_files_exist() -> None:
     assert [path for path in [*links, *named] if not (ROOT / path).exists()] == []
 
 
-@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", README, re.DOTALL))
+BLOCKS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+STUDIES = [text for text in BLOCKS if "axes:" in text]
+
+
+@pytest.mark.parametrize("text", STUDIES)
+def test_studies_are_read(text: str, tmp_path: Path) -> None:
+    absolute = text.replace("../../", f"{ROOT}/").replace("../", f"{ROOT}/experiments/")
+    (tmp_path / "readme.yaml").write_text(absolute)
+    arms = [arm.name for arm in Plan(read_study(tmp_path / "readme.yaml")).arms]
+    assert arms == ["full, 64", "full, 256", "lora, 16", "lora, 64", "lora, 256"]
+
+
+@pytest.mark.parametrize("text", [text for text in BLOCKS if text not in STUDIES])
 def test_configs_parse(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["ftlit"])
     (tmp_path / "readme.yaml").write_text(text)
