@@ -137,5 +137,5 @@ def _full(error: BaseException | None) -> bool:
 def _end_with_parent(parent: int) -> None:
     """End this process when its parent has died: the cell goes on from its last checkpoint when it is run again."""
     while os.getppid() == parent:
-        time.sleep(1)
+        time.sleep(0.2)
     os._exit(FAILED)
