@@ -72,12 +72,18 @@ def load_config(backbone: str, trust_remote_code: bool = False) -> PretrainedCon
         raise _unreachable(backbone, error) from error
 
 
+def _dropouts(config: PretrainedConfig, share: float) -> dict[str, float]:
+    """Every dropout that a configuration has, such as ``hidden_dropout_prob`` and ``attn_pdrop``, with another share."""
+    return {name: share for name, value in config.to_dict().items() if "drop" in name and isinstance(value, float)}
+
+
 def load_model(
     auto_class: Any,
     backbone: str,
     trust_remote_code: bool = False,
     pretrained: bool = True,
     loading: dict[str, Any] | None = None,
+    dropout: float | None = None,
     **config: Any,
 ) -> tuple[nn.Module, list[nn.Parameter]]:
     """A pretrained model in float32 and training mode, and the weights that its files do not hold.
@@ -88,6 +94,7 @@ def load_model(
         trust_remote_code: Whether code that comes with the model may run.
         pretrained: False for fresh weights, of the configuration alone.
         loading: Further arguments of ``from_pretrained``.
+        dropout: Of all layers; None for what the configuration says.
         config: Changes to the model's configuration, such as ``num_labels``.
 
     Returns:
@@ -97,6 +104,8 @@ def load_model(
         UserError: The backbone cannot be found, or has no such head.
     """
     source = locate(backbone)
+    if dropout is not None:
+        config = {**_dropouts(load_config(backbone, trust_remote_code), dropout), **config}
     if not pretrained:
         settings = load_config(backbone, trust_remote_code)
         settings.update(config)

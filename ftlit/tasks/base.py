@@ -41,6 +41,7 @@ class TaskModule(Tuned):
         pad_token_id: Taken from the data.
         trust_remote_code: Whether code that comes with the backbone may run.
         pretrained: Whether to start from the backbone's weights; false takes its architecture alone, to train from scratch.
+        dropout: Dropout of the backbone's layers while it trains; by default what its configuration says.
         init_from: Folder of an earlier run or of a Hugging Face model, whose backbone's weights replace those of `backbone`.
         auxiliary: A self-supervised loss beside the task's own: MaskedLMLoss for encoders, CausalLMLoss for decoders.
     """
@@ -69,6 +70,7 @@ class TaskModule(Tuned):
         pad_token_id: int | None = None,
         trust_remote_code: bool = False,
         pretrained: bool = True,
+        dropout: float | None = None,
         init_from: str | None = None,
         auxiliary: Auxiliary | None = None,
     ) -> None:
@@ -88,7 +90,10 @@ class TaskModule(Tuned):
             backbone=backbone,
             trust_remote_code=trust_remote_code,
             pretrained=pretrained,
+            dropout=dropout,
         )
+        if dropout is not None and not 0 <= dropout < 1:
+            raise UserError(f"model.dropout should be at least 0 and below 1, got {dropout}")
         if not pretrained and not tuning.trains_everything:
             raise UserError(f"model.pretrained is false: weights that are random must all train; {tuning} would freeze some")
 
