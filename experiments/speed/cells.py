@@ -88,7 +88,8 @@ def main() -> None:
             alone.append(separate(folder, cell, Path(place) / f"alone{i}"))
     ratios = [b / a for a, b in zip(forked, alone, strict=True)]
     text = (
-        f"# What a cell costs beyond its own training and evaluation\n\n    PYTHONPATH=. python experiments/speed/cells.py --cells {count}\n\n"
+        f"# What a cell costs beyond its own training and evaluation\n\n"
+        f"    PYTHONPATH=. python experiments/speed/cells.py --cells {count}\n\n"
         f"all-MiniLM-L6-v2, one thread, {count} cells of each kind in turn, seconds as median and range:\n\n"
         f"- forked from a warm process: {spread(forked)}; the first one, which waits for the imports: {first:.2f}\n"
         f"- a process of its own: {spread(alone)}, {spread(ratios)} times as much\n"

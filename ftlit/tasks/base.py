@@ -22,6 +22,7 @@ from ftlit.optim import build_optimizer, build_schedule, finite_steps, param_gro
 from ftlit.tasks.tuned import Tuned
 from ftlit.tuning import Full, Tuning
 
+
 class TaskModule(Tuned):
     """A task: a backbone with a head, tuned by a method.
 

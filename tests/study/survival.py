@@ -1,6 +1,6 @@
 """Kill a study's runner and its cells at random moments, and run two runners at once: nothing of the results may change.
 
-    python -m tests.study.survival --kills 10      # writes experiments/results/survival.md
+python -m tests.study.survival --kills 10      # writes experiments/results/survival.md
 """
 
 import argparse
@@ -143,7 +143,9 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        file = twelve_cells(folder / "twelve.yaml", tiny_model(folder / "bert"), write_splits(folder / "data", sentiment_splits()))
+        file = twelve_cells(
+            folder / "twelve.yaml", tiny_model(folder / "bert"), write_splits(folder / "data", sentiment_splits())
+        )
         plain = undisturbed(file, folder / "plain")
         rough = disturbed(file, folder / "rough", kills)
         two = together(file, folder / "two")
@@ -155,7 +157,7 @@ def main() -> None:
         f"Two runners at once: {two.started} starts.",
         f"- results.csv of the killed study equals the undisturbed one byte for byte: {rough.results == plain.results}",
         f"- results.csv of the two runners equals it too: {two.results == plain.results}",
-        f"- most times that a cell finished: {max(rough.finished.values())} killed, {max(two.finished.values())} by two runners",
+        f"- most times that a cell finished: {max(rough.finished.values())} killed, {max(two.finished.values())} by two",
     ]
     RESULTS.write_text("\n\n".join(lines[:3]) + "\n\n" + "\n".join(lines[3:]) + "\n", "utf-8")
     print("\n".join(lines[2:]))

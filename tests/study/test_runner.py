@@ -198,7 +198,10 @@ def test_a_folder_belongs_to_one_study(tmp_path: Path, tiny: Any, sentiment: str
 CHECKS = [
     ({"axes": {"tuning": {"full": {"model.tuning": "Full"}, "lora": {"model.tuning": "Lora"}}}}, "Did you mean 'LoRA'?"),
     ({"axes": {"decay": {"a": {"model.layer_decoy": 0.9}, "b": {"model.layer_decay": 0.8}}}}, "Did you mean 'layer_decay'?"),
-    ({"compare": {"metric": "acuracy"}}, "compare.metric 'acuracy' is not a metric of the arm 'full'. Did you mean 'accuracy'?"),
+    (
+        {"compare": {"metric": "acuracy"}},
+        "compare.metric 'acuracy' is not a metric of the arm 'full'. Did you mean 'accuracy'?",
+    ),
     ({"set": {"data.text": "words"}}, "words"),
     (
         {"axes": {"tuning": {"full": {"model.tuning": "Full"}, "again": {"model.tuning": {"class_path": "Full"}}}}},

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from ftlit.errors import UserError
-from ftlit.study.cells import Plan
+from ftlit.study.cells import Cell, Plan
 from ftlit.study.settings import read_yaml, value_at, with_value
 from ftlit.study.study import parse_overrides, read_study
 
@@ -179,9 +179,14 @@ MISTAKES = [
 def test_mistakes(tmp_path: Path, keys: dict[str, Any], text: str) -> None:
     baseline = {} if "compare" in keys or "axes" not in keys else {"compare": {"metric": "accuracy"}}
     with pytest.raises(UserError) as caught:
-        found = plan(tmp_path, **{**baseline, **keys})
-        assert [found.trials(arm) for arm in found.arms]
+        trials(tmp_path, {**baseline, **keys})
     assert text in str(caught.value)
+
+
+def trials(folder: Path, keys: dict[str, Any]) -> list[list[Cell]]:
+    """What a study with these keys would try."""
+    found = plan(folder, **keys)
+    return [found.trials(arm) for arm in found.arms]
 
 
 def test_options_of_the_command(tmp_path: Path) -> None:
@@ -190,7 +195,10 @@ def test_options_of_the_command(tmp_path: Path) -> None:
     assert found.seeds == [0, 1, 2]
     assert found.bases["study"]["trainer"]["max_epochs"] == 1
     assert (found.compare.metric, found.compare.baseline, found.folder) == ("loss", "full", Path("x"))
-    for wrong, text in [(["--seed", "1"], "no option '--seed'. Did you mean '--seeds'?"), (["--seeds"], "--seeds needs a value")]:
+    for wrong, text in [
+        (["--seed", "1"], "no option '--seed'. Did you mean '--seeds'?"),
+        (["--seeds"], "--seeds needs a value"),
+    ]:
         with pytest.raises(UserError) as caught:
             parse_overrides(wrong)
         assert text in str(caught.value)
