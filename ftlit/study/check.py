@@ -14,6 +14,7 @@ import yaml
 from ftlit.errors import UserError, near, user_error
 from ftlit.study.cells import Arm, Cell, Plan
 from ftlit.study.study import Study
+from ftlit.study.worker import forget_options
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def check(plan: Plan) -> None:
 
 def _answer(tried: list[Sample], study: Study, answer: Any) -> None:
     """Send the first problem, or an empty text."""
+    forget_options()
     try:
         _check(tried, study)
         answer.send("")

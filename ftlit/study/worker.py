@@ -44,6 +44,12 @@ class Job:
     device: str | None = None
 
 
+def forget_options() -> None:
+    """Drop the environment variables that are options of the command line: a cell is what its config says."""
+    for name in [name for name in os.environ if name.startswith("FTLIT_")]:
+        del os.environ[name]
+
+
 def arguments(job: Job, folder: Folder) -> list[str]:
     """The command that brings a cell from where it stands to its end."""
     run_dir, quiet = folder.run_dir(job.cell.name), "--trainer.enable_progress_bar=false"
@@ -60,6 +66,7 @@ def work(job: Job) -> None:
     """Run a cell and leave with one of the exit codes above: nothing is run that another process has, or that is done."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which then ends this process
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    forget_options()
     if job.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = job.device
     folder = Folder(job.folder, job.split)

@@ -20,7 +20,7 @@ from ftlit.study.runner import PATIENCE, Runner
 from ftlit.study.standing import Standing
 from ftlit.study.status import status_text
 from ftlit.study.study import read_study
-from ftlit.study.worker import FULL, Job
+from ftlit.study.worker import FULL, Job, forget_options
 from tests.study.launched import count, opened, six_cells
 
 LR = "model.optimizer.init_args.lr"
@@ -184,6 +184,14 @@ def test_a_claim_is_for_one_process(tmp_path: Path, tiny: Any, sentiment: str) -
         assert (first, second) == (True, False)
         assert Standing(plan, Folder(folder.path)).counts == {"running": 1, "left": 5}
     assert not folder.claimed(name)
+
+
+def test_options_of_the_environment_do_not_reach_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTLIT_FIT__PATIENCE", "5")
+    monkeypatch.setenv("FTLITTLE", "stays")
+    forget_options()
+    assert "FTLIT_FIT__PATIENCE" not in os.environ
+    assert os.environ["FTLITTLE"] == "stays"
 
 
 def test_a_folder_belongs_to_one_study(tmp_path: Path, tiny: Any, sentiment: str) -> None:
