@@ -38,7 +38,7 @@ def _mostly(letter: re.Pattern[str], references: list[list[str]]) -> bool:
     return sum(bool(letter.search(text)) for text in texts) * 2 > len(texts)
 
 
-def _bleu_metric(references: list[list[str]]) -> Any:
+def bleu_metric(references: list[list[str]]) -> Any:
     from sacrebleu.metrics import BLEU
 
     # 13a takes a Chinese sentence for a single word, and zh does so with a run of kana.
@@ -47,7 +47,7 @@ def _bleu_metric(references: list[list[str]]) -> Any:
     return BLEU(tokenize="zh" if _mostly(HAS_CJK, references) else "13a")
 
 
-def _chrf_metric(references: list[list[str]]) -> Any:
+def chrf_metric(references: list[list[str]]) -> Any:
     from sacrebleu.metrics import CHRF
 
     return CHRF()
@@ -67,12 +67,12 @@ def bleu(predictions: list[str], references: list[list[str]]) -> dict[str, float
     Where most references have kana, every character is a word (`tok:char`), as sacrebleu's own words of Japanese need a
     dictionary. Where most have Chinese characters, each of these is a word, and other scripts keep theirs (`tok:zh`).
     """
-    return {"bleu": _corpus_score(_bleu_metric(references), predictions, references)}
+    return {"bleu": _corpus_score(bleu_metric(references), predictions, references)}
 
 
 def chrf(predictions: list[str], references: list[list[str]]) -> dict[str, float]:
     """chrF2 of the corpus by sacrebleu (Popović 2015), 0 to 100."""
-    return {"chrf": _corpus_score(_chrf_metric(references), predictions, references)}
+    return {"chrf": _corpus_score(chrf_metric(references), predictions, references)}
 
 
 class _RougeTokenizer:
@@ -127,12 +127,12 @@ def meteor(predictions: list[str], references: list[list[str]]) -> dict[str, flo
 
 def bleu_signature(references: list[list[str]] | None = None) -> str:
     """How sacrebleu counts BLEU over these references."""
-    return _signature(_bleu_metric(references or []), references)
+    return _signature(bleu_metric(references or []), references)
 
 
 def chrf_signature(references: list[list[str]] | None = None) -> str:
     """How sacrebleu counts chrF over these references."""
-    return _signature(_chrf_metric(references or []), references)
+    return _signature(chrf_metric(references or []), references)
 
 
 def _signature(metric: Any, references: list[list[str]] | None) -> str:

@@ -7,6 +7,7 @@ the trial's number alone: so the same values are tried however many cells run at
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,4 +175,4 @@ def with_pruning(cell: Cell, name: str, metric: str) -> Cell:
     callbacks = value_at(cell.config, "trainer.callbacks") or []
     callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
     config = with_value(cell.config, "trainer.callbacks", [*callbacks, callback])
-    return Cell(cell.arm, cell.seed, cell.chosen, config, cell.final, cell.trial)
+    return replace(cell, config=config)

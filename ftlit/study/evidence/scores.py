@@ -1,13 +1,13 @@
 """Metrics as functions of sums over examples: counts of right and wrong, squares and products."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
-Score = Callable[[np.ndarray], np.ndarray]
+from ftlit.study.resampling import Score
+
 Kind = Literal["precision", "recall", "f1"]
 Weights = Literal["present", "true", "support", "equal"]
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -15,7 +15,7 @@ from ftlit.study.evidence.rows import Rows
 from ftlit.study.evidence.scores import Sums, exp_mean, mean_of
 
 PARTS = {"_answerable": True, "_unanswerable": False}
-CORPUS = {"bleu": ngrams._bleu_metric, "chrf": ngrams._chrf_metric}
+CORPUS = {"bleu": ngrams.bleu_metric, "chrf": ngrams.chrf_metric}
 
 
 def question_answering(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
