@@ -52,6 +52,7 @@ def main(args: list[str]) -> None:
     file, options = Path(rest[0]), rest[1:]
     own = {name: _taken(options, name) for name in ("--watch", "--plan")}
     steps = _number(options, "--steps")
+    _check_flags(action, own, steps)
     overrides = parse_overrides([_long(option) for option in options])
     plan = Plan(read_study(file, overrides))
     if action == "run" and own["--plan"]:
@@ -62,6 +63,16 @@ def main(args: list[str]) -> None:
         watch(plan)
     else:
         ACTIONS[action](plan, file)
+
+
+def _check_flags(action: str, own: dict[str, bool], steps: int | None) -> None:
+    """Refuse a flag that the action would pass over."""
+    if own["--plan"] and action != "run":
+        raise UserError(f"--plan goes with ftlit study run, not with {action}")
+    if own["--watch"] and action != "status":
+        raise UserError(f"--watch goes with ftlit study status, not with {action}")
+    if steps is not None and not own["--plan"]:
+        raise UserError("--steps goes with ftlit study run FILE --plan")
 
 
 def _long(option: str) -> str:

@@ -8,6 +8,7 @@ import yaml
 
 from ftlit.errors import UserError
 from ftlit.study.cells import Cell, Plan
+from ftlit.study.command import main
 from ftlit.study.settings import read_yaml, value_at, with_value
 from ftlit.study.study import parse_overrides, read_study
 
@@ -202,3 +203,20 @@ def test_options_of_the_command(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             parse_overrides(wrong)
         assert text in str(caught.value)
+
+
+FLAGS = [
+    (["status", "--plan"], "--plan goes with ftlit study run, not with status"),
+    (["run", "--watch"], "--watch goes with ftlit study status, not with run"),
+    (["run", "--steps", "3"], "--steps goes with ftlit study run FILE --plan"),
+    (["rnu"], "ftlit study has no action 'rnu'. Did you mean 'run'?"),
+]
+
+
+@pytest.mark.parametrize(("given", "text"), FLAGS, ids=[" ".join(given) for given, _ in FLAGS])
+def test_flags_that_would_be_passed_over(tmp_path: Path, given: list[str], text: str) -> None:
+    plan(tmp_path)
+    action, *flags = given
+    with pytest.raises(UserError) as caught:
+        main([action, str(tmp_path / "study.yaml"), *flags])
+    assert text in str(caught.value)
