@@ -1,18 +1,16 @@
 """Speed of ftlit beside a bare PyTorch loop and transformers' Trainer, in turn within one call.
 
-    python experiments/speed/overhead.py --data data/sst2 --rounds 5
+    python experiments/speed/overhead.py --data data/sst2 --steps 100 --rows 1024 --seeds 2
 
-First the same work for all three: random batches of 32 in float32, equal tokens, fused AdamW, no clipping. Then ftlit and
-Trainer with their own defaults, trained to the end, with the accuracy that each reaches. Ratios of examples a second are
-taken within a round, so that a machine that changes its speed does not matter. Writes experiments/results/speed.md.
+First the same work for all three: the very same random batches of 32 in float32, fused AdamW, no clipping. Then ftlit and
+Trainer with their own defaults, trained to the end, with the accuracy that each reaches; validations do not count. They take
+turns after every 32 examples, so that a machine that changes its speed does not matter. Writes experiments/results/speed.md.
 """
 
 import argparse
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
-from shared import BATCH, bare, collated, data_of, equal_work, ftlit, in_turn, model, spread, write_report
+from shared import BATCH, Turn, Turns, bare, collated, data_of, equal_work, ftlit, model, ratio, write_report
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -29,66 +27,61 @@ from ftlit.data.base import TaskData
 from ftlit.quiet import quiet
 
 
-class TrainerClock(TrainerCallback):
-    """Seconds from the start of training to the end of the last step, for transformers' Trainer."""
+class TrainerInTurn(TrainerCallback):
+    """Takes turns as transformers' Trainer."""
 
-    seconds = 0.0
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.begun = time.perf_counter()
+        self.turn.begin()
 
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.seconds = time.perf_counter() - self.begun
-
-
-def trainer(data: TaskData, folder: str, **settings: Any) -> tuple[float, Any]:
-    """Seconds of transformers' Trainer, and the trained model."""
-    clock, net = TrainerClock(), model()
-    arguments = TrainingArguments(
-        folder, use_cpu=not torch.cuda.is_available(), report_to=[], save_strategy="no", disable_tqdm=True, **settings
-    )
-    train = data.encoded["train"].remove_columns("truncated")
-    Trainer(net, arguments, train_dataset=train, data_collator=collated(data), callbacks=[clock]).train()  # type: ignore[arg-type]
-    return clock.seconds, net
+    def on_step_end(self, arguments: TrainingArguments, *_: Any, **__: Any) -> None:
+        self.turn.step(arguments.per_device_train_batch_size)
 
 
-def same_work(folder: str, data: str, steps: int, rounds: int) -> list[dict[str, float]]:
-    """Seconds of each in every round."""
+def trainer(turn: Turn, data: TaskData, **settings: Any) -> Any:
+    """transformers' Trainer; gives the trained model."""
+    net, train = model(), data.encoded["train"].remove_columns("truncated")
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(folder, use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True, **settings)
+        Trainer(net, arguments, train_dataset=train, data_collator=collated(data), callbacks=[TrainerInTurn(turn)]).train()  # type: ignore[arg-type]
+    return net
+
+
+def same_work(data: str, steps: int) -> dict[str, list[float]]:
+    """Seconds of each step of each."""
     rows = data_of(data, steps * BATCH)
-    peers: dict[str, Callable[[], float]] = {
-        "bare loop": lambda: bare(rows, steps),
-        "ftlit": lambda: ftlit(f"{folder}/ftlit", data, *equal_work(steps))[0],
-        "Trainer": lambda: trainer(
-            rows,
-            f"{folder}/trainer",
-            per_device_train_batch_size=BATCH,
-            max_steps=steps,
-            optim="adamw_torch_fused",
-            max_grad_norm=0.0,
-            logging_steps=10,
-        )[0],
+    settings = {
+        "per_device_train_batch_size": BATCH,
+        "max_steps": steps,
+        "train_sampling_strategy": "sequential",
+        "optim": "adamw_torch_fused",
+        "max_grad_norm": 0.0,
+        "logging_steps": 10,
     }
-    return in_turn(peers, rounds)
+    turns = Turns(["bare loop", "Trainer", "ftlit"])
+    turns.run(
+        {
+            "bare loop": lambda turn: bare(turn, rows),
+            "Trainer": lambda turn: trainer(turn, rows, **settings),
+            "ftlit": lambda turn: ftlit(turn, data, *equal_work(steps)),
+        }
+    )
+    return turns.seconds
 
 
-def own_defaults(folder: str, data: str, rows: int, epochs: int, rounds: int) -> list[dict[str, float]]:
-    """Seconds and test accuracy of ftlit and Trainer with their defaults, trained to the end."""
-    encoded, found = data_of(data, rows), []
-    for seed in range(rounds):
-        settings = {"num_train_epochs": epochs, "seed": seed}
-        seconds, net = trainer(encoded, f"{folder}/trainer", **settings)
-        limits = [f"--data.limit_train={rows}", f"--trainer.max_epochs={epochs}", f"--seed_everything={seed}"]
-        results = ftlit(f"{folder}/ftlit", data, "--test_after_fit=true", "--trainer.num_sanity_val_steps=0", *limits)[1]
-        found.append(
-            {
-                "Trainer seconds": seconds,
-                "ftlit seconds": results["efficiency"]["train_seconds"],  # it also validates, which Trainer does not
-                "Trainer accuracy": accuracy(net, encoded),
-                "ftlit accuracy": results["test"]["accuracy"],
-            }
-        )
-        print(found[-1], flush=True)
-    return found
+def own_defaults(data: str, rows: int, epochs: int, seed: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds that ftlit and Trainer with their defaults take for every 32 examples, and the test accuracy that they reach."""
+    encoded, turns = data_of(data, rows), Turns(["Trainer", "ftlit"])
+    options = [f"--data.limit_train={rows}", f"--trainer.max_epochs={epochs}", f"--seed_everything={seed}"]
+    found = turns.run(
+        {
+            "Trainer": lambda turn: trainer(turn, encoded, num_train_epochs=epochs, seed=seed),
+            "ftlit": lambda turn: ftlit(turn, data, "--test_after_fit=true", "--patience=null", *options),
+        }
+    )
+    return turns.seconds, {"Trainer": accuracy(found["Trainer"], encoded), "ftlit": found["ftlit"]["test"]["accuracy"]}
 
 
 @torch.no_grad()
@@ -105,33 +98,38 @@ def accuracy(net: Any, data: TaskData) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="data/sst2", help="folder of SST-2: columns sentence and label")
-    parser.add_argument("--steps", type=int, default=20, help="optimizer steps of each turn of the first comparison")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=100, help="optimizer steps of each in the first comparison")
     parser.add_argument("--rows", type=int, default=2048, help="training rows of the second comparison")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--default_rounds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="repetitions of the second comparison")
     options = parser.parse_args()
     quiet()
     sys.argv = [sys.argv[0]]
-    with tempfile.TemporaryDirectory() as folder:
-        same = same_work(folder, options.data, options.steps, options.rounds)
-        own = own_defaults(folder, options.data, options.rows, options.epochs, options.default_rounds)
-    to_bare = [r["bare loop"] / r["ftlit"] for r in same]
-    to_trainer = [r["Trainer"] / r["ftlit"] for r in same]
-    defaults = [r["Trainer seconds"] / r["ftlit seconds"] for r in own]
+    same = same_work(options.data, options.steps)
+    own: dict[str, list[float]] = {"ftlit": [], "Trainer": []}
+    accuracies: dict[str, list[float]] = {"ftlit": [], "Trainer": []}
+    for seed in range(options.seeds):
+        seconds, reached = own_defaults(options.data, options.rows, options.epochs, seed)
+        for name in own:
+            own[name] += seconds[name]
+            accuracies[name].append(reached[name])
     table = [
-        ["same work: ftlit / bare loop", spread(to_bare)],
-        ["same work: ftlit / Trainer", spread(to_trainer)],
-        [f"own defaults (ftlit: {default_precision()}): ftlit / Trainer", spread(defaults)],
-        ["own defaults: test accuracy of ftlit", spread([r["ftlit accuracy"] for r in own])],
-        ["own defaults: test accuracy of Trainer", spread([r["Trainer accuracy"] for r in own])],
+        ["same work: ftlit / bare loop", ratio(same["ftlit"], same["bare loop"])],
+        ["same work: ftlit / Trainer", ratio(same["ftlit"], same["Trainer"])],
+        [f"own defaults (ftlit: {default_precision()}): ftlit / Trainer", ratio(own["ftlit"], own["Trainer"])],
+        ["own defaults: test accuracy of ftlit", listed(accuracies["ftlit"])],
+        ["own defaults: test accuracy of Trainer", listed(accuracies["Trainer"])],
     ]
     note = (
-        f"Same work: {options.steps} steps of {BATCH} SST-2 sentences in random order, float32, fused AdamW, "
-        f"{options.rounds} rounds. Own defaults: {options.rows} rows, {options.epochs} epochs, {options.default_rounds} "
-        "seed(s): ftlit groups texts by length in batches of 32, Trainer takes batches of 8 in random order."
+        f"Same work: {options.steps} steps of {BATCH} SST-2 sentences, the same for all, float32, fused AdamW, step by step in "
+        f"turn. Own defaults: {options.rows} rows, {options.epochs} epochs, {options.seeds} seed(s), in turn after every "
+        f"{BATCH} examples: ftlit groups texts by length in batches of 32, Trainer takes batches of 8 in random order."
     )
     write_report("speed", "Speed", "overhead.py", options, table, note)
+
+
+def listed(values: list[float]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
 
 
 if __name__ == "__main__":

