@@ -115,11 +115,15 @@ def check_order(path: Path, now: dict[str, str]) -> None:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it, so that no crash leaves half a file."""
+    """Writes a checkpoint beside its place and renames it, so that no crash leaves half a file.
+
+    Lightning would build the whole file in memory first, which takes as much memory again, and time.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         beside = f"{path}.part"
-        super().save_checkpoint(checkpoint, beside, storage_options)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(checkpoint, beside)
         os.replace(beside, path)
 
 

@@ -1,5 +1,6 @@
 """The command line: Lightning's fit, validate and test with one folder a run, and plain functions for the rest."""
 
+import json
 import os
 import sys
 import time
@@ -97,10 +98,17 @@ class TaskCLI(LightningCLI):
         add("--tripwires", type=bool, default=True, help=help_text)
         help_text = "Steps from one last.ckpt to the next; null for every ten minutes (fit)."
         add("--save_every_n_steps", type=int | None, default=None, help=help_text)
+        help_text = "Keep last.ckpt once the run has finished, so that it can be trained further (fit)."
+        add("--keep_last", type=bool, default=True, help=help_text)
         add_links(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(resumed(args))
+
+    def _dump_config(self) -> None:
+        if not hasattr(self, "config_dump"):
+            whole = {"skip_link_targets": False, "skip_none": False, "skip_validation": True}  # it was parsed just now
+            self.config_dump = json.loads(self.parser.dump(self.config, format="json", **whole))[self.subcommand]
 
     def _parse_ckpt_path(self) -> None:
         """Keep the given config: by default a checkpoint's hyper-parameters would silently replace it."""
@@ -163,7 +171,8 @@ class TaskCLI(LightningCLI):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
-        return [best, LastCheckpoint(self.run_dir, self.options.save_every_n_steps, self.metrics_file)]
+        often, keep = self.options.save_every_n_steps, self.options.keep_last
+        return [best, LastCheckpoint(self.run_dir, often, self.metrics_file, keep)]
 
     # Commands
 
@@ -194,6 +203,8 @@ class TaskCLI(LightningCLI):
             seed_everything(seed, workers=True, verbose=False)
             self.trainer.fit(**kwargs)
             evaluation.after(splits)
+        if not self.options.keep_last and self.trainer.is_global_zero:
+            (self.run_dir / LAST).unlink(missing_ok=True)
 
     def plan(self, splits: list[str]) -> None:
         """Say what training and the evaluation on these splits will take."""
@@ -228,7 +239,8 @@ class TaskCLI(LightningCLI):
         config.resume = config.overwrite = False
         text = self._parser(self.subcommand).dump(config, skip_unset=False, skip_validation=True)  # it was parsed just now
         write_text(self.run_dir / "config.yaml", text)
-        send_config(self.trainer.loggers, yaml.safe_load(text) | {"parameters": parameter_counts(self.model.model)})
+        if others := [logger for logger in self.trainer.loggers if logger is not self.metrics_file]:
+            send_config(others, yaml.safe_load(text) | {"parameters": parameter_counts(self.model.model)})
 
 
 def resumed(args: list[str]) -> list[str]:

@@ -83,7 +83,7 @@ class Evaluation:
         before = read_json(self.record.path).get("before")
         results: dict[str, Any] = {"before": before} if before else {}
         for split in splits:
-            results[split] = self.measure(split, best)
+            results[split] = self.measure(split, best if split == splits[0] else None)  # its weights are there from then on
             self._write_report(split, picture=split == splits[-1])
         counts = parameter_counts(self.model.model)
         results["efficiency"] = {

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -144,13 +145,27 @@ def compute_dtype(precision: str) -> torch.dtype:
     return kinds.get(precision.split("-")[0], torch.float32)
 
 
-@torch.no_grad()
-def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 0.15) -> float:
-    """Operations a second of the best of several square matrix products, measured now.
+def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of the best of several square matrix products, with the present number of threads.
+
+    It is measured once in a process; the cells of a study share what was measured before any of them ran.
 
     Args:
         device: Where.
         dtype: The type of the matrices.
+    """
+    return measured_peak(device, dtype, torch.get_num_threads())
+
+
+@cache
+@torch.no_grad()
+def measured_peak(device: torch.device, dtype: torch.dtype, threads: int, seconds: float = 0.15) -> float:
+    """The peak as it is now.
+
+    Args:
+        device: Where.
+        dtype: The type of the matrices.
+        threads: The present number of threads, which tells one measurement from another.
         seconds: Products grow as long as they are done in so much time, on a slow or busy machine a second for those of
             some size.
     """
@@ -158,7 +173,7 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 0.15)
     while size <= 8192 and _taken(begun, size, best) < (1.0 if size <= 1024 else seconds):
         try:
             side = torch.linspace(-1, 1, size * size, device=device, dtype=dtype).view(size, size)
-            best = max(best, *(2 * size**3 / _seconds(side) for _ in range(4)))
+            best = max(best, *(2 * size**3 / _seconds(side) for _ in range(_times(size))))
         except torch.OutOfMemoryError:
             break
         size *= 2
@@ -167,7 +182,12 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 0.15)
 
 def _taken(begun: float, size: int, best: float) -> float:
     """Seconds since the beginning, once the products of a size have been done at the best rate so far."""
-    return time.perf_counter() - begun + (4 * 2 * size**3 / best if best and size > 1024 else 0.0)
+    return time.perf_counter() - begun + (_times(size) * 2 * size**3 / best if best and size > 1024 else 0.0)
+
+
+def _times(size: int) -> int:
+    """How often the products of a size are done: large ones are less easily disturbed."""
+    return 4 if size < 1024 else 2
 
 
 def _seconds(side: torch.Tensor) -> float:

@@ -135,7 +135,7 @@ def plot_confusion(path: Path, report: dict[str, Any], title: str) -> None:
         for i, row in enumerate(matrix):
             for j, cell in ((j, cell) for j, cell in enumerate(row) if cell):  # a zero says less than its absence
                 color = "white" if shares[i][j] > 0.5 else "black"
-                axes.text(j, i, str(cell), ha="center", va="center", color=color, fontsize=8)
+                axes.text(j, i, str(cell), ha="center", va="center", color=color, fontsize=8, in_layout=False)
     beside = path.with_suffix(".part.png")
     figure.savefig(beside, dpi=150)
     beside.replace(path)

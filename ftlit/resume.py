@@ -80,12 +80,14 @@ class LastCheckpoint(Checkpoint):
         run_dir: The run's folder.
         every_n_steps: Optimizer steps from one to the next; None for ten minutes.
         metrics: Whose rows are saved with the checkpoint, so that a resumed run logs none twice.
+        keep: Whether the file outlasts the run. If not, none is written at the end of training when the one before, or the
+            beginning, is less than a minute ago: so much is lost at most if the evaluation that follows is interrupted.
     """
 
     minutes = 10.0
 
-    def __init__(self, run_dir: Path, every_n_steps: int | None, metrics: MetricsFile) -> None:
-        self.path, self.every_n_steps, self.metrics = run_dir / LAST, every_n_steps, metrics
+    def __init__(self, run_dir: Path, every_n_steps: int | None, metrics: MetricsFile, keep: bool = True) -> None:
+        self.path, self.every_n_steps, self.metrics, self.keep = run_dir / LAST, every_n_steps, metrics, keep
         self._time, self._step = time.monotonic(), -1
         self.stopped = self._late = False
 
@@ -119,12 +121,17 @@ class LastCheckpoint(Checkpoint):
             return
         # Gradients that wait for more batches are in no checkpoint, so it waits for their step.
         self._late = trainer.fit_loop._should_accumulate() and not trainer.should_stop
-        if not self._late:
+        ends = trainer.should_stop or trainer.global_step >= pl_module.total_steps  # type: ignore[operator]
+        if not self._late and not (ends and self._spared(trainer)):
             self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.global_step != self._step:
+        if trainer.global_step != self._step and not self._spared(trainer):
             self.save(trainer)
+
+    def _spared(self, trainer: Trainer) -> bool:
+        """Whether a checkpoint at the end of training would not be worth its while; ranks cannot tell each for itself."""
+        return not self.keep and trainer.world_size == 1 and time.monotonic() - self._time < 60
 
     def save(self, trainer: Trainer) -> None:
         """Write the checkpoint, the rows of metrics.csv first."""

@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from ftlit.checkpoint import LAST
 from ftlit.errors import UserError
 from ftlit.files import read_json, write_json, write_text
 
@@ -32,15 +33,21 @@ def check_free(run_dir: Path, resume: bool, overwrite: bool) -> None:
     """Refuse to start over an earlier run unless told what to do with it.
 
     Raises:
-        UserError: The folder holds a run and neither flag is given, or there is nothing to resume.
+        UserError: The folder holds a run and neither flag is given, or there is nothing to resume, or no more.
     """
     taken = [name for name in CONTENTS if (run_dir / name).exists()]
     if resume and overwrite:
         raise UserError("--resume goes on with a run and --overwrite replaces it; give one of them")
     if resume and not taken:
         raise UserError(f"--resume: {run_dir} holds no run; leave --resume out to start one there")
+    finished = read_json(run_dir / "run.json").get("status") == "completed"
+    if resume and finished and not (run_dir / LAST).is_file():
+        raise UserError(
+            f"--resume: {run_dir} holds a finished run that kept no {LAST} to go on from; train it anew by --overwrite with "
+            "more trainer.max_epochs, or begin another --run_dir with its weights by --model.init_from"
+        )
     if taken and not resume and not overwrite:
-        state = "a finished" if read_json(run_dir / "run.json").get("status") == "completed" else "an unfinished"
+        state = "a finished" if finished else "an unfinished"
         raise UserError(
             f"{run_dir} holds {state} run; go on with it by --resume, replace it by --overwrite, or choose another --run_dir"
         )

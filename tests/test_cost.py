@@ -19,7 +19,7 @@ from ftlit import flops
 from ftlit.__main__ import main
 from ftlit.checkpoint import BEST, LAST, step_of
 from ftlit.cost import _known, cost_text, padded_tokens
-from ftlit.flops import Counter, Flops, compute_dtype, matmul_peak
+from ftlit.flops import Counter, Flops, compute_dtype, measured_peak
 from ftlit.run import MetricsFile
 from ftlit.trackers import send_efficiency
 from tests.helpers import arguments, ftlit
@@ -184,7 +184,7 @@ def test_peak_of_matrix_products() -> None:
     for precision, dtype in (("32-true", torch.float32), ("bf16-mixed", torch.bfloat16), ("64-true", torch.float64)):
         assert compute_dtype(precision) == dtype
     assert compute_dtype("16-mixed") == torch.float16
-    assert matmul_peak(torch.device("cpu"), torch.float32, seconds=0.001) > 1e8
+    assert measured_peak(torch.device("cpu"), torch.float32, torch.get_num_threads(), seconds=0.001) > 1e8
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -97,6 +97,27 @@ def test_resume_from_every_checkpoint(
     assert not {name: keys for name, keys in found.items() if keys}
 
 
+def test_a_run_without_a_last_checkpoint(
+    fit_args: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir, whole, options = tmp_path / "run", tmp_path / "whole", {"trainer__max_epochs": 2}
+    main(fit_args(whole, **options))
+    with monkeypatch.context() as patch:
+        keep_snapshots(patch, run_dir, tmp_path / "at")
+        main(fit_args(run_dir, **options, keep_last="false"))
+    (snapshot,) = (tmp_path / "at").iterdir()  # of the first epoch: the end was less than a minute away
+    assert not (run_dir / LAST).exists()
+    assert all((run_dir / name).read_bytes() == (whole / name).read_bytes() for name in KEPT)
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--resume", "--run_dir", str(run_dir)])
+    assert "kept no checkpoints/last.ckpt to go on from" in capsys.readouterr().err
+    shutil.rmtree(run_dir)
+    shutil.copytree(snapshot, run_dir)
+    main(["fit", "--resume", "--run_dir", str(run_dir)])
+    assert not (run_dir / LAST).exists()
+    assert all((run_dir / name).read_bytes() == (whole / name).read_bytes() for name in KEPT)
+
+
 def test_killed_run_goes_on_with_nothing_but_its_folder(fit_args: Any, tmp_path: Path) -> None:
     options = {"trainer__accumulate_grad_batches": 2, "data__num_workers": 2, "trainer__val_check_interval": 0.5}
     options |= {"save_every_n_steps": 4, "trainer__max_epochs": 3}

@@ -3,7 +3,8 @@
     PYTHONPATH=. python experiments/speed/cells.py --cells 6
 
 Each cell takes one step on 16 rows and is evaluated on 16 rows of validation and of test; what results.json gives as seconds of
-training and of evaluation is taken off, and the rest is overhead. Both kinds alternate. Writes experiments/results/cells.md.
+training and of evaluation is taken off, and the rest is overhead. Both kinds alternate, and so do full tuning and LoRA. Writes
+experiments/results/cells.md.
 """
 
 import argparse
@@ -80,7 +81,8 @@ def main() -> None:
         plan = one_step(Path(place), count)
         folder = Folder(plan.study.folder)
         folder.open(plan.study.name, Path("cells.yaml"))
-        cells = [cell for arm in plan.arms for cell in plan.repetitions(arm, {})][: count + 1]
+        arms = [plan.repetitions(arm, {}) for arm in plan.arms]
+        cells = [cell for pair in zip(*arms, strict=True) for cell in pair][: count + 1]  # full tuning and LoRA in turn
         executor, forked, alone = Local(1), [], []
         first = warm(executor, folder, cells[0])
         for i, cell in enumerate(cells[1:]):
@@ -90,7 +92,8 @@ def main() -> None:
     text = (
         f"# What a cell costs beyond its own training and evaluation\n\n"
         f"    PYTHONPATH=. python experiments/speed/cells.py --cells {count}\n\n"
-        f"all-MiniLM-L6-v2, one thread, {count} cells of each kind in turn, seconds as median and range:\n\n"
+        f"all-MiniLM-L6-v2, one thread, {count} cells of each kind in turn, full tuning and LoRA in turn, seconds as median "
+        "and range:\n\n"
         f"- forked from a warm process: {spread(forked)}; the first one, which waits for the imports: {first:.2f}\n"
         f"- a process of its own: {spread(alone)}, {spread(ratios)} times as much\n"
     )

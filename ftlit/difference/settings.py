@@ -21,7 +21,7 @@ ORDER = (
     *("model", "trainer", ""),
     *("git.commit", "git.dirty", "versions.ftlit", "versions", "hardware"),
     *("data.num_workers", "trainer.logger", "trainer.log_every_n_steps", "trainer.enable_progress_bar"),
-    *("trainer.enable_model_summary", "before", "test_after_fit", "tripwires", "save_every_n_steps"),
+    *("trainer.enable_model_summary", "before", "test_after_fit", "tripwires", "save_every_n_steps", "keep_last"),
 )
 UNTOLD = ("run_dir", "resume", "overwrite")  # of the command, not of what it ran
 

@@ -53,13 +53,14 @@ def forget_options() -> None:
 def arguments(job: Job, folder: Folder) -> list[str]:
     """The command that brings a cell from where it stands to its end."""
     run_dir, quiet = folder.run_dir(job.cell.name), "--trainer.enable_progress_bar=false"
+    keep_last = f"--keep_last={str(job.keep == 'all').lower()}"
     if read_json(run_dir / "run.json").get("status") == "completed" and (run_dir / "results.json").is_file():
         command = "test" if job.split == "test" else "validate"
         return [command, "--config", str(run_dir / "config.yaml"), quiet]
     test = f"--test_after_fit={str(job.cell.final and job.split == 'test').lower()}"
     if (run_dir / "checkpoints" / "last.ckpt").is_file():
-        return ["fit", "--run_dir", str(run_dir), "--resume", test, quiet]
-    return ["fit", "--config", str(folder.config(job.cell.name)), "--overwrite", test, quiet]
+        return ["fit", "--run_dir", str(run_dir), "--resume", test, keep_last, quiet]
+    return ["fit", "--config", str(folder.config(job.cell.name)), "--overwrite", test, keep_last, quiet]
 
 
 def work(job: Job) -> None:
