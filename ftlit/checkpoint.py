@@ -1,7 +1,6 @@
 """Checkpoints that hold the trained weights only, and that refuse to load wrongly."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +120,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        beside = f"{path}.part"
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        torch.save(checkpoint, beside)
-        os.replace(beside, path)
+        beside = Path(f"{path}.part")
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.save(checkpoint, beside)
+        except Exception:
+            beside.unlink(missing_ok=True)
+            raise
+        beside.replace(path)
 
 
 def step_of(path: Path) -> int:
