@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit import data as _data  # noqa: F401  short class names are those of imported classes
+from ftlit.bfloat16 import UpcastMixedPrecision, native_bfloat16
 from ftlit.callbacks import LossLog, Predictions, Progress, ProgressFile
 from ftlit.checkpoint import BEST, LAST, AtomicCheckpointIO, check_order, find_checkpoint
 from ftlit.cost import Cost
@@ -33,11 +34,8 @@ from ftlit.tripwires import Tripwires
 
 
 def default_precision() -> str:
-    """`bf16-mixed` where the hardware multiplies bfloat16 natively, else `32-true`: emulated, it is many times slower."""
-    if torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    """`bf16-mixed` where the hardware multiplies bfloat16 natively, else `32-true`: it would be no faster."""
+    native = native_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return "bf16-mixed" if native else "32-true"
 
 
@@ -139,6 +137,8 @@ class TaskCLI(LightningCLI):
         self.metrics_file, self.record = MetricsFile(self.run_dir), RunRecord(self.run_dir)
         self.loss_log, self.cost, self.predictions = LossLog(), Cost(), Predictions(self.run_dir)
         trainer: Any = super().instantiate_trainer(**kwargs)
+        if trainer.precision == "bf16-mixed" and not native_bfloat16(trainer.strategy.root_device):
+            trainer.strategy.precision_plugin = UpcastMixedPrecision()
         own = [self.loss_log, self.cost, self.predictions, RandomState(self.options.seed_everything)]
         monitor, mode, given = self.model.monitor, self.model.mode, trainer.callbacks
         if not _has(given, EarlyStopping) and self.options.patience is not None:
