@@ -25,6 +25,11 @@ def native_bfloat16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def takes_upcast(precision: str, device: torch.device) -> bool:
+    """Whether a precision of Lightning is mixed in bfloat16 on a processor that does not multiply it."""
+    return precision == "bf16-mixed" and device.type == "cpu" and not native_bfloat16(device)
+
+
 class RoundedProducts(TorchFunctionMode):
     """Inside, under autocast to bfloat16, products take rounded inputs, add up in float32, and round what they give.
 

@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit import data as _data  # noqa: F401  short class names are those of imported classes
-from ftlit.bfloat16 import UpcastMixedPrecision, native_bfloat16
+from ftlit.bfloat16 import UpcastMixedPrecision, native_bfloat16, takes_upcast
 from ftlit.callbacks import LossLog, Predictions, Progress, ProgressFile
 from ftlit.checkpoint import BEST, LAST, AtomicCheckpointIO, check_order, find_checkpoint
 from ftlit.cost import Cost
@@ -137,7 +137,7 @@ class TaskCLI(LightningCLI):
         self.metrics_file, self.record = MetricsFile(self.run_dir), RunRecord(self.run_dir)
         self.loss_log, self.cost, self.predictions = LossLog(), Cost(), Predictions(self.run_dir)
         trainer: Any = super().instantiate_trainer(**kwargs)
-        if trainer.precision == "bf16-mixed" and not native_bfloat16(trainer.strategy.root_device):
+        if takes_upcast(str(trainer.precision), trainer.strategy.root_device):
             trainer.strategy.precision_plugin = UpcastMixedPrecision()
         own = [self.loss_log, self.cost, self.predictions, RandomState(self.options.seed_everything)]
         monitor, mode, given = self.model.monitor, self.model.mode, trainer.callbacks

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
-from ftlit.bfloat16 import native_bfloat16
+from ftlit.bfloat16 import takes_upcast
 
 BATCHES = 3  # counted of each stage of a training
 
@@ -143,7 +143,7 @@ class Flops:
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The type in which a precision of Lightning, such as `bf16-mixed`, multiplies matrices on a device."""
-    if precision == "bf16-mixed" and not native_bfloat16(device):
+    if takes_upcast(precision, device):
         return torch.float32
     kinds = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
     return kinds.get(precision.split("-")[0], torch.float32)
