@@ -43,10 +43,12 @@ def disturbed(folder: Folder, *disturbances: Callable[[int], None]) -> Iterator[
     """Inside, each of these gets the process of a cell that has just been started, a new cell for each."""
 
     def disturb() -> None:
-        for i, one in enumerate(disturbances):
-            while len(begun := [line for line in folder.history() if line["event"] == "started"]) <= i:
+        seen = 0
+        for one in disturbances:
+            while len(begun := [line for line in folder.history() if line["event"] == "started"]) <= seen:
                 time.sleep(0.05)
             one(int(begun[-1]["by"].split(":")[1]))
+            seen = len(begun)  # two cells may have started at once
 
     thread = threading.Thread(target=disturb, daemon=True)
     thread.start()
