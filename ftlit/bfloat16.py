@@ -19,7 +19,7 @@ PRODUCTS: set[Callable[..., Any]] = {
 
 
 def native_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 by itself; where it does not, PyTorch's own way is dozens of times slower."""
+    """Whether a device multiplies bfloat16 by itself; where a processor does not, PyTorch's own way is many times slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -21,7 +21,8 @@ class Uncertainty:
     This is the analysis of readers and cases by Obuchowski and Rockette (1995) with seeds for readers. Seeds are not drawn:
     drawing S - 1 of S seeds (Rao and Wu 1988) has the variance `between` on average, while drawing S of S has
     (S - 1) / S of it. The floor stands for seeds that agree by chance; a quarter is what keeps the coverage of intervals of
-    95% between 94.8% and 96.7% from 3 seeds on, whatever the shares of the three (tests/study/test_statistics.py).
+    95% between 94.8% and 96.7% from 3 seeds on, whatever the shares of the three (tests/study/test_statistics.py). That is on
+    average over studies: where seeds happen to agree entirely, the error is up to a half of what it should be.
 
     The mean's tail is Student's with S - 1 degrees of freedom for the share of error² that comes from `between`, and
     normal for the rest: of p values what Cochran and Cox (1957) have of quantiles. Satterthwaite's degrees of freedom
