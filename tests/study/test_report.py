@@ -161,6 +161,14 @@ def test_one_number_of_each_arm_cannot_be_tested(tmp_path: Path) -> None:
     assert "No arm was found to differ from Full." in words(numbers)
 
 
+def test_a_study_that_could_find_nothing_says_so(tmp_path: Path) -> None:
+    numbers = gather(*made(tmp_path, 40, compare={"metric": "loss", "baseline": "Full"}, seeds=[0, 1], select=None))
+    (told,) = numbers.blocks
+    against = sorted(one.detectable for one in told.against("Full"))
+    assert against[1] > max(one.mean for one in told.estimates.values())
+    assert re.search(r"; only one of about \d+\.\d+, more than the loss of any arm, would have been found\.", words(numbers))
+
+
 def test_a_metric_that_is_no_number_is_told(tmp_path: Path) -> None:
     plan, folder = made(tmp_path, 60, select=None)
     path = folder.run_dir(plan.repetitions(plan.arms[1], {})[0].name) / "results.json"

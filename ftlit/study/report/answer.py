@@ -85,10 +85,10 @@ def _against(numbers: Numbers, told: Told) -> str:
     ]
     alike = [one.arm for one in against if not one.different]
     if alike and len(alike) == len(against):
-        parts.append(f"No arm was found to differ from {baseline}{_detectable(numbers, against)}.")
+        parts.append(f"No arm was found to differ from {baseline}{_detectable(numbers, told, against)}.")
     elif alike:
         some = [one for one in against if not one.different]
-        parts.append(f"Not told apart from {baseline}: {listed(alike)}{_detectable(numbers, some)}.")
+        parts.append(f"Not told apart from {baseline}: {listed(alike)}{_detectable(numbers, told, some)}.")
     return " " + " ".join(parts)
 
 
@@ -107,13 +107,16 @@ def _differences(numbers: Numbers, comparisons: Sequence[Comparison]) -> str:
     )
 
 
-def _detectable(numbers: Numbers, comparisons: Sequence[Comparison]) -> str:
+def _detectable(numbers: Numbers, told: Told, comparisons: Sequence[Comparison]) -> str:
     """What the study would have found, empty where nothing is known of it."""
     known = sorted(one.detectable for one in comparisons)
     middle = known[len(known) // 2]
     if not isfinite(middle):
         return ""
-    return f"; a true difference of about {number(middle, numbers.decimals)} would have been found four times in five"
+    found = number(middle, numbers.decimals)
+    if middle > max(abs(one.mean) for one in told.estimates.values() if isfinite(one.mean)):
+        return f"; only one of about {found}, more than the {numbers.metric} of any arm, would have been found"
+    return f"; a true difference of about {found} would have been found four times in five"
 
 
 def overview(numbers: Numbers, told: Sequence[Told]) -> str:
