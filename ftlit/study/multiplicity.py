@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from string import ascii_lowercase
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
-Correction = Literal["holm", "bh"]
+from ftlit.study.study import Correction
 
 
 class Verdict(Protocol):

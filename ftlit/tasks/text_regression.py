@@ -8,6 +8,7 @@ from torchmetrics import MetricCollection, regression
 from transformers import AutoModelForSequenceClassification
 
 from ftlit.losses import MSE, Huber, Loss
+from ftlit.metrics.spearman import Spearman
 from ftlit.tasks.base import TaskModule
 
 
@@ -46,7 +47,7 @@ class TextRegression(TaskModule):
                 "rmse": regression.MeanSquaredError(squared=False),
                 "mae": regression.MeanAbsoluteError(),
                 "pearson": regression.PearsonCorrCoef(),
-                "spearman": regression.SpearmanCorrCoef(),
+                "spearman": Spearman(),
             },
             compute_groups=False,
         ).set_dtype(torch.float64)

@@ -238,8 +238,8 @@ def test_matthews_of_one_class_is_torchmetrics(right: str, said: str) -> None:
 
 def test_a_constant_prediction_has_no_correlation() -> None:
     rows = [{"id": str(i), "label": float(i), "prediction": 0.1} for i in range(9)]
-    assert np.isnan(value("TextRegression", "pearson", rows))
-    assert value("TextRegression", "spearman", rows) == 0.0
+    for metric in ("pearson", "spearman"):
+        assert np.isnan(value("TextRegression", metric, rows))
 
 
 def test_large_numbers_keep_their_correlation() -> None:

@@ -23,9 +23,9 @@ def text_regression(metric: str, runs: Sequence[Rows], settings: Mapping[str, An
     if metric == "mae":
         return mean_of(abs(said - true))
     if metric == "pearson":
-        return correlation(said, true, float(true.mean()), constant=float("nan"))
+        return correlation(said, true, float(true.mean()))
     if metric == "spearman":
         from scipy.stats import rankdata
 
-        return correlation(rankdata(said, axis=1), rankdata(true, axis=1), (said.shape[1] + 1) / 2, constant=0.0)
+        return correlation(rankdata(said, axis=1), rankdata(true, axis=1), (said.shape[1] + 1) / 2)
     return None

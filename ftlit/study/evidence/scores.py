@@ -109,23 +109,22 @@ def matthews(sums: np.ndarray) -> np.ndarray:
     return np.where(spread > 0, usual, limit)
 
 
-def correlation(one: np.ndarray, other: np.ndarray, center: float, constant: float) -> Sums:
-    """Pearson's correlation.
+def correlation(one: np.ndarray, other: np.ndarray, center: float) -> Sums:
+    """Pearson's correlation; with numbers that are all the same there is none.
 
     Args:
         one: A number of each example, ``(runs, examples)``.
         other: Another number.
         center: Taken from both first, as sums of squares of large numbers lose digits; the correlation does not change.
-        constant: The correlation with numbers that are all the same.
     """
     x, y = one - center, other - center
-    return Sums(np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], -1), partial(pearson, constant=constant))
+    return Sums(np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], -1), pearson)
 
 
-def pearson(sums: np.ndarray, constant: float) -> np.ndarray:
+def pearson(sums: np.ndarray) -> np.ndarray:
     """The correlation of sums ``(..., 6)``: examples, both numbers, both squares, and the product."""
     n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
     spread_x, spread_y = n * xx - x * x, n * yy - y * y
     varied = (spread_x > 1e-12 * n * xx) & (spread_y > 1e-12 * n * yy)  # below is rounding
     found = ratio(n * xy - x * y, np.sqrt(np.where(varied, spread_x * spread_y, 0.0)))
-    return np.where(varied, np.clip(found, -1, 1), constant)
+    return np.where(varied, np.clip(found, -1, 1), np.nan)
