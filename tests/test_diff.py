@@ -14,7 +14,8 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from ftlit.__main__ import main
 from ftlit.difference.metrics import OUTDATED
-from ftlit.difference.settings import flat, place
+from ftlit.difference.settings import place
+from ftlit.settings import flat
 
 CONFIG: dict[str, Any] = {
     "seed_everything": 0,

@@ -6,7 +6,7 @@ from typing import Any
 
 from ftlit.errors import UserError
 from ftlit.files import read_json
-from ftlit.study.settings import read_yaml
+from ftlit.settings import read_yaml
 
 
 @dataclass(frozen=True)

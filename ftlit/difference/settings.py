@@ -1,10 +1,10 @@
 """What two runs were made with, and where that differs, the likeliest causes first."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ftlit.difference.runs import Run
+from ftlit.settings import flat
 
 # From what is likeliest to change a result to what is least likely; the longest that fits a key gives its place.
 ORDER = (
@@ -68,14 +68,3 @@ def _facts(run: Run) -> dict[tuple[str, str], Any]:
     for kind, section in (("code", "git"), ("versions", "versions"), ("hardware", "hardware")):
         facts |= {(kind, f"{section}.{key}"): value for key, value in (run.record.get(section) or {}).items()}
     return facts
-
-
-def flat(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a config by their keys with dots, as on the command line: without ``init_args``."""
-    if isinstance(config, list) and any(isinstance(value, dict) for value in config):
-        config = dict(enumerate(config))
-    if isinstance(config, dict) and config:
-        for name, value in config.items():
-            yield from flat(value, key if name == "init_args" else f"{key}.{name}".lstrip("."))
-    else:
-        yield key, config

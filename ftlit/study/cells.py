@@ -8,9 +8,9 @@ from typing import Any
 
 from ftlit.direction import lower_is_better
 from ftlit.errors import UserError
+from ftlit.settings import value_at, with_values
 from ftlit.study.axes import combined
 from ftlit.study.fingerprint import data_fingerprint
-from ftlit.study.settings import value_at, with_values
 from ftlit.study.study import Study
 
 APART = ("run_dir", "resume", "overwrite", "test_after_fit")  # change nothing of what is trained

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ftlit.errors import UserError, near
+from ftlit.settings import parse_yaml, read_yaml, with_value, with_values
 from ftlit.study.axes import Level, axis_levels, drawn
-from ftlit.study.settings import parse_yaml, read_yaml, with_value, with_values
 
 Correction = Literal["holm", "bh"]
 Keep = Literal["none", "best", "all"]

@@ -15,10 +15,10 @@ from filelock import FileLock
 
 from ftlit.direction import lower_is_better
 from ftlit.errors import UserError
+from ftlit.settings import value_at, with_value
 from ftlit.study.axes import bounds
 from ftlit.study.cells import Arm, Cell, Plan
 from ftlit.study.folder import Folder
-from ftlit.study.settings import value_at, with_value
 
 STORAGE = "optuna.db"
 PRUNED = "pruned"  # a file in the run folder of a trial that was stopped

@@ -3,8 +3,8 @@
 import sys
 from typing import Any
 
+from ftlit.settings import value_at, with_value, with_values
 from ftlit.study.cells import Cell
-from ftlit.study.settings import value_at, with_value, with_values
 
 
 def is_wandb(logger: Any) -> bool:

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from ftlit.errors import UserError
+from ftlit.settings import read_yaml, value_at, with_value
 from ftlit.study.cells import Cell, Plan
 from ftlit.study.command import main
-from ftlit.study.settings import read_yaml, value_at, with_value
 from ftlit.study.study import parse_overrides, read_study
 
 BASE = {

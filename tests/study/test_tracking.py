@@ -6,11 +6,11 @@ from typing import Any
 import yaml
 
 from ftlit.__main__ import main
+from ftlit.settings import value_at, with_value
 from ftlit.study.cells import Plan
 from ftlit.study.folder import Folder
 from ftlit.study.launchers.local import Local
 from ftlit.study.runner import Runner
-from ftlit.study.settings import value_at, with_value
 from ftlit.study.study import read_study
 from ftlit.study.tracking import grouped
 from tests.study.launched import opened, six_cells

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from ftlit.errors import UserError
+from ftlit.settings import value_at
 from ftlit.study.evidence import aligned, joint_evidence, read_predictions
 from ftlit.study.report.blocks import Block
 from ftlit.study.report.formats import listed
 from ftlit.study.runs import Run
-from ftlit.study.settings import value_at
 from ftlit.study.statistics import Evidence, per_seed
 
 Rows = Sequence[dict[str, Any]]

@@ -1,9 +1,10 @@
 """Configs as plain mappings: files that name other files, and keys with dots.
 
 The command line resolves a config with all classes imported. A study has thousands of configs and must answer in seconds, so
-it works on what stands in the files.
+it works on what stands in the files, by these functions.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,14 @@ def with_values(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any
     for key, value in values.items():
         config = with_value(config, key, value)
     return config
+
+
+def flat(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a config by their keys with dots, as on the command line: without ``init_args``."""
+    if isinstance(config, list) and any(isinstance(value, dict) for value in config):
+        config = dict(enumerate(config))
+    if isinstance(config, dict) and config:
+        for name, value in config.items():
+            yield from flat(value, key if name == "init_args" else f"{key}.{name}".lstrip("."))
+    else:
+        yield key, config
