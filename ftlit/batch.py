@@ -1,5 +1,9 @@
 """What a batch holds beside the model's inputs: where data modules and tasks meet."""
 
+import numpy as np
+import torch
+from torch import Tensor
+
 # Keys that are not inputs of the model: `ids` are positions of rows in their split, `features` positions of what was encoded
 # from them (a long row may become several), `units` what each example counts in the loss, `extras` lists that are no tensors,
 # `bytes` the length of the texts that a language model predicts, `unlabelled` a batch of texts for an auxiliary loss.
@@ -11,3 +15,11 @@ BOOKKEEPING = {
 FILLER = float("inf")
 # The label of a token that has none, as in PyTorch's cross-entropy.
 IGNORED = -100
+
+
+def pad(sequences: list[list[int]], value: int) -> Tensor:
+    """Sequences as one tensor ``(sequences, longest)``, filled up on the right with `value`."""
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    filled = np.full((len(sequences), lengths.max()), value, dtype=np.int64)
+    filled[np.arange(lengths.max()) < lengths[:, None]] = np.concatenate(sequences)
+    return torch.from_numpy(filled)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ftlit.data.collate import pad
+from ftlit.batch import pad
 from ftlit.errors import UserError
 from ftlit.trackers import send_samples
 

@@ -8,8 +8,7 @@ no label, as the one before it belongs to another.
 
 from typing import Any
 
-from ftlit.batch import IGNORED
-from ftlit.data.collate import pad
+from ftlit.batch import IGNORED, pad
 
 
 def blocks(lengths: list[int], limit: int) -> list[list[int]]:

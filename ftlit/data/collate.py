@@ -3,21 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from ftlit.batch import IGNORED as IGNORED  # data modules pad labels with it
+from ftlit.batch import pad
 
 PADDING = {"token_type_ids": 0}
-
-
-def pad(sequences: list[list[int]], value: int) -> Tensor:
-    """Sequences as one tensor ``(sequences, longest)``, filled up on the right with `value`."""
-    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-    filled = np.full((len(sequences), lengths.max()), value, dtype=np.int64)
-    filled[np.arange(lengths.max()) < lengths[:, None]] = np.concatenate(sequences)
-    return torch.from_numpy(filled)
 
 
 def collate(

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from ftlit.backbones import load_config
+from ftlit.batch import IGNORED, pad
 from ftlit.data.base import TaskData
 from ftlit.data.batching import MicroBatch
-from ftlit.data.collate import IGNORED, PADDING, pad
+from ftlit.data.collate import PADDING
 from ftlit.data.corpus_blocks import causal_block, masked_block, one
 from ftlit.data.encoding import encoded
 from ftlit.data.packing import (

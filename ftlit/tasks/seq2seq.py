@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSeq2SeqLM
 
 from ftlit.backbones import load_tokenizer
-from ftlit.batch import BOOKKEEPING, IGNORED
-from ftlit.data.collate import pad
+from ftlit.batch import BOOKKEEPING, IGNORED, pad
 from ftlit.errors import UserError
 from ftlit.generation import Generation, Sources, check_schedule, show_samples
 from ftlit.heads import TaskHead

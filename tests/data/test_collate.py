@@ -2,7 +2,8 @@
 
 import torch
 
-from ftlit.data.collate import IGNORED, collate, pad
+from ftlit.batch import IGNORED, pad
+from ftlit.data.collate import collate
 
 
 def test_pad() -> None:
