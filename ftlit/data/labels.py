@@ -49,26 +49,34 @@ class LabelledData(TaskData):
             return [str(name) for name in self.given_names]
         if "train" not in self.source_rows:
             raise UserError(f"data.dataset {self.dataset!r} has no train split to take the labels from; give data.label_names")
-        if names := self._names_of_source():
-            return names
+        if self._class_names:
+            return self._class_names
         found = {name for value in self.source_rows["train"][self.label] for name in self.as_names(value)}
         return sorted(found, key=_natural)
 
-    def _names_of_source(self) -> list[str] | None:
+    @cached_property
+    def _class_names(self) -> list[str] | None:
+        """The names of a column of class labels, which holds positions, where the config gives none."""
+        if self.given_names or "train" not in self._raw:
+            return None
         feature = self._raw["train"].features[self.label]
         feature = getattr(feature, "feature", feature)  # a list of class labels
         return getattr(feature, "names", None)
 
+    def label_name(self, value: Any) -> str:
+        """A label as text: the name of a class label, whatever its name looks like."""
+        names = self._class_names or []
+        return names[value] if isinstance(value, int) and 0 <= value < len(names) else label_text(value)
+
     def as_names(self, value: Any) -> list[str]:
         """The labels of a cell, as text."""
-        return [label_text(value)]
+        return [self.label_name(value)]
 
     @cached_property
     def label_ids(self) -> dict[str, int]:
         """Id of each label by its name, and by its position where the names were given and are no numbers."""
         ids = {name: i for i, name in enumerate(self.label_names)}
-        given = self.given_names or ("train" in self._raw and self._names_of_source())
-        if given and not any(name.isdecimal() for name in self.label_names):
+        if self.given_names and not any(name.isdecimal() for name in self.label_names):
             ids |= {str(i): i for i in range(len(self.label_names))}
         return ids
 
@@ -107,7 +115,7 @@ class LabelledData(TaskData):
         return train
 
     def _with_noise(self, train: "Dataset") -> "Dataset":
-        ids = [self.label_ids[label_text(value)] for value in train[self.label]]
+        ids = [self.label_ids[self.label_name(value)] for value in train[self.label]]
         noisy = noisy_labels(ids, self.label_names, self.label_noise, self.seed)
         self.made["labels made wrong"] = sum(a != b for a, b in zip(ids, noisy, strict=True))
         names = [self.label_names[int(i)] for i in noisy]
@@ -140,7 +148,7 @@ class LabelledData(TaskData):
 
     def encode_label(self, value: Any) -> Any:
         """What the model learns for a cell: the id of its label."""
-        return self.label_ids[label_text(value)]
+        return self.label_ids[self.label_name(value)]
 
     def encoding_settings(self) -> list[Any]:
         return [*super().encoding_settings(), self.label_names]

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ftlit.data.labels import LabelledData, label_text
+from ftlit.data.labels import LabelledData
 from ftlit.data.text import TextData
 from ftlit.errors import UserError
 
@@ -28,7 +28,7 @@ class TextClassificationData(LabelledData, TextData):
             return super().as_names(value)
         if isinstance(value, str):
             return [name.strip() for name in value.split(self.separator) if name.strip()]
-        return [label_text(name) for name in value]
+        return [self.label_name(name) for name in value]
 
     def label_problem(self, value: Any) -> str | None:
         if self.multi_label and (value == "" or isinstance(value, list)):

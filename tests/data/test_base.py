@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import datasets
 import pytest
 import torch
 
@@ -284,3 +285,20 @@ def test_a_row_is_named_by_its_place_or_its_own_id(make: Make, tmp_path: Path, i
         data.rows  # noqa: B018
     assert said in str(error.value)
     assert data.source_rows["train"]["row_id"][:] == [f"train:{name}" for name in ids or range(3)]
+
+
+def test_names_of_class_labels_may_be_numbers(make: Make, tmp_path: Path) -> None:
+    """Such a column holds positions, and a rating of 5 may stand first."""
+    names = ["5", "1", "0"]
+    rows = {"text": [f"word{i}" for i in range(30)], "label": [i % 3 for i in range(30)]}
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
+    datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features)}).save_to_disk(str(tmp_path / "d"))
+    data = make(tmp_path / "d")
+    assert data.label_names == names
+    shown = [data.shown_at("train", i) for i in range(len(data.rows["train"]))]
+    assert all(row["label"] == names[int(row["text"].removeprefix("word")) % 3] for row in shown)
+    assert [names[row["labels"]] for row in encoded(data)] == [row["label"] for row in shown]
+    noisy = make(tmp_path / "d", label_noise=0.5)
+    others = [noisy.shown_at("train", i)["label"] for i in range(len(shown))]
+    wrong = sum(row["label"] != label for row, label in zip(shown, others, strict=True))
+    assert wrong == noisy.made["labels made wrong"] > 0
