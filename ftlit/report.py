@@ -10,6 +10,7 @@ from tabulate import tabulate
 from ftlit.files import write_json, write_text
 
 SHOWN_LABELS = 40  # beyond, cells of the picture cannot be read
+PRINTED_COLUMNS = 16  # beyond, lines of the screen break
 
 
 def per_class(matrix: list[Any], labels: list[str]) -> list[dict[str, Any]]:
@@ -65,10 +66,14 @@ def _average(name: str, rows: list[dict[str, Any]], weights: list[int], support:
 
 
 def report_text(report: dict[str, Any]) -> str:
-    """The per-class scores as a table, and how metrics count where they have a signature."""
+    """The per-class scores and the confusion matrix as tables, and how metrics count where they have a signature."""
     parts = [f"{name}: {signature}" for name, signature in report.get("signatures", {}).items()]
     if "per_class" in report:
         parts.append(tabulate(report["per_class"], headers="keys", floatfmt=".4f", tablefmt="simple"))
+    if "confusion" in report:
+        header, *rows = confusion_rows(report)
+        if len(header) <= PRINTED_COLUMNS:
+            parts.append("\n" + tabulate(rows, headers=header, tablefmt="simple"))
     return "\n".join(parts)
 
 
@@ -91,24 +96,22 @@ def write_report(folder: Path, split: str, report: dict[str, Any], picture: bool
     write_text(files[1], report_text(report) + "\n")
     if "confusion" in report:
         files.append(folder / f"{split}_confusion.csv")
-        write_text(files[-1], confusion_csv(report))
+        out = io.StringIO()
+        csv.writer(out).writerows(confusion_rows(report))
+        write_text(files[-1], out.getvalue())
     if "confusion" in report and picture:
         files.append(folder / f"{split}_confusion.png")
         plot_confusion(files[-1], report, f"{folder.name}: {split}")
     return files
 
 
-def confusion_csv(report: dict[str, Any]) -> str:
-    """The confusion matrix with a line a true label, or with the four counts of each where a text has several."""
-    matrix, labels, out = report["confusion"], report["labels"], io.StringIO()
-    table = csv.writer(out)
+def confusion_rows(report: dict[str, Any]) -> list[list[Any]]:
+    """The confusion matrix: a header, then a row a true label, or the four counts of each where a text has several."""
+    matrix, labels = report["confusion"], report["labels"]
     if matrix and isinstance(matrix[0][0], list):
-        table.writerow(["label", "true_negative", "false_positive", "false_negative", "true_positive"])
-        table.writerows([name, *m[0], *m[1]] for name, m in zip(labels, matrix, strict=True))
-    else:
-        table.writerow(["true \\ predicted", *labels])
-        table.writerows([name, *row] for name, row in zip(labels, matrix, strict=True))
-    return out.getvalue()
+        header = ["label", "true_negative", "false_positive", "false_negative", "true_positive"]
+        return [header, *([name, *m[0], *m[1]] for name, m in zip(labels, matrix, strict=True))]
+    return [["true \\ predicted", *labels], *([name, *row] for name, row in zip(labels, matrix, strict=True))]
 
 
 def plot_confusion(path: Path, report: dict[str, Any], title: str) -> None:

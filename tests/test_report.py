@@ -70,6 +70,17 @@ def test_the_files_hold_the_matrix_and_the_scores(tmp_path: Path) -> None:
     assert list(csv.reader(files[2].open())) == [["true \\ predicted", "bad", "good"], ["bad", "5", "1"], ["good", "2", "3"]]
     assert files[3].read_bytes().startswith(b"\x89PNG")
     assert sorted(tmp_path.iterdir()) == sorted(files), "a part of a file was left"
+    last = [line.split() for line in report_text(report).splitlines()[-2:]]
+    assert last == [["bad", "5", "1"], ["good", "2", "3"]]
+
+
+def test_a_matrix_wider_than_the_screen_is_in_its_file_alone(tmp_path: Path) -> None:
+    names = [f"label{i}" for i in range(20)]
+    matrix = np.diag(range(20)).tolist()
+    report = {"per_class": per_class(matrix, names), "confusion": matrix, "labels": names}
+    assert report_text(report).splitlines()[-1].startswith("weighted")
+    write_report(tmp_path, "test", report, picture=False)
+    assert len((tmp_path / "test_confusion.csv").read_text().splitlines()) == 21
 
 
 def test_several_labels_have_four_counts_each(tmp_path: Path) -> None:
