@@ -12,6 +12,10 @@ from ftlit.backbones import depths
 from ftlit.errors import UserError, near
 from ftlit.tuning.base import trains
 
+SCHEDULES = (  # those of transformers that need no arguments of their own
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt", "constant", "constant_with_warmup",
+)  # fmt: skip
+
 
 def param_groups(
     model: nn.Module,
@@ -86,22 +90,30 @@ def build_optimizer(make: Callable[[Any], Optimizer], groups: list[dict[str, Any
     return optimizer
 
 
+def check_schedule(name: str, warmup: float) -> None:
+    """Refuse a schedule that there is not, or a warm-up that is no share.
+
+    Raises:
+        UserError: With what there is.
+    """
+    if name not in SCHEDULES:
+        raise UserError(f"model.schedule {name!r} is not known. {near(name, SCHEDULES)}")
+    if not 0 <= warmup < 1:
+        raise UserError(f"model.warmup is the share of all steps, from 0 to below 1, got {warmup}")
+
+
 def build_schedule(name: str, optimizer: Optimizer, warmup: float, steps: int) -> Any:
     """A schedule of transformers by its name, over all steps of the run.
 
     Args:
-        name: Name of the schedule, such as `linear`, `cosine` or `constant_with_warmup`.
+        name: One of `SCHEDULES`.
         optimizer: Whose learning rates it sets.
         warmup: Share of `steps` over which the learning rate rises.
         steps: Optimizer steps of the run.
     """
-    from transformers import SchedulerType, get_scheduler
+    from transformers import get_scheduler
 
-    names = [kind.value for kind in SchedulerType]
-    if name not in names:
-        raise UserError(f"model.schedule {name!r} is not known. {near(name, names)}")
-    if not 0 <= warmup < 1:
-        raise UserError(f"model.warmup is the share of all steps, from 0 to below 1, got {warmup}")
+    check_schedule(name, warmup)
     return get_scheduler(name, optimizer, num_warmup_steps=int(warmup * steps), num_training_steps=steps)
 
 

@@ -18,7 +18,7 @@ def arguments(command: str, model: str, data: str, **options: Any) -> list[str]:
         command: `fit`, `validate` or `test`.
         model: Name of the task's class.
         data: Name of the data module's class.
-        **options: Values by key, with ``__`` for each dot.
+        **options: Values by key, with ``__`` for each dot; None leaves out what is given by default.
     """
     given = {
         "trainer__accelerator": "cpu",
@@ -33,7 +33,7 @@ def arguments(command: str, model: str, data: str, **options: Any) -> list[str]:
         "data__batching__batch_size": 8,
         **options,
     }
-    return [command, *(f"--{key.replace('__', '.')}={value}" for key, value in given.items())]
+    return [command, *(f"--{key.replace('__', '.')}={value}" for key, value in given.items() if value is not None)]
 
 
 def start(args: list[str], **environment: str) -> subprocess.Popen[str]:

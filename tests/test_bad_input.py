@@ -1,6 +1,7 @@
 """Mistakes get one clear sentence, exit code 2, and leave nothing half-written."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +158,43 @@ def test_monitor_that_is_not_logged(refused: Refused, sentiment: str) -> None:
     assert "Did you mean 'val/accuracy'?" in said
 
 
+def test_schedule_that_there_is_not(refused: Refused, sentiment: str) -> None:
+    said = refused(sentiment, model__schedule="cosin")
+    assert "model.schedule 'cosin' is not known. Did you mean 'cosine'?" in said
+
+
+def test_warm_up_in_steps(refused: Refused, sentiment: str) -> None:
+    said = refused(sentiment, model__warmup=100)
+    assert "model.warmup is the share of all steps, from 0 to below 1, got 100" in said
+
+
+def test_learning_rate_of_weights_that_there_are_not(refused: Refused, sentiment: str) -> None:
+    said = refused(sentiment, model__lr_factors='{"lora_B": 16}')
+    assert "model.lr_factors: 'lora_B' finds no weight that trains" in said
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_text_that_no_batch_can_hold(split: str, refused: Refused, tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    splits = {"train": rows, "validation": sentiment_rows(20, 1)}
+    splits[split][3]["text"] = " ".join(["word1"] * 40)
+    budget = {"data__batching": "TokenBudget", "data__batching__batch_size": None, "data__batching__max_tokens": 30}
+    said = refused(write_splits(tmp_path / "d", splits), **budget)
+    assert "data.batching.max_tokens is 30, but the longest text has 42 tokens" in said
+
+
+def test_unlabelled_texts_for_no_loss(refused: Refused, sentiment: str) -> None:
+    said = refused(sentiment, data__unlabelled=sentiment)
+    assert "data.unlabelled has texts for an auxiliary loss, and there is none: set model.auxiliary" in said
+
+
+def test_no_row_is_good(refused: Refused, tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    texts = [{"text": row["text"], "score": None} for row in rows]
+    folder = write_splits(tmp_path / "d", {"train": texts})
+    names = {"model": "TextRegression", "data": "TextRegressionData", "data__label": "score", "data__on_bad_rows": "drop"}
+    assert "train has no good row; the first of its 40 bad ones: " in (said := refused(folder, **names))
+    assert "train row 1: " in said
+
+
 def test_bad_rows_are_dropped_on_request(
     tiny: Callable[[str], str], tmp_path: Path, rows: list[dict[str, Any]], monkeypatch: Any
 ) -> None:
@@ -180,9 +218,13 @@ def test_a_loss_that_is_no_number_stops_the_run(
         main(arguments("fit", "TextClassification", "TextClassificationData", save_every_n_steps=1, **given, **rates))
     said = capsys.readouterr().err
     assert left.value.code == 2
-    assert "at step" in said
+    step, names = re.findall(r"the loss is \S+ at step (\d+), on the examples (.*?); no checkpoint", said)[0]
+    assert int(step) <= 11
+    assert len(set(names.split(", "))) == 8
+    assert set(names.split(", ")) < {f"train:{i}" for i in range(83)}
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["status"] == "failed"
+    assert f"at step {step}, on the examples {names}" in record["error"]
     import torch
 
     for path in (tmp_path / "run/checkpoints").glob("*.ckpt"):

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import SchedulerType
 
 from ftlit.backbones import depths
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
-from ftlit.optim import build_optimizer, build_schedule, param_groups
+from ftlit.optim import SCHEDULES, build_optimizer, build_schedule, check_schedule, param_groups
 from ftlit.tuning import BitFit, Frozen, LoRA
 from tests.small import classifier
 
@@ -124,6 +125,20 @@ def test_warm_up_is_a_share_rounded_down() -> None:
     assert rates("constant_with_warmup", 0.29, 10)[:4] == pytest.approx([0.0, 0.5, 1.0, 1.0])
     assert rates("constant", 0.5, 3) == [1.0, 1.0, 1.0]
     assert rates("linear", 0.0, 4)[0] == 1.0
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_reaches_the_full_rate_after_its_warm_up(name: str) -> None:
+    found = rates(name, 0.2, 10)
+    assert found[2] == pytest.approx(1.0)
+    assert all(0 <= rate <= 1 for rate in found)
+    assert (found[1] == pytest.approx(0.5)) is (name != "constant")
+
+
+@pytest.mark.parametrize("name", sorted({kind.value for kind in SchedulerType} - set(SCHEDULES)))
+def test_schedules_that_need_more_arguments_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match=rf"model\.schedule '{name}' is not known"):
+        check_schedule(name, 0.0)
 
 
 def test_mistaken_schedules_are_named() -> None:

@@ -142,6 +142,11 @@ class TaskData(TaskRows):
         tensors = {name: torch.tensor(values) for name, values in marks.items()}
         return {**self.collate(columns, batch), **tensors, "normalizer": batch.normalizer}
 
+    def check_batches(self, splits: list[str]) -> None:
+        """Refuse splits with a text that no batch can hold."""
+        for split in splits:
+            self.batching.size(self.lengths(split))
+
     def train_dataloader(self) -> DataLoader[Any]:
         trainer = self.trainer
         assert trainer is not None

@@ -30,7 +30,8 @@ class TaskRows(LightningDataModule, ABC):
         dataset: Hub name, file, folder with files named by split, `package:<module>/<path>`, or `module:function`.
         backbone: Taken from the model: whose tokenizer is used.
         config_name: Configuration of a hub data set, such as `sst2` of `glue`.
-        splits: The source's own names of train, validation and test, where they differ; null leaves one out.
+        splits: The source's own names of train, validation and test, where they differ; null leaves one out, and validation
+            is then cut from train.
         max_length: Tokens after which a text is truncated; by default the model's limit, at most 512.
         batching: How batches are made: LengthGrouped, Shuffled or TokenBudget.
         limit_train: Number of rows of train to use, drawn at random.
@@ -201,6 +202,8 @@ class TaskRows(LightningDataModule, ABC):
         kept, bad = checked(rows, f"{self.dataset}: {split}", self.columns(), self.problem)
         if bad and self.on_bad_rows == "error":
             raise UserError(f"{bad[0]}; mend the row, or set data.on_bad_rows: drop")
+        if bad and not len(kept):
+            raise UserError(f"{self.dataset}: {split} has no good row; the first of its {len(bad)} bad ones: {bad[0]}")
         if bad:
             self.dropped[split] = bad
         return kept

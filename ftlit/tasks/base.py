@@ -18,7 +18,7 @@ from ftlit.errors import UserError, near
 from ftlit.heads import Head, TaskHead
 from ftlit.init_from import initialise
 from ftlit.losses import CrossEntropy, Focal, Loss
-from ftlit.optim import build_optimizer, build_schedule, finite_steps, param_groups
+from ftlit.optim import build_optimizer, build_schedule, check_schedule, finite_steps, param_groups
 from ftlit.tasks.tuned import Tuned
 from ftlit.tuning import Full, Tuning
 
@@ -32,7 +32,8 @@ class TaskModule(Tuned):
         head: What stands on the backbone; by default the head that transformers has for the task.
         loss: What training minimises; by default the task's usual loss.
         optimizer: Class path and arguments of the optimizer; it gets the parameter groups.
-        schedule: Name of a learning rate schedule of transformers: linear, cosine, constant_with_warmup, ...
+        schedule: Name of a learning rate schedule of transformers: linear, cosine, cosine_with_restarts, polynomial,
+            inverse_sqrt, constant or constant_with_warmup.
         warmup: Share of all optimizer steps over which the learning rate rises.
         layer_decay: Factor of the learning rate from each layer to the one below it; 1 is off.
         head_lr_factor: The head's learning rate as a multiple of the optimizer's.
@@ -80,6 +81,7 @@ class TaskModule(Tuned):
         self.head, self.optimizer = head, optimizer
         self.loss = loss if loss is not None else self.default_loss()
         self._check_loss()
+        check_schedule(schedule, warmup)
         self.schedule, self.warmup = schedule, warmup
         self.layer_decay, self.head_lr_factor, self.lr_factors = layer_decay, head_lr_factor, lr_factors
         self.monitor = monitor or self.default_monitor
@@ -162,6 +164,7 @@ class TaskModule(Tuned):
         known = ["val/loss", *(f"val/{name}" for name in (*self.metrics["val"], *self.summary_names))]
         if self.monitor not in known:
             raise UserError(f"model.monitor {self.monitor!r} is not a metric of this task. {near(self.monitor, known)}")
+        self.param_groups()  # what finds no weight is refused before training
 
     def build_model(self, config: dict[str, Any], **loading: Any) -> tuple[Any, list[nn.Parameter]]:
         return self.head.build(partial(self._load, **loading), self.auto_class, config)
@@ -212,8 +215,6 @@ class TaskModule(Tuned):
         loss = self.losses(self.logits(batch), batch).sum() / batch["normalizer"]
         if (penalty := self.tuning.penalty(self.backbone)) is not None:
             loss = loss + penalty
-        if self.auxiliary is None and "unlabelled" in batch:
-            raise UserError("data.unlabelled has texts for an auxiliary loss, and there is none: set model.auxiliary")
         return loss if self.self_supervision is None else self._with_auxiliary(loss, batch)
 
     def _with_auxiliary(self, loss: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -227,9 +228,12 @@ class TaskModule(Tuned):
 
     # Optimization
 
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The trained weights in groups of equal learning rate and weight decay."""
+        return param_groups(self, self.backbone, self.layer_decay, self.head_lr_factor, self.lr_factors)
+
     def configure_optimizers(self) -> Any:
-        groups = param_groups(self, self.backbone, self.layer_decay, self.head_lr_factor, self.lr_factors)
-        optimizer = build_optimizer(self.optimizer, groups)
+        optimizer = build_optimizer(self.optimizer, self.param_groups())
         self.total_steps = finite_steps(self.trainer.estimated_stepping_batches)
         self.tuning.begin(self.backbone, self.total_steps)
         if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
