@@ -94,6 +94,11 @@ def check_labels(checkpoint: dict[str, Any], names: list[str]) -> None:
         )
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, on the CPU; weights are read from the file when they are used."""
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
 def check_order(path: Path, now: dict[str, str]) -> None:
     """Refuse to resume with examples in another order than the run began with.
 
@@ -104,7 +109,7 @@ def check_order(path: Path, now: dict[str, str]) -> None:
     Raises:
         UserError: With what has changed since the checkpoint.
     """
-    then = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("order", now)
+    then = read_checkpoint(path).get("order", now)
     changed = [f"{name} was {then[name]}, is {now[name]}" for name in now if then.get(name, now[name]) != now[name]]
     if changed:
         raise UserError(
@@ -132,7 +137,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def step_of(path: Path) -> int:
     """The optimizer step at which a checkpoint was written."""
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+    return read_checkpoint(path)["global_step"]
 
 
 def load_task(path: Path) -> Any:
@@ -143,7 +148,7 @@ def load_task(path: Path) -> Any:
     Raises:
         UserError: The weights do not fit, or the backbone or what the run was initialised from is no longer there.
     """
-    stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    stored = read_checkpoint(path)
     whole = stored.get("frozen_digest") == "" and "init_from" in stored.get("hyper_parameters", {})
     given = {"init_from": None} if whole else {}
     try:

@@ -17,16 +17,17 @@ from lightning.pytorch.utilities import rank_zero_only
 from ftlit import data as _data  # noqa: F401  short class names are those of imported classes
 from ftlit.bfloat16 import UpcastMixedPrecision, native_bfloat16, takes_upcast
 from ftlit.callbacks import LossLog, Predictions, Progress, ProgressFile
-from ftlit.checkpoint import BEST, LAST, AtomicCheckpointIO, check_order, find_checkpoint
+from ftlit.checkpoint import BEST, LAST, AtomicCheckpointIO, check_order, find_checkpoint, read_checkpoint
 from ftlit.cost import Cost
 from ftlit.data.base import TaskData
+from ftlit.errors import UserError
 from ftlit.evaluation import Evaluation, parameter_counts
 from ftlit.files import write_text
 from ftlit.links import add_links
 from ftlit.parser import ShortErrors, with_values
 from ftlit.quiet import quiet
 from ftlit.rehearsal import bare, rehearse
-from ftlit.resume import LastCheckpoint, RandomState
+from ftlit.resume import LastCheckpoint, RandomState, check_same_model
 from ftlit.run import MetricsFile, RunRecord, check_free, clear
 from ftlit.tasks import TaskModule
 from ftlit.trackers import send_config
@@ -130,7 +131,9 @@ class TaskCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         if self.subcommand == "fit" and not self.planned and getattr(rank_zero_only, "rank", 0) == 0:
-            check_free(self.run_dir, self.options.resume, self.options.overwrite)
+            check_free(self.run_dir, self.options.resume, self.options.overwrite, self.options.ckpt_path)
+            if self.options.resume:
+                check_same_model(self.run_dir / "config.yaml", yaml.safe_load(self._config_text()))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with what every run has: early stopping, best and last checkpoint, log, cost, predictions."""
@@ -142,7 +145,8 @@ class TaskCLI(LightningCLI):
         own = [self.loss_log, self.cost, self.predictions, RandomState(self.options.seed_everything)]
         monitor, mode, given = self.model.monitor, self.model.mode, trainer.callbacks
         if not _has(given, EarlyStopping) and self.options.patience is not None:
-            own.append(EarlyStopping(monitor, mode=mode, patience=self.options.patience, check_on_train_epoch_end=False))
+            rest = {"check_on_train_epoch_end": False, "check_finite": False}  # a correlation of constants is no gain, no more
+            own.append(EarlyStopping(monitor, mode=mode, patience=self.options.patience, **rest))
         if not trainer.fast_dev_run:
             own += self._checkpoints(monitor, mode)
         if self.subcommand == "fit":
@@ -189,11 +193,14 @@ class TaskCLI(LightningCLI):
         splits = ["validation", "test"] if self.options.test_after_fit else ["validation"]
         self.datamodule.setup("fit")
         self.datamodule.require(["train", *splits])
+        self.datamodule.check_batches(["train", *splits])
+        self._check_unlabelled()
         if self.planned:
             self.plan(splits)
             return
         if checkpoint := kwargs.get("ckpt_path") if self.options.resume else None:
             check_order(checkpoint, self.datamodule.order(self.trainer))
+            self.model.on_load_checkpoint(read_checkpoint(checkpoint))  # refused here, nothing has been written yet
         evaluation.introduce()
         self._open_run_dir()
         evaluation.open_record(seed)
@@ -205,6 +212,10 @@ class TaskCLI(LightningCLI):
             evaluation.after(splits)
         if not self.options.keep_last and self.trainer.is_global_zero:
             (self.run_dir / LAST).unlink(missing_ok=True)
+
+    def _check_unlabelled(self) -> None:
+        if self.datamodule.unlabelled_source is not None and self.model.auxiliary is None:
+            raise UserError("data.unlabelled has texts for an auxiliary loss, and there is none: set model.auxiliary")
 
     def plan(self, splits: list[str]) -> None:
         """Say what training and the evaluation on these splits will take."""
@@ -233,14 +244,18 @@ class TaskCLI(LightningCLI):
         if self.options.overwrite:
             clear(self.run_dir)
         self.run_dir.mkdir(parents=True, exist_ok=True)
+        text = self._config_text()
+        write_text(self.run_dir / "config.yaml", text)
+        if others := [logger for logger in self.trainer.loggers if logger is not self.metrics_file]:
+            send_config(others, yaml.safe_load(text) | {"parameters": parameter_counts(self.model.model)})
+
+    def _config_text(self) -> str:
+        """The config with which the command can be given again."""
         config = self.options.clone()
         config.pop("config", None)
         config.pop("plan", None)
         config.resume = config.overwrite = False
-        text = self._parser(self.subcommand).dump(config, skip_unset=False, skip_validation=True)  # it was parsed just now
-        write_text(self.run_dir / "config.yaml", text)
-        if others := [logger for logger in self.trainer.loggers if logger is not self.metrics_file]:
-            send_config(others, yaml.safe_load(text) | {"parameters": parameter_counts(self.model.model)})
+        return self._parser(self.subcommand).dump(config, skip_unset=False, skip_validation=True)  # it was parsed just now
 
 
 def resumed(args: list[str]) -> list[str]:

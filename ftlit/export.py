@@ -6,11 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from transformers import PreTrainedModel
 
 from ftlit.adapters import require_adapter, save_adapter
-from ftlit.checkpoint import find_checkpoint, load_task
+from ftlit.checkpoint import find_checkpoint, load_task, read_checkpoint
 from ftlit.data.base import TaskData
 from ftlit.errors import UserError
 from ftlit.exported import ABOUT, Kind, arguments_of, build, data_for_export, is_exported, open_exported, save_beside
@@ -122,7 +121,7 @@ class Export:
 
     def __init__(self, run_dir: Path, path: Path, work: Path, dtype: Dtype) -> None:
         self.run_dir, self.folder, self.proof, self.dtype = run_dir, work / "folder", work / "proof", dtype
-        self.stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        self.stored = read_checkpoint(path)
         self.task: TaskModule = load_task(path).eval()
         self.data: TaskData = build(TaskData, data_for_export(self.stored["datamodule_hyper_parameters"]))
 

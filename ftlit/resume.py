@@ -7,11 +7,38 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from ftlit.checkpoint import LAST
+from ftlit.errors import UserError
 from ftlit.run import MetricsFile
+from ftlit.settings import flat
+
+MAY_MOVE = ("model.backbone", "model.init_from")  # the checkpoint knows the weights that it was trained on
+
+
+def check_same_model(saved: Path, config: dict[str, Any]) -> None:
+    """Refuse to resume with another model than the run began with: what the checkpoint holds would silently win.
+
+    Args:
+        saved: The run's config.yaml.
+        config: The config of the command.
+
+    Raises:
+        UserError: With what has changed since.
+    """
+    if not saved.is_file():
+        return
+    then, now = (dict(flat(whole["model"], "model")) for whole in (yaml.safe_load(saved.read_text("utf-8")), config))
+    changed = [f"{key} was {then[key]}, is {now[key]}" for key in then if now.get(key, then[key]) != then[key]]
+    changed = [change for change in changed if not change.startswith(MAY_MOVE)]
+    if changed:
+        raise UserError(
+            f"--resume goes on exactly where the run stopped, with the same model, but {'; '.join(changed)}; give --run_dir "
+            "alone, or begin another --run_dir with its weights by --model.init_from"
+        )
 
 
 class RandomState(Callback):

@@ -29,17 +29,20 @@ CONTENTS = (
 REPORTS = "*_report.*", "*_confusion.*"
 
 
-def check_free(run_dir: Path, resume: bool, overwrite: bool) -> None:
+def check_free(run_dir: Path, resume: bool, overwrite: bool, checkpoint: str | Path | None = None) -> None:
     """Refuse to start over an earlier run unless told what to do with it.
 
     Raises:
-        UserError: The folder holds a run and neither flag is given, or there is nothing to resume, or no more.
+        UserError: The folder holds a run and neither flag is given, or there is nothing to resume, or no more, or what is to be
+            replaced holds the checkpoint to begin from.
     """
     taken = [name for name in CONTENTS if (run_dir / name).exists()]
     if resume and overwrite:
         raise UserError("--resume goes on with a run and --overwrite replaces it; give one of them")
     if resume and not taken:
         raise UserError(f"--resume: {run_dir} holds no run; leave --resume out to start one there")
+    if overwrite and checkpoint and run_dir.resolve() in Path(checkpoint).resolve().parents:
+        raise UserError(f"--overwrite would remove {checkpoint}, from which --ckpt_path begins; choose another --run_dir")
     finished = read_json(run_dir / "run.json").get("status") == "completed"
     if resume and finished and not (run_dir / LAST).is_file():
         raise UserError(

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from safetensors.torch import load_file, save_file
 
 from ftlit.__main__ import main
 from ftlit.checkpoint import BEST, LAST
@@ -203,3 +205,67 @@ def test_resume_needs_a_run(fit_args: Any, tmp_path: Path, capsys: pytest.Captur
     for args in (["fit", "--resume", "--run_dir", str(tmp_path / "empty")], [*fit_args(tmp_path / "empty"), "--resume"]):
         assert "holds no run; leave --resume out" in refusal(args, capsys)
     assert contents(tmp_path / "empty") == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["--model.tuning", "BitFit"], "model.tuning.class_path was ftlit.tuning.LoRA, is ftlit.tuning.BitFit"),
+        (["--model.head", "PooledHead"], "model.head.class_path was ftlit.heads.TaskHead, is ftlit.heads.PooledHead"),
+        (["--model.optimizer.lr", "0.1"], "model.optimizer.lr was 0.01, is 0.1"),
+        (["--model.head_lr_factor", "5"], "model.head_lr_factor was 1.0, is 5"),
+    ],
+)
+def test_resuming_with_another_model_is_refused(
+    changes: list[str], said: str, fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the checkpoint holds would win, and config.yaml would say otherwise."""
+    run_dir = tmp_path / "run"
+    main(fit_args(run_dir, model__tuning="LoRA", model__optimizer="AdamW", model__optimizer__lr=0.01))
+    before = contents(run_dir)
+    assert said in refusal(["fit", "--resume", "--run_dir", str(run_dir), *changes], capsys)
+    assert contents(run_dir) == before
+
+
+def test_resuming_on_another_backbone_is_refused(fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its folder may have moved, but its weights must be the same."""
+    run_dir, moved = tmp_path / "run", tmp_path / "moved"
+    main(fit_args(run_dir, model__tuning="LoRA"))
+    backbone = yaml.safe_load((run_dir / "config.yaml").read_text())["model"]["init_args"]["backbone"]
+    shutil.copytree(backbone, moved)
+    again = ["fit", "--resume", "--run_dir", str(run_dir), "--model.backbone", str(moved)]
+    main([*again, "--trainer.max_epochs", "2"])
+    assert json.loads((run_dir / "run.json").read_text())["steps"] == 22
+    weights = load_file(moved / "model.safetensors")
+    save_file({name: weight + 1 for name, weight in weights.items()}, moved / "model.safetensors", {"format": "pt"})
+    before = contents(run_dir)
+    assert "frozen weights of model.backbone" in refusal([*again, "--trainer.max_epochs", "3"], capsys)
+    assert contents(run_dir) == before
+
+
+def test_a_run_that_begins_from_a_checkpoint_does_not_remove_it(
+    fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "run"
+    main(fit_args(run_dir))
+    before = contents(run_dir)
+    said = refusal([*fit_args(run_dir), "--overwrite", "--ckpt_path", str(run_dir / BEST)], capsys)
+    assert f"--overwrite would remove {run_dir / BEST}, from which --ckpt_path begins; choose another --run_dir" in said
+    assert contents(run_dir) == before
+
+
+@pytest.mark.parametrize(("minutes", "steps"), [(10.0, [11]), (0.0, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])])
+def test_checkpoints_are_written_by_the_clock(
+    minutes: float, steps: list[int], fit_args: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = []
+    write = LastCheckpoint.save
+
+    def save(self: LastCheckpoint, trainer: Any) -> None:
+        write(self, trainer)
+        found.append(torch.load(self.path, weights_only=True)["global_step"])
+
+    monkeypatch.setattr(LastCheckpoint, "save", save)
+    monkeypatch.setattr(LastCheckpoint, "minutes", minutes)
+    main(fit_args(tmp_path / "run"))
+    assert found == steps
