@@ -27,7 +27,7 @@ from ftlit.links import add_links
 from ftlit.parser import ShortErrors, with_values
 from ftlit.quiet import quiet
 from ftlit.rehearsal import bare, rehearse
-from ftlit.resume import LastCheckpoint, RandomState, check_same_model
+from ftlit.resume import LastCheckpoint, RandomState, check_same_config
 from ftlit.run import MetricsFile, RunRecord, check_free, clear
 from ftlit.tasks import TaskModule
 from ftlit.trackers import send_config
@@ -131,9 +131,10 @@ class TaskCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         if self.subcommand == "fit" and not self.planned and getattr(rank_zero_only, "rank", 0) == 0:
-            check_free(self.run_dir, self.options.resume, self.options.overwrite, self.options.ckpt_path)
-            if self.options.resume:
-                check_same_model(self.run_dir / "config.yaml", yaml.safe_load(self._config_text()))
+            begun_from = {"--ckpt_path": self.options.ckpt_path, "--model.init_from": self.options.model.init_args.init_from}
+            check_free(self.run_dir, self.options.resume, self.options.overwrite, begun_from)
+            if self.options.resume and (saved := self.run_dir / "config.yaml").is_file():
+                check_same_config(self._resolved(saved.read_text("utf-8")), self._resolved(self._config_text(self.options)))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with what every run has: early stopping, best and last checkpoint, log, cost, predictions."""
@@ -145,8 +146,8 @@ class TaskCLI(LightningCLI):
         own = [self.loss_log, self.cost, self.predictions, RandomState(self.options.seed_everything)]
         monitor, mode, given = self.model.monitor, self.model.mode, trainer.callbacks
         if not _has(given, EarlyStopping) and self.options.patience is not None:
-            rest = {"check_on_train_epoch_end": False, "check_finite": False}  # a correlation of constants is no gain, no more
-            own.append(EarlyStopping(monitor, mode=mode, patience=self.options.patience, **rest))
+            options = {"check_on_train_epoch_end": False, "check_finite": False}  # NaN counts as no gain, and no more
+            own.append(EarlyStopping(monitor, mode=mode, patience=self.options.patience, **options))
         if not trainer.fast_dev_run:
             own += self._checkpoints(monitor, mode)
         if self.subcommand == "fit":
@@ -195,6 +196,7 @@ class TaskCLI(LightningCLI):
         self.datamodule.require(["train", *splits])
         self.datamodule.check_batches(["train", *splits])
         self._check_unlabelled()
+        self.model.param_groups()  # refuses lr_factors that find no weight
         if self.planned:
             self.plan(splits)
             return
@@ -244,14 +246,19 @@ class TaskCLI(LightningCLI):
         if self.options.overwrite:
             clear(self.run_dir)
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        text = self._config_text()
+        text = self._config_text(self.options)
         write_text(self.run_dir / "config.yaml", text)
         if others := [logger for logger in self.trainer.loggers if logger is not self.metrics_file]:
             send_config(others, yaml.safe_load(text) | {"parameters": parameter_counts(self.model.model)})
 
-    def _config_text(self) -> str:
+    def _resolved(self, text: str) -> dict[str, Any]:
+        """A config with the defaults of all its classes, however it was given."""
+        config = self.parser.parse_args([str(self.subcommand), "--config", text])
+        return yaml.safe_load(self._config_text(config[str(self.subcommand)]))
+
+    def _config_text(self, options: Any) -> str:
         """The config with which the command can be given again."""
-        config = self.options.clone()
+        config = options.clone()
         config.pop("config", None)
         config.pop("plan", None)
         config.resume = config.overwrite = False

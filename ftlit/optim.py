@@ -90,8 +90,8 @@ def build_optimizer(make: Callable[[Any], Optimizer], groups: list[dict[str, Any
     return optimizer
 
 
-def check_schedule(name: str, warmup: float) -> None:
-    """Refuse a schedule that there is not, or a warm-up that is no share.
+def check_lr_schedule(name: str, warmup: float) -> None:
+    """Refuse an unknown schedule, or a warm-up that is no share.
 
     Raises:
         UserError: With what there is.
@@ -113,7 +113,7 @@ def build_schedule(name: str, optimizer: Optimizer, warmup: float, steps: int) -
     """
     from transformers import get_scheduler
 
-    check_schedule(name, warmup)
+    check_lr_schedule(name, warmup)
     return get_scheduler(name, optimizer, num_warmup_steps=int(warmup * steps), num_training_steps=steps)
 
 

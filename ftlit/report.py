@@ -10,7 +10,7 @@ from tabulate import tabulate
 from ftlit.files import write_json, write_text
 
 SHOWN_LABELS = 40  # beyond, cells of the picture cannot be read
-PRINTED_COLUMNS = 16  # beyond, lines of the screen break
+PRINTED_WIDTH = 120  # characters of a line; wider matrices are in their file alone
 
 
 def per_class(matrix: list[Any], labels: list[str]) -> list[dict[str, Any]]:
@@ -71,9 +71,9 @@ def report_text(report: dict[str, Any]) -> str:
     if "per_class" in report:
         parts.append(tabulate(report["per_class"], headers="keys", floatfmt=".4f", tablefmt="simple"))
     if "confusion" in report:
-        header, *rows = confusion_rows(report)
-        if len(header) <= PRINTED_COLUMNS:
-            parts.append("\n" + tabulate(rows, headers=header, tablefmt="simple"))
+        table = tabulate(confusion_rows(report), headers="firstrow", tablefmt="simple")
+        if table.index("\n") <= PRINTED_WIDTH:
+            parts.append("\n" + table)
     return "\n".join(parts)
 
 

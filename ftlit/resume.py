@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
@@ -16,28 +15,29 @@ from ftlit.errors import UserError
 from ftlit.run import MetricsFile
 from ftlit.settings import flat
 
-MAY_MOVE = ("model.backbone", "model.init_from")  # the checkpoint knows the weights that it was trained on
+KEPT = ("model", "patience")  # sections of the config that the checkpoint and the evidence of the run depend on
+MAY_MOVE = ("model.backbone", "model.decoder", "model.init_from")  # the checkpoint knows which weights it was trained on
 
 
-def check_same_model(saved: Path, config: dict[str, Any]) -> None:
-    """Refuse to resume with another model than the run began with: what the checkpoint holds would silently win.
+def check_same_config(then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to resume with another model: its checkpoint would win, or config.yaml not say how the run was trained.
 
     Args:
-        saved: The run's config.yaml.
-        config: The config of the command.
+        then: The run's config with all defaults.
+        now: That of the command.
 
     Raises:
         UserError: With what has changed since.
     """
-    if not saved.is_file():
-        return
-    then, now = (dict(flat(whole["model"], "model")) for whole in (yaml.safe_load(saved.read_text("utf-8")), config))
-    changed = [f"{key} was {then[key]}, is {now[key]}" for key in then if now.get(key, then[key]) != then[key]]
-    changed = [change for change in changed if not change.startswith(MAY_MOVE)]
+    before, after = ({key: value for part in KEPT for key, value in flat(whole[part], part)} for whole in (then, now))
+    changed = [key for key in {**before, **after} if key not in MAY_MOVE and before.get(key) != after.get(key)]
+    classes = [key.removesuffix("class_path") for key in changed if key.endswith(".class_path")]
+    changed = [key for key in changed if key.endswith(".class_path") or not key.startswith(tuple(classes))]
     if changed:
+        said = "; ".join(f"{key.removesuffix('.class_path')} was {before.get(key)}, is {after.get(key)}" for key in changed)
         raise UserError(
-            f"--resume goes on exactly where the run stopped, with the same model, but {'; '.join(changed)}; give --run_dir "
-            "alone, or begin another --run_dir with its weights by --model.init_from"
+            f"--resume goes on exactly where the run stopped, but {said}; leave the change out, train anew by --overwrite, or "
+            "begin another --run_dir with its weights by --model.init_from"
         )
 
 

@@ -29,20 +29,27 @@ CONTENTS = (
 REPORTS = "*_report.*", "*_confusion.*"
 
 
-def check_free(run_dir: Path, resume: bool, overwrite: bool, checkpoint: str | Path | None = None) -> None:
+def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[str, str | None] | None = None) -> None:
     """Refuse to start over an earlier run unless told what to do with it.
 
+    Args:
+        run_dir: The run's folder.
+        resume: Whether to go on with the run in it.
+        overwrite: Whether to replace that run.
+        begun_from: What the run takes its first weights from, by the option that names it.
+
     Raises:
-        UserError: The folder holds a run and neither flag is given, or there is nothing to resume, or no more, or what is to be
-            replaced holds the checkpoint to begin from.
+        UserError: The folder holds a run and neither flag is given, or there is nothing to resume, or no more, or the
+            weights to begin from would be removed.
     """
     taken = [name for name in CONTENTS if (run_dir / name).exists()]
     if resume and overwrite:
         raise UserError("--resume goes on with a run and --overwrite replaces it; give one of them")
     if resume and not taken:
         raise UserError(f"--resume: {run_dir} holds no run; leave --resume out to start one there")
-    if overwrite and checkpoint and run_dir.resolve() in Path(checkpoint).resolve().parents:
-        raise UserError(f"--overwrite would remove {checkpoint}, from which --ckpt_path begins; choose another --run_dir")
+    for option, path in (begun_from or {}).items():
+        if overwrite and path and _goes(run_dir, Path(path).resolve()):
+            raise UserError(f"--overwrite would remove {path}, from which {option} begins; choose another --run_dir")
     finished = read_json(run_dir / "run.json").get("status") == "completed"
     if resume and finished and not (run_dir / LAST).is_file():
         raise UserError(
@@ -54,6 +61,11 @@ def check_free(run_dir: Path, resume: bool, overwrite: bool, checkpoint: str | P
         raise UserError(
             f"{run_dir} holds {state} run; go on with it by --resume, replace it by --overwrite, or choose another --run_dir"
         )
+
+
+def _goes(run_dir: Path, path: Path) -> bool:
+    """Whether `clear` would remove a file, or the run whose folder a path names."""
+    return path == run_dir.resolve() or any(path.is_relative_to(run_dir.resolve() / name) for name in CONTENTS)
 
 
 def clear(run_dir: Path) -> None:

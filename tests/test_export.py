@@ -76,6 +76,8 @@ def classified(finished: Finished, tiny: Tiny, sentiment: str) -> Callable[[str]
     def make(method: str) -> Path:
         settings = {f"model__tuning__{key}": value for key, value in METHODS[method].items()}
         given = {"model__tuning": CLASSES.get(method, method), **settings, "data__dataset": sentiment}
+        if method == "LoRA":  # whose factors find nothing in a merged model
+            given["model__lr_factors"] = '{"lora_B": 2}'
         return finished(method, "TextClassification", model__backbone=tiny("bert"), **given)
 
     return make

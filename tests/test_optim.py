@@ -11,7 +11,7 @@ from transformers import SchedulerType
 from ftlit.backbones import depths
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
-from ftlit.optim import SCHEDULES, build_optimizer, build_schedule, check_schedule, param_groups
+from ftlit.optim import SCHEDULES, build_optimizer, build_schedule, check_lr_schedule, param_groups
 from ftlit.tuning import BitFit, Frozen, LoRA
 from tests.small import classifier
 
@@ -138,7 +138,7 @@ def test_every_schedule_reaches_the_full_rate_after_its_warm_up(name: str) -> No
 @pytest.mark.parametrize("name", sorted({kind.value for kind in SchedulerType} - set(SCHEDULES)))
 def test_schedules_that_need_more_arguments_are_refused(name: str) -> None:
     with pytest.raises(UserError, match=rf"model\.schedule '{name}' is not known"):
-        check_schedule(name, 0.0)
+        check_lr_schedule(name, 0.0)
 
 
 def test_mistaken_schedules_are_named() -> None:

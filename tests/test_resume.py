@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from ftlit.__main__ import main
 from ftlit.checkpoint import BEST, LAST
 from ftlit.resume import LastCheckpoint
+from ftlit.run import check_free
 from tests.helpers import arguments, ftlit, kill_when
 
 KEPT = ("metrics.csv", "predictions/test.jsonl", "predictions/validation.jsonl")
@@ -210,10 +211,13 @@ def test_resume_needs_a_run(fit_args: Any, tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["--model.tuning", "BitFit"], "model.tuning.class_path was ftlit.tuning.LoRA, is ftlit.tuning.BitFit"),
-        (["--model.head", "PooledHead"], "model.head.class_path was ftlit.heads.TaskHead, is ftlit.heads.PooledHead"),
+        (["--model.tuning", "BitFit"], "model.tuning was ftlit.tuning.LoRA, is ftlit.tuning.BitFit; leave the change out"),
+        (["--model.head", "PooledHead"], "model.head was ftlit.heads.TaskHead, is ftlit.heads.PooledHead; leave"),
         (["--model.optimizer.lr", "0.1"], "model.optimizer.lr was 0.01, is 0.1"),
         (["--model.head_lr_factor", "5"], "model.head_lr_factor was 1.0, is 5"),
+        (["--model.loss", "Focal"], "model.loss was None, is ftlit.losses.Focal; leave"),
+        (["--model.lr_factors", '{"classifier": 5}'], "model.lr_factors.classifier was None, is 5"),
+        (["--patience", "3"], "patience was None, is 3"),
     ],
 )
 def test_resuming_with_another_model_is_refused(
@@ -227,31 +231,37 @@ def test_resuming_with_another_model_is_refused(
     assert contents(run_dir) == before
 
 
-def test_resuming_on_another_backbone_is_refused(fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its folder may have moved, but its weights must be the same."""
-    run_dir, moved = tmp_path / "run", tmp_path / "moved"
+def test_a_run_goes_on_from_an_experiment_whose_backbone_has_moved(
+    fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What its file leaves out is as it was; but the weights must be the same."""
+    run_dir, moved, experiment = tmp_path / "run", tmp_path / "moved", tmp_path / "experiment.yaml"
     main(fit_args(run_dir, model__tuning="LoRA"))
-    backbone = yaml.safe_load((run_dir / "config.yaml").read_text())["model"]["init_args"]["backbone"]
-    shutil.copytree(backbone, moved)
-    again = ["fit", "--resume", "--run_dir", str(run_dir), "--model.backbone", str(moved)]
-    main([*again, "--trainer.max_epochs", "2"])
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    del config["model"]["init_args"]["optimizer"], config["trainer"]["max_epochs"]
+    shutil.copytree(config["model"]["init_args"]["backbone"], moved)
+    config["model"]["init_args"]["backbone"] = str(moved)
+    experiment.write_text(yaml.safe_dump(config))
+    again = ["fit", "--config", str(experiment), "--resume", "--trainer.max_epochs"]
+    main([*again, "2"])
     assert json.loads((run_dir / "run.json").read_text())["steps"] == 22
     weights = load_file(moved / "model.safetensors")
     save_file({name: weight + 1 for name, weight in weights.items()}, moved / "model.safetensors", {"format": "pt"})
     before = contents(run_dir)
-    assert "frozen weights of model.backbone" in refusal([*again, "--trainer.max_epochs", "3"], capsys)
+    assert "frozen weights of model.backbone" in refusal([*again, "3"], capsys)
     assert contents(run_dir) == before
 
 
-def test_a_run_that_begins_from_a_checkpoint_does_not_remove_it(
-    fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_run_begins_from_is_not_removed(fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = tmp_path / "run"
     main(fit_args(run_dir))
     before = contents(run_dir)
-    said = refusal([*fit_args(run_dir), "--overwrite", "--ckpt_path", str(run_dir / BEST)], capsys)
-    assert f"--overwrite would remove {run_dir / BEST}, from which --ckpt_path begins; choose another --run_dir" in said
-    assert contents(run_dir) == before
+    for option, path in (("--ckpt_path", run_dir / BEST), ("--model.init_from", run_dir)):
+        said = refusal([*fit_args(run_dir), "--overwrite", option, str(path)], capsys)
+        assert f"--overwrite would remove {path}, from which {option} begins; choose another --run_dir" in said
+        assert contents(run_dir) == before
+    kept = str(shutil.copy(run_dir / BEST, run_dir / "kept.ckpt"))
+    check_free(run_dir, resume=False, overwrite=True, begun_from={"--ckpt_path": kept})
 
 
 @pytest.mark.parametrize(("minutes", "steps"), [(10.0, [11]), (0.0, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])])

@@ -145,7 +145,7 @@ class TaskData(TaskRows):
     def check_batches(self, splits: list[str]) -> None:
         """Refuse splits with a text that no batch can hold."""
         for split in splits:
-            self.batching.size(self.lengths(split))
+            self.batching.size(np.sort(self.lengths(split)))
 
     def train_dataloader(self) -> DataLoader[Any]:
         trainer = self.trainer

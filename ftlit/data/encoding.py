@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-ENCODING_VERSION = 3  # raised whenever rows are encoded differently, so that no old cache is served
+ENCODING_VERSION = 4  # raised whenever rows are encoded differently, so that no old cache is served
 
 
 def tokenize(

@@ -56,17 +56,21 @@ class LabelledData(TaskData):
 
     @cached_property
     def _class_names(self) -> list[str] | None:
-        """The names of a column of class labels, which holds positions, where the config gives none."""
-        if self.given_names or "train" not in self._raw:
-            return None
-        feature = self._raw["train"].features[self.label]
+        """The names of a column of class labels, which holds their positions."""
+        feature = self._raw["train" if "train" in self._raw else next(iter(self._raw))].features[self.label]
         feature = getattr(feature, "feature", feature)  # a list of class labels
         return getattr(feature, "names", None)
 
     def label_name(self, value: Any) -> str:
-        """A label as text: the name of a class label, whatever its name looks like."""
-        names = self._class_names or []
+        """A label as text; of a column of class labels, the name at a position."""
+        names = self._names_at_positions
         return names[value] if isinstance(value, int) and 0 <= value < len(names) else label_text(value)
+
+    @cached_property
+    def _names_at_positions(self) -> list[str]:
+        """The names of class labels; none where the config gives others, whose positions then count."""
+        names = self._class_names or []
+        return names if not names or set(names) <= set(self.label_names) else []
 
     def as_names(self, value: Any) -> list[str]:
         """The labels of a cell, as text."""

@@ -30,8 +30,8 @@ class TaskRows(LightningDataModule, ABC):
         dataset: Hub name, file, folder with files named by split, `package:<module>/<path>`, or `module:function`.
         backbone: Taken from the model: whose tokenizer is used.
         config_name: Configuration of a hub data set, such as `sst2` of `glue`.
-        splits: The source's own names of train, validation and test, where they differ; null leaves one out, and validation
-            is then cut from train.
+        splits: The source's own names of train, validation and test, where they differ; null leaves one out (where that is
+            validation, it is cut from train).
         max_length: Tokens after which a text is truncated; by default the model's limit, at most 512.
         batching: How batches are made: LengthGrouped, Shuffled or TokenBudget.
         limit_train: Number of rows of train to use, drawn at random.

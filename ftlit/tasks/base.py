@@ -18,7 +18,7 @@ from ftlit.errors import UserError, near
 from ftlit.heads import Head, TaskHead
 from ftlit.init_from import initialise
 from ftlit.losses import CrossEntropy, Focal, Loss
-from ftlit.optim import build_optimizer, build_schedule, check_schedule, finite_steps, param_groups
+from ftlit.optim import build_optimizer, build_schedule, check_lr_schedule, finite_steps, param_groups
 from ftlit.tasks.tuned import Tuned
 from ftlit.tuning import Full, Tuning
 
@@ -81,7 +81,7 @@ class TaskModule(Tuned):
         self.head, self.optimizer = head, optimizer
         self.loss = loss if loss is not None else self.default_loss()
         self._check_loss()
-        check_schedule(schedule, warmup)
+        check_lr_schedule(schedule, warmup)
         self.schedule, self.warmup = schedule, warmup
         self.layer_decay, self.head_lr_factor, self.lr_factors = layer_decay, head_lr_factor, lr_factors
         self.monitor = monitor or self.default_monitor
@@ -164,7 +164,6 @@ class TaskModule(Tuned):
         known = ["val/loss", *(f"val/{name}" for name in (*self.metrics["val"], *self.summary_names))]
         if self.monitor not in known:
             raise UserError(f"model.monitor {self.monitor!r} is not a metric of this task. {near(self.monitor, known)}")
-        self.param_groups()  # what finds no weight is refused before training
 
     def build_model(self, config: dict[str, Any], **loading: Any) -> tuple[Any, list[nn.Parameter]]:
         return self.head.build(partial(self._load, **loading), self.auto_class, config)

@@ -287,18 +287,30 @@ def test_a_row_is_named_by_its_place_or_its_own_id(make: Make, tmp_path: Path, i
     assert data.source_rows["train"]["row_id"][:] == [f"train:{name}" for name in ids or range(3)]
 
 
-def test_names_of_class_labels_may_be_numbers(make: Make, tmp_path: Path) -> None:
-    """Such a column holds positions, and a rating of 5 may stand first."""
-    names = ["5", "1", "0"]
-    rows = {"text": [f"word{i}" for i in range(30)], "label": [i % 3 for i in range(30)]}
+def rated(folder: Path, names: list[str]) -> Path:
+    """A data set on disk whose labels are positions of names, in turn."""
+    rows = {"text": [f"word{i}" for i in range(30)], "label": [i % len(names) for i in range(30)]}
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
-    datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features)}).save_to_disk(str(tmp_path / "d"))
-    data = make(tmp_path / "d")
-    assert data.label_names == names
+    datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features)}).save_to_disk(str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("given", [None, ["5", "1", "0"], ["0", "1", "5"]])
+def test_class_labels_are_known_by_their_names(given: list[str] | None, make: Make, tmp_path: Path) -> None:
+    """Such a column holds positions, which are no names even where these are numbers, nor positions in another order."""
+    names = ["5", "1", "0"]
+    data = make(rated(tmp_path / "d", names), label_names=given)
+    assert data.label_names == (given or names)
     shown = [data.shown_at("train", i) for i in range(len(data.rows["train"]))]
     assert all(row["label"] == names[int(row["text"].removeprefix("word")) % 3] for row in shown)
-    assert [names[row["labels"]] for row in encoded(data)] == [row["label"] for row in shown]
-    noisy = make(tmp_path / "d", label_noise=0.5)
+    assert [data.label_names[row["labels"]] for row in encoded(data)] == [row["label"] for row in shown]
+    noisy = make(tmp_path / "d", label_names=given, label_noise=0.5)
     others = [noisy.shown_at("train", i)["label"] for i in range(len(shown))]
     wrong = sum(row["label"] != label for row, label in zip(shown, others, strict=True))
     assert wrong == noisy.made["labels made wrong"] > 0
+
+
+def test_class_labels_may_get_better_names(make: Make, tmp_path: Path) -> None:
+    data = make(rated(tmp_path / "d", ["LABEL_0", "LABEL_1"]), label_names=["bad", "good"])
+    shown = [data.shown_at("train", i) for i in range(len(data.rows["train"]))]
+    assert all(row["label"] == ["bad", "good"][int(row["text"].removeprefix("word")) % 2] for row in shown)
