@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from ftlit.cli import default_precision
 from ftlit.data.base import TaskData
 from ftlit.quiet import quiet
+from ftlit.study.evidence import read_predictions
+from ftlit.study.evidence.scores import mean_of
+from ftlit.study.resampling import Evidence
+from ftlit.study.statistics import Comparison, compare
 
 
 class TrainerInTurn(TrainerCallback):
@@ -71,8 +76,8 @@ def same_work(data: str, steps: int) -> dict[str, list[float]]:
     return turns.seconds
 
 
-def own_defaults(data: str, rows: int, epochs: int, seed: int) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Seconds that ftlit and Trainer with their defaults take for every 32 examples, and the test accuracy that they reach."""
+def own_defaults(data: str, rows: int, epochs: int, seed: int) -> tuple[dict[str, list[float]], dict[str, list[bool]]]:
+    """Seconds that ftlit and Trainer with their defaults take for every 32 examples, and which test examples they get right."""
     encoded, turns = data_of(data, rows), Turns(["Trainer", "ftlit"])
     options = [f"--data.limit_train={rows}", f"--trainer.max_epochs={epochs}", f"--seed_everything={seed}"]
     found = turns.run(
@@ -81,18 +86,20 @@ def own_defaults(data: str, rows: int, epochs: int, seed: int) -> tuple[dict[str
             "ftlit": lambda turn: ftlit(turn, data, "--test_after_fit=true", "--patience=null", *options),
         }
     )
-    return turns.seconds, {"Trainer": accuracy(found["Trainer"], encoded), "ftlit": found["ftlit"]["test"]["accuracy"]}
+    predictions = read_predictions(found["ftlit"], "test")
+    right = {"Trainer": rights(found["Trainer"], encoded), "ftlit": [row["prediction"] == row["label"] for row in predictions]}
+    return turns.seconds, right
 
 
 @torch.no_grad()
-def accuracy(net: Any, data: TaskData) -> float:
-    """Share of the test split that a model gets right."""
-    right, pad = 0, collated(data)
+def rights(net: Any, data: TaskData) -> list[bool]:
+    """Whether a model gets each example of the test split right."""
+    right, pad = list[bool](), collated(data)
     net.eval()
     for batch in DataLoader(data.encoded["test"], 64, collate_fn=pad):  # type: ignore[arg-type]
         labels = batch.pop("labels")
-        right += int((net(**batch).logits.argmax(1) == labels).sum())
-    return right / len(data.encoded["test"])
+        right += (net(**batch).logits.argmax(1) == labels).tolist()
+    return right
 
 
 def main() -> None:
@@ -107,18 +114,21 @@ def main() -> None:
     sys.argv = [sys.argv[0]]
     same = same_work(options.data, options.steps)
     own: dict[str, list[float]] = {"ftlit": [], "Trainer": []}
-    accuracies: dict[str, list[float]] = {"ftlit": [], "Trainer": []}
+    right: dict[str, list[list[bool]]] = {"ftlit": [], "Trainer": []}
     for seed in range(options.seeds):
         seconds, reached = own_defaults(options.data, options.rows, options.epochs, seed)
         for name in own:
             own[name] += seconds[name]
-            accuracies[name].append(reached[name])
+            right[name].append(reached[name])
+    arms = {name: accuracy(seeds) for name, seeds in right.items()}
+    (difference,) = compare(arms, [("ftlit", "Trainer")])
     table = [
         ["same work: ftlit / bare loop", ratio(same["ftlit"], same["bare loop"])],
         ["same work: ftlit / Trainer", ratio(same["ftlit"], same["Trainer"])],
         [f"own defaults (ftlit: {default_precision()}): ftlit / Trainer", ratio(own["ftlit"], own["Trainer"])],
-        ["own defaults: test accuracy of ftlit", listed(accuracies["ftlit"])],
-        ["own defaults: test accuracy of Trainer", listed(accuracies["Trainer"])],
+        ["own defaults: test accuracy of ftlit", listed(arms["ftlit"].scores)],
+        ["own defaults: test accuracy of Trainer", listed(arms["Trainer"].scores)],
+        ["own defaults: ftlit's less Trainer's, 95% interval", interval(difference)],
     ]
     note = (
         f"Same work: {options.steps} steps of {BATCH} SST-2 sentences, the same for all, float32, fused AdamW, step by step in "
@@ -128,8 +138,19 @@ def main() -> None:
     write_report("speed", "Speed", "overhead.py", options, table, note)
 
 
-def listed(values: list[float]) -> str:
+def accuracy(right: list[list[bool]]) -> Evidence:
+    """The accuracy of several seeds, by example."""
+    sums = mean_of(right)
+    return Evidence(sums.counts, sums.score)
+
+
+def listed(values: Iterable[float]) -> str:
     return ", ".join(f"{value:.3f}" for value in values)
+
+
+def interval(difference: Comparison) -> str:
+    """A difference with its interval over seeds and examples."""
+    return f"{difference.difference:.3f} ({difference.low:.3f} to {difference.high:.3f})"
 
 
 if __name__ == "__main__":

