@@ -48,7 +48,7 @@ def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[st
     if resume and not taken:
         raise UserError(f"--resume: {run_dir} holds no run; leave --resume out to start one there")
     for option, path in (begun_from or {}).items():
-        if overwrite and path and _goes(run_dir, Path(path).resolve()):
+        if overwrite and path and _would_clear(run_dir, Path(path).resolve()):
             raise UserError(f"--overwrite would remove {path}, from which {option} begins; choose another --run_dir")
     finished = read_json(run_dir / "run.json").get("status") == "completed"
     if resume and finished and not (run_dir / LAST).is_file():
@@ -63,7 +63,7 @@ def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[st
         )
 
 
-def _goes(run_dir: Path, path: Path) -> bool:
+def _would_clear(run_dir: Path, path: Path) -> bool:
     """Whether `clear` would remove a file, or the run whose folder a path names."""
     return path == run_dir.resolve() or any(path.is_relative_to(run_dir.resolve() / name) for name in CONTENTS)
 
