@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -95,8 +96,31 @@ def check_labels(checkpoint: dict[str, Any], names: list[str]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds, on the CPU; weights are read from the file when they are used."""
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    """What a checkpoint holds, on the CPU; weights are read from the file when they are used.
+
+    Raises:
+        UserError: The file is none.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, UnpicklingError, EOFError):  # what torch says of it advises to load with less care
+        found = None
+    if not isinstance(found, dict) or "state_dict" not in found:
+        raise UserError(f"{path} is not a checkpoint of ftlit, or is damaged; a run has its own in {Path(BEST).parent}")
+    return found
+
+
+def check_whole(path: Path) -> None:
+    """Refuse to train further from a checkpoint without the optimizer's state.
+
+    Raises:
+        UserError: It holds weights only.
+    """
+    if "optimizer_states" not in read_checkpoint(path):
+        raise UserError(
+            f"--ckpt_path {path} holds weights only, and training goes on from a whole checkpoint such as {LAST}; "
+            "to begin with these weights, give the run's folder as --model.init_from"
+        )
 
 
 def check_order(path: Path, now: dict[str, str]) -> None:
@@ -165,6 +189,8 @@ def find_checkpoint(run_dir: Path, which: str = "best") -> Path:
     """
     path = run_dir / {"best": BEST, "last": LAST}.get(which, which)
     path = path if path.exists() or which in ("best", "last") else Path(which)
-    if not path.is_file():
+    if path.is_file():
+        return path
+    if which in ("best", "last"):
         raise UserError(f"{path} does not exist: {run_dir} holds no finished run; train one with `python -m ftlit fit`")
-    return path
+    raise UserError(f"the checkpoint {path} does not exist; give the path of one, such as {run_dir / BEST}, or best or last")

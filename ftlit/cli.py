@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from ftlit import data as _data  # noqa: F401  short class names are those of imported classes
 from ftlit.bfloat16 import UpcastMixedPrecision, native_bfloat16, takes_upcast
 from ftlit.callbacks import LossLog, Predictions, Progress, ProgressFile
-from ftlit.checkpoint import BEST, LAST, AtomicCheckpointIO, check_order, find_checkpoint, read_checkpoint
+from ftlit.checkpoint import BEST, LAST, AtomicCheckpointIO, check_order, check_whole, find_checkpoint, read_checkpoint
 from ftlit.cost import Cost
 from ftlit.data.base import TaskData
 from ftlit.errors import UserError
@@ -131,7 +131,7 @@ class TaskCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         if self.subcommand == "fit" and not self.planned and getattr(rank_zero_only, "rank", 0) == 0:
-            begun_from = {"--ckpt_path": self.options.ckpt_path, "--model.init_from": self.options.model.init_args.init_from}
+            begun_from = {"--ckpt_path": self._begins_from(), "--model.init_from": self.options.model.init_args.init_from}
             check_free(self.run_dir, self.options.resume, self.options.overwrite, begun_from)
             if self.options.resume and (saved := self.run_dir / "config.yaml").is_file():
                 check_same_config(self._resolved(saved.read_text("utf-8")), self._resolved(self._config_text(self.options)))
@@ -184,9 +184,15 @@ class TaskCLI(LightningCLI):
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
         kwargs["weights_only"] = True
-        if subcommand == "fit" and self.options.resume and (self.run_dir / LAST).exists():
-            kwargs["ckpt_path"] = self.run_dir / LAST
+        if subcommand == "fit":
+            kwargs["ckpt_path"] = self._begins_from()
         return kwargs
+
+    def _begins_from(self) -> Path | None:
+        """The checkpoint that training goes on from: the run's own if it is resumed."""
+        if self.options.resume and (self.run_dir / LAST).is_file():
+            return self.run_dir / LAST
+        return find_checkpoint(self.run_dir, self.options.ckpt_path) if self.options.ckpt_path else None
 
     def fit(self, **kwargs: Any) -> None:
         """Train; evaluate before and after as asked; leave the evidence in the run folder."""
@@ -200,14 +206,15 @@ class TaskCLI(LightningCLI):
         if self.planned:
             self.plan(splits)
             return
-        if checkpoint := kwargs.get("ckpt_path") if self.options.resume else None:
+        if checkpoint := kwargs["ckpt_path"]:  # refused here, nothing has been written yet
+            check_whole(checkpoint)
             check_order(checkpoint, self.datamodule.order(self.trainer))
-            self.model.on_load_checkpoint(read_checkpoint(checkpoint))  # refused here, nothing has been written yet
+            self.model.on_load_checkpoint(read_checkpoint(checkpoint))
         evaluation.introduce()
         self._open_run_dir()
         evaluation.open_record(seed)
         with self.record.failures():
-            if self.options.before and not kwargs.get("ckpt_path"):
+            if self.options.before and not checkpoint:
                 evaluation.before(splits)
             seed_everything(seed, workers=True, verbose=False)
             self.trainer.fit(**kwargs)
@@ -228,18 +235,18 @@ class TaskCLI(LightningCLI):
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on validation."""
-        self._evaluation().alone("validation", self._checkpoint(kwargs))
+        self._evaluation().alone("validation", self._checkpoint())
 
     def test(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on test."""
-        self._evaluation().alone("test", self._checkpoint(kwargs))
+        self._evaluation().alone("test", self._checkpoint())
 
     def _evaluation(self) -> Evaluation:
         parts = (self.trainer, self.model, self.datamodule, self.record, self.cost, self.predictions)
         return Evaluation(self.run_dir, *parts)
 
-    def _checkpoint(self, kwargs: dict[str, Any]) -> Path:
-        return find_checkpoint(self.run_dir, str(kwargs.get("ckpt_path") or "best"))
+    def _checkpoint(self) -> Path:
+        return find_checkpoint(self.run_dir, self.options.ckpt_path or "best")
 
     @rank_zero_only
     def _open_run_dir(self) -> None:

@@ -29,7 +29,7 @@ CONTENTS = (
 REPORTS = "*_report.*", "*_confusion.*"
 
 
-def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[str, str | None] | None = None) -> None:
+def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[str, str | Path | None] | None = None) -> None:
     """Refuse to start over an earlier run unless told what to do with it.
 
     Args:

@@ -167,9 +167,16 @@ def test_checkpoints_are_found_by_name_and_path(tmp_path: Path, monkeypatch: pyt
     assert find_checkpoint(run, "run/checkpoints/other.ckpt").samefile(folder / "other.ckpt")
 
 
-@pytest.mark.parametrize("which", ["best", "last", "no/such.ckpt", "."])
-def test_a_checkpoint_that_is_not_there(which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_a_run_without_checkpoints(which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "best").touch()  # a name is never a path
     with pytest.raises(UserError, match=r"does not exist: .*run holds no finished run; train one with `python -m ftlit fit`"):
+        find_checkpoint(tmp_path / "run", which)
+
+
+@pytest.mark.parametrize("which", ["no/such.ckpt", "."])
+def test_a_checkpoint_that_is_not_there(which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"the checkpoint {which} does not exist; give the path of one, such as .*best.ckpt"):
         find_checkpoint(tmp_path / "run", which)

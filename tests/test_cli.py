@@ -128,15 +128,44 @@ def test_the_saved_config_reruns_as_is(given: Given, tmp_path: Path) -> None:
     assert again == {**yaml.safe_load(saved.read_text()), "run_dir": str(tmp_path / "again")}
 
 
-def test_the_config_beats_the_hyper_parameters_of_a_checkpoint(given: Given, tmp_path: Path) -> None:
+def refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The sentence with which a command is refused."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main(args)
+    assert left.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_the_config_beats_the_hyper_parameters_of_a_checkpoint(
+    given: Given, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(fit(given, model__tuning="LoRA", model__tuning__r=2))
     other = {**given, "run_dir": tmp_path / "other"}
-    best = tmp_path / "run/checkpoints/best.ckpt"
-    with pytest.raises(SystemExit) as left:  # rank 4 is built, and weights of rank 2 do not fit
-        main(fit(other, model__tuning="LoRA", model__tuning__r=4, ckpt_path=best))
-    assert left.value.code == 2
-    config = yaml.safe_load((tmp_path / "other/config.yaml").read_text())
-    assert config["model"]["init_args"]["tuning"]["init_args"]["r"] == 4
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    said = refused(fit(other, model__tuning="LoRA", model__tuning__r=4, ckpt_path=last), capsys)
+    assert "the checkpoint was not made with model.tuning LoRA" in said  # rank 4 is built, and weights of rank 2 do not fit
+    assert not (tmp_path / "other").exists()
+
+
+def test_training_goes_on_from_a_whole_checkpoint_alone(
+    given: Given, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(fit(given, model__tuning="BitFit"))
+    other, folder = {**given, "run_dir": tmp_path / "other"}, tmp_path / "run/checkpoints"
+    damaged = tmp_path / "damaged.ckpt"
+    damaged.write_bytes((folder / "last.ckpt").read_bytes()[:1000])
+    for path, sentence in (
+        (folder / "best.ckpt", f"--ckpt_path {folder}/best.ckpt holds weights only"),
+        (folder / "none.ckpt", f"the checkpoint {folder}/none.ckpt does not exist"),
+        (damaged, f"{damaged} is not a checkpoint of ftlit, or is damaged"),
+    ):
+        assert sentence in refused(fit(other, model__tuning="BitFit", ckpt_path=path), capsys)
+    assert "--overwrite would remove" in refused([*fit(given, model__tuning="BitFit", ckpt_path="last"), "--overwrite"], capsys)
+    assert not (tmp_path / "other").exists()
+    main(fit(other, model__tuning="BitFit", ckpt_path=folder / "last.ckpt", trainer__max_epochs=2))
+    first, second = (json.loads((tmp_path / name / "run.json").read_text())["steps"] for name in ("run", "other"))
+    assert second == 2 * first
 
 
 def test_test_uses_the_best_checkpoint_of_the_run(given: Given, tmp_path: Path) -> None:
