@@ -104,14 +104,14 @@ def test_a_run_goes_on_with_the_encoding_that_it_began_with(make: Make, sentimen
         return data.order(SimpleNamespace(accumulate_grad_batches=1, world_size=1))
 
     then, path = order(), tmp_path / "last.ckpt"
-    torch.save({"order": then}, path)
+    torch.save({"state_dict": {}, "order": then}, path)
     check_order(path, order())
     with pytest.raises(UserError, match=r"has changed: the encoding of the data was \w+, is \w+; resume with"):
         check_order(path, order(label_names=["good", "bad"]))
     with pytest.raises(UserError, match=r"data\.max_length was 64, is 32"):
         check_order(path, order(max_length=32))
     before = {name: value for name, value in then.items() if name != "the encoding of the data"}
-    torch.save({"order": before}, path)  # as runs of an earlier version left it
+    torch.save({"state_dict": {}, "order": before}, path)  # as runs of an earlier version left it
     check_order(path, order())
 
 
