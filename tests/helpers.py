@@ -8,6 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ftlit.__main__ import main
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -34,6 +38,15 @@ def arguments(command: str, model: str, data: str, **options: Any) -> list[str]:
         **options,
     }
     return [command, *(f"--{key.replace('__', '.')}={value}" for key, value in given.items() if value is not None)]
+
+
+def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command says that leaves with code 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main(args)
+    assert left.value.code == 2
+    return capsys.readouterr().err
 
 
 def start(args: list[str], **environment: str) -> subprocess.Popen[str]:

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from ftlit.__main__ import main
-from tests.helpers import ROOT, arguments
+from tests.helpers import ROOT, arguments, refusal
 
 Given = dict[str, Any]
 
@@ -128,22 +128,13 @@ def test_the_saved_config_reruns_as_is(given: Given, tmp_path: Path) -> None:
     assert again == {**yaml.safe_load(saved.read_text()), "run_dir": str(tmp_path / "again")}
 
 
-def refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The sentence with which a command is refused."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main(args)
-    assert left.value.code == 2
-    return capsys.readouterr().err
-
-
 def test_the_config_beats_the_hyper_parameters_of_a_checkpoint(
     given: Given, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(fit(given, model__tuning="LoRA", model__tuning__r=2))
     other = {**given, "run_dir": tmp_path / "other"}
     last = tmp_path / "run/checkpoints/last.ckpt"
-    said = refused(fit(other, model__tuning="LoRA", model__tuning__r=4, ckpt_path=last), capsys)
+    said = refusal(fit(other, model__tuning="LoRA", model__tuning__r=4, ckpt_path=last), capsys)
     assert "the checkpoint was not made with model.tuning LoRA" in said  # rank 4 is built, and weights of rank 2 do not fit
     assert not (tmp_path / "other").exists()
 
@@ -160,8 +151,8 @@ def test_training_goes_on_from_a_whole_checkpoint_alone(
         (folder / "none.ckpt", f"the checkpoint {folder}/none.ckpt does not exist"),
         (damaged, f"{damaged} is not a checkpoint of ftlit, or is damaged"),
     ):
-        assert sentence in refused(fit(other, model__tuning="BitFit", ckpt_path=path), capsys)
-    assert "--overwrite would remove" in refused([*fit(given, model__tuning="BitFit", ckpt_path="last"), "--overwrite"], capsys)
+        assert sentence in refusal(fit(other, model__tuning="BitFit", ckpt_path=path), capsys)
+    assert "--overwrite would remove" in refusal([*fit(given, model__tuning="BitFit", ckpt_path="last"), "--overwrite"], capsys)
     assert not (tmp_path / "other").exists()
     main(fit(other, model__tuning="BitFit", ckpt_path=folder / "last.ckpt", trainer__max_epochs=2))
     first, second = (json.loads((tmp_path / name / "run.json").read_text())["steps"] for name in ("run", "other"))

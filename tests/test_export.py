@@ -23,7 +23,7 @@ from ftlit.parser import with_values
 from ftlit.predict import predict
 from tests.chats import chat_model, echoes
 from tests.conftest import relation_rows, sentiment_rows, write_splits
-from tests.helpers import arguments
+from tests.helpers import arguments, refusal
 from tests.questions import question_rows, question_splits
 from tests.tagged import letters_model, tagged_rows, tagged_splits
 
@@ -95,12 +95,8 @@ def export(run: Path, folder: Path, *options: str) -> Path:
 
 
 def refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """What a command says that must fail."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main(args)
-    assert left.value.code == 2
-    return capsys.readouterr().err.removeprefix("error: ").strip()
+    """The sentence of a command that must fail."""
+    return refusal(args, capsys).removeprefix("error: ").strip()
 
 
 @pytest.mark.usefixtures("in_process")

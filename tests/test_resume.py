@@ -16,7 +16,7 @@ from ftlit.__main__ import main
 from ftlit.checkpoint import BEST, LAST
 from ftlit.resume import LastCheckpoint
 from ftlit.run import check_free
-from tests.helpers import arguments, ftlit, kill_when
+from tests.helpers import arguments, ftlit, kill_when, refusal
 
 KEPT = ("metrics.csv", "predictions/test.jsonl", "predictions/validation.jsonl")
 CLASSIFICATION = ("TextClassification", "TextClassificationData")
@@ -166,15 +166,6 @@ def test_nothing_is_trained_after_early_stopping_decided(
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """What a command says that leaves with code 2."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main(args)
-    assert left.value.code == 2
-    return capsys.readouterr().err
 
 
 def test_a_run_is_neither_continued_nor_replaced_by_accident(
