@@ -1,5 +1,6 @@
 """Running the command line in tests."""
 
+import json
 import os
 import signal
 import subprocess
@@ -49,21 +50,26 @@ def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
-def start(args: list[str], **environment: str) -> subprocess.Popen[str]:
-    """Start ``python -m ftlit`` with one thread."""
+def start(args: list[str], module: str = "ftlit", **environment: str) -> subprocess.Popen[str]:
+    """Start ``python -m ftlit``, or another module, with one thread."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}
-    command = [sys.executable, "-m", "ftlit", *args]
+    command = [sys.executable, "-m", module, *args]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, start_new_session=True
     )
 
 
-def ftlit(args: list[str], code: int = 0, **environment: str) -> str:
-    """Output of ``python -m ftlit``, which must leave with the given code."""
-    process = start(args, **environment)
+def ftlit(args: list[str], code: int = 0, module: str = "ftlit", **environment: str) -> str:
+    """Output of ``python -m ftlit``, or of another module, which must leave with the given code."""
+    process = start(args, module, **environment)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == code, output
     return output
+
+
+def in_one_world(commands: list[list[str]]) -> None:
+    """Run commands on several devices one after another, whose processes are those of the first."""
+    ftlit([json.dumps(commands)], module="tests.world")
 
 
 def kill_when(args: list[str], file: Path, **environment: str) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from ftlit.__main__ import main
-from tests.helpers import arguments, ftlit
+from ftlit.checkpoint import BEST
+from tests.helpers import arguments, in_one_world
 from tests.questions import question_splits
 
 ROWS = 37  # five batches of 8 or fewer, which neither two nor three devices share evenly
+TEST = "predictions/test.jsonl"
 ROUNDED = {"loss", "mse", "rmse", "mae", "pearson", "spearman", "r2", "auroc"}  # sums of floats, in another order
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "single": ("TextClassification", {}),
@@ -46,30 +48,41 @@ def trained(
 
 
 @pytest.mark.parametrize("devices", [2, 3])
-@pytest.mark.parametrize("task", TASKS)
-def test_devices_change_nothing(task: str, devices: int, trained: Callable[[str], Path], tmp_path: Path) -> None:
-    run_dir = trained(task)
-    spread = ["--trainer.devices", str(devices), "--trainer.strategy", "ddp", "--run_dir", str(tmp_path)]
-    ftlit(["test", "--config", f"{run_dir}/config.yaml", "--ckpt_path", f"{run_dir}/checkpoints/best.ckpt", *spread])
-    predictions = (run_dir / "predictions/test.jsonl").read_bytes()
-    assert (tmp_path / "predictions/test.jsonl").read_bytes() == predictions
-    one, many = (json.loads((folder / "results.json").read_text())["test"] for folder in (run_dir, tmp_path))
-    assert one.keys() == many.keys()
-    for name in one:
-        tolerance = 1e-9 if name in ROUNDED else 0.0
-        assert many[name] == pytest.approx(one[name], rel=tolerance, abs=tolerance), name
+def test_devices_change_nothing(devices: int, trained: Callable[[str], Path], tmp_path: Path) -> None:
+    runs = {task: trained(task) for task in TASKS}
+    spread = ["--trainer.devices", str(devices), "--trainer.strategy", "ddp"]
+    commands = [
+        ["test", "--config", f"{run_dir}/config.yaml", "--ckpt_path", f"{run_dir}/{BEST}", "--run_dir", f"{tmp_path}/{task}"]
+        for task, run_dir in runs.items()
+    ]
+    in_one_world([[*command, *spread] for command in commands])
+    assert {task: differences(run_dir, tmp_path / task) for task, run_dir in runs.items()} == {task: [] for task in TASKS}
+
+
+def differences(one: Path, many: Path) -> list[str]:
+    """What of the evaluation on test differs between two run folders."""
+    results = [json.loads((folder / "results.json").read_text())["test"] for folder in (one, many)]
+    assert results[0].keys() == results[1].keys()
+    metrics = [name for name, value in results[0].items() if not _equal(name, value, results[1][name])]
+    same = (one / TEST).read_bytes() == (many / TEST).read_bytes()
+    return metrics if same else [TEST, *metrics]
+
+
+def _equal(name: str, one: float, many: float) -> bool:
+    tolerance = 1e-9 if name in ROUNDED else 0.0
+    return many == pytest.approx(one, rel=tolerance, abs=tolerance)
 
 
 @pytest.mark.parametrize("task", TEXTS)
 def test_each_example_has_its_line(task: str, trained: Callable[[str], Path]) -> None:
-    lines = [json.loads(line) for line in (trained(task) / "predictions/test.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (trained(task) / TEST).read_text().splitlines()]
     assert [line["id"] for line in lines] == [f"test:{i}" for i in range(ROWS)]
 
 
 def test_metrics_are_those_of_the_written_predictions(trained: Callable[[str], Path]) -> None:
     for task, right in {"single": _same, "multi": _same_labels}.items():
         run_dir = trained(task)
-        lines = [json.loads(line) for line in (run_dir / "predictions/test.jsonl").read_text().splitlines()]
+        lines = [json.loads(line) for line in (run_dir / TEST).read_text().splitlines()]
         accuracy = json.loads((run_dir / "results.json").read_text())["test"]["accuracy"]
         assert sum(map(right, lines)) / ROWS == pytest.approx(accuracy)
 
