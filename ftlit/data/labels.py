@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftlit.data.base import TaskData
+from ftlit.data.class_labels import class_names
 from ftlit.data.noise import balanced, noisy_labels
 from ftlit.errors import UserError
 
@@ -57,9 +58,7 @@ class LabelledData(TaskData):
     @cached_property
     def _class_names(self) -> list[str] | None:
         """The names of a column of class labels, which holds their positions."""
-        feature = self._raw["train" if "train" in self._raw else next(iter(self._raw))].features[self.label]
-        feature = getattr(feature, "feature", feature)  # a list of class labels
-        return getattr(feature, "names", None)
+        return class_names(self._raw["train" if "train" in self._raw else next(iter(self._raw))], self.label)
 
     def label_name(self, value: Any) -> str:
         """A label as text; of a column of class labels, the name at a position."""

@@ -9,6 +9,7 @@ from lightning import LightningDataModule
 from ftlit.backbones import load_config, load_tokenizer, max_positions
 from ftlit.data.batching import Batching, LengthGrouped
 from ftlit.data.checks import check_least, check_share
+from ftlit.data.class_labels import under_one_list
 from ftlit.data.rows import checked, fingerprint, row_place, text_problem
 from ftlit.data.sources import load_splits
 from ftlit.data.subsets import cut, limit, shots
@@ -173,7 +174,8 @@ class TaskRows(LightningDataModule, ABC):
 
     @cached_property
     def _raw(self) -> dict[str, "Dataset"]:
-        return load_splits(self.dataset, self.config_name, self.split_names, self.readers)
+        splits = load_splits(self.dataset, self.config_name, self.split_names, self.readers)
+        return under_one_list(splits, self.columns().values())
 
     @cached_property
     def rows(self) -> dict[str, "Dataset"]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ftlit.batch import IGNORED
 from ftlit.data.base import TaskData
+from ftlit.data.class_labels import class_names
 from ftlit.data.collate import PADDING
 from ftlit.data.columns import as_rows
 from ftlit.data.conll import conll_rows
@@ -111,8 +112,7 @@ class TokenClassificationData(TaskData):
         if self.given_names or self.entities:
             return self.given_names
         for rows in self._raw.values():
-            feature = rows.features.get(self.tags)
-            if names := getattr(getattr(feature, "feature", None), "names", None):
+            if names := class_names(rows, self.tags):
                 return names
         return None
 
