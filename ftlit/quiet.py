@@ -10,7 +10,7 @@ FALSE_ALARMS = (
     r".*sync_dist=True.*when logging on epoch level.*",  # the values are synchronised by their metrics
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*smaller than the logging interval.*",
-    r".*No positive samples in targets.*",
+    r".*No (positive|negative) samples in targets.*",
     r".*`is_gradient_checkpointing`.*",
     r".*exists and is not empty.*",
     r".*The `srun` command is available.*",

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection, classification
 
 from ftlit.losses import BCE, Loss
+from ftlit.metrics.auroc import MacroMulticlassAUROC, MacroMultilabelAUROC
 from ftlit.tasks.classification import Classification
 
 
@@ -37,7 +38,7 @@ class TextClassification(Classification):
     def build_metrics(self) -> MetricCollection:
         n, kind = len(self.label_names), "Multilabel" if self.multi_label else "Multiclass"
         size = {"num_labels" if self.multi_label else "num_classes": n}
-        make = {name: getattr(classification, kind + name) for name in ("Precision", "Recall", "F1Score", "AUROC")}
+        make = {name: getattr(classification, kind + name) for name in ("Precision", "Recall", "F1Score")}
         metrics: dict[str, Any] = {}
         if self.multi_label:  # accuracy is the share of texts whose labels are all right
             metrics["accuracy"] = classification.MultilabelExactMatch(n)
@@ -46,7 +47,7 @@ class TextClassification(Classification):
         for average in ("macro", "micro", "weighted"):
             for name in ("Precision", "Recall", "F1Score"):
                 metrics[f"{name.removesuffix('Score').lower()}_{average}"] = make[name](**size, average=average)
-        metrics["auroc"] = make["AUROC"](**size)
+        metrics["auroc"] = (MacroMultilabelAUROC if self.multi_label else MacroMulticlassAUROC)(n)
         metrics["mcc"] = getattr(classification, f"{kind}MatthewsCorrCoef")(n)
         return MetricCollection(metrics)
 
