@@ -8,7 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from ftlit.batch import FILLER
 from ftlit.flops import Flops, compute_dtype, matmul_peak
-from ftlit.resume import every_rank
+from ftlit.ranks import every_rank
 
 KEPT = ("seconds", "evaluation", "examples", "tokens", "validations", "memory")
 
