@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from ftlit import data as _data  # noqa: F401  short class names are those of imported classes
 from ftlit.bfloat16 import UpcastMixedPrecision, native_bfloat16, takes_upcast
 from ftlit.callbacks import LossLog, Predictions, Progress, ProgressFile
-from ftlit.checkpoint import BEST, LAST, AtomicCheckpointIO, check_order, check_whole, find_checkpoint, read_checkpoint
+from ftlit.checkpoint import LAST, AtomicCheckpointIO, check_order, check_whole, find_checkpoint, read_checkpoint
 from ftlit.cost import Cost
 from ftlit.data.base import TaskData
 from ftlit.errors import UserError
@@ -27,8 +27,9 @@ from ftlit.links import add_links
 from ftlit.parser import ShortErrors, with_values
 from ftlit.quiet import quiet
 from ftlit.rehearsal import bare, rehearse
-from ftlit.resume import LastCheckpoint, RandomState, check_same_config
+from ftlit.resume import BestCheckpoint, LastCheckpoint, RandomState, check_same_config
 from ftlit.run import MetricsFile, RunRecord, check_free, clear
+from ftlit.secrets import hidden
 from ftlit.tasks import TaskModule
 from ftlit.trackers import send_config
 from ftlit.tripwires import Tripwires
@@ -63,6 +64,7 @@ class TaskCLI(LightningCLI):
 
     def __init__(self, args: list[str]) -> None:
         self.began, self.asked = time.monotonic(), args[0]
+        self.checkpoint_asked = any(arg.partition("=")[0] == "--ckpt_path" for arg in args)
         super().__init__(
             TaskModule,
             TaskData,
@@ -129,6 +131,11 @@ class TaskCLI(LightningCLI):
         """Whether the run is only to be foreseen."""
         return self.subcommand == "fit" and self.options.plan
 
+    @property
+    def _goes_on(self) -> bool:
+        """Whether training goes on from the run's own last checkpoint."""
+        return self.options.resume and (self.run_dir / LAST).is_file()
+
     def before_instantiate_classes(self) -> None:
         if self.subcommand == "fit" and not self.planned and getattr(rank_zero_only, "rank", 0) == 0:
             begun_from = {"--ckpt_path": self._begins_from(), "--model.init_from": self.options.model.init_args.init_from}
@@ -167,16 +174,8 @@ class TaskCLI(LightningCLI):
         return trainer
 
     def _checkpoints(self, monitor: str, mode: str) -> list[Any]:
-        best = ModelCheckpoint(
-            dirpath=self.run_dir / Path(BEST).parent,
-            filename=Path(BEST).stem,
-            monitor=monitor,
-            mode=mode,
-            save_weights_only=True,
-            save_on_train_epoch_end=False,
-            enable_version_counter=False,
-        )
         often, keep = self.options.save_every_n_steps, self.options.keep_last
+        best = BestCheckpoint(self.run_dir, monitor, mode, self._goes_on)
         return [best, LastCheckpoint(self.run_dir, often, self.metrics_file, keep)]
 
     # Commands
@@ -190,7 +189,7 @@ class TaskCLI(LightningCLI):
 
     def _begins_from(self) -> Path | None:
         """The checkpoint that training goes on from: the run's own if it is resumed."""
-        if self.options.resume and (self.run_dir / LAST).is_file():
+        if self._goes_on:
             return self.run_dir / LAST
         return find_checkpoint(self.run_dir, self.options.ckpt_path) if self.options.ckpt_path else None
 
@@ -210,6 +209,8 @@ class TaskCLI(LightningCLI):
             check_whole(checkpoint)
             check_order(checkpoint, self.datamodule.order(self.trainer))
             self.model.on_load_checkpoint(read_checkpoint(checkpoint))
+        if self.options.resume:
+            evaluation.check_validation()
         evaluation.introduce()
         self._open_run_dir()
         evaluation.open_record(seed)
@@ -246,7 +247,11 @@ class TaskCLI(LightningCLI):
         return Evaluation(self.run_dir, *parts)
 
     def _checkpoint(self) -> Path:
-        return find_checkpoint(self.run_dir, self.options.ckpt_path or "best")
+        """The checkpoint to evaluate: the one asked for, else the run's best. The run's config names what it began from."""
+        given, saved = self.options.ckpt_path, self.run_dir / "config.yaml"
+        if given and not self.checkpoint_asked and saved.is_file():
+            given = None if yaml.safe_load(saved.read_text("utf-8")).get("ckpt_path") == given else given
+        return find_checkpoint(self.run_dir, given or "best")
 
     @rank_zero_only
     def _open_run_dir(self) -> None:
@@ -256,7 +261,7 @@ class TaskCLI(LightningCLI):
         text = self._config_text(self.options)
         write_text(self.run_dir / "config.yaml", text)
         if others := [logger for logger in self.trainer.loggers if logger is not self.metrics_file]:
-            send_config(others, yaml.safe_load(text) | {"parameters": parameter_counts(self.model.model)})
+            send_config(others, hidden(yaml.safe_load(text)) | {"parameters": parameter_counts(self.model.model)})
 
     def _resolved(self, text: str) -> dict[str, Any]:
         """A config with the defaults of all its classes, however it was given."""

@@ -101,8 +101,7 @@ class Evaluation:
             UserError: The folder's results are of other data.
         """
         self.data.setup()
-        known = read_json(self.record.path).get("data", {}).get("splits", {}).get(split, {}).get("fingerprint")
-        if known and known != self.data.fingerprints.get(split):
+        if self._has_changed(split):
             raise UserError(
                 f"{self.run_dir} holds a run on other {split} data; to evaluate its checkpoint on these, "
                 f"give another --run_dir and --ckpt_path {checkpoint}"
@@ -110,6 +109,24 @@ class Evaluation:
         numbers = self.measure(split, checkpoint)
         self._write_report(split)
         self._write(read_json(self.run_dir / "results.json") | {split: numbers}, {split: numbers})
+
+    def check_validation(self) -> None:
+        """Refuse to go on with a run whose best checkpoint was chosen on other rows.
+
+        Raises:
+            UserError: Validation is not what it was.
+        """
+        if self._has_changed("validation"):
+            raise UserError(
+                "--resume goes on exactly where the run stopped, but its validation data have changed, and a best checkpoint "
+                "chosen on the old rows says nothing about new ones; give the data (and data.limit_validation) that it began "
+                "with, or train anew by --overwrite"
+            )
+
+    def _has_changed(self, split: str) -> bool:
+        """Whether a split holds other rows than those of the run in the folder."""
+        known = read_json(self.record.path).get("data", {}).get("splits", {}).get(split, {}).get("fingerprint")
+        return bool(known) and known != self.data.fingerprints.get(split)
 
     def measure(self, split: str, checkpoint: Path | None = None) -> dict[str, float]:
         """Metrics of a split by their plain names, of a checkpoint or of the present weights."""

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from transformers import PreTrainedModel
 
 from ftlit.adapters import require_adapter, save_adapter
@@ -19,6 +20,7 @@ from ftlit.model_card import CONFIG, model_card
 from ftlit.proof import probe, prove, prove_again
 from ftlit.quiet import quiet
 from ftlit.run import versions
+from ftlit.secrets import hidden
 from ftlit.tasks import TaskModule
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -163,7 +165,8 @@ class Export:
         arguments = arguments_of(self.stored, kind, self.data)
         self._note(kind=kind, **arguments, dtype=self.dtype, versions=versions(), run=self.run_dir.resolve().name)
         (self.folder / "README.md").write_text(model_card(self.run_dir, self.task, kind, self.dtype), encoding="utf-8")
-        shutil.copyfile(self.run_dir / "config.yaml", self.folder / CONFIG)
+        config = hidden(yaml.safe_load((self.run_dir / "config.yaml").read_text("utf-8")))
+        (self.folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     def _note(self, **facts: Any) -> None:
         about = self.folder / ABOUT

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
-from ftlit.checkpoint import LAST
+from ftlit.checkpoint import BEST, LAST
 from ftlit.errors import UserError
+from ftlit.ranks import every_rank
 from ftlit.run import MetricsFile
 from ftlit.settings import flat
 
-KEPT = ("model", "patience")  # sections of the config that the checkpoint and the evidence of the run depend on
+# What of the config the checkpoint and the evidence of the run depend on.
+KEPT = ("model", "patience", "trainer.precision", "trainer.gradient_clip_val", "trainer.gradient_clip_algorithm")
 MAY_MOVE = ("model.backbone", "model.decoder", "model.init_from")  # the checkpoint knows which weights it was trained on
 
 
@@ -29,7 +31,7 @@ def check_same_config(then: dict[str, Any], now: dict[str, Any]) -> None:
     Raises:
         UserError: With what has changed since.
     """
-    before, after = ({key: value for part in KEPT for key, value in flat(whole[part], part)} for whole in (then, now))
+    before, after = ({key: value for key, value in flat(whole) if _is_kept(key)} for whole in (then, now))
     changed = [key for key in {**before, **after} if key not in MAY_MOVE and before.get(key) != after.get(key)]
     classes = [key.removesuffix("class_path") for key in changed if key.endswith(".class_path")]
     changed = [key for key in changed if key.endswith(".class_path") or not key.startswith(tuple(classes))]
@@ -39,6 +41,10 @@ def check_same_config(then: dict[str, Any], now: dict[str, Any]) -> None:
             f"--resume goes on exactly where the run stopped, but {said}; leave the change out, train anew by --overwrite, or "
             "begin another --run_dir with its weights by --model.init_from"
         )
+
+
+def _is_kept(key: str) -> bool:
+    return any(key == part or key.startswith(f"{part}.") for part in KEPT)
 
 
 class RandomState(Callback):
@@ -78,15 +84,6 @@ class RandomState(Callback):
             torch.cuda.set_rng_state(state["cuda"].cpu().clone(), trainer.strategy.root_device)
 
 
-def every_rank(trainer: Trainer, own: Any) -> list[Any]:
-    """What each rank has, on all ranks; the same call on every rank."""
-    states: list[Any] = [own]
-    if trainer.world_size > 1:
-        states = [None] * trainer.world_size
-        torch.distributed.all_gather_object(states, own)
-    return states
-
-
 def _numpy_state() -> list[Any]:
     kind, keys, *rest = np.random.get_state()  # type: ignore[misc]
     return [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest]  # types that load with weights_only
@@ -98,6 +95,40 @@ def _as_tuple(value: Any) -> Any:
 
 def _on_gpu(trainer: Trainer) -> bool:
     return trainer.strategy.root_device.type == "cuda"
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Writes ``checkpoints/best.ckpt``, the weights at the best validation.
+
+    Args:
+        run_dir: The run's folder.
+        monitor: Metric that decides.
+        mode: Whether it is better when lower (`min`) or higher (`max`).
+        goes_on: Whether the checkpoint that training begins from is the run's own: the best of another run is not known here,
+            while the run's own is, even where its folder has moved.
+    """
+
+    def __init__(self, run_dir: Path, monitor: str, mode: str, goes_on: bool) -> None:
+        self.goes_on = goes_on
+        super().__init__(
+            dirpath=run_dir / Path(BEST).parent,
+            filename=Path(BEST).stem,
+            monitor=monitor,
+            mode=mode,
+            save_weights_only=True,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if not self.goes_on:
+            return
+        paths = {key: self._here(path) for key, path in state_dict.items() if key.endswith("_path")}
+        best = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        return str(Path(str(self.dirpath), Path(path).name)) if path else path
 
 
 class LastCheckpoint(Checkpoint):

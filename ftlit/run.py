@@ -21,12 +21,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from ftlit.checkpoint import LAST
 from ftlit.errors import UserError
 from ftlit.files import read_json, write_json, write_text
+from ftlit.secrets import hidden_arguments
 
 PACKAGES = ("ftlit", "torch", "lightning", "transformers", "peft", "torchmetrics", "datasets", "jsonargparse", "numpy")
 CONTENTS = (
     "config.yaml", "run.json", "progress.json", "metrics.csv", "results.json", "samples.jsonl", "predictions", "checkpoints",
 )  # fmt: skip
-REPORTS = "*_report.*", "*_confusion.*"
+PATTERNS = "*_report.*", "*_confusion.*", "hpc_ckpt_*.ckpt"  # the last of Lightning under Slurm, which would begin from it
 
 
 def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[str, str | Path | None] | None = None) -> None:
@@ -73,7 +74,7 @@ def clear(run_dir: Path) -> None:
     for name in CONTENTS:
         path = run_dir / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    for pattern in REPORTS:
+    for pattern in PATTERNS:
         for path in run_dir.glob(pattern):
             path.unlink()
 
@@ -97,7 +98,7 @@ class RunRecord:
         """Open the record: the run is running, here, with this code."""
         started = read_json(self.path).get("started", now())
         self.update(
-            status="running", error=None, started=started, ended=None, command=sys.argv,
+            status="running", error=None, started=started, ended=None, command=hidden_arguments(sys.argv),
             git=git_state(), versions=versions(), hardware=hardware(), **values,
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, pipeline
 
@@ -340,6 +341,8 @@ def test_contents(classified: Callable[[str], Path], tmp_path: Path) -> None:
     ):
         assert part in card
     assert "python -m ftlit fit --config ftlit_config.yaml" in card
+    paths = (folder / "ftlit_config.yaml", classified("Full") / "config.yaml")
+    assert len({str(yaml.safe_load(path.read_text())) for path in paths}) == 1
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {(folder / "README.md").stat().st_mode & 0o777}
 
 

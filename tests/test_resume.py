@@ -16,13 +16,13 @@ from ftlit.__main__ import main
 from ftlit.checkpoint import BEST, LAST
 from ftlit.resume import LastCheckpoint
 from ftlit.run import check_free
-from tests.helpers import arguments, ftlit, kill_when, refusal
+from tests.helpers import arguments, ftlit, in_one_world, kill_when, refusal
 
 KEPT = ("metrics.csv", "predictions/test.jsonl", "predictions/validation.jsonl")
 CLASSIFICATION = ("TextClassification", "TextClassificationData")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fit_args(tiny: Callable[[str], str], sentiment: str) -> Callable[..., list[str]]:
     """Arguments of a small run with dropout that ends with an evaluation on test."""
 
@@ -100,6 +100,25 @@ def test_resume_from_every_checkpoint(
     assert not {name: keys for name, keys in found.items() if keys}
 
 
+def test_the_best_of_a_run_is_known_where_its_folder_has_moved(
+    fit_args: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    still = {"model__optimizer": "AdamW", "model__optimizer__lr": 0.0}
+    options = {"trainer__max_epochs": 3, "trainer__callbacks": "tests.test_fit.Negated", **still}
+    run_dir, moved = tmp_path / "run", tmp_path / "moved"
+    with monkeypatch.context() as patch:
+        keep_snapshots(patch, run_dir, tmp_path / "at")
+        main(fit_args(run_dir, **options))
+    expected = final_state(run_dir)
+    assert expected[f"{BEST}/step"] == 11  # the second epoch has turned the head into its opposite
+    shutil.rmtree(run_dir)
+    for snapshot in sorted((tmp_path / "at").iterdir())[:2]:
+        shutil.copytree(snapshot, moved)
+        main(["fit", "--resume", "--run_dir", str(moved)])
+        assert differences(expected, final_state(moved)) == [], snapshot.name
+        shutil.rmtree(moved)
+
+
 def test_a_run_without_a_last_checkpoint(
     fit_args: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,8 +155,7 @@ def test_killed_run_of_two_processes(fit_args: Any, tmp_path: Path) -> None:
     options = {"trainer__devices": 2, "trainer__strategy": "ddp", "save_every_n_steps": 3, "trainer__max_epochs": 3}
     kill_when(fit_args(tmp_path / "killed", **options), tmp_path / "killed" / LAST)  # inside the first epoch of 6 steps
     assert torch.load(tmp_path / "killed" / LAST, weights_only=True)["global_step"] < 18
-    ftlit(["fit", "--resume", "--run_dir", str(tmp_path / "killed")])
-    ftlit(fit_args(tmp_path / "whole", **options))
+    in_one_world([["fit", "--resume", "--run_dir", str(tmp_path / "killed")], fit_args(tmp_path / "whole", **options)])
     assert differences(final_state(tmp_path / "whole"), final_state(tmp_path / "killed")) == []
 
 
@@ -184,10 +202,12 @@ def test_a_run_is_neither_continued_nor_replaced_by_accident(
         assert "--overwrite" in said
         assert contents(run_dir) == before
     (run_dir / "notes.txt").write_text("mine")
-    (run_dir / "checkpoints/other.ckpt").write_text("of the run before")
+    for left in ("checkpoints/other.ckpt", "hpc_ckpt_1.ckpt"):
+        (run_dir / left).write_text("of the run before")
     main([*args, "--overwrite"])
     assert (run_dir / "notes.txt").exists()
     assert not (run_dir / "checkpoints/other.ckpt").exists()
+    assert not (run_dir / "hpc_ckpt_1.ckpt").exists()
     assert json.loads((run_dir / "run.json").read_text())["status"] == "completed"
     assert "give one of them" in refusal([*args, "--overwrite", "--resume"], capsys)
 
@@ -197,6 +217,16 @@ def test_resume_needs_a_run(fit_args: Any, tmp_path: Path, capsys: pytest.Captur
     for args in (["fit", "--resume", "--run_dir", str(tmp_path / "empty")], [*fit_args(tmp_path / "empty"), "--resume"]):
         assert "holds no run; leave --resume out" in refusal(args, capsys)
     assert contents(tmp_path / "empty") == {}
+
+
+@pytest.fixture(scope="module")
+def finished(fit_args: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with LoRA that has ended."""
+    run_dir = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["ftlit"])
+        main(fit_args(run_dir, model__tuning="LoRA", model__optimizer="AdamW", model__optimizer__lr=0.01))
+    return run_dir
 
 
 @pytest.mark.parametrize(
@@ -209,17 +239,18 @@ def test_resume_needs_a_run(fit_args: Any, tmp_path: Path, capsys: pytest.Captur
         (["--model.loss", "Focal"], "model.loss was None, is ftlit.losses.Focal; leave"),
         (["--model.lr_factors", '{"classifier": 5}'], "model.lr_factors.classifier was None, is 5"),
         (["--patience", "3"], "patience was None, is 3"),
+        (["--trainer.precision", "bf16-mixed"], "trainer.precision was 32-true, is bf16-mixed"),
+        (["--trainer.gradient_clip_val", "null"], "trainer.gradient_clip_val was 1.0, is None"),
+        (["--data.limit_validation", "9"], "its validation data have changed"),
     ],
 )
 def test_resuming_with_another_model_is_refused(
-    changes: list[str], said: str, fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    changes: list[str], said: str, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What the checkpoint holds would win, and config.yaml would say otherwise."""
-    run_dir = tmp_path / "run"
-    main(fit_args(run_dir, model__tuning="LoRA", model__optimizer="AdamW", model__optimizer__lr=0.01))
-    before = contents(run_dir)
-    assert said in refusal(["fit", "--resume", "--run_dir", str(run_dir), *changes], capsys)
-    assert contents(run_dir) == before
+    before = contents(finished)
+    assert said in refusal(["fit", "--resume", "--run_dir", str(finished), *changes], capsys)
+    assert contents(finished) == before
 
 
 def test_a_run_goes_on_from_an_experiment_whose_backbone_has_moved(
