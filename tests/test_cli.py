@@ -1,6 +1,7 @@
 """The command line: short errors, layered configuration, and a saved config that reruns as is."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -157,6 +158,34 @@ def test_training_goes_on_from_a_whole_checkpoint_alone(
     main(fit(other, model__tuning="BitFit", ckpt_path=folder / "last.ckpt", trainer__max_epochs=2))
     first, second = (json.loads((tmp_path / name / "run.json").read_text())["steps"] for name in ("run", "other"))
     assert second == 2 * first
+
+
+def test_other_data_are_weighed_as_in_training(given: Given, sentiment: str, tmp_path: Path) -> None:
+    main(fit(given, test_after_fit="true", model__loss="CrossEntropy", model__loss__class_weights="balanced"))
+    (tmp_path / "other").mkdir()
+    shutil.copy(f"{sentiment}/test.jsonl", tmp_path / "other/test.jsonl")
+    best, again = tmp_path / "run/checkpoints/best.ckpt", tmp_path / "again"
+    other = ["--data.dataset", str(tmp_path / "other"), "--data.label_names", "[bad, good]"]
+    main(["test", "--config", str(tmp_path / "run/config.yaml"), "--run_dir", str(again), "--ckpt_path", str(best), *other])
+    results = [json.loads((folder / "results.json").read_text())["test"] for folder in (tmp_path / "run", again)]
+    assert results[0] == results[1]
+
+
+def test_the_loss_is_logged_never_on_request(given: Given, tmp_path: Path) -> None:
+    main(fit(given, trainer__log_every_n_steps=0))
+    assert "train/loss" not in (tmp_path / "run/metrics.csv").read_text()
+
+
+def test_a_run_is_evaluated_by_its_own_checkpoint_not_by_what_it_began_from(given: Given, tmp_path: Path) -> None:
+    main(fit(given))
+    began, run_dir = str(tmp_path / "run/checkpoints/last.ckpt"), tmp_path / "other"
+    main(fit({**given, "run_dir": run_dir}, ckpt_path=began, trainer__max_epochs=2, test_after_fit="true"))
+    predictions = (run_dir / "predictions/test.jsonl").read_bytes()
+    again = ["test", "--config", str(run_dir / "config.yaml")]
+    main(again)
+    assert (run_dir / "predictions/test.jsonl").read_bytes() == predictions
+    main([*again, "--ckpt_path", began])
+    assert (run_dir / "predictions/test.jsonl").read_bytes() != predictions
 
 
 def test_test_uses_the_best_checkpoint_of_the_run(given: Given, tmp_path: Path) -> None:

@@ -1,41 +1,24 @@
-"""What tasks with a list of labels share: names, class weights and the confusion matrix."""
+"""What tasks with one answer an example share: the loss, the label with the highest score, and the confusion matrix."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import classification
 from transformers import AutoModelForSequenceClassification
 
-from ftlit.checkpoint import check_labels
-from ftlit.losses import CrossEntropy, Loss
 from ftlit.report import per_class
-from ftlit.tasks.base import TaskModule
+from ftlit.tasks.labelled import Labelled
 
 
-class Classification(TaskModule):
-    """One of a list of labels for each example.
-
-    Args:
-        label_names: Taken from the data: the labels in the order of their ids.
-        label_counts: Taken from the data: training rows of each label, then of all.
-    """
+class Classification(Labelled):
+    """One of a list of labels for each example."""
 
     auto_class = AutoModelForSequenceClassification
-    weighted: ClassVar[bool] = True
 
-    def __init__(self, label_names: list[str] | None = None, label_counts: list[int] | None = None, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.label_names = label_names or []
-        names = dict(enumerate(self.label_names))
-        self.adopt(
-            num_labels=len(names),
-            id2label=names,
-            label2id={name: i for i, name in names.items()},
-            problem_type=self.problem_type,
-        )
-        *counts, rows = label_counts or [0]
-        self.register_buffer("class_weights", self.loss.weights(counts, rows), persistent=False)
+        self.adopt(problem_type=self.problem_type)
         for split in ("val", "test"):
             self.metrics[f"{split}_confusion"] = self.confusion()
 
@@ -44,11 +27,8 @@ class Classification(TaskModule):
         """What transformers calls the problem in a model's configuration."""
         return "single_label_classification"
 
-    def default_loss(self) -> Loss:
-        return CrossEntropy()
-
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
-        return self.loss(logits, batch["labels"], self.class_weights)  # type: ignore[arg-type]
+        return self.loss(logits, batch["labels"], self.class_weights)
 
     def metric_inputs(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         # Given logits, torchmetrics would guess for each batch whether they are probabilities.
@@ -61,10 +41,6 @@ class Classification(TaskModule):
     def update_metrics(self, split: str, predicted: Tensor, labels: Tensor) -> None:
         super().update_metrics(split, predicted, labels)
         self.metrics[f"{split}_confusion"].update(predicted, labels)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        check_labels(checkpoint, self.label_names)
 
     def report(self, split: str) -> dict[str, Any]:
         matrix = self.metrics[f"{split}_confusion"].compute().tolist()

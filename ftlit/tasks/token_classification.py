@@ -1,24 +1,23 @@
 """Token classification: named entities, chunks, parts of speech."""
 
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 from transformers import AutoModelForTokenClassification
 
-from ftlit.checkpoint import check_labels
 from ftlit.entities import located_entities
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
-from ftlit.losses import CrossEntropy, Loss, token_losses
+from ftlit.losses import token_losses
 from ftlit.metrics.spans import entities, span_scores, token_accuracy
 from ftlit.report import per_class
-from ftlit.tasks.base import TaskModule
+from ftlit.tasks.labelled import Labelled
 
 Tags = list[list[str]]
 
 
-class TokenClassification(TaskModule):
+class TokenClassification(Labelled):
     """A label for each word of a text; with `spans` the labels of neighbours together mark entities.
 
     A prediction is a list of entities, each with its `label`, its `start` and `end` in the characters of the text (of the
@@ -27,32 +26,19 @@ class TokenClassification(TaskModule):
     probability of each.
 
     Args:
-        label_names: Taken from the data: the labels in the order of their ids.
-        label_counts: Taken from the data: words of train with each label, then all.
         spans: Whether tags mark spans of words, as in named entities and chunks; false where each word has its tag by
             itself, as a part of speech.
     """
 
     auto_class = AutoModelForTokenClassification
-    weighted: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        label_names: list[str] | None = None,
-        label_counts: list[int] | None = None,
-        spans: bool = True,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, spans: bool = True, **kwargs: Any) -> None:
         self.spans = spans  # before the default monitor, which depends on it
         super().__init__(**kwargs)
         self._check()
         averages = ("f1_macro", "f1_weighted", "accuracy")
         self.summary_names = ("f1", "precision", "recall", *averages) if spans else averages  # type: ignore[misc]
-        self.label_names = label_names or []
-        names = dict(enumerate(self.label_names))
-        self.adopt(num_labels=len(names), id2label=names, label2id={name: i for i, name in names.items()})
-        *counts, words = label_counts or [0]
-        self.register_buffer("class_weights", self.loss.weights(counts, words), persistent=False)
+        self.adopt()
 
     def _check(self) -> None:
         if isinstance(self.head, PooledHead):
@@ -62,15 +48,8 @@ class TokenClassification(TaskModule):
     def default_monitor(self) -> str:
         return "val/f1" if self.spans else "val/accuracy"
 
-    def default_loss(self) -> Loss:
-        return CrossEntropy()
-
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
-        return token_losses(self.loss, logits, batch["labels"], self.class_weights)  # type: ignore[arg-type]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        check_labels(checkpoint, self.label_names)
+        return token_losses(self.loss, logits, batch["labels"], self.class_weights)
 
     # Predictions
 
