@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ftlit.checkpoint import find_checkpoint, load_task
 from ftlit.data.base import TaskData
-from ftlit.data.formats import Located, Reader, shown, text_rows
+from ftlit.data.formats import Located, Reader, decoded, shown, text_rows
 from ftlit.data.readers import READERS
 from ftlit.errors import UserError
 from ftlit.exported import is_exported, open_exported
@@ -53,6 +53,8 @@ class Predictor:
         self, rows: Iterable[str | dict[str, Any]], batch_size: int = 32, scores: bool = False, chunk: int = CHUNK
     ) -> Iterator[dict[str, Any]]:
         """Like calling, but for rows without end: predictions come as they are made, in order, after each `chunk` rows."""
+        if isinstance(rows, str | dict):  # whose letters or keys would be taken for texts
+            raise UserError(f"expected several texts or rows, got {shown(rows)}; for one, give a list of it")
         return self.located(((f"row {number}", row) for number, row in enumerate(rows, start=1)), batch_size, scores, chunk)
 
     def located(
@@ -96,15 +98,15 @@ class Predictor:
             chosen = order[start : start + batch_size]
             batch = self.data.collate({name: [values[i] for i in chosen] for name, values in columns.items()})
             moved = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
-            for i, decoded in zip(chosen, self.model.decoded(moved), strict=True):
-                parts[columns["row"][i]][i] = decoded or {}
-        found = [self.model.assemble([part[i] for i in sorted(part)]) for part in parts]
+            for i, found in zip(chosen, self.model.decoded(moved), strict=True):
+                parts[columns["row"][i]][i] = found or {}
+        whole = [self.model.assemble([part[i] for i in sorted(part)]) for part in parts]
         for i in {row for row, cut in zip(columns["row"], columns["truncated"], strict=True) if cut}:
-            found[i] = {**found[i], "truncated": True}
+            whole[i] = {**whole[i], "truncated": True}
         hidden = () if scores else ("scores",)
         return [
             {"id": row["id"], **{key: value for key, value in prediction.items() if key not in hidden}}
-            for row, prediction in zip(rows, found, strict=True)
+            for row, prediction in zip(rows, whole, strict=True)
         ]
 
 
@@ -120,7 +122,7 @@ def load(run: str | Path, checkpoint: str = "best", device: str | None = None) -
         UserError: There is no such run, or its weights do not fit its backbone.
     """
     quiet()
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device(device)
     if is_exported(Path(run)):
         return Predictor(*open_exported(Path(run)), device)
     path = find_checkpoint(Path(run), checkpoint)
@@ -129,6 +131,16 @@ def load(run: str | Path, checkpoint: str = "best", device: str | None = None) -
     if not isinstance(model, TaskModule) or not isinstance(data, TaskData):
         raise UserError(f"{path} is not a checkpoint of ftlit")
     return Predictor(model, data, device)
+
+
+def _device(name: str | None) -> str:
+    """The device of a name, by default the GPU where there is one."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
+    return name
 
 
 def predict(
@@ -171,7 +183,8 @@ def predict(
 def _read(name: str, own: dict[str, Reader]) -> Located:
     """The rows of a file, or the lines of the keyboard, with their places; `own` are the data module's readers."""
     if name == "-":
-        return ((f"line {n}", line.rstrip("\n")) for n, line in enumerate(sys.stdin, start=1) if line.strip())
+        typed = decoded(sys.stdin.buffer, "standard input")
+        return ((f"line {n}", line.rstrip("\r\n")) for n, line in typed if line.strip())
     readers = {**READERS, **own, ".txt": text_rows}  # a txt file is of plain texts, whatever it is in training
     suffix = Path(name).suffix.lower()
     if suffix not in readers:

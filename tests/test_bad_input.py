@@ -11,7 +11,7 @@ import pytest
 
 from ftlit.__main__ import main
 from tests.conftest import sentiment_rows, write_splits
-from tests.helpers import arguments
+from tests.helpers import arguments, ftlit
 
 Refused = Callable[..., str]
 
@@ -94,6 +94,12 @@ def test_malformed_json_line(refused: Refused, tmp_path: Path, rows: list[dict[s
     said = refused(folder)
     assert "train.jsonl" in said
     assert "line 41" in said
+
+
+def test_several_labels_that_are_one_number(refused: Refused, tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    numbers = [{"text": row["text"], "label": i % 3} for i, row in enumerate(rows)]
+    said = refused(write_splits(tmp_path / "d", {"train": numbers}), model__multi_label="true")
+    assert "train row 1: column 'label' holds 0 (int), not a list of labels, or their names in one text" in said
 
 
 def test_target_that_is_no_number(refused: Refused, tmp_path: Path, rows: list[dict[str, Any]]) -> None:
@@ -230,6 +236,21 @@ def test_a_loss_that_is_no_number_stops_the_run(
     for path in (tmp_path / "run/checkpoints").glob("*.ckpt"):
         weights = torch.load(path, weights_only=True)["state_dict"]
         assert all(torch.isfinite(weight).all() for weight in weights.values()), path
+
+
+@pytest.mark.slow
+def test_devices_stop_together_when_the_loss_of_one_is_no_number(tiny: Callable[[str], str], tmp_path: Path) -> None:
+    splits = {split: [{"text": f"word{i}", "label": float(i % 2)} for i in range(64)] for split in ("train", "validation")}
+    splits["train"][9]["label"] = 100.0
+    folder, run_dir = write_splits(tmp_path / "d", splits), tmp_path / "run"
+    given = {"run_dir": run_dir, "model__backbone": tiny("bert"), "data__dataset": folder}
+    two = {"trainer__devices": 2, "trainer__strategy": "ddp", "model__loss": "tests.broken.NoNumberAtOutliers"}
+    said = ftlit(arguments("fit", "TextRegression", "TextRegressionData", **given, **two), code=2)
+    step, names = re.findall(r"error: the loss is nan at step (\d+), on the examples (.*?); no checkpoint", said)[0]
+    assert "train:9" in names.split(", ")
+    record = json.loads((run_dir / "run.json").read_text())
+    assert (record["status"], f"at step {step}" in record["error"]) == ("failed", True)
+    assert not (run_dir / "checkpoints").exists()
 
 
 def test_remote_code_is_off_unless_set() -> None:

@@ -12,9 +12,10 @@ import pytest
 import ftlit
 from ftlit.__main__ import main
 from ftlit.data import QuestionAnsweringData, TokenClassificationData
+from ftlit.errors import UserError
 from ftlit.predict import CHUNK, _read
 from tests.conftest import sentiment_rows
-from tests.helpers import arguments
+from tests.helpers import arguments, refusal
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +61,33 @@ def test_all_scores_on_request(run: str, tmp_path: Path) -> None:
 
 
 def test_standard_input_and_output(run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("word1 good\n\nword2 bad\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"word1 good\n\nword2 bad\n")))
     main(["predict", "--run", run, "--input", "-"])
     assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == [0, 1]
+
+
+def test_standard_input_is_read_as_files_are(
+    run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfgood\r\n")))
+    main(["predict", "--run", run, "--input", "-", "--scores", "true"])
+    assert json.loads(capsys.readouterr().out) == ftlit.load(run)(["good"], scores=True)[0]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"good\ncaf\xe9\n")))
+    said = refusal(["predict", "--run", run, "--input", "-"], capsys)
+    assert "standard input, line 2: the byte 0xe9 is not UTF-8" in said
+
+
+def test_one_text_is_not_taken_for_many(run: str) -> None:
+    for one in ("word", {"text": "word1"}):
+        with pytest.raises(UserError, match="expected several texts or rows, got"):
+            ftlit.load(run)(one)
+
+
+def test_a_device_that_is_not_there(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    for name in ("cuda:99", "gpux"):
+        said = refusal(["predict", "--run", run, "--input", str(tmp_path / "a.txt"), "--device", name], capsys)
+        assert f"device {name!r} cannot be used here" in said
 
 
 def test_a_stream_is_not_read_ahead_of_its_chunk(run: str) -> None:
@@ -93,6 +118,7 @@ def test_a_stream_is_not_read_ahead_of_its_chunk(run: str) -> None:
         ("text,other\na,b\n\n,b\n", "a.csv", "a.csv, row 2 (line 4): the text in column 'text' is empty"),
         ('{"text": "a"}\nnonsense\n', "a.jsonl", "line 2"),
         ("a", "a.doc", "should end in one of .csv"),
+        ('{"text": "\\ud83d"}\n', "a.jsonl", "a.jsonl, line 1: the text in column 'text' holds half a character"),
     ],
 )
 def test_mistakes(run: str, tmp_path: Path, content: str, name: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """What every data module shares beyond its rows: from rows to features to batches."""
 
 from abc import abstractmethod
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from ftlit.data.batching import EvaluationBatches, Examples, MicroBatch, ResumableLoader, TrainBatches
 from ftlit.data.collate import PADDING, collate
-from ftlit.data.encoding import encoded, tokenize, tokenizer_state
+from ftlit.data.encoding import encoded, source_of, tokenize, tokenizer_state
 from ftlit.data.task_rows import TaskRows
 from ftlit.data.unlabelled import Unlabelled, unlabelled_texts
 from ftlit.errors import UserError
@@ -89,7 +90,7 @@ class TaskData(TaskRows):
 
     def encoding_settings(self) -> list[Any]:
         """All that `encode` depends on beside the rows and the tokenizer, for the cache's key."""
-        return [type(self).__name__, self.columns(), self.max_length]
+        return [type(self).__name__, source_of(type(self)), self.columns(), self.max_length]
 
     def tokenize(self, texts: list[str], pairs: list[str] | None = None) -> dict[str, list[Any]]:
         """Model inputs of texts or pairs, truncated to ``max_length``, and whether each was.
@@ -189,10 +190,12 @@ class TaskData(TaskRows):
 
     def _loader(self, split: str, batches: Any) -> DataLoader[Any]:
         kind: type[DataLoader[Any]] = ResumableLoader if split == "train" else DataLoader
+        alone = copy(self)  # what is sent to worker processes, where these are not forked
+        alone.trainer = None
         return kind(
             Examples(self.encoded[split]),  # type: ignore[arg-type]
             batch_sampler=batches,
-            collate_fn=self._collate,
+            collate_fn=alone._collate,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0 and split != "train",
             generator=torch.Generator().manual_seed(self.order_seed),  # keeps the global random state out of it

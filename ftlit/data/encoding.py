@@ -1,5 +1,6 @@
 """Texts to tokens, once: the result is cached by `datasets` under all that it depends on."""
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
+PACKAGES = ("ftlit", "lightning", "abc", "builtins", "typing")  # whose classes are data modules, beside those of users
 ENCODING_VERSION = 4  # raised whenever rows are encoded differently, so that no old cache is served
 
 
@@ -39,6 +41,18 @@ def tokenizer_state(tokenizer: "PreTrainedTokenizerBase") -> str:
     core = backend.to_str() if backend else [tokenizer.get_vocab(), repr(tokenizer)]
     own = [tokenizer.model_input_names, tokenizer.truncation_side, tokenizer.special_tokens_map]
     return json.dumps([core, *own], default=str)
+
+
+def source_of(kind: type) -> list[str]:
+    """The code of a class and of what it is made of, from outside the package: a user's own, which may change any time."""
+    return [_source(part) for part in kind.__mro__ if part.__module__.split(".")[0] not in PACKAGES]
+
+
+def _source(kind: type) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):  # typed at a prompt
+        return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def encoded(rows: "Dataset", encode: Callable[[Any], Any], settings: list[Any]) -> "Dataset":

@@ -22,13 +22,18 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file with their numbers from 1, line ends kept."""
     # Bytes are split at line feeds only; text mode would also lose the line of a byte that is not UTF-8.
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                byte = line[error.start]
-                raise UserError(f"{path}, line {number}: the byte 0x{byte:02x} is not UTF-8; save it as UTF-8") from None
-            yield number, text
+        yield from decoded(file, str(path))
+
+
+def decoded(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
+    """Lines of bytes as `lines` gives those of a file."""
+    for number, line in enumerate(file, start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            byte = line[error.start]
+            raise UserError(f"{name}, line {number}: the byte 0x{byte:02x} is not UTF-8; save it as UTF-8") from None
+        yield number, text
 
 
 def delimited_rows(path: Path, delimiter: str) -> Located:
@@ -57,6 +62,11 @@ def delimited_rows(path: Path, delimiter: str) -> Located:
             runs = reader.line_num - start + 1
             hint = f"; it runs over {runs} lines, so a stray quote is likely: {advice}" if runs > 1 else ""
             raise UserError(f"{path}, {where}: {len(fields)} fields, but the header has {len(header)}{hint}")
+        if delimiter == "\t" and any("\t" in field and "\n" in field for field in fields):
+            raise UserError(
+                f"{path}, {where}: a field runs over {reader.line_num - start + 1} lines and holds tabs, so a stray quote is "
+                f"likely: {advice}"
+            )
         row += 1
         yield where, dict(zip(header, fields, strict=True))
 

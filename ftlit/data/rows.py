@@ -63,4 +63,8 @@ def text_problem(row: dict[str, Any], column: str) -> str | None:
         return f"the text in column {column!r} is null" if column in row else f"there is no column {column!r}"
     if not isinstance(value, str):
         return f"column {column!r} holds {value!r}, not a text"
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # JSON may write half a surrogate pair, UTF-8 cannot
+        return f"the text in column {column!r} holds half a character"
     return None if value.strip() else f"the text in column {column!r} is empty"

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from ftlit.data.formats import shown
 from ftlit.data.labels import LabelledData
 from ftlit.data.text import TextData
 from ftlit.errors import UserError
@@ -33,6 +34,8 @@ class TextClassificationData(LabelledData, TextData):
     def label_problem(self, value: Any) -> str | None:
         if self.multi_label and (value == "" or isinstance(value, list)):
             return None  # no label at all is a fair answer
+        if self.multi_label and not isinstance(value, str | None):
+            return f"column {self.label!r} holds {shown(value)}, not a list of labels, or their names in one text"
         if isinstance(value, list):
             return f"column {self.label!r} holds a list; set model.multi_label: true for several labels a text"
         return super().label_problem(value)

@@ -1,7 +1,9 @@
 """Splits of a data module: encoded, never stale, with stable ids and fingerprints."""
 
+import importlib
 import json
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,6 +67,41 @@ def test_encoding_is_cached_by_all_that_it_depends_on(make: Make, sentiment: str
     assert files() == files(order_seed=5) == first
     assert files(max_length=9) != first
     assert files(label_names=["good", "bad"]) != first
+
+
+OWN = """
+from ftlit.data import TextClassificationData
+
+
+class Own(TextClassificationData):
+    def encode_inputs(self, columns):
+        return super().encode_inputs({self.text: ["WORD " + text for text in columns[self.text]]})
+"""
+
+
+def test_code_of_one_s_own_is_never_stale(
+    tiny: Callable[[str], str], sentiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for word in ("good", "bad"):
+        name = f"own_{word}"  # as the file of a new process: modules of one process are read once
+        (tmp_path / f"{name}.py").write_text(OWN.replace("WORD", word))
+        data = importlib.import_module(name).Own(dataset=sentiment, backbone=tiny("bert"))
+        assert {row["input_ids"][1] for row in encoded(data)} == set(data.tokenizer(word)["input_ids"][1:-1])
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_batches_are_made_in_processes_that_are_not_forked(split: str, make: Make, sentiment: str) -> None:
+    data = make(sentiment)
+    data.setup()
+    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        global_rank=0, world_size=1, accumulate_grad_batches=1, current_epoch=0, cannot=lambda: "be pickled"
+    )
+    loader = data.train_dataloader() if split == "train" else data.val_dataloader()
+    fetch = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn)))
+    batch = next(iter(loader.batch_sampler))
+    found, expected = (collate(rows.__getitems__(batch)) for rows, collate in (fetch, (loader.dataset, loader.collate_fn)))
+    assert torch.equal(found["input_ids"], expected["input_ids"])
 
 
 def test_changed_tokenizer_encodes_anew(make: Make, tiny: Callable[[str], str], sentiment: str, tmp_path: Path) -> None:

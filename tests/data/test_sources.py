@@ -169,6 +169,7 @@ ADVICE = "a field that holds a quote must stand in quotes, with each quote insid
         ("a.csv", "a,b\n1,2\n\n1,2,3\n", ", row 2 (line 4): 3 fields, but the header has 2"),
         ("a.csv", 'a,b\n"x,1\ny",2,3\n', f"; it runs over 2 lines, so a stray quote is likely: {ADVICE}"),
         ("a.tsv", 'a\tb\n"Hi" he said\t1\n', f", row 1 (line 2): '\t' expected after '\"'; {ADVICE}"),
+        ("a.tsv", 'a\tb\n"I left\t1\nthen slept"\t2\n', ", row 1 (line 2): a field runs over 2 lines and holds tabs"),
         ("a.csv", 'a,b\n1,2\n"x,1\n', f", row 2 (line 3): unexpected end of data; {ADVICE}"),
         ("a.csv", "a,a\n1,2\n", ", the header: two columns are named 'a'"),
         ("a.csv", "a,,b\n1,2,3\n", ", the header: column 2 has no name"),

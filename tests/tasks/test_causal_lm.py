@@ -270,14 +270,14 @@ def test_run(rows: str, llama: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     read: list[str] = []
 
-    class Keyboard(io.StringIO):
-        def __next__(self) -> str:
-            read.append(line := super().__next__())
+    class Keyboard(io.BytesIO):
+        def __next__(self) -> bytes:
+            read.append((line := super().__next__()).decode())
             return line
 
     from ftlit import predict
 
-    monkeypatch.setattr(predict.sys, "stdin", Keyboard("\n".join(asked[:3]) + "\n"))
+    monkeypatch.setattr(predict.sys, "stdin", io.TextIOWrapper(Keyboard("\n".join([*asked[:3], ""]).encode())))
     monkeypatch.setattr(predict, "_jsonl_writer", lambda file: lambda row: read.append(row["prediction"]))
     predict.predict(str(run), "-", device="cpu")
     assert read == [entry for question, reply in zip(asked[:3], replies, strict=False) for entry in (f"{question}\n", reply)]
