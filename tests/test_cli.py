@@ -118,6 +118,22 @@ def test_environment_variables_come_before_flags(
     assert (config["patience"], config["before"]) == (7, False)
 
 
+@pytest.mark.parametrize(
+    ("args", "option"),
+    [
+        ([], "--trainer.max_epochs"),
+        (["--model.help", "TextClassification"], "--model.head_lr_factor"),
+        (["--data.help", "TextClassificationData"], "--data.shots"),
+        (["--model", "TextClassification", "--model.tuning.help", "LoRA"], "tuning.rslora"),
+    ],
+)
+def test_every_option_is_explained(args: list[str], option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["fit", *(args or ["--help"])])
+    assert left.value.code == 0
+    assert option in capsys.readouterr().out
+
+
 def test_the_saved_config_reruns_as_is(given: Given, tmp_path: Path) -> None:
     main(fit(given, test_after_fit="true", model__tuning="LoRA", seed_everything=3))
     saved = tmp_path / "run/config.yaml"
