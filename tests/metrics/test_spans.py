@@ -4,11 +4,12 @@ import random
 import warnings
 
 import pytest
-from seqeval.metrics import accuracy_score
-from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fscore_support
 
 from ftlit.errors import UserError
 from ftlit.metrics.spans import check_tags, entities, iob2_tags, span_scores, to_iob2, token_accuracy
+
+seqeval = pytest.importorskip("seqeval.metrics")
+labeling = pytest.importorskip("seqeval.metrics.sequence_labeling")
 
 KEYS = ("precision", "recall", "f1")
 IOB = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-a-b", "I-a-b"]
@@ -24,7 +25,7 @@ def random_tags(tags: list[str], seed: int, count: int = 60) -> list[list[str]]:
 @pytest.mark.parametrize(("tags", "scheme"), [(IOB, "IOB1"), (IOB, "IOB2"), (BIOES, "BIOES")])
 def test_any_sequence_reads_as_in_seqeval(tags: list[str], scheme: str) -> None:
     for sentence in random_tags(tags, seed=1, count=500):
-        expected = [(label, start, end + 1) for label, start, end in get_entities(sentence)]
+        expected = [(label, start, end + 1) for label, start, end in labeling.get_entities(sentence)]
         assert entities(sentence, scheme) == expected, sentence
 
 
@@ -96,11 +97,11 @@ def test_scores_are_seqeval_s(tags: list[str], seed: int) -> None:
     assert [row["label"] for row in rows] == [*names, "micro", "macro", "weighted"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of types without predictions
-        each = precision_recall_fscore_support(gold, predicted, average=None)
+        each = labeling.precision_recall_fscore_support(gold, predicted, average=None)
         for i, row in enumerate(rows[: len(names)]):
             assert [row[key] for key in (*KEYS, "support")] == pytest.approx([values[i] for values in each])
         for row in rows[len(names) :]:
-            expected = precision_recall_fscore_support(gold, predicted, average=row["label"])
+            expected = labeling.precision_recall_fscore_support(gold, predicted, average=row["label"])
             assert [row[key] for key in (*KEYS, "support")] == pytest.approx(expected), row["label"]
 
 
@@ -128,7 +129,7 @@ def test_token_accuracy() -> None:
     gold, predicted = random_tags(IOB, 1), [list(s) for s in random_tags(IOB, 1)]
     for sentence in predicted[::2]:
         sentence[::3] = ["O"] * len(sentence[::3])
-    assert token_accuracy(predicted, gold) == pytest.approx(accuracy_score(gold, predicted))
+    assert token_accuracy(predicted, gold) == pytest.approx(seqeval.accuracy_score(gold, predicted))
     assert token_accuracy([["O", "B-PER"], []], [["O", "O"], []]) == 0.5
     assert token_accuracy([], []) == 0
     with pytest.raises(ValueError):

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from seqeval import metrics as seqeval
 from sklearn import metrics as sk
 from torch import Tensor
 from torch.nn import functional
@@ -29,6 +28,8 @@ from ftlit.tasks import TokenClassification
 from tests.conftest import write_splits
 from tests.helpers import arguments
 from tests.tagged import letters_model, tagged_splits
+
+seqeval = pytest.importorskip("seqeval.metrics")
 
 NAMES = ["O", "B-LOC", "B-PER", "I-LOC", "I-PER"]
 WINDOWS = {"max_length": 14, "stride": 4}
