@@ -90,7 +90,7 @@ class TaskData(TaskRows):
 
     def encoding_settings(self) -> list[Any]:
         """All that `encode` depends on beside the rows and the tokenizer, for the cache's key."""
-        return [type(self).__name__, source_of(type(self)), self.columns(), self.max_length]
+        return [type(self).__name__, *source_of(type(self)), self.columns(), self.max_length]
 
     def tokenize(self, texts: list[str], pairs: list[str] | None = None) -> dict[str, list[Any]]:
         """Model inputs of texts or pairs, truncated to ``max_length``, and whether each was.
