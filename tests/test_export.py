@@ -131,7 +131,9 @@ def test_adapter(method: str, classified: Callable[[str], Path], tmp_path: Path,
         before = AutoModel.from_pretrained(tiny("bert"))(**tokens).last_hidden_state
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert (found - before).abs().max() > 1e-3
-    assert ftlit.load(folder)(TEXTS, scores=True) == ftlit.load(run)(TEXTS, scores=True)
+    for exported, own in zip(*(ftlit.load(place)(TEXTS, scores=True) for place in (folder, run)), strict=True):
+        assert exported["prediction"] == own["prediction"]
+        assert exported["scores"] == pytest.approx(own["scores"], abs=1e-6)  # vectors of PTuning are made once, not each time
 
 
 # Other tasks and heads
