@@ -1,0 +1,75 @@
+"""The README's job for Slurm, on a real one: it trains on several tasks, and goes on after it was put back into the queue."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ftlit.checkpoint import LAST
+from tests.helpers import ROOT
+from tests.study.slurm_cluster import missing, slurm_cluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=f"Slurm is not installed: {', '.join(missing())}")]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Path]:
+    with slurm_cluster() as folder:
+        yield folder
+
+
+def job(folder: Path) -> Path:
+    """The README's script, for two tasks on processors."""
+    script = re.findall(r"\$ cat job\.sh\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)[0]
+    for four, two in {"-per-node=4 --gpus-per-node=4": "-per-node=2", "--trainer.devices 4": "--trainer.devices 2"}.items():
+        assert four in script
+        script = script.replace(four, two)
+    path = folder / "job.sh"
+    path.write_text(script.replace("srun python", f"srun {sys.executable}"))
+    return path
+
+
+def wait_for(found: Callable[[], bool], folder: Path, seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not found():
+        logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in folder.glob("slurm-*.out"))
+        assert time.monotonic() < end, logs or "the job has not begun"
+        time.sleep(0.05)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_requeued_job_goes_on(tiny: Callable[[str], str], sentiment: str, tmp_path: Path) -> None:
+    batching = {"class_path": "Shuffled", "init_args": {"batch_size": 4}}
+    config = {
+        "model": {"class_path": "TextClassification", "init_args": {"backbone": tiny("bert")}},
+        "data": {"class_path": "TextClassificationData", "init_args": {"dataset": sentiment, "batching": batching}},
+        "trainer": {"accelerator": "cpu", "max_epochs": 30, "log_every_n_steps": 1, "enable_progress_bar": False},
+        "patience": None,
+    }
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(config))
+    run_dir = tmp_path / "runs/mine"
+    options = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "text": True}
+    number = subprocess.check_output(["sbatch", "--parsable", str(job(tmp_path))], **options).strip()
+    wait_for((run_dir / LAST).exists, tmp_path)
+    subprocess.run(["scontrol", "requeue", number], check=True)
+
+    def record() -> dict[str, Any]:
+        return json.loads((run_dir / "run.json").read_text())
+
+    began = record()["started"]
+    assert record()["status"] != "completed"
+    wait_for(lambda: record()["status"] == "completed", tmp_path)
+    assert record()["started"] == began
+    assert record()["steps"] == 30 * 11
+    with (run_dir / "metrics.csv").open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file) if row.get("train/loss")]
+    assert steps == list(range(1, 331))
