@@ -19,8 +19,8 @@ from ftlit.ranks import every_rank
 class LossLog(Callback):
     """Logs the loss of whole optimizer steps, over all devices, and stops when it is no number.
 
-    One device stops at once. Several stop together, at the next step that is logged or saved: one that left alone would leave
-    the others waiting for its gradients.
+    One device stops at once. Several stop together, at the next step that is logged or saved, or at a validation: one that left
+    alone would leave the others waiting for its gradients.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,6 @@ class LossLog(Callback):
         sums, self._sums = self._sums, {}
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and trainer.global_step % every == 0:
-            self._look(trainer)
             self.check(trainer)
             means = {name: float(trainer.strategy.reduce(value, reduce_op="mean")) for name, value in sums.items()}
             self.latest = means["loss"]
@@ -77,13 +76,16 @@ class LossLog(Callback):
         Raises:
             UserError: With the step and the ids of the batch's examples.
         """
+        self._look(trainer)
         found = next((said for said in every_rank(trainer, self._found) if said), None)
         if found:
             raise UserError(found)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._look(trainer)
         self.check(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.check(trainer)  # before its weights are measured and saved as the best
 
 
 class Predictions(Callback):
