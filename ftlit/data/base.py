@@ -192,6 +192,8 @@ class TaskData(TaskRows):
         kind: type[DataLoader[Any]] = ResumableLoader if split == "train" else DataLoader
         alone = copy(self)  # what is sent to worker processes, where these are not forked
         alone.trainer = None
+        if split == "train":
+            alone.unlabelled = self.unlabelled  # made once
         return kind(
             Examples(self.encoded[split]),  # type: ignore[arg-type]
             batch_sampler=batches,

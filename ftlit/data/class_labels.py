@@ -32,8 +32,10 @@ def under_one_list(splits: dict[str, "Dataset"], columns: Iterable[str]) -> dict
 
 def _named(rows: "Dataset", column: str, names: list[str]) -> "Dataset":
     def name(value: Any) -> Any:
-        if value is None or isinstance(value, list):
-            return None if value is None else [name(one) for one in value]
+        if isinstance(value, list):
+            return [name(one) for one in value]
+        if value is None:
+            return None
         return names[value] if 0 <= value < len(names) else str(value)
 
     values = [name(value) for value in rows[column]]
