@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import yaml
 
 from ftlit.checkpoint import LAST
 from tests.helpers import ROOT
-from tests.study.slurm_cluster import missing, slurm_cluster
+from tests.study.slurm_cluster import missing, slurm_cluster, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=f"Slurm is not installed: {', '.join(missing())}")]
 
@@ -38,14 +37,6 @@ def job(folder: Path) -> Path:
     return path
 
 
-def wait_for(found: Callable[[], bool], folder: Path, seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while not found():
-        logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in folder.glob("slurm-*.out"))
-        assert time.monotonic() < end, logs or "the job has not begun"
-        time.sleep(0.05)
-
-
 @pytest.mark.usefixtures("cluster")
 def test_a_requeued_job_goes_on(tiny: Callable[[str], str], sentiment: str, tmp_path: Path) -> None:
     batching = {"class_path": "Shuffled", "init_args": {"batch_size": 4}}
@@ -59,7 +50,7 @@ def test_a_requeued_job_goes_on(tiny: Callable[[str], str], sentiment: str, tmp_
     run_dir = tmp_path / "runs/mine"
     options = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "text": True}
     number = subprocess.check_output(["sbatch", "--parsable", str(job(tmp_path))], **options).strip()
-    wait_for((run_dir / LAST).exists, tmp_path)
+    wait_until((run_dir / LAST).exists, tmp_path, "slurm-*.out", 240)
     subprocess.run(["scontrol", "requeue", number], check=True)
 
     def record() -> dict[str, Any]:
@@ -67,7 +58,7 @@ def test_a_requeued_job_goes_on(tiny: Callable[[str], str], sentiment: str, tmp_
 
     began = record()["started"]
     assert record()["status"] != "completed"
-    wait_for(lambda: record()["status"] == "completed", tmp_path)
+    wait_until(lambda: record()["status"] == "completed", tmp_path, "slurm-*.out", 240)
     assert record()["started"] == began
     assert record()["steps"] == 30 * 11
     with (run_dir / "metrics.csv").open() as file:

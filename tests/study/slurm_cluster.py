@@ -91,11 +91,11 @@ def _keep(cpus: int) -> None:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         os.environ["SLURM_CONF"] = str(_configured(folder, cpus))
         stack.enter_context(_daemon(folder, _munged(folder)))
-        _until(lambda: (folder / "munge.socket").exists(), folder)
+        wait_until(lambda: (folder / "munge.socket").exists(), folder)
         stack.enter_context(_daemon(folder, ["slurmctld", "-D"]))
         stack.enter_context(_daemon(folder, ["slurmd", "-D"]))
         stack.callback(_emptied)
-        _until(lambda: _said(["sinfo", "--noheader", "--format=%t"]) == "idle", folder)
+        wait_until(lambda: _said(["sinfo", "--noheader", "--format=%t"]) == "idle", folder)
         print(folder, flush=True)
         sys.stdin.read()
 
@@ -150,14 +150,13 @@ def _emptied() -> None:
         time.sleep(0.2)
 
 
-def _until(ready: Callable[[], bool], folder: Path, seconds: float = 60) -> None:
+def wait_until(ready: Callable[[], bool], folder: Path, logs: str = "*.log", seconds: float = 60) -> None:
+    """Wait, and show the ends of the logs in a folder where it takes too long."""
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > end:
-            logs = "\n".join(
-                f"{path.name}: {path.read_text(errors='replace')[-1500:]}" for path in sorted(folder.glob("*.log"))
-            )
-            raise RuntimeError(f"Slurm did not start within {seconds:.0f} s\n{logs}")
+            ends = "\n".join(f"{path.name}: {path.read_text(errors='replace')[-1500:]}" for path in sorted(folder.glob(logs)))
+            raise RuntimeError(f"Slurm was not so far within {seconds:.0f} s\n{ends}")
         time.sleep(0.2)
 
 
