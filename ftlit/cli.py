@@ -7,18 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from lightning import Trainer, seed_everything
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit import data as _data  # noqa: F401  short class names are those of imported classes
-from ftlit.bfloat16 import UpcastMixedPrecision, native_bfloat16, takes_upcast
-from ftlit.callbacks import LossLog, Predictions, Progress, ProgressFile
-from ftlit.checkpoint import LAST, AtomicCheckpointIO, check_order, check_whole, find_checkpoint, read_checkpoint
-from ftlit.cost import Cost
+from ftlit.checkpoint import LAST, check_order, check_whole, find_checkpoint, read_checkpoint
 from ftlit.data.base import TaskData
 from ftlit.errors import UserError
 from ftlit.evaluation import Evaluation, parameter_counts
@@ -27,31 +22,12 @@ from ftlit.links import add_links
 from ftlit.parser import ShortErrors, with_values
 from ftlit.quiet import quiet
 from ftlit.rehearsal import bare, rehearse
-from ftlit.resume import BestCheckpoint, LastCheckpoint, RandomState, check_same_config
-from ftlit.run import MetricsFile, RunRecord, check_free, clear
+from ftlit.resume import check_same_config
+from ftlit.run import check_free, clear
 from ftlit.secrets import hidden
 from ftlit.tasks import TaskModule
 from ftlit.trackers import send_config
-from ftlit.tripwires import Tripwires
-
-
-def default_precision() -> str:
-    """`bf16-mixed` where the hardware multiplies bfloat16 natively, else `32-true`: it would be no faster."""
-    native = native_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    return "bf16-mixed" if native else "32-true"
-
-
-TRAINER_DEFAULTS = {
-    "accelerator": "cpu" if torch.backends.mps.is_available() else "auto",  # metrics need float64, which MPS lacks
-    "max_epochs": 3,
-    "logger": False,  # metrics.csv is always there; others are added by configuration
-    "gradient_clip_val": 1.0,
-    "log_every_n_steps": 10,
-    "enable_model_summary": False,  # the table of trained parameters says more
-    "inference_mode": False,  # metrics reset inside it could not be updated outside
-    "use_distributed_sampler": False,  # the data module shards by itself, without duplicates
-}
-
+from ftlit.trainer import TRAINER_DEFAULTS, RunParts, default_precision
 
 FUNCTIONS = ("predict", "export")  # commands that are plain functions, in modules of their names
 
@@ -145,38 +121,11 @@ class TaskCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with what every run has: early stopping, best and last checkpoint, log, cost, predictions."""
-        self.metrics_file, self.record = MetricsFile(self.run_dir), RunRecord(self.run_dir)
-        self.loss_log, self.cost, self.predictions = LossLog(), Cost(), Predictions(self.run_dir)
-        trainer: Any = super().instantiate_trainer(**kwargs)
-        if takes_upcast(str(trainer.precision), trainer.strategy.root_device):
-            trainer.strategy.precision_plugin = UpcastMixedPrecision()
-        own = [self.loss_log, self.cost, self.predictions, RandomState(self.options.seed_everything)]
-        monitor, mode, given = self.model.monitor, self.model.mode, trainer.callbacks
-        if not _has(given, EarlyStopping) and self.options.patience is not None:
-            options = {"check_on_train_epoch_end": False, "check_finite": False}  # NaN counts as no gain, and no more
-            own.append(EarlyStopping(monitor, mode=mode, patience=self.options.patience, **options))
-        if not trainer.fast_dev_run:
-            own += self._checkpoints(monitor, mode)
-        if self.subcommand == "fit":
-            own.append(ProgressFile(self.run_dir))
+        self.parts = RunParts(self.run_dir, self.options, self.subcommand == "fit", self._goes_on)
+        made = super().instantiate_trainer(**kwargs)
         named = self._get(self.config_init, "trainer")["callbacks"] or []
-        named = named if isinstance(named, list) else [named]
-        defaults = [c for c in given if isinstance(c, (ProgressBar, ModelCheckpoint)) and c not in named]
-        if any(isinstance(c, ProgressBar) for c in defaults):
-            own.append(Progress(self.loss_log, self.cost, monitor))
-        first = [Tripwires()] if self.subcommand == "fit" and self.options.tripwires else []  # sees what others do after it
-        trainer.callbacks = _ordered([*first, *(c for c in given if c not in defaults), *own])
-        if self.planned:
-            return bare(trainer)
-        if self.subcommand == "fit":  # a later test must not replace the file
-            trainer.loggers = [self.metrics_file, *trainer.loggers]
-        trainer.strategy.checkpoint_io = AtomicCheckpointIO()
-        return trainer
-
-    def _checkpoints(self, monitor: str, mode: str) -> list[Any]:
-        often, keep = self.options.save_every_n_steps, self.options.keep_last
-        best = BestCheckpoint(self.run_dir, monitor, mode, self._goes_on)
-        return [best, LastCheckpoint(self.run_dir, often, self.metrics_file, keep)]
+        trainer = self.parts.equip(made, self.model, named if isinstance(named, list) else [named])
+        return bare(trainer) if self.planned else trainer
 
     # Commands
 
@@ -214,7 +163,7 @@ class TaskCLI(LightningCLI):
         evaluation.introduce()
         self._open_run_dir()
         evaluation.open_record(seed)
-        with self.record.failures():
+        with self.parts.record.failures():
             if self.options.before and not checkpoint:
                 evaluation.before(splits)
             seed_everything(seed, workers=True, verbose=False)
@@ -243,8 +192,8 @@ class TaskCLI(LightningCLI):
         self._evaluation().alone("test", self._checkpoint())
 
     def _evaluation(self) -> Evaluation:
-        parts = (self.trainer, self.model, self.datamodule, self.record, self.cost, self.predictions)
-        return Evaluation(self.run_dir, *parts)
+        recorded = (self.parts.record, self.parts.cost, self.parts.predictions)
+        return Evaluation(self.run_dir, self.trainer, self.model, self.datamodule, *recorded)
 
     def _checkpoint(self) -> Path:
         """The checkpoint to evaluate: the one asked for, else the run's best. The run's config names what it began from."""
@@ -260,7 +209,7 @@ class TaskCLI(LightningCLI):
         self.run_dir.mkdir(parents=True, exist_ok=True)
         text = self._config_text(self.options)
         write_text(self.run_dir / "config.yaml", text)
-        if others := [logger for logger in self.trainer.loggers if logger is not self.metrics_file]:
+        if others := [logger for logger in self.trainer.loggers if logger is not self.parts.metrics_file]:
             send_config(others, hidden(yaml.safe_load(text)) | {"parameters": parameter_counts(self.model.model)})
 
     def _resolved(self, text: str) -> dict[str, Any]:
@@ -293,14 +242,6 @@ def resumed(args: list[str]) -> list[str]:
             return args
         return [args[0], "--config", str(saved / "config.yaml"), *args[1:]]
     return args
-
-
-def _has(callbacks: list[Any], kind: type) -> bool:
-    return any(isinstance(callback, kind) for callback in callbacks)
-
-
-def _ordered(callbacks: list[Any]) -> list[Any]:
-    return sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # checkpoints see what others did
 
 
 def run(args: list[str]) -> None:
