@@ -11,7 +11,6 @@ that a machine that changes its speed does not matter.
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
-from shared import BATCH, Turn, Turns, bare, collated, data_of, equal_work, ftlit, model, ratio, write_report
+from shared import BATCH, Turns, bare, collated, data_of, equal_work, ftlit, ratio, trainer, write_report
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from ftlit.data.base import TaskData
 from ftlit.quiet import quiet
@@ -33,34 +31,13 @@ from ftlit.study.statistics import Comparison, compare
 from ftlit.trainer import default_precision
 
 
-class TrainerInTurn(TrainerCallback):
-    """Takes turns as transformers' Trainer."""
-
-    def __init__(self, turn: Turn) -> None:
-        self.turn = turn
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.turn.begin()
-
-    def on_step_end(self, arguments: TrainingArguments, *_: Any, **__: Any) -> None:
-        self.turn.step(arguments.per_device_train_batch_size)
-
-
-def trainer(turn: Turn, data: TaskData, **settings: Any) -> Any:
-    """transformers' Trainer; gives the trained model."""
-    net, train = model(), data.encoded["train"].remove_columns("truncated")
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(folder, use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True, **settings)
-        Trainer(net, arguments, train_dataset=train, data_collator=collated(data), callbacks=[TrainerInTurn(turn)]).train()  # type: ignore[arg-type]
-    return net
-
-
 def same_work(data: str, steps: int) -> dict[str, list[float]]:
     """Seconds of each step of each."""
     rows = data_of(data, steps * BATCH)
     settings = {
         "per_device_train_batch_size": BATCH,
         "max_steps": steps,
+        "use_cpu": True,
         "train_sampling_strategy": "sequential",
         "optim": "adamw_torch_fused",
         "max_grad_norm": 0.0,
@@ -83,7 +60,7 @@ def own_defaults(data: str, rows: int, epochs: int, seed: int) -> tuple[dict[str
     options = [f"--data.limit_train={rows}", f"--trainer.max_epochs={epochs}", f"--seed_everything={seed}"]
     found = turns.run(
         {
-            "Trainer": lambda turn: trainer(turn, encoded, num_train_epochs=epochs, seed=seed),
+            "Trainer": lambda turn: trainer(turn, encoded, use_cpu=True, num_train_epochs=epochs, seed=seed),
             "ftlit": lambda turn: ftlit(turn, data, "--test_after_fit=true", "--patience=null", *options),
         }
     )

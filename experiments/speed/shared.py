@@ -14,7 +14,7 @@ import torch
 from lightning import Callback
 from tabulate import tabulate
 from torch.utils.data import DataLoader
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
 from ftlit.cli import TaskCLI
 from ftlit.data.base import TaskData
@@ -65,12 +65,12 @@ class Turns:
         with self._turn:
             self._turn.wait_for(lambda: self._ring[0] == name)
 
-    def add(self, name: str, examples: int, seconds: float) -> bool:
-        """Note a step's examples and the seconds of this turn so far; gives whether the turn is over."""
+    def add(self, name: str, examples: int, seconds: Callable[[], float]) -> bool:
+        """Note a step's examples, and at the end of a turn its seconds; return whether the turn is over."""
         self._done[name] += examples
         if self._done[name] < self._examples * (len(self.seconds[name]) + 1):
             return False
-        self.seconds[name].append(seconds)
+        self.seconds[name].append(seconds())
         with self._turn:
             self._ring.append(self._ring.pop(0))
             self._turn.notify_all()
@@ -87,19 +87,24 @@ class Turn:
 
     def begin(self) -> None:
         """Training begins, or goes on after what should not count."""
-        self._mark = time.perf_counter()
+        self._mark = now()
 
     def hold(self) -> None:
         """What follows, such as a validation, does not count until training begins again."""
-        self._held += time.perf_counter() - self._mark
+        self._held += now() - self._mark
 
     def step(self, examples: int) -> None:
         """A step is over: hand over to the next peer if it was the last of this turn."""
-        if self.turns.add(self.name, examples, self._held + time.perf_counter() - self._mark):
+        if self.turns.add(self.name, examples, lambda: self._held + now() - self._mark):
             self._held = 0.0
-        else:
-            self._held += time.perf_counter() - self._mark
-        self.begin()
+            self.begin()
+
+
+def now() -> float:
+    """The time once a GPU has done all that it was given: only asked where a turn begins or ends, so that steps overlap."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 class InTurn(Callback):
@@ -117,10 +122,10 @@ class InTurn(Callback):
         self.turn.hold()
 
 
-def data_of(folder: str, rows: int | None) -> TaskData:
+def data_of(folder: str, rows: int | None, backbone: str = BACKBONE) -> TaskData:
     """The encoded data set, for the peers, with train in the order in which ftlit goes through it."""
     data = TextClassificationData(
-        dataset=folder, backbone=BACKBONE, text="sentence", max_length=128, limit_train=rows, batching=Shuffled(BATCH)
+        dataset=folder, backbone=backbone, text="sentence", max_length=128, limit_train=rows, batching=Shuffled(BATCH)
     )
     data.setup()
     batches = TrainBatches(data.batching, data.lengths("train"), data.order_seed)
@@ -149,10 +154,32 @@ def bare(turn: Turn, data: TaskData, build: Callable[[], Any] = model) -> None:
     optimizer = torch.optim.AdamW([weight for weight in net.parameters() if weight.requires_grad], lr=RATE, fused=True)
     turn.begin()
     for batch in DataLoader(data.encoded["train"], BATCH, collate_fn=collated(data)):  # type: ignore[arg-type]
-        net(**batch).loss.backward()
+        net(**{name: value.to(net.device) for name, value in batch.items()}).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         turn.step(BATCH)
+
+
+class TrainerInTurn(TrainerCallback):
+    """Takes turns as transformers' Trainer."""
+
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.turn.begin()
+
+    def on_step_end(self, arguments: TrainingArguments, *_: Any, **__: Any) -> None:
+        self.turn.step(arguments.per_device_train_batch_size)
+
+
+def trainer(turn: Turn, data: TaskData, build: Callable[[], Any] = model, **settings: Any) -> Any:
+    """transformers' Trainer with these settings; gives the trained model."""
+    net, train = build(), data.encoded["train"].remove_columns("truncated")
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(folder, report_to=[], save_strategy="no", disable_tqdm=True, **settings)
+        Trainer(net, arguments, train_dataset=train, data_collator=collated(data), callbacks=[TrainerInTurn(turn)]).train()  # type: ignore[arg-type]
+    return net
 
 
 def ftlit(turn: Turn, data: str, *options: str) -> Path:
