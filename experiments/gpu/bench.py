@@ -56,10 +56,10 @@ REAL = Sizes(
         "vocab_size": 32000, "hidden_size": 2048, "num_hidden_layers": 22, "num_attention_heads": 32,
         "num_key_value_heads": 4, "intermediate_size": 5632, "max_position_embeddings": 2048,
     },
-    rows=(4096, 256, 256), words=(16, 120), fit_rows=2048, save_every=40, few_rows=256, batch=32,
+    rows=(4096, 256, 256), words=(16, 120), fit_rows=1536, save_every=36, few_rows=256, batch=32,
     speed_steps=120, turn_steps=10, peak=8192, rates=(3e-5, 3e-4),
 )  # fmt: skip
-TINY = {"vocab_size": 2100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+TINY = {"vocab_size": 2100, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
 DRY = Sizes(
     bert=TINY, llama={**TINY, "num_key_value_heads": 2, "max_position_embeddings": 512},
     rows=(512, 64, 64), words=(4, 20), fit_rows=512, save_every=5, few_rows=64, batch=32,
@@ -124,7 +124,8 @@ def command(arguments: list[str]) -> None:
             main(arguments)
     except SystemExit as left:
         if left.code:
-            raise Failed(f"ftlit {arguments[0]} left with code {left.code}: {said.getvalue().strip()}") from None
+            text = said.getvalue()
+            raise Failed(f"ftlit {arguments[0]} left with {text[text.rfind('error:') :].strip()}") from None
     finally:
         sys.stderr.write(said.getvalue())
 

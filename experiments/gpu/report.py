@@ -18,6 +18,7 @@ def report(content: dict[str, Any]) -> str:
         _machine(content["machine"]),
         "## Checks",
         _checks(content["checks"]),
+        _seconds(content["checks"]),
         *_failures(content["checks"]),
         *_speed(content["checks"]),
     ]
@@ -36,12 +37,17 @@ def _machine(machine: dict[str, Any]) -> str:
 def _checks(checks: dict[str, Any]) -> str:
     rows = []
     for name, found in checks.items():
-        figures = "; ".join(_figure(key, value) for key, value in found.get("figures", {}).items() if key not in NOT_SHOWN)
         said = [found["error"]] if found["status"] == "skipped" else []
-        rows.append(
-            [name, found["status"], f"{found['seconds']:.1f}" if "seconds" in found else "", "; ".join([*said, figures])]
-        )
-    return _table(["check", "result", "seconds", "figures"], rows)
+        said += [_figure(key, value) for key, value in found.get("figures", {}).items() if key not in NOT_SHOWN]
+        seconds = f"{found['seconds']:.1f}" if "seconds" in found else ""
+        rows.append([name, found["status"], seconds, found.get("what", ""), "; ".join(said)])
+    return _table(["check", "result", "seconds", "what it checks", "figures"], rows)
+
+
+def _seconds(checks: dict[str, Any]) -> str:
+    missing = sum(found["status"] == "not reached" for found in checks.values())
+    left = f"; {missing} were not reached, and the same command goes on with them" if missing else ""
+    return f"{sum(found.get('seconds', 0) for found in checks.values()):.0f} seconds in all{left}."
 
 
 def _figure(key: str, value: Any) -> str:
@@ -73,7 +79,7 @@ def _speed(checks: dict[str, Any]) -> Iterable[str]:
     peak = checks.get("peak", {}).get("figures", {}).get("bfloat16")
     ratios = [[name, pair, value] for name, found in pairs.items() for pair, value in found["ratios"].items()]
     runs = [
-        [name, peer, f"{speed['examples_per_second']:.1f}", f"{speed['flops_per_second'] / 1e12:.4g}", _share(speed, peak)]
+        [name, peer, f"{speed['examples_per_second']:.1f}", *_work(speed, peak)]
         for name, found in pairs.items()
         for peer, speed in found["peers"].items()
     ]
@@ -87,8 +93,10 @@ def _speed(checks: dict[str, Any]) -> Iterable[str]:
     )
 
 
-def _share(speed: dict[str, float], peak: float | None) -> str:
-    return f"{speed['flops_per_second'] / peak:.1%}" if peak else ""
+def _work(speed: dict[str, float], peak: float | None) -> list[str]:
+    """Operations a second and their share of the peak, empty where they are not known."""
+    rate = speed.get("flops_per_second")
+    return [f"{rate / 1e12:.4g}" if rate else "", f"{rate / peak:.1%}" if rate and peak else ""]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from bench import Bench, read_json
-from correctness import PLAIN
+from fits import PLAIN
 from material import bert, llama, texts
 from shared import BATCH, Turn, Turns, bare, data_of, equal_work, ftlit, now, ratio, trainer
 from transformers import AutoModelForSequenceClassification
@@ -157,9 +157,15 @@ def _report(bench: Bench, turns: Turns, run: Path) -> None:
     seconds = {name: taken[1:count] for name, taken in turns.seconds.items()}
     cost = read_json(run / "results.json")["efficiency"]
     examples = (count - 1) * bench.sizes.turn_steps * BATCH
-    flops = cost["train_seconds"] * cost["matmul_peak_share"] * cost["matmul_peak_flops_per_second"]
-    each = flops / (cost["train_seconds"] * cost["examples_per_second"])
     rates = {name: examples / sum(taken) for name, taken in seconds.items()}
-    peers = {name: {"examples_per_second": rate, "flops_per_second": rate * each} for name, rate in rates.items()}
+    each = _flops_of_an_example(cost)
+    work = {name: {"flops_per_second": rate * each} if each else {} for name, rate in rates.items()}
+    peers = {name: {"examples_per_second": rate, **work[name]} for name, rate in rates.items()}
     ratios = {f"ftlit / {name}": ratio(seconds["ftlit"], taken) for name, taken in seconds.items() if name != "ftlit"}
-    bench.note(peers=peers, ratios=ratios, flops_per_example=each, peak_memory_bytes=cost["peak_memory_bytes"])
+    bench.note(peers=peers, ratios=ratios, flops_per_example=each)
+
+
+def _flops_of_an_example(cost: dict[str, Any]) -> float | None:
+    """Operations of both passes of an example with its padding, None where they could not be counted."""
+    passes = cost["forward_flops"], cost["backward_flops"]
+    return sum(passes) / (cost["train_seconds"] * cost["examples_per_second"]) if None not in passes else None

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
@@ -45,10 +46,11 @@ def outcome(module: str, name: str, scratch: Path, dry: bool, broken: str | None
     """Run a check; give its status, seconds, figures, and what went wrong."""
     from bench import Bench, Failed, Skipped
 
-    bench, begun, error = Bench(scratch, dry), time.monotonic(), ""
+    bench, begun, error, what = Bench(scratch, dry), time.monotonic(), "", ""
     print(f"\n=== {name}", flush=True)
     try:
         check = getattr(__import__(module), name)
+        what = check.__doc__.splitlines()[0]
         if name == broken:
             raise Failed("this check was told to fail")
         check(bench)
@@ -60,9 +62,9 @@ def outcome(module: str, name: str, scratch: Path, dry: bool, broken: str | None
     except (Exception, SystemExit):
         status, error = "failed", "\n".join(traceback.format_exc().rstrip().splitlines()[-LINES:])
     print(f"=== {name}: {status} {error}", flush=True)
-    seconds = time.monotonic() - begun
+    found = {"what": what, "status": status, "seconds": time.monotonic() - begun, "figures": bench.figures, "error": error}
     free()
-    return {"status": status, "seconds": seconds, "figures": bench.figures, "error": error, "machine": machine()}
+    return {**found, "machine": machine()}
 
 
 def free() -> None:
@@ -71,7 +73,8 @@ def free() -> None:
 
     gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # after some errors the device does nothing any more
+            torch.cuda.empty_cache()
 
 
 @cache
