@@ -16,12 +16,12 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from ftlit.backbones import looks_ahead
-from ftlit.batch import IGNORED
 from ftlit.errors import UserError
 from ftlit.heads import Load
 from ftlit.losses import row_sums
-from ftlit.masking import mask_tokens
+from ftlit.models.backbones import looks_ahead
+from ftlit.models.masking import mask_tokens
+from ftlit.util.batch import IGNORED
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 

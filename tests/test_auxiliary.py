@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 
 import ftlit
 from ftlit.auxiliary import Auxiliary, CausalLMLoss, MaskedLMLoss
-from ftlit.cli import run
+from ftlit.commands.cli import run
 from ftlit.data import MultipleChoiceData, TextClassificationData
-from ftlit.data.batching import MicroBatch
+from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.tasks import CausalLM, MultipleChoice, RelationExtraction, Seq2Seq

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ftlit.imports import fast_imports
+from ftlit.util.imports import fast_imports
 from tests.helpers import ROOT
 
 CHECK = """

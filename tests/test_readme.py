@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from ftlit.__main__ import main
-from ftlit.study.cells import Plan
-from ftlit.study.study import read_study
+from ftlit.study.plan.cells import Plan
+from ftlit.study.plan.file import read_study
 from tests.helpers import ROOT, ftlit
 
 README = (ROOT / "README.md").read_text("utf-8")

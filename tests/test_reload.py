@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ftlit.cli import run
+from ftlit.commands.cli import run
 from tests.helpers import ROOT, arguments
 
 pytestmark = pytest.mark.slow

@@ -24,13 +24,13 @@ from shared import BATCH, Turn, Turns, bare, collated, data_of, equal_work, ftli
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from ftlit.data.base import TaskData
-from ftlit.quiet import quiet
-from ftlit.study.evidence import read_predictions
-from ftlit.study.evidence.scores import mean_of
-from ftlit.study.resampling import Evidence
-from ftlit.study.statistics import Comparison, compare
-from ftlit.trainer import default_precision
+from ftlit.data.shared.base import TaskData
+from ftlit.study.statistics.compare import Comparison, compare
+from ftlit.study.statistics.evidence import read_predictions
+from ftlit.study.statistics.evidence.scores import mean_of
+from ftlit.study.statistics.resampling import Evidence
+from ftlit.training.trainer import default_precision
+from ftlit.util.quiet import quiet
 
 
 class TrainerInTurn(TrainerCallback):

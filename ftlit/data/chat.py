@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from ftlit.batch import IGNORED
-from ftlit.data.base import TaskData
-from ftlit.data.batching import MicroBatch
-from ftlit.data.blocks import in_blocks
-from ftlit.data.collate import PADDING
-from ftlit.data.columns import as_rows
-from ftlit.data.conversations import ConversationError, check_order, from_messages, from_utterances
-from ftlit.data.rows import text_problem
-from ftlit.data.templates import ChatTemplate, Messages, Span, UnstableTemplateError
+from ftlit.data.batches.batching import MicroBatch
+from ftlit.data.batches.chat_packing import in_blocks
+from ftlit.data.batches.collate import PADDING
+from ftlit.data.rows.columns import as_rows
+from ftlit.data.rows.rows import text_problem
+from ftlit.data.shared.base import TaskData
+from ftlit.data.text.chat_templates import ChatTemplate, Messages, Span, UnstableTemplateError
+from ftlit.data.text.conversations import ConversationError, check_order, from_messages, from_utterances
 from ftlit.errors import UserError
+from ftlit.util.batch import IGNORED
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from ftlit.backbones import load_config
-from ftlit.batch import IGNORED, pad
-from ftlit.data.base import TaskData
-from ftlit.data.batching import MicroBatch
-from ftlit.data.collate import PADDING
-from ftlit.data.corpus_blocks import causal_block, masked_block, one
-from ftlit.data.encoding import encoded
-from ftlit.data.packing import (
+from ftlit.data.batches.batching import MicroBatch
+from ftlit.data.batches.collate import PADDING
+from ftlit.data.batches.corpus_blocks import causal_block, masked_block, one
+from ftlit.data.batches.document_packing import (
     Blocks,
     NoBlocksError,
     Piece,
@@ -30,10 +26,14 @@ from ftlit.data.packing import (
     with_targets,
     without_blank,
 )
-from ftlit.data.pairs import sentence_pairs
-from ftlit.data.sources import load_splits
+from ftlit.data.batches.sentence_pairs import sentence_pairs
+from ftlit.data.shared.base import TaskData
+from ftlit.data.sources.load import load_splits
+from ftlit.data.text.encoding import encoded
 from ftlit.errors import UserError
-from ftlit.masking import expected_count, mask_tokens
+from ftlit.models.backbones import load_config
+from ftlit.models.masking import expected_count, mask_tokens
+from ftlit.util.batch import IGNORED, pad
 
 if TYPE_CHECKING:
     from datasets import Dataset

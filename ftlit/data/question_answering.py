@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ftlit.data.answers import Answer, answer_problem, answers_of, character_span, token_span
-from ftlit.data.base import TaskData
-from ftlit.data.batching import MicroBatch
-from ftlit.data.collate import PADDING
-from ftlit.data.columns import as_rows
-from ftlit.data.formats import Reader
-from ftlit.data.squad_json import squad_rows
+from ftlit.data.batches.batching import MicroBatch
+from ftlit.data.batches.collate import PADDING
+from ftlit.data.rows.columns import as_rows
+from ftlit.data.shared.base import TaskData
+from ftlit.data.sources.formats import Reader
+from ftlit.data.sources.squad_json import squad_rows
+from ftlit.data.text.answers import Answer, answer_problem, answers_of, character_span, token_span
 from ftlit.errors import UserError
 
 LONGEST_DEFAULT = 384

@@ -5,19 +5,19 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ftlit.batch import IGNORED
-from ftlit.data.base import TaskData
-from ftlit.data.class_labels import class_names
-from ftlit.data.collate import PADDING
-from ftlit.data.columns import as_rows
-from ftlit.data.conll import conll_rows
-from ftlit.data.formats import Reader
-from ftlit.data.rows import text_problem
-from ftlit.data.tags import entities_problem, entity_spans, named, tags_problem, tokens_problem
-from ftlit.data.word_encoder import WordEncoder
-from ftlit.entities import located_entities, located_words
+from ftlit.data.batches.collate import PADDING
+from ftlit.data.rows.class_labels import class_names
+from ftlit.data.rows.columns import as_rows
+from ftlit.data.rows.rows import text_problem
+from ftlit.data.shared.base import TaskData
+from ftlit.data.sources.conll import conll_rows
+from ftlit.data.sources.formats import Reader
+from ftlit.data.text.tags import entities_problem, entity_spans, named, tags_problem, tokens_problem
+from ftlit.data.text.word_encoder import WordEncoder
 from ftlit.errors import UserError
+from ftlit.metrics.entities import located_entities, located_words
 from ftlit.metrics.spans import Scheme, check_tags, iob2_tags, to_iob2
+from ftlit.util.batch import IGNORED
 
 if TYPE_CHECKING:
     from datasets import Dataset

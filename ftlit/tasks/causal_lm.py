@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from ftlit.backbones import load_config, looks_ahead, max_positions, probing
-from ftlit.batch import IGNORED
 from ftlit.errors import UserError
-from ftlit.files import write_text
-from ftlit.generation import Generation, Sources, check_schedule, left_padded, show_samples
-from ftlit.joined import decoder_tokenizer
 from ftlit.metrics.text import check_names, metric_keys, pattern_match, signatures, text_scores
-from ftlit.tasks.language_model import LanguageModel
+from ftlit.models.backbones import load_config, looks_ahead, max_positions, probing
+from ftlit.models.encoder_decoder import decoder_tokenizer
+from ftlit.models.generation import Generation, left_padded
+from ftlit.tasks.shared.language_model import LanguageModel
+from ftlit.tasks.shared.samples import Sources, check_schedule, show_samples
+from ftlit.util.batch import IGNORED
+from ftlit.util.files import write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, PreTrainedTokenizerBase
 
-from ftlit.backbones import load_config, load_tokenizer
-from ftlit.batch import IGNORED
 from ftlit.errors import UserError
-from ftlit.tasks.language_model import LanguageModel
-from ftlit.tasks.mean import UnitMean
+from ftlit.metrics.weighted_mean import UnitMean
+from ftlit.models.backbones import load_config, load_tokenizer
+from ftlit.tasks.shared.language_model import LanguageModel
+from ftlit.util.batch import IGNORED
 
 
 class MaskedLM(LanguageModel):

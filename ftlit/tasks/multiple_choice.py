@@ -9,7 +9,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from transformers import AutoModelForSequenceClassification
 
 from ftlit.losses import CrossEntropy, Loss
-from ftlit.tasks.base import TaskModule
+from ftlit.tasks.shared.base import TaskModule
 
 
 class MultipleChoice(TaskModule):

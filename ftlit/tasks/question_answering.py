@@ -11,7 +11,7 @@ from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.losses import CrossEntropy, Loss
 from ftlit.metrics.squad import best_threshold, squad_scores
-from ftlit.tasks.base import TaskModule
+from ftlit.tasks.shared.base import TaskModule
 
 NEVER = float("-inf")
 

@@ -6,13 +6,13 @@ from typing import Any
 from torch import Tensor
 from transformers import AutoModelForTokenClassification
 
-from ftlit.entities import located_entities
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.losses import token_losses
+from ftlit.metrics.entities import located_entities
+from ftlit.metrics.per_class import per_class
 from ftlit.metrics.spans import entities, span_scores, token_accuracy
-from ftlit.report import per_class
-from ftlit.tasks.labelled import Labelled
+from ftlit.tasks.shared.labelled import Labelled
 
 Tags = list[list[str]]
 

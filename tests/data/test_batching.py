@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from ftlit.data.batching import (
+from ftlit.data.batches.batching import (
     FILLER,
     Batching,
     EvaluationBatches,

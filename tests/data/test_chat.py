@@ -7,11 +7,11 @@ import pytest
 from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
-from ftlit.batch import IGNORED
 from ftlit.data import ChatData
-from ftlit.data.blocks import blocks
-from ftlit.data.templates import BUILT_IN
+from ftlit.data.batches.chat_packing import blocks
+from ftlit.data.text.chat_templates import BUILT_IN
 from ftlit.errors import UserError
+from ftlit.util.batch import IGNORED
 from tests.chats import SPECIAL, byte_tokenizer, chat_model, echoes
 from tests.conftest import write_splits
 
@@ -318,7 +318,7 @@ def test_blocks_are_full_and_hold_each_example_once() -> None:
 
 
 def test_packed_batch(make: Any) -> None:
-    from ftlit.data.batching import MicroBatch
+    from ftlit.data.batches.batching import MicroBatch
 
     data = make(echoes(6, 0), prompt="question", response="answer", packing=True, max_length=128)
     data.setup()

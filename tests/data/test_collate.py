@@ -2,8 +2,8 @@
 
 import torch
 
-from ftlit.batch import IGNORED, pad
-from ftlit.data.collate import collate
+from ftlit.data.batches.collate import collate
+from ftlit.util.batch import IGNORED, pad
 
 
 def test_pad() -> None:

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from ftlit.data import CorpusData
-from ftlit.data.batching import MicroBatch
-from ftlit.data.packing import Piece, filled, token_sizes, whole
-from ftlit.data.pairs import SINGLE, UNUSED, halves, sentence_pairs
+from ftlit.data.batches.batching import MicroBatch
+from ftlit.data.batches.document_packing import Piece, filled, token_sizes, whole
+from ftlit.data.batches.sentence_pairs import SINGLE, UNUSED, halves, sentence_pairs
 from ftlit.errors import UserError
 from ftlit.tasks.causal_lm import CausalLM
 from tests.conftest import REAL_DATA, sentence, write_splits

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ftlit.data import MultipleChoiceData
-from ftlit.data.report import data_report
+from ftlit.data.shared.summary import data_report
 from tests.conftest import REAL_DATA, choice_rows, write_splits
 
 Tiny = Callable[[str], str]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ftlit.data import QuestionAnsweringData
-from ftlit.data.answers import answers_of, character_span, token_span
-from ftlit.data.collate import collate
+from ftlit.data.batches.collate import collate
+from ftlit.data.text.answers import answers_of, character_span, token_span
 from ftlit.errors import UserError
 from tests.conftest import REAL_DATA, write_splits
 from tests.questions import question_rows, question_splits

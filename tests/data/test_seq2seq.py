@@ -8,9 +8,9 @@ import torch
 from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
 from ftlit.data import Seq2SeqData
-from ftlit.data.batching import MicroBatch
+from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
-from ftlit.generation import Generation
+from ftlit.models.generation import Generation
 from ftlit.tasks import Seq2Seq
 from tests.conftest import GOOD, write_splits
 

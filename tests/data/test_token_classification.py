@@ -11,11 +11,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from ftlit.batch import IGNORED
 from ftlit.data import TokenClassificationData
-from ftlit.data.word_encoder import WordEncoder
-from ftlit.entities import located_words
+from ftlit.data.text.word_encoder import WordEncoder
 from ftlit.errors import UserError
+from ftlit.metrics.entities import located_words
+from ftlit.util.batch import IGNORED
 from tests.conftest import write_splits
 from tests.tagged import LETTERS, letters_model, letters_tokenizer, tagged_rows, tagged_splits, write_conll
 

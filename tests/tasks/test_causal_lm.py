@@ -13,14 +13,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import ftlit as package
-from ftlit.batch import IGNORED
 from ftlit.data import ChatData, CorpusData
-from ftlit.data.batching import MicroBatch
+from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
-from ftlit.generation import Generation, Sources
 from ftlit.losses import BCE, CrossEntropy
+from ftlit.models.generation import Generation
 from ftlit.tasks import CausalLM, TaskModule
+from ftlit.tasks.shared.samples import Sources
 from ftlit.tuning import Frozen, Full, LoRA, TopLayers
+from ftlit.util.batch import IGNORED
 from tests.chats import SPECIAL, chat_model, echoes
 from tests.conftest import write_splits
 from tests.helpers import arguments, ftlit
@@ -275,7 +276,7 @@ def test_run(rows: str, llama: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             read.append((line := super().__next__()).decode())
             return line
 
-    from ftlit import predict
+    from ftlit.exports import predict
 
     monkeypatch.setattr(predict.sys, "stdin", io.TextIOWrapper(Keyboard("\n".join([*asked[:3], ""]).encode())))
     monkeypatch.setattr(predict, "_jsonl_writer", lambda file: lambda row: read.append(row["prediction"]))

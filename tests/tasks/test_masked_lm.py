@@ -14,14 +14,14 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
 
 import ftlit
-from ftlit.cli import run
+from ftlit.commands.cli import run
 from ftlit.data import CorpusData
-from ftlit.data.batching import MicroBatch
+from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.losses import CrossEntropy, perplexity
 from ftlit.tasks import MaskedLM, TaskModule
-from ftlit.tasks.language_model import only_tokens
+from ftlit.tasks.shared.language_model import only_tokens
 from ftlit.tuning import LoRA
 from tests.conftest import sentiment_rows
 from tests.helpers import arguments

@@ -15,7 +15,7 @@ import torch
 import ftlit
 from ftlit.__main__ import main
 from ftlit.data import QuestionAnsweringData
-from ftlit.data.batching import EvaluationBatches, LengthGrouped
+from ftlit.data.batches.batching import EvaluationBatches, LengthGrouped
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.losses import MSE, CrossEntropy, Focal

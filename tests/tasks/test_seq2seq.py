@@ -18,19 +18,19 @@ from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, BertConfig, BertModel
 
 import ftlit
-from ftlit.backbones import depths
-from ftlit.batch import FILLER
-from ftlit.cli import run
+from ftlit.commands.cli import run
 from ftlit.data import Seq2SeqData
-from ftlit.data.batching import MicroBatch
+from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
-from ftlit.generation import Generation
 from ftlit.heads import PooledHead
 from ftlit.losses import MSE, CrossEntropy
 from ftlit.metrics.text import metric_keys, text_scores
-from ftlit.optim import param_groups
+from ftlit.models.backbones import depths
+from ftlit.models.generation import Generation
+from ftlit.optimization.parameter_groups import param_groups
 from ftlit.tasks import Seq2Seq
 from ftlit.tuning import Frozen, Full, LoRA, TopLayers
+from ftlit.util.batch import FILLER
 from tests.helpers import arguments
 from tests.small import saved
 

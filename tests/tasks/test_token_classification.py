@@ -17,14 +17,14 @@ from transformers import AutoModelForTokenClassification
 
 import ftlit
 from ftlit.__main__ import main
-from ftlit.batch import IGNORED
 from ftlit.data import LengthGrouped, TokenClassificationData
-from ftlit.data.batching import EvaluationBatches
+from ftlit.data.batches.batching import EvaluationBatches
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.losses import BCE, CrossEntropy, Focal, token_losses
 from ftlit.metrics.spans import entities
 from ftlit.tasks import TokenClassification
+from ftlit.util.batch import IGNORED
 from tests.conftest import write_splits
 from tests.helpers import arguments
 from tests.tagged import letters_model, tagged_splits

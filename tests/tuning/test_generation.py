@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ftlit.data import ChatData, CorpusData
-from ftlit.data.batching import MicroBatch
+from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
-from ftlit.generation import Generation, left_padded
+from ftlit.models.generation import Generation, left_padded
 from ftlit.tasks import CausalLM, Seq2Seq
 from ftlit.tuning import Both, LoRA, PrefixTuning, PromptTuning, PTuning, Tuning
 from tests.chats import chat_model, echoes
