@@ -13,7 +13,7 @@ from tests.helpers import ROOT
 
 CHECK = """
 import gc, sys
-from ftlit.imports import fast_imports
+from ftlit.util.imports import fast_imports
 
 with fast_imports():
     assert not gc.isenabled()

@@ -43,7 +43,7 @@ class ChatData(TaskData):
     """
 
     padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
-    extras: ClassVar[tuple[str, ...]] = ("prompt_ids", "reference")
+    metadata: ClassVar[tuple[str, ...]] = ("prompt_ids", "reference")
 
     def __init__(
         self,
@@ -185,10 +185,12 @@ class ChatData(TaskData):
             self._labelled(ids, np.array(offsets), text, turns)
             for ids, offsets, (text, turns) in zip(tokens["input_ids"], tokens["offset_mapping"], written, strict=True)
         ]
-        kept = [i for i, feature in enumerate(found) if feature["units"]]  # a reply that is cut away leaves nothing to learn
+        kept = [
+            i for i, feature in enumerate(found) if feature["loss_weights"]
+        ]  # a reply that is cut away leaves nothing to learn
         prompts, cut = self._prompts([open_turn(closed(conversations[i])) for i in kept])
         return {
-            **{name: [found[i][name] for i in kept] for name in ("input_ids", "labels", "units", "truncated", "bytes")},
+            **{name: [found[i][name] for i in kept] for name in ("input_ids", "labels", "loss_weights", "truncated", "bytes")},
             "prompt_ids": prompts,
             "prompt_truncated": cut,
             "reference": [closed(conversations[i])[-1]["content"] for i in kept],
@@ -222,7 +224,7 @@ class ChatData(TaskData):
         return {
             "input_ids": tokens.tolist(),
             "labels": labels.tolist(),
-            "units": int(chosen.sum()),
+            "loss_weights": int(chosen.sum()),
             "truncated": truncated,
             "bytes": byte_count(learned) - byte_count(special),
         }

@@ -30,7 +30,7 @@ class MultipleChoiceData(TaskData):
         label: Column of the right choice: its position from 0, its letter, or its name where the choices have names.
     """
 
-    extras: ClassVar[tuple[str, ...]] = ("choices",)
+    metadata: ClassVar[tuple[str, ...]] = ("choices",)
 
     def __init__(
         self,

@@ -38,7 +38,7 @@ class QuestionAnsweringData(TaskData):
 
     readers: ClassVar[dict[str, Reader]] = {".json": squad_rows}
     padding: ClassVar[dict[str, int]] = {**PADDING, "starts": OUTSIDE, "ends": OUTSIDE}
-    extras: ClassVar[tuple[str, ...]] = ("context", "reference")
+    metadata: ClassVar[tuple[str, ...]] = ("context", "reference")
 
     def __init__(
         self,
@@ -175,11 +175,11 @@ class QuestionAnsweringData(TaskData):
         return {**super().counts(split), **self._found[split]}
 
     def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
-        """The tensors of a batch; ``extras`` has ``offsets``, ``(batch, tokens, 2)``: the characters of the context."""
+        """The tensors of a batch; ``metadata`` has ``offsets``, ``(batch, tokens, 2)``: the characters of the context."""
         made = super().collate(columns, batch)
-        if "reference" in made["extras"]:
-            made["extras"]["reference"] = list(map(json.loads, made["extras"]["reference"]))
-        made["extras"]["offsets"] = torch.stack([made.pop("starts"), made.pop("ends")], -1)
+        if "reference" in made["metadata"]:
+            made["metadata"]["reference"] = list(map(json.loads, made["metadata"]["reference"]))
+        made["metadata"]["offsets"] = torch.stack([made.pop("starts"), made.pop("ends")], -1)
         return made
 
     def order(self, trainer: Any) -> dict[str, str]:

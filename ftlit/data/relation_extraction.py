@@ -26,7 +26,7 @@ class RelationExtractionData(LabelledData):
         relation: Column of the relation.
     """
 
-    extras = ("reference",)
+    metadata = ("reference",)
     label_key: ClassVar[str] = "relation"
 
     def __init__(

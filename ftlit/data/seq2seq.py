@@ -34,7 +34,7 @@ class Seq2SeqData(TaskData):
     """
 
     padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
-    extras: ClassVar[tuple[str, ...]] = ("reference",)
+    metadata: ClassVar[tuple[str, ...]] = ("reference",)
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Seq2SeqData(TaskData):
             **self.encode_inputs(columns),
             "labels": targets["input_ids"],
             "target_truncated": targets["truncated"],
-            "units": [len(ids) for ids in targets["input_ids"]],
+            "loss_weights": [len(ids) for ids in targets["input_ids"]],
             "reference": references,
         }
 

@@ -48,7 +48,7 @@ class TokenClassificationData(TaskData):
 
     readers: ClassVar[dict[str, Reader]] = {".txt": conll_rows}
     padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
-    extras: ClassVar[tuple[str, ...]] = ("starts", "offsets", "piece", "reference")
+    metadata: ClassVar[tuple[str, ...]] = ("starts", "offsets", "piece", "reference")
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class TokenClassificationData(TaskData):
             list(islice(left[row], len(starts))) for row, starts in zip(features["row"], features["starts"], strict=True)
         ]
         features["labels"] = list(map(self._labels, *(features[n] for n in ("input_ids", "starts", "widths", "reference"))))
-        features["units"] = [sum(label != IGNORED for label in labels) for labels in features["labels"]]
+        features["loss_weights"] = [sum(label != IGNORED for label in labels) for labels in features["labels"]]
         first = [i == 0 or row != features["row"][i - 1] for i, row in enumerate(features["row"])]
         features["moved"] = [answers[row][1] * new for row, new in zip(features["row"], first, strict=True)]
         return features

@@ -5,27 +5,27 @@ from torch import Tensor
 from torchmetrics import Metric
 
 
-class UnitMean(Metric):
-    """A sum over the units that it is of, in double precision.
+class WeightedMean(Metric):
+    """A weighted mean in double precision.
 
-    A value that is no number makes the mean none: torchmetrics' own mean leaves it out, so that a model whose loss is lost on
-    some examples would be compared by the rest.
+    A NaN among the values makes the mean NaN. torchmetrics' own mean leaves NaNs out, which would compare a model whose loss
+    is NaN on some examples by the rest.
     """
 
     full_state_update = False
     total: Tensor
-    units: Tensor
+    weights: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("total", "units"):
+        for name in ("total", "weights"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), "sum")
 
-    def update(self, sums: Tensor, units: Tensor) -> None:
-        """Take the sums of some examples and the number of units of each, ``(batch,)`` both."""
+    def update(self, sums: Tensor, weights: Tensor) -> None:
+        """Add the weighted values of some examples, and their weights, ``(batch,)`` both."""
         self.total += sums.double().sum()
-        self.units += units.double().sum()
+        self.weights += weights.double().sum()
 
     def compute(self) -> Tensor:
-        """The mean of a unit."""
-        return self.total / self.units
+        """The sum of the weighted values divided by the sum of the weights."""
+        return self.total / self.weights

@@ -108,7 +108,7 @@ class Watch(Callback):
 
     def _take(self, what: str, steps: Steps, trainer: Trainer, batch: Any) -> None:
         now = self._now(trainer)
-        self.times[what].append((steps.kind(batch["features"].tolist()), now - self._mark))
+        self.times[what].append((steps.kind(batch["feature_ids"].tolist()), now - self._mark))
         self._mark = now
 
     def _now(self, trainer: Trainer) -> float:

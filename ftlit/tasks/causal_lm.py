@@ -153,7 +153,7 @@ class CausalLM(LanguageModel):
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         """The mean of ``-log p`` over each example's targets, and the prompt where a reply is to be written."""
         scored = super().decode(logits, batch)
-        prompts = batch["extras"].get("prompt_ids")
+        prompts = batch["metadata"].get("prompt_ids")
         if prompts is None:
             return scored
         self.sources.fits(batch)
@@ -169,7 +169,7 @@ class CausalLM(LanguageModel):
         self.sources.write(self, parts, lambda some: self.replies([source["input_ids"] for source in some]))
 
     def decoded(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        if (prompts := batch["extras"].get("prompt_ids")) is None:  # raw text is gone on with
+        if (prompts := batch["metadata"].get("prompt_ids")) is None:  # raw text is gone on with
             rows = zip(batch["input_ids"].tolist(), batch["attention_mask"].sum(1).tolist(), strict=True)
             prompts = [ids[:length] for ids, length in rows]
         return [{"prediction": text} for text in self.replies(prompts)]

@@ -11,7 +11,7 @@ from ftlit.errors import UserError
 from ftlit.heads import JoinedHead, TaskHead
 from ftlit.losses import CrossEntropy, Loss, perplexity, token_losses
 from ftlit.metrics.text import check_names, metric_keys, signatures, text_scores
-from ftlit.metrics.weighted_mean import UnitMean
+from ftlit.metrics.weighted_mean import WeightedMean
 from ftlit.models.backbones import load_tokenizer
 from ftlit.models.encoder_decoder import decoder_limit, decoder_tokenizer
 from ftlit.models.generation import Generation
@@ -60,7 +60,7 @@ class Seq2Seq(TaskModule):
         self.summary_names = ("perplexity", *metric_keys(self.text_metrics))  # type: ignore[misc]
         self.adopt()
         for split in ("val", "test"):
-            self.metrics[f"{split}_nll"] = UnitMean()
+            self.metrics[f"{split}_nll"] = WeightedMean()
 
     def _check(self) -> None:
         """Refuse settings that cannot work together."""
@@ -109,7 +109,7 @@ class Seq2Seq(TaskModule):
         super().record(split, losses, logits, batch)
         plain = CrossEntropy()  # perplexity knows no label smoothing
         values = losses if self.loss == plain else token_losses(plain, logits, batch["labels"])
-        self.metrics[f"{split}_nll"].update(values, batch["units"])
+        self.metrics[f"{split}_nll"].update(values, batch["loss_weights"])
 
     # Writing texts
 

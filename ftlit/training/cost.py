@@ -59,7 +59,7 @@ class Cost(Callback):
     ) -> None:
         self.flops.stop()
         self.seconds, self._mark = self.seconds + time.monotonic() - self._mark, time.monotonic()
-        if batch["normalizer"] != FILLER:
+        if batch["loss_denominator"] != FILLER:
             self.examples += len(batch["ids"])
             self.tokens += batch["tokens"]
 

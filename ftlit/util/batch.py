@@ -4,14 +4,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Keys that are not inputs of the model: `ids` are positions of rows in their split, `features` positions of what was encoded
-# from them (a long row may become several), `units` what each example counts in the loss, `extras` lists that are no tensors,
-# `bytes` the length of the texts that a language model predicts, `unlabelled` a batch of texts for an auxiliary loss.
+# Keys that are not inputs of the model: `ids` are positions of rows in their split, `feature_ids` positions of the features
+# encoded from them (a long row may become several), `loss_weights` the weight of each example in the mean of the loss,
+# `loss_denominator` the number that the sum of the losses is divided by, `metadata` columns that are not tensors, `bytes` the
+# length of the texts that a language model predicts, `unlabelled` a batch of texts for an auxiliary loss.
 BOOKKEEPING = {
-    *("labels", "ids", "features", "normalizer", "tokens", "units", "extras"),
+    *("labels", "ids", "feature_ids", "loss_denominator", "tokens", "loss_weights", "metadata"),
     *("bytes", "next_sentence", "next_sentence_logits", "unlabelled"),
 }
-# The normalizer of a batch that only keeps a rank in step with the others: its loss is divided to zero.
+# The loss denominator of a batch that only keeps a rank in step with the others: dividing by it leaves a loss of zero.
 FILLER = float("inf")
 # The label of a token that has none, as in PyTorch's cross-entropy.
 IGNORED = -100

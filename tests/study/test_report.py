@@ -487,7 +487,7 @@ def test_numbers_as_they_are_read() -> None:
 
 
 def test_reading_a_folder_needs_no_torch() -> None:
-    modules = ["whole", "page", "latex", "markdown", "table", "artifact"]
+    modules = ["content.assemble", *(f"render.{name}" for name in ("page", "latex", "markdown", "table", "artifact"))]
     imports = "; ".join(f"import ftlit.study.report.{name}" for name in modules)
     heavy = "[name for name in ('torch', 'lightning', 'transformers', 'wandb', 'matplotlib') if name in sys.modules]"
     code = f"import sys; {imports}; print({heavy})"

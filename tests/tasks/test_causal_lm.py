@@ -68,7 +68,7 @@ def test_loss_is_that_of_hugging_face(rows: str, backbone: str) -> None:
         losses = module.losses(module.logits(batch), batch)
         for i, length in enumerate(batch["attention_mask"].sum(1)):
             ids, labels = (batch[name][i : i + 1, :length] for name in ("input_ids", "labels"))
-            expected = plain(input_ids=ids, labels=labels).loss * batch["units"][i]
+            expected = plain(input_ids=ids, labels=labels).loss * batch["loss_weights"][i]
             assert float(losses[i]) == pytest.approx(float(expected), rel=1e-5)
 
 

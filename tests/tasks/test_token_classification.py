@@ -113,7 +113,7 @@ def test_loss_and_logits_are_those_of_transformers(backbone: str, data: TokenCla
         inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids", "labels")}
         output = reference(**inputs)
         torch.testing.assert_close(module.logits(batch), output.logits)
-        found = module.training_step({**batch, "normalizer": float(batch["units"].sum())}, 0)
+        found = module.training_step({**batch, "loss_denominator": float(batch["loss_weights"].sum())}, 0)
         torch.testing.assert_close(found, output.loss)
 
 

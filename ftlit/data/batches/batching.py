@@ -24,13 +24,13 @@ class MicroBatch:
 
     Args:
         indices: Positions of the examples in the split.
-        normalizer: What the sum of their losses is divided by, so that the gradients of all micro-batches of a step
+        loss_denominator: What the sum of their losses is divided by, so that the gradients of all micro-batches of a step
             average to the mean over the step batch; `FILLER` for one that repeats examples at no weight.
         epoch: The epoch of training, None in an evaluation: what is drawn anew in each epoch depends on it.
     """
 
     indices: list[int]
-    normalizer: float
+    loss_denominator: float
     epoch: int | None = None
 
 
@@ -157,7 +157,7 @@ class TrainBatches(Sampler[MicroBatch]):
         rank: This device.
         world: Number of devices.
         accumulate: Batches accumulated for an optimizer step.
-        units: What each example counts in the mean of the loss, ``(examples,)``: 1, or its number of labelled tokens.
+        loss_weights: What each example counts in the mean of the loss, ``(examples,)``: 1, or its number of labelled tokens.
     """
 
     def __init__(
@@ -169,9 +169,9 @@ class TrainBatches(Sampler[MicroBatch]):
         rank: int = 0,
         world: int = 1,
         accumulate: int = 1,
-        units: np.ndarray | None = None,
+        loss_weights: np.ndarray | None = None,
     ) -> None:
-        self.units = np.ones(len(lengths)) if units is None else units
+        self.loss_weights = np.ones(len(lengths)) if loss_weights is None else loss_weights
         self.batching, self.lengths, self.seed, self.epoch = batching, lengths, seed, epoch
         self.rank, self.world, self.accumulate = rank, world, accumulate
         self.done = (0, 0)  # an epoch and how many of its batches were given out before an interruption
@@ -188,9 +188,9 @@ class TrainBatches(Sampler[MicroBatch]):
         return self._plan[1]
 
     def _share(self, step: list[list[int]], parts: int, epoch: int) -> Iterator[MicroBatch]:
-        normalizer = sum(float(self.units[part].sum()) for part in step) / parts
+        loss_denominator = sum(float(self.loss_weights[part].sum()) for part in step) / parts
         for i in range(self.rank, parts, self.world):
-            yield MicroBatch(step[i], normalizer, epoch) if i < len(step) else MicroBatch(step[0], FILLER, epoch)
+            yield MicroBatch(step[i], loss_denominator, epoch) if i < len(step) else MicroBatch(step[0], FILLER, epoch)
 
     @property
     def skip(self) -> int:

@@ -42,4 +42,4 @@ def in_blocks(columns: dict[str, list[Any]], limit: int, pad_token_id: int) -> d
     fillers = {"input_ids": pad_token_id, "labels": IGNORED, "position_ids": 0}
     given = {**columns, "position_ids": [list(range(length)) for length in lengths]}
     joined = {name: [[v for i in block for v in given[name][i]] for block in chosen] for name in fillers}
-    return {**{name: pad(joined[name], filler) for name, filler in fillers.items()}, "tokens": sum(lengths), "extras": {}}
+    return {**{name: pad(joined[name], filler) for name, filler in fillers.items()}, "tokens": sum(lengths), "metadata": {}}

@@ -15,31 +15,31 @@ def collate(
     pad_token_id: int,
     label_dtype: torch.dtype = torch.long,
     padding: Mapping[str, int] = PADDING,
-    extras: tuple[str, ...] = (),
+    metadata: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """A batch with Hugging Face's names.
 
     Args:
-        columns: Encoded examples: ``input_ids``, perhaps ``labels`` and ``units``, and columns that are not used.
+        columns: Encoded examples: ``input_ids``, perhaps ``labels`` and ``loss_weights``, and columns that are not used.
         pad_token_id: Fills up ``input_ids``.
         label_dtype: Type of labels that are not padded.
         padding: What fills up each other column of numbers of tokens; `labels` among them where each token has one.
-        extras: Columns that are passed on as they are.
+        metadata: Columns that are passed on as they are.
 
     Returns:
-        ``input_ids``, ``attention_mask`` and the columns of `padding` of shape ``(batch, tokens)``, ``labels``, ``units``
-        of shape ``(batch,)``, ``extras``, and ``tokens``, the number of tokens that are not padding.
+        ``input_ids``, ``attention_mask`` and the columns of `padding` of shape ``(batch, tokens)``, ``labels``,
+        ``loss_weights`` of shape ``(batch,)``, ``metadata``, and ``tokens``, the number of tokens that are not padding.
     """
     ids = columns["input_ids"]
     batch: dict[str, Any] = {
         "input_ids": pad(ids, pad_token_id),
         "attention_mask": pad([[1] * len(row) for row in ids], 0),
         "tokens": sum(map(len, ids)),
-        "extras": {name: columns[name] for name in extras if name in columns},
+        "metadata": {name: columns[name] for name in metadata if name in columns},
     }
     batch |= {name: pad(columns[name], value) for name, value in padding.items() if name in columns}
     if "labels" in columns and "labels" not in batch:
         batch["labels"] = torch.tensor(columns["labels"], dtype=label_dtype)
-    if "units" in columns:
-        batch["units"] = torch.tensor(columns["units"], dtype=torch.float32)
+    if "loss_weights" in columns:
+        batch["loss_weights"] = torch.tensor(columns["loss_weights"], dtype=torch.float32)
     return batch

@@ -20,7 +20,7 @@ def causal_block(parts: list[Piece], boundaries: bool) -> dict[str, Any]:
     positions = np.arange(len(block.ids)) - np.repeat(starts, np.diff([*starts, len(block.ids)]))
     predicted = len(block.ids) - len(starts)
     sizes = sum(block.sizes) - sum(block.sizes[start] for start in starts)
-    features = {"input_ids": block.ids, "units": float(predicted), "bytes": sizes, "first_row": block.row}
+    features = {"input_ids": block.ids, "loss_weights": float(predicted), "bytes": sizes, "first_row": block.row}
     return {**features, "position_ids": positions.tolist()} if boundaries else features
 
 

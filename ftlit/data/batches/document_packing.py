@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Blocks = Iterator[dict[str, Any]]
 
-PACKING_VERSION = 3  # raised whenever documents are joined or packed differently, so that no old cache is served
+PACKING_VERSION = 4  # raised whenever documents are joined or packed differently, so that no old cache is served
 EMPTY = "documents without a token, left out"
 NOTHING = "blocks without a token to predict, left out"
 

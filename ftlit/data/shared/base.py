@@ -27,7 +27,7 @@ class TaskData(TaskRows):
 
     label_dtype: ClassVar[torch.dtype] = torch.long
     padding: ClassVar[dict[str, int]] = PADDING  # what fills up each column of tokens beside input_ids
-    extras: ClassVar[tuple[str, ...]] = ()  # columns of features that the task gets as they are
+    metadata: ClassVar[tuple[str, ...]] = ()  # columns of features that the task gets as they are
 
     @abstractmethod
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -38,7 +38,7 @@ class TaskData(TaskRows):
 
     @abstractmethod
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Features of rows with ``labels``, and ``units`` where examples count differently in the loss."""
+        """Features of rows with ``labels``, and ``loss_weights`` where examples count differently in the loss."""
 
     def counts(self, split: str) -> dict[str, int]:
         """Findings of an encoded split for the report, such as answers lost to truncation."""
@@ -109,10 +109,10 @@ class TaskData(TaskRows):
         rows = self.encoded[split].with_format("arrow")
         return pc.list_value_length(rows["input_ids"][:]).to_numpy()
 
-    def units(self, split: str) -> np.ndarray | None:
+    def loss_weights(self, split: str) -> np.ndarray | None:
         """What each example of an encoded split counts in the mean of the loss, or None where each counts 1."""
         rows = self.encoded[split]
-        return np.array(rows["units"][:], dtype=float) if "units" in rows.column_names else None
+        return np.array(rows["loss_weights"][:], dtype=float) if "loss_weights" in rows.column_names else None
 
     def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
         """The tensors of a batch, from columns of features.
@@ -121,7 +121,7 @@ class TaskData(TaskRows):
             columns: Features as `encode` or `encode_inputs` gives them.
             batch: Which examples these are; None for new rows.
         """
-        return collate(columns, self.pad_token_id, self.label_dtype, self.padding, self.extras)
+        return collate(columns, self.pad_token_id, self.label_dtype, self.padding, self.metadata)
 
     @cached_property
     def unlabelled(self) -> Unlabelled | None:
@@ -139,9 +139,9 @@ class TaskData(TaskRows):
         return self._collated(columns, batch)
 
     def _collated(self, columns: dict[str, list[Any]], batch: MicroBatch) -> dict[str, Any]:
-        marks = {"ids": columns["row"], "features": batch.indices}
+        marks = {"ids": columns["row"], "feature_ids": batch.indices}
         tensors = {name: torch.tensor(values) for name, values in marks.items()}
-        return {**self.collate(columns, batch), **tensors, "normalizer": batch.normalizer}
+        return {**self.collate(columns, batch), **tensors, "loss_denominator": batch.loss_denominator}
 
     def check_batches(self, splits: list[str]) -> None:
         """Refuse splits with a text that no batch can hold."""
@@ -159,7 +159,7 @@ class TaskData(TaskRows):
             trainer.global_rank,
             trainer.world_size,
             trainer.accumulate_grad_batches,
-            self.units("train"),
+            self.loss_weights("train"),
         )
         return self._loader("train", batches)
 

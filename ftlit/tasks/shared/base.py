@@ -129,7 +129,7 @@ class TaskModule(Tuned):
         return self(batch).logits
 
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
-        """The loss of each example, ``(batch,)``, summed over its units where it has several."""
+        """The loss of each example, ``(batch,)``, summed over its labelled tokens where it has several."""
         return self.loss(logits, batch["labels"])
 
     def text_counts(self, batch: dict[str, Any]) -> list[int] | None:
@@ -213,7 +213,7 @@ class TaskModule(Tuned):
         return self.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
-        loss = self.losses(self.logits(batch), batch).sum() / batch["normalizer"]
+        loss = self.losses(self.logits(batch), batch).sum() / batch["loss_denominator"]
         if (penalty := self.tuning.penalty(self.backbone)) is not None:
             loss = loss + penalty
         return loss if self.self_supervision is None else self._with_auxiliary(loss, batch)

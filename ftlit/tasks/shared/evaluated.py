@@ -8,7 +8,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from ftlit.metrics.weighted_mean import UnitMean
+from ftlit.metrics.weighted_mean import WeightedMean
 from ftlit.util.batch import FILLER
 
 
@@ -28,7 +28,7 @@ class Evaluated(LightningModule, ABC):
         """Make the metrics of both splits."""
         for split in ("val", "test"):
             self.metrics[split] = self.build_metrics()
-            self.metrics[f"{split}_loss"] = UnitMean()
+            self.metrics[f"{split}_loss"] = WeightedMean()
 
     # What a task defines
 
@@ -38,7 +38,7 @@ class Evaluated(LightningModule, ABC):
 
     @abstractmethod
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
-        """The loss of each example, ``(batch,)``, summed over its units where it has several."""
+        """The loss of each example, ``(batch,)``, summed over its labelled tokens where it has several."""
 
     def build_metrics(self) -> MetricCollection:
         """The metrics of one split that add up over batches; `update` takes what `metric_inputs` gives."""
@@ -88,7 +88,7 @@ class Evaluated(LightningModule, ABC):
     def evaluation_step(self, batch: dict[str, Any], split: str) -> None:
         """Take a batch into the split's metrics, unless it only keeps this rank in step with the others."""
         logits = self.logits(batch).float()
-        if batch["normalizer"] == FILLER:
+        if batch["loss_denominator"] == FILLER:
             self._touch(split, logits, batch["labels"])
         else:
             self.update(split, logits, batch)
@@ -99,7 +99,7 @@ class Evaluated(LightningModule, ABC):
 
     def record(self, split: str, losses: Tensor, logits: Tensor, batch: dict[str, Any]) -> None:
         """The same with the losses of the examples, ``(batch,)``, known."""
-        self.metrics[f"{split}_loss"].update(losses, batch.get("units", torch.ones_like(losses)))
+        self.metrics[f"{split}_loss"].update(losses, batch.get("loss_weights", torch.ones_like(losses)))
         self.update_metrics(split, *self.metric_inputs(logits, batch["labels"]))
         if self.keep_predictions or self.collects(split):
             self._keep(self.decode(logits, batch), batch)
@@ -110,8 +110,8 @@ class Evaluated(LightningModule, ABC):
             self.metrics[split].update(predicted, labels)
 
     def _keep(self, decoded: list[dict[str, Any] | None], batch: dict[str, Any]) -> None:
-        references = batch["extras"].get("reference", [None] * len(decoded))
-        places = zip(batch["ids"].tolist(), batch["features"].tolist(), strict=True)
+        references = batch["metadata"].get("reference", [None] * len(decoded))
+        places = zip(batch["ids"].tolist(), batch["feature_ids"].tolist(), strict=True)
         for (row, feature), part, reference in zip(places, decoded, references, strict=True):
             if part is not None:
                 self._parts.setdefault(row, {})[feature] = (part, reference)

@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection, classification
 from ftlit.errors import UserError
 from ftlit.heads import TaskHead
 from ftlit.losses import CrossEntropy, Loss, perplexity, row_sums
-from ftlit.metrics.weighted_mean import UnitMean
+from ftlit.metrics.weighted_mean import WeightedMean
 from ftlit.tasks.shared.base import TaskModule
 from ftlit.util.batch import IGNORED
 
@@ -61,7 +61,7 @@ class LanguageModel(TaskModule):
         super().adopt(**config)
         for split in ("val", "test"):
             for name in self._measured():
-                self.metrics[f"{split}_{name}"] = UnitMean()
+                self.metrics[f"{split}_{name}"] = WeightedMean()
 
     @property
     def default_monitor(self) -> str:
@@ -121,7 +121,7 @@ class LanguageModel(TaskModule):
         super().record(split, losses, logits, values)
         for name in self._measured():
             if name in values:
-                self.metrics[f"{split}_{name}"].update(values[name], batch["units"])
+                self.metrics[f"{split}_{name}"].update(values[name], batch["loss_weights"])
 
     def collects(self, split: str) -> bool:
         return False  # the sums suffice
@@ -140,6 +140,6 @@ class LanguageModel(TaskModule):
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         """How well each block was predicted: the mean of ``-log p`` over its targets, and their number."""
         sums = batch["nll"] if "nll" in batch else self.negative_log_likelihoods(logits, batch)
-        counts = batch["units"]
+        counts = batch["loss_weights"]
         means = (sums / counts.clamp(min=1)).tolist()
         return [{"prediction": mean, "targets": int(count)} for mean, count in zip(means, counts.tolist(), strict=True)]
