@@ -57,5 +57,5 @@ def _instance(config: Any) -> Any:
         return [_instance(item) for item in config]
     if not (isinstance(config, Namespace) and "class_path" in config):
         return config
-    given = config.get("init_args") or {}
-    return locate(config.class_path)(**{name: _instance(value) for name, value in vars(given).items()})  # type: ignore[operator]
+    given = vars(config.get("init_args") or Namespace())
+    return locate(config.class_path)(**{name: _instance(value) for name, value in given.items()})  # type: ignore[operator]
