@@ -119,7 +119,7 @@ def work(cell: Cell, flags: list[str]) -> None:
 def run_all(cells: list[Cell], jobs: int) -> None:
     """Run cells that have not finished, `jobs` at a time, the cores shared among them."""
     os.environ["OMP_NUM_THREADS"] = str(max((os.cpu_count() or 1) // jobs, 1))  # before torch is imported
-    import ftlit.cli  # noqa: F401  once for all cells
+    import ftlit.commands.cli  # noqa: F401  once for all cells
 
     todo, running = [cell for cell in cells if not cell.results()], dict[int, tuple[Cell, Any]]()
     while todo or running:

@@ -19,7 +19,7 @@ commands:
 Each command explains itself: ftlit COMMAND --help
 """
 COMMANDS = ("fit", "validate", "test", "predict", "export", "diff", "study")
-LIGHT = {"diff": "ftlit.diff", "study": "ftlit.study.command"}  # modules that do without torch
+LIGHT = {"diff": "ftlit.diff.command", "study": "ftlit.study.command"}  # modules that do without torch
 
 
 def main(args: list[str] | None = None) -> None:
@@ -41,10 +41,10 @@ def main(args: list[str] | None = None) -> None:
         if args[0] in LIGHT:
             import_module(LIGHT[args[0]]).main(args[1:])
             return
-        from ftlit.imports import fast_imports
+        from ftlit.util.imports import fast_imports
 
         with fast_imports():
-            from ftlit.cli import run
+            from ftlit.commands.cli import run
 
         run(args)
     except Exception as error:

@@ -16,12 +16,12 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from ftlit.backbones import looks_ahead
-from ftlit.batch import IGNORED
 from ftlit.errors import UserError
 from ftlit.heads import Load
 from ftlit.losses import row_sums
-from ftlit.masking import mask_tokens
+from ftlit.models.backbones import looks_ahead
+from ftlit.models.masking import mask_tokens
+from ftlit.util.batch import IGNORED
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -150,11 +150,11 @@ class Auxiliary(ABC):
         values = head(backbone, batch)
         if counts is not None:
             values = torch.stack([part.mean() for part in values.split(counts)])
-        units = batch.get("units", torch.ones_like(values))
-        total = (values * units).sum()
+        loss_weights = batch.get("loss_weights", torch.ones_like(values))
+        total = (values * loss_weights).sum()
         if "unlabelled" in batch:
-            total = (total + head(backbone, batch["unlabelled"]).mean() * units.sum()) / 2
-        return total / batch["normalizer"]
+            total = (total + head(backbone, batch["unlabelled"]).mean() * loss_weights.sum()) / 2
+        return total / batch["loss_denominator"]
 
 
 def _check(auxiliary: Auxiliary) -> None:

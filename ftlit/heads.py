@@ -10,6 +10,8 @@ from transformers import AutoModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ftlit.errors import UserError
+from ftlit.models.backbones import load_config
+from ftlit.models.encoder_decoder import decoder_tokenizer, marks
 
 # load(auto_class, **config) gives a model and its freshly initialised weights
 Load = Callable[..., tuple[nn.Module, list[nn.Parameter]]]
@@ -169,3 +171,41 @@ class AttentionPool(nn.Module):
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         scores = self.query(hidden).squeeze(-1).masked_fill(mask == 0, float("-inf"))
         return (scores.softmax(1).unsqueeze(-1) * hidden).sum(1)
+
+
+@dataclass(frozen=True)
+class JoinedHead(Head):
+    """The backbone as encoder and another pretrained model as decoder (Rothe et al., 2020).
+
+    What neither model's files hold is new: the cross-attention, where the decoder was no language model its output layer,
+    and a projection where the two differ in width. These weights train whatever the tuning method.
+
+    Args:
+        decoder: Folder, hub name, or ``package:<module>/<path>`` of the decoder.
+        trust_remote_code: Whether code that comes with it may run.
+    """
+
+    decoder: str
+    trust_remote_code: bool = False
+
+    def build(self, load: Load, auto_class: Any, config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
+        from transformers import AutoModel, AutoModelForCausalLM, EncoderDecoderConfig, EncoderDecoderModel
+
+        encoder, fresh = load(AutoModel, **config)
+        if getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None  # type: ignore[assignment]  # unused weights would stop distributed training
+        known = load_config(self.decoder, self.trust_remote_code)
+        reads = {name: True for name in ("is_decoder", "add_cross_attention") if hasattr(known, name)}  # GPT-2 has one of them
+        decoder, new = load(AutoModelForCausalLM, backbone=self.decoder, **reads)
+        ids = marks(decoder_tokenizer(self.decoder, self.trust_remote_code))
+        settings = EncoderDecoderConfig.from_encoder_decoder_configs(
+            encoder.config,  # type: ignore[arg-type]
+            decoder.config,  # type: ignore[arg-type]
+            decoder_start_token_id=ids.start,
+            eos_token_id=ids.end,
+            pad_token_id=ids.pad,
+        )
+        model = EncoderDecoderModel(settings, encoder, decoder).train()  # type: ignore[arg-type]
+        kept = {id(weight) for weight in model.parameters()}
+        bridge = getattr(model, "enc_to_dec_proj", None)
+        return model, [w for w in (*fresh, *new) if id(w) in kept] + ([*bridge.parameters()] if bridge else [])

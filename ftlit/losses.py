@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ftlit.batch import IGNORED
 from ftlit.errors import UserError
+from ftlit.util.batch import IGNORED
 
 Weights = list[float] | Literal["balanced"] | None
 

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from ftlit.data import TextClassificationData
-from ftlit.data.batching import Shuffled, TrainBatches
+from ftlit.data.batches.batching import Shuffled, TrainBatches
 from ftlit.tasks import TextClassification
 from ftlit.tuning import Full, Tuning
 from tests.small import QUIET

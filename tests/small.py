@@ -35,7 +35,7 @@ def ragged_batch(labels: int = 2, seed: int = 0) -> dict[str, Any]:
     mask = (torch.arange(size[1]) < torch.tensor(LENGTHS)[:, None]).long()
     ids = torch.randint(4, 100, size, generator=generator) * mask
     targets = torch.arange(len(LENGTHS)) % labels
-    return {"input_ids": ids, "attention_mask": mask, "labels": targets, "normalizer": float(len(LENGTHS))}
+    return {"input_ids": ids, "attention_mask": mask, "labels": targets, "loss_denominator": float(len(LENGTHS))}
 
 
 def classifier(backbone: str, seed: int = 0, **options: Any) -> TextClassification:

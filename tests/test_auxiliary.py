@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 
 import ftlit
 from ftlit.auxiliary import Auxiliary, CausalLMLoss, MaskedLMLoss
-from ftlit.cli import run
+from ftlit.commands.cli import run
 from ftlit.data import MultipleChoiceData, TextClassificationData
-from ftlit.data.batching import MicroBatch
+from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.tasks import CausalLM, MultipleChoice, RelationExtraction, Seq2Seq
@@ -99,14 +99,16 @@ def test_output_weights_are_the_backbone_s_embeddings(model: Tiny) -> None:
 def test_examples_count_as_in_the_task_s_loss(model: Tiny) -> None:
     task = classifier(model("llama"), auxiliary=CausalLMLoss())
     batch = ragged_batch()
-    units = torch.tensor([1.0, 3.0, 0.0, 2.0])
+    loss_weights = torch.tensor([1.0, 3.0, 0.0, 2.0])
     each = task.self_supervision(task.backbone, batch)  # type: ignore[misc]
-    found = task.auxiliary.loss(task.self_supervision, task.backbone, {**batch, "units": units, "normalizer": 6.0})  # type: ignore[union-attr, arg-type]
-    torch.testing.assert_close(found, (each * units).sum() / 6)
+    found = task.auxiliary.loss(
+        task.self_supervision, task.backbone, {**batch, "loss_weights": loss_weights, "loss_denominator": 6.0}
+    )  # type: ignore[union-attr, arg-type]
+    torch.testing.assert_close(found, (each * loss_weights).sum() / 6)
     texts = ragged_batch(seed=1)
     both = self_supervised(task, {**batch, "unlabelled": texts})
     torch.testing.assert_close(both, (self_supervised(task, batch) + self_supervised(task, texts)) / 2)
-    filler = {**batch, "unlabelled": texts, "normalizer": float("inf")}
+    filler = {**batch, "unlabelled": texts, "loss_denominator": float("inf")}
     assert self_supervised(task, filler) == 0
 
 
@@ -116,8 +118,8 @@ def test_an_example_counts_the_mean_of_its_choices(model: Tiny, questions: str) 
     data.setup()
     task = MultipleChoice(backbone=folder, pad_token_id=0, auxiliary=CausalLMLoss(weight=0.5))
     task.trainer, task.total_steps = type("Trainer", (), {"global_step": 0})(), 1  # type: ignore[assignment]
-    batch = {**data.collate(data.encoded["train"][:5]), "normalizer": 5.0}
-    counts = [len(choices) for choices in batch["extras"]["choices"]]
+    batch = {**data.collate(data.encoded["train"][:5]), "loss_denominator": 5.0}
+    counts = [len(choices) for choices in batch["metadata"]["choices"]]
     assert len(set(counts)) > 1
     each = task.self_supervision(task.backbone, batch).split(counts)  # type: ignore[misc]
     found = task.training_step(batch, 0)["auxiliary_loss"]

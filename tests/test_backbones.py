@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from ftlit.backbones import load_model
 from ftlit.errors import UserError
+from ftlit.models.backbones import load_model
 from tests.conftest import ARCHITECTURES
 from tests.small import classifier
 

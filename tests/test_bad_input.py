@@ -257,8 +257,8 @@ def test_devices_stop_together_when_the_loss_of_one_is_no_number(tiny: Callable[
 def test_remote_code_is_off_unless_set() -> None:
     import inspect
 
-    from ftlit.backbones import load_config, load_model, load_tokenizer
     from ftlit.data import TaskData
+    from ftlit.models.backbones import load_config, load_model, load_tokenizer
     from ftlit.tasks import TaskModule
 
     for function in (load_config, load_model, load_tokenizer, TaskModule, TaskData):

@@ -10,8 +10,8 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification
 
-from ftlit.bfloat16 import RoundedProducts, UpcastMixedPrecision, takes_upcast
-from ftlit.cli import TaskCLI
+from ftlit.commands.cli import TaskCLI
+from ftlit.training.bfloat16 import RoundedProducts, UpcastMixedPrecision, takes_upcast
 from tests.helpers import arguments
 
 ULP = 2**-7  # from one value of bfloat16 to the next
@@ -74,7 +74,7 @@ def test_nothing_is_rounded_outside_of_autocast() -> None:
 
 
 def test_only_processors_need_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftlit.bfloat16.native_bfloat16", lambda device: False)
+    monkeypatch.setattr("ftlit.training.bfloat16.native_bfloat16", lambda device: False)
     assert takes_upcast("bf16-mixed", torch.device("cpu"))
     assert not takes_upcast("bf16-true", torch.device("cpu"))
     assert not takes_upcast("bf16-mixed", torch.device("cuda"))  # where PyTorch's own way is fast enough
@@ -84,7 +84,7 @@ def test_only_processors_need_another_way(monkeypatch: pytest.MonkeyPatch) -> No
 def test_fit_takes_the_way_that_is_fast_here(
     native: bool, tiny: Callable[[str], str], sentiment: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    monkeypatch.setattr("ftlit.bfloat16.native_bfloat16", lambda device: native)
+    monkeypatch.setattr("ftlit.training.bfloat16.native_bfloat16", lambda device: native)
     data = {"model__backbone": tiny("bert"), "data__dataset": sentiment, "data__limit_train": 16}
     options = {"run_dir": tmp_path, "trainer__precision": "bf16-mixed", "trainer__max_steps": 2, **data}
     monkeypatch.setattr("sys.argv", ["ftlit"])

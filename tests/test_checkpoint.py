@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from ftlit.checkpoint import AtomicCheckpointIO, find_checkpoint, frozen_digest, frozen_keys, trained_keys
 from ftlit.errors import UserError
+from ftlit.runs.checkpoint import AtomicCheckpointIO, find_checkpoint, frozen_digest, frozen_keys, trained_keys
 from ftlit.tasks import TextClassification
 from ftlit.tuning import BitFit, Frozen, Full, LoRA, TopLayers, Tuning
 from tests.small import classifier

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from ftlit.__main__ import main
-from ftlit.study.cells import Plan
-from ftlit.study.study import read_study
+from ftlit.study.plan.cells import Plan
+from ftlit.study.plan.file import read_study
 from tests.helpers import ROOT
 
 GROUPS = sorted(path for path in (ROOT / "configs").glob("*/*.yaml"))

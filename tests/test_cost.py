@@ -15,14 +15,14 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from ftlit import flops
 from ftlit.__main__ import main
-from ftlit.bfloat16 import native_bfloat16
-from ftlit.checkpoint import BEST, LAST, step_of
-from ftlit.cost import _known, cost_text, padded_tokens
-from ftlit.flops import Counter, Flops, compute_dtype, measured_peak
-from ftlit.run import MetricsFile
-from ftlit.trackers import send_efficiency
+from ftlit.runs.checkpoint import BEST, LAST, step_of
+from ftlit.runs.loggers import send_efficiency
+from ftlit.runs.metrics_file import MetricsFile
+from ftlit.training import flops
+from ftlit.training.bfloat16 import native_bfloat16
+from ftlit.training.cost import _known, cost_text, padded_tokens
+from ftlit.training.flops import Counter, Flops, compute_dtype, measured_peak
 from tests.helpers import arguments, ftlit
 from tests.small import classifier, ragged_batch
 from tests.test_resume import keep_snapshots

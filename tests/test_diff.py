@@ -13,9 +13,9 @@ import yaml
 from statsmodels.stats.contingency_tables import mcnemar
 
 from ftlit.__main__ import main
-from ftlit.difference.metrics import OUTDATED
-from ftlit.difference.settings import place
-from ftlit.settings import flat
+from ftlit.diff.metrics import OUTDATED
+from ftlit.diff.settings import place
+from ftlit.util.settings import flat
 
 CONFIG: dict[str, Any] = {
     "seed_everything": 0,
@@ -257,5 +257,5 @@ def test_a_wrong_command_gets_one_line(args: list[str], line: str, capsys: pytes
 
 
 def test_it_starts_without_torch() -> None:
-    code = "import ftlit.diff, sys; print({'torch', 'lightning', 'transformers'} & set(sys.modules))"
+    code = "import ftlit.diff.command, sys; print({'torch', 'lightning', 'transformers'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from transformers.models.bart.modeling_bart import BartScaledWordEmbedding
 
-from ftlit.embeddings import ExtendedEmbedding, extend_embeddings
 from ftlit.errors import UserError
+from ftlit.models.embeddings import ExtendedEmbedding, extend_embeddings
 
 IDS = torch.tensor([[0, 3, 8], [9, 7, 2]])
 

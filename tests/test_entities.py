@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ftlit.entities import covered_words, located_entities, located_words, word_offsets
+from ftlit.metrics.entities import covered_words, located_entities, located_words, word_offsets
 from ftlit.metrics.spans import iob2_tags
 
 

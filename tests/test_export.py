@@ -16,12 +16,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, pipeline
 
 import ftlit
-from ftlit import fresh, merged, proof
 from ftlit.__main__ import main
-from ftlit.checkpoint import find_checkpoint, load_task
+from ftlit.commands.errors_in_words import with_values
 from ftlit.errors import UserError
-from ftlit.parser import with_values
-from ftlit.predict import predict
+from ftlit.exports import merge as merged
+from ftlit.exports import verify as proof
+from ftlit.exports import verify_script as fresh
+from ftlit.exports.predict import predict
+from ftlit.runs.checkpoint import find_checkpoint, load_task
 from tests.chats import chat_model, echoes
 from tests.conftest import relation_rows, sentiment_rows, write_splits
 from tests.helpers import arguments, refusal
@@ -367,7 +369,7 @@ def _tampered(monkeypatch: pytest.MonkeyPatch) -> None:
         weights["bert.encoder.layer.1.output.dense.bias"] += 0.1 * torch.arange(32)
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
-    monkeypatch.setattr("ftlit.export.save_merged", written)
+    monkeypatch.setattr("ftlit.exports.export.save_merged", written)
 
 
 @pytest.mark.slow
@@ -445,7 +447,7 @@ def test_data_that_are_gone(
 
     run = classified("Full")
     folder = export(run, tmp_path / "out")
-    monkeypatch.setattr("ftlit.data.task_rows.load_splits", gone)
+    monkeypatch.setattr("ftlit.data.rows.task_rows.load_splits", gone)
     assert ftlit.load(folder)(TEXTS) == ftlit.load(run)(TEXTS)
     assert refused(["export", "--run", str(run), "--output", str(tmp_path / "again")], capsys) == (
         "an export is compared with its run on rows of validation, and these cannot be read (there are no data); put the data "
@@ -468,7 +470,7 @@ def test_an_exported_folder_that_is_not_whole(classified: Callable[[str], Path],
 
 
 def test_flags_need_no_value() -> None:
-    from ftlit.export import export as command
+    from ftlit.exports.export import export as command
 
     given = ["export", "--run=a-b", "--adapter-only", "--overwrite", "--output", "--no-such", "--dtype", "float16"]
     expected = ["export", "--run=a-b", "--adapter_only=true", "--overwrite=true", "--output", "--no-such", "--dtype", "float16"]

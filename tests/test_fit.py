@@ -12,7 +12,7 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 
-from ftlit.cli import run
+from ftlit.commands.cli import run
 from tests.conftest import sentiment_splits, write_splits
 from tests.helpers import arguments, ftlit
 

@@ -9,9 +9,9 @@ import torch
 from huggingface_hub import constants
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from ftlit.backbones import load_config, load_model, load_tokenizer, locate
 from ftlit.errors import UserError
-from ftlit.gguf import converted
+from ftlit.models.backbones import load_config, load_model, load_tokenizer, locate
+from ftlit.models.gguf import converted
 
 gguf = pytest.importorskip("gguf")
 pytest.importorskip("accelerate")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from ftlit.imports import fast_imports
+from ftlit.util.imports import fast_imports
 from tests.helpers import ROOT
 
 CHECK = """
 import gc, sys
-from ftlit.imports import fast_imports
+from ftlit.util.imports import fast_imports
 
 with fast_imports():
     assert not gc.isenabled()

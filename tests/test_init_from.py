@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 import ftlit
-from ftlit.checkpoint import load_task
-from ftlit.cli import run
+from ftlit.commands.cli import run
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
+from ftlit.runs.checkpoint import load_task
 from ftlit.tasks import CausalLM, MaskedLM, RelationExtraction, Seq2Seq, TaskModule
 from ftlit.tuning import LoRA
 from tests.chats import chat_model

@@ -11,7 +11,7 @@ from lightning import Callback, Trainer
 from torch import Tensor
 
 from ftlit.data import TextClassificationData
-from ftlit.data.batching import LengthGrouped, Shuffled
+from ftlit.data.batches.batching import LengthGrouped, Shuffled
 from ftlit.losses import CrossEntropy
 from ftlit.tasks import TextClassification
 from tests.small import QUIET, without_dropout

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ftlit.batch import IGNORED
-from ftlit.masking import expected_count, mask_tokens, word_count
+from ftlit.models.masking import expected_count, mask_tokens, word_count
+from ftlit.util.batch import IGNORED
 
 MASK, VOCAB = 3, 5000
 

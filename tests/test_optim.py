@@ -8,10 +8,12 @@ import torch
 from torch import nn
 from transformers import SchedulerType
 
-from ftlit.backbones import depths
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
-from ftlit.optim import SCHEDULES, build_optimizer, build_schedule, check_lr_schedule, param_groups
+from ftlit.models.backbones import depths
+from ftlit.optimization.optimizer import build_optimizer
+from ftlit.optimization.parameter_groups import param_groups
+from ftlit.optimization.schedule import SCHEDULES, build_schedule, check_lr_schedule
 from ftlit.tuning import BitFit, Frozen, LoRA
 from tests.small import classifier
 

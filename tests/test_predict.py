@@ -13,7 +13,7 @@ import ftlit
 from ftlit.__main__ import main
 from ftlit.data import QuestionAnsweringData, TokenClassificationData
 from ftlit.errors import UserError
-from ftlit.predict import CHUNK, _read
+from ftlit.exports.predict import CHUNK, _read
 from tests.conftest import sentiment_rows
 from tests.helpers import arguments, refusal
 

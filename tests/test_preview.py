@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from ftlit.__main__ import main
-from ftlit.cli import TaskCLI
-from ftlit.data.batching import MicroBatch
-from ftlit.data.rehearsal import Steps
-from ftlit.preview import Preview
-from ftlit.rehearsal import rehearse
+from ftlit.commands.cli import TaskCLI
+from ftlit.data.batches.batching import MicroBatch
+from ftlit.planning.batches import Steps
+from ftlit.planning.preview import Preview
+from ftlit.planning.rehearsal import rehearse
 from ftlit.tasks import TextClassification
 from tests.helpers import arguments
 

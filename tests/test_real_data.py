@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftlit.data.sources import load_splits
+from ftlit.data.sources.load import load_splits
 from tests.conftest import REAL_DATA
 
 pytestmark = pytest.mark.real_data

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ftlit.cli import run
+from ftlit.commands.cli import run
 from tests.helpers import ROOT, arguments
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 import ftlit
-from ftlit.cli import run
+from ftlit.commands.cli import run
 
 rows = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
 for folder in map(Path, sys.argv[2:]):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix, precision_recall_fscore_support
 
-from ftlit.report import per_class, report_text, write_report
+from ftlit.commands.report import report_text, write_report
+from ftlit.metrics.per_class import per_class
 
 NAMES = ["a", "b", "c", "d"]
 KEYS = ("precision", "recall", "f1")

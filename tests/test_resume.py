@@ -13,9 +13,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from ftlit.__main__ import main
-from ftlit.checkpoint import BEST, LAST
-from ftlit.resume import LastCheckpoint
-from ftlit.run import check_free
+from ftlit.runs.checkpoint import BEST, LAST
+from ftlit.runs.folder import check_free
+from ftlit.training.resume import LastCheckpoint
 from tests.helpers import arguments, ftlit, in_one_world, kill_when, refusal
 
 KEPT = ("metrics.csv", "predictions/test.jsonl", "predictions/validation.jsonl")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftlit.secrets import hidden, hidden_arguments
+from ftlit.runs.secrets import hidden, hidden_arguments
 
 
 def test_only_secrets_of_loggers_are_hidden() -> None:

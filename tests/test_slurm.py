@@ -1,4 +1,4 @@
-"""The README's job for Slurm, on a real one: it trains on several tasks, and goes on after it was put back into the queue."""
+"""The job for Slurm of docs/gpus_and_clusters.md, on a real one: it trains on several tasks, and continues when requeued."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ftlit.checkpoint import LAST
+from ftlit.runs.checkpoint import LAST
 from tests.helpers import ROOT
 from tests.study.slurm_cluster import missing, slurm_cluster, wait_until
 
@@ -27,8 +27,9 @@ def cluster() -> Iterator[Path]:
 
 
 def job(folder: Path) -> Path:
-    """The README's script, for two tasks on processors."""
-    script = re.findall(r"\$ cat job\.sh\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)[0]
+    """The page's script, for two tasks on processors."""
+    page = (ROOT / "docs/gpus_and_clusters.md").read_text("utf-8")
+    script = re.findall(r"\$ cat job\.sh\n(.*?)```", page, re.DOTALL)[0]
     for four, two in {"-per-node=4 --gpus-per-node=4": "-per-node=2", "--trainer.devices 4": "--trainer.devices 2"}.items():
         assert four in script
         script = script.replace(four, two)

@@ -14,7 +14,7 @@ from torch import nn
 
 from ftlit.__main__ import main
 from ftlit.errors import UserError
-from ftlit.tripwires import check_gradients, check_learned, check_modes, frozen_values, shown, values, watches
+from ftlit.training.checks import check_gradients, check_learned, check_modes, frozen_values, shown, values, watches
 from ftlit.tuning import BottleneckAdapter, Frozen, GradualUnfreezing, LoRA
 from ftlit.tuning.base import set_waiting
 from tests.helpers import arguments

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from ftlit.cli import run
+from ftlit.commands.cli import run
 
 if __name__ == "__main__":
     for arguments in json.loads(sys.argv[1]):

@@ -21,8 +21,8 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from shared import BATCH, Turn, Turns, bare, data_of, model, ratio, write_report
 
-from ftlit.bfloat16 import UpcastMixedPrecision, native_bfloat16
-from ftlit.quiet import quiet
+from ftlit.training.bfloat16 import UpcastMixedPrecision, native_bfloat16
+from ftlit.util.quiet import quiet
 
 PEERS: dict[str, Callable[[], Precision]] = {
     "float32": Precision,

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import yaml
 
-from ftlit.files import read_json
-from ftlit.study.cells import Cell, Plan
-from ftlit.study.folder import Folder
-from ftlit.study.launchers.local import Local
-from ftlit.study.study import read_study
-from ftlit.study.worker import Job
+from ftlit.study.plan.cells import Cell, Plan
+from ftlit.study.plan.file import read_study
+from ftlit.study.running.launchers.local import Local
+from ftlit.study.running.worker import Job
+from ftlit.study.state.folder import Folder
+from ftlit.util.files import read_json
 
 RESULTS = Path("experiments/results/cells.md")
 LIMITS = {f"data.limit_{split}": 16 for split in ("train", "validation", "test")}

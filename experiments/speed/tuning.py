@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from peft import LoraConfig, get_peft_model
 from shared import BATCH, Turns, bare, data_of, equal_work, ftlit, model, ratio, write_report
 
-from ftlit.quiet import quiet
-from ftlit.tripwires import Tripwires
+from ftlit.training.checks import Tripwires
+from ftlit.util.quiet import quiet
 
 RANK = 8
 HOOKS = [name for name in vars(Tripwires) if name == "setup" or name.startswith("on_")]

@@ -12,8 +12,8 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from tabulate import tabulate
 
-from ftlit.files import write_text
-from ftlit.study.statistics import Comparison, Evidence, compare, estimate
+from ftlit.study.statistics.compare import Comparison, Evidence, compare, estimate
+from ftlit.util.files import write_text
 
 DRAWS = 500
 DIFFICULTY = 1.5  # deviation of examples' difficulty, alike for all models

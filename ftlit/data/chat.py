@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from ftlit.batch import IGNORED
-from ftlit.data.base import TaskData
-from ftlit.data.batching import MicroBatch
-from ftlit.data.blocks import in_blocks
-from ftlit.data.collate import PADDING
-from ftlit.data.columns import as_rows
-from ftlit.data.conversations import ConversationError, check_order, from_messages, from_utterances
-from ftlit.data.rows import text_problem
-from ftlit.data.templates import ChatTemplate, Messages, Span, UnstableTemplateError
+from ftlit.data.batches.batching import MicroBatch
+from ftlit.data.batches.chat_packing import in_blocks
+from ftlit.data.batches.collate import PADDING
+from ftlit.data.rows.columns import as_rows
+from ftlit.data.rows.rows import text_problem
+from ftlit.data.shared.base import TaskData
+from ftlit.data.text.chat_templates import ChatTemplate, Messages, Span, UnstableTemplateError
+from ftlit.data.text.conversations import ConversationError, check_order, from_messages, from_utterances
 from ftlit.errors import UserError
+from ftlit.util.batch import IGNORED
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,7 +43,7 @@ class ChatData(TaskData):
     """
 
     padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
-    extras: ClassVar[tuple[str, ...]] = ("prompt_ids", "reference")
+    metadata: ClassVar[tuple[str, ...]] = ("prompt_ids", "reference")
 
     def __init__(
         self,
@@ -185,10 +185,12 @@ class ChatData(TaskData):
             self._labelled(ids, np.array(offsets), text, turns)
             for ids, offsets, (text, turns) in zip(tokens["input_ids"], tokens["offset_mapping"], written, strict=True)
         ]
-        kept = [i for i, feature in enumerate(found) if feature["units"]]  # a reply that is cut away leaves nothing to learn
+        kept = [
+            i for i, feature in enumerate(found) if feature["loss_weights"]
+        ]  # a reply that is cut away leaves nothing to learn
         prompts, cut = self._prompts([open_turn(closed(conversations[i])) for i in kept])
         return {
-            **{name: [found[i][name] for i in kept] for name in ("input_ids", "labels", "units", "truncated", "bytes")},
+            **{name: [found[i][name] for i in kept] for name in ("input_ids", "labels", "loss_weights", "truncated", "bytes")},
             "prompt_ids": prompts,
             "prompt_truncated": cut,
             "reference": [closed(conversations[i])[-1]["content"] for i in kept],
@@ -222,7 +224,7 @@ class ChatData(TaskData):
         return {
             "input_ids": tokens.tolist(),
             "labels": labels.tolist(),
-            "units": int(chosen.sum()),
+            "loss_weights": int(chosen.sum()),
             "truncated": truncated,
             "bytes": byte_count(learned) - byte_count(special),
         }

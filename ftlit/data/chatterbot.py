@@ -8,7 +8,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from ftlit.data.duplicates import normalised
+from ftlit.data.rows.duplicates import normalised
 from ftlit.errors import UserError
 
 MODULE = "chatterbot_corpus"

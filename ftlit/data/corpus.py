@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from ftlit.backbones import load_config
-from ftlit.batch import IGNORED, pad
-from ftlit.data.base import TaskData
-from ftlit.data.batching import MicroBatch
-from ftlit.data.collate import PADDING
-from ftlit.data.corpus_blocks import causal_block, masked_block, one
-from ftlit.data.encoding import encoded
-from ftlit.data.packing import (
+from ftlit.data.batches.batching import MicroBatch
+from ftlit.data.batches.collate import PADDING
+from ftlit.data.batches.corpus_blocks import causal_block, masked_block, one
+from ftlit.data.batches.document_packing import (
     Blocks,
     NoBlocksError,
     Piece,
@@ -30,10 +26,14 @@ from ftlit.data.packing import (
     with_targets,
     without_blank,
 )
-from ftlit.data.pairs import sentence_pairs
-from ftlit.data.sources import load_splits
+from ftlit.data.batches.sentence_pairs import sentence_pairs
+from ftlit.data.shared.base import TaskData
+from ftlit.data.sources.load import load_splits
+from ftlit.data.text.encoding import encoded
 from ftlit.errors import UserError
-from ftlit.masking import expected_count, mask_tokens
+from ftlit.models.backbones import load_config
+from ftlit.models.masking import expected_count, mask_tokens
+from ftlit.util.batch import IGNORED, pad
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -167,7 +167,7 @@ class CorpusData(TaskData):
     def blocks(self, pieces: Iterator[Piece], lost: Counter[str]) -> Blocks:
         """The features of blocks, from documents; those with no token to predict are left out and counted."""
         if self.objective == "causal":
-            return with_targets(self._causal_blocks(pieces), "units", lost)
+            return with_targets(self._causal_blocks(pieces), "loss_weights", lost)
         return with_targets(self._masked_blocks(pieces), "maskable", lost)
 
     def _causal_blocks(self, pieces: Iterator[Piece]) -> Blocks:
@@ -196,9 +196,9 @@ class CorpusData(TaskData):
 
     # Batches
 
-    def units(self, split: str) -> np.ndarray | None:
+    def loss_weights(self, split: str) -> np.ndarray | None:
         if self.objective == "causal":
-            return super().units(split)
+            return super().loss_weights(split)
         return self.expected(self.encoded[split].select_columns(["maskable", "maskable_words"])[:])
 
     def expected(self, columns: dict[str, list[Any]]) -> np.ndarray:
@@ -235,9 +235,9 @@ class CorpusData(TaskData):
         made["input_ids"] = pad([ids for ids, _ in rows], self.pad_token_id)
         made["labels"] = pad([labels for _, labels in rows], IGNORED)
         if batch.epoch is None:
-            made["units"] = (made["labels"] != IGNORED).sum(1).float()
+            made["loss_weights"] = (made["labels"] != IGNORED).sum(1).float()
         else:
-            made["units"] = torch.from_numpy(self.expected(columns)).float()
+            made["loss_weights"] = torch.from_numpy(self.expected(columns)).float()
         if "next_sentence" in columns:
             made["next_sentence"] = torch.tensor(columns["next_sentence"])
         made.pop("words", None)

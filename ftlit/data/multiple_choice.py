@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ftlit.data.base import TaskData
-from ftlit.data.batching import MicroBatch
-from ftlit.data.columns import as_rows
-from ftlit.data.labels import label_text
-from ftlit.data.rows import text_problem
+from ftlit.data.batches.batching import MicroBatch
+from ftlit.data.rows.columns import as_rows
+from ftlit.data.rows.rows import text_problem
+from ftlit.data.shared.base import TaskData
+from ftlit.data.shared.labelled import label_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -30,7 +30,7 @@ class MultipleChoiceData(TaskData):
         label: Column of the right choice: its position from 0, its letter, or its name where the choices have names.
     """
 
-    extras: ClassVar[tuple[str, ...]] = ("choices",)
+    metadata: ClassVar[tuple[str, ...]] = ("choices",)
 
     def __init__(
         self,

@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ftlit.data.answers import Answer, answer_problem, answers_of, character_span, token_span
-from ftlit.data.base import TaskData
-from ftlit.data.batching import MicroBatch
-from ftlit.data.collate import PADDING
-from ftlit.data.columns import as_rows
-from ftlit.data.formats import Reader
-from ftlit.data.squad_json import squad_rows
+from ftlit.data.batches.batching import MicroBatch
+from ftlit.data.batches.collate import PADDING
+from ftlit.data.rows.columns import as_rows
+from ftlit.data.shared.base import TaskData
+from ftlit.data.sources.formats import Reader
+from ftlit.data.sources.squad_json import squad_rows
+from ftlit.data.text.answers import Answer, answer_problem, answers_of, character_span, token_span
 from ftlit.errors import UserError
 
 LONGEST_DEFAULT = 384
@@ -38,7 +38,7 @@ class QuestionAnsweringData(TaskData):
 
     readers: ClassVar[dict[str, Reader]] = {".json": squad_rows}
     padding: ClassVar[dict[str, int]] = {**PADDING, "starts": OUTSIDE, "ends": OUTSIDE}
-    extras: ClassVar[tuple[str, ...]] = ("context", "reference")
+    metadata: ClassVar[tuple[str, ...]] = ("context", "reference")
 
     def __init__(
         self,
@@ -175,11 +175,11 @@ class QuestionAnsweringData(TaskData):
         return {**super().counts(split), **self._found[split]}
 
     def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
-        """The tensors of a batch; ``extras`` has ``offsets``, ``(batch, tokens, 2)``: the characters of the context."""
+        """The tensors of a batch; ``metadata`` has ``offsets``, ``(batch, tokens, 2)``: the characters of the context."""
         made = super().collate(columns, batch)
-        if "reference" in made["extras"]:
-            made["extras"]["reference"] = list(map(json.loads, made["extras"]["reference"]))
-        made["extras"]["offsets"] = torch.stack([made.pop("starts"), made.pop("ends")], -1)
+        if "reference" in made["metadata"]:
+            made["metadata"]["reference"] = list(map(json.loads, made["metadata"]["reference"]))
+        made["metadata"]["offsets"] = torch.stack([made.pop("starts"), made.pop("ends")], -1)
         return made
 
     def order(self, trainer: Any) -> dict[str, str]:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from ftlit.data.batching import MicroBatch
-from ftlit.data.labels import LabelledData
-from ftlit.data.rows import text_problem
+from ftlit.data.batches.batching import MicroBatch
+from ftlit.data.rows.rows import text_problem
+from ftlit.data.shared.labelled import LabelledData
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,7 +26,7 @@ class RelationExtractionData(LabelledData):
         relation: Column of the relation.
     """
 
-    extras = ("reference",)
+    metadata = ("reference",)
     label_key: ClassVar[str] = "relation"
 
     def __init__(

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ftlit.batch import IGNORED
-from ftlit.data.base import TaskData
-from ftlit.data.collate import PADDING
-from ftlit.data.encoding import tokenize, tokenizer_state
-from ftlit.data.rows import text_problem
+from ftlit.data.batches.collate import PADDING
+from ftlit.data.rows.rows import text_problem
+from ftlit.data.shared.base import TaskData
+from ftlit.data.text.encoding import tokenize, tokenizer_state
 from ftlit.errors import UserError, near
-from ftlit.joined import decoder_limit, decoder_tokenizer, marks
+from ftlit.models.encoder_decoder import decoder_limit, decoder_tokenizer, marks
+from ftlit.util.batch import IGNORED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,7 +34,7 @@ class Seq2SeqData(TaskData):
     """
 
     padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
-    extras: ClassVar[tuple[str, ...]] = ("reference",)
+    metadata: ClassVar[tuple[str, ...]] = ("reference",)
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Seq2SeqData(TaskData):
             **self.encode_inputs(columns),
             "labels": targets["input_ids"],
             "target_truncated": targets["truncated"],
-            "units": [len(ids) for ids in targets["input_ids"]],
+            "loss_weights": [len(ids) for ids in targets["input_ids"]],
             "reference": references,
         }
 

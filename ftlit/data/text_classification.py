@@ -3,9 +3,9 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ftlit.data.formats import shown
-from ftlit.data.labels import LabelledData
-from ftlit.data.text import TextData
+from ftlit.data.shared.labelled import LabelledData
+from ftlit.data.shared.text import TextData
+from ftlit.data.sources.formats import shown
 from ftlit.errors import UserError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftlit.data.text import TextData
+from ftlit.data.shared.text import TextData
 
 
 class TextRegressionData(TextData):

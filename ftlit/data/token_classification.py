@@ -5,19 +5,19 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ftlit.batch import IGNORED
-from ftlit.data.base import TaskData
-from ftlit.data.class_labels import class_names
-from ftlit.data.collate import PADDING
-from ftlit.data.columns import as_rows
-from ftlit.data.conll import conll_rows
-from ftlit.data.formats import Reader
-from ftlit.data.rows import text_problem
-from ftlit.data.tags import entities_problem, entity_spans, named, tags_problem, tokens_problem
-from ftlit.data.word_encoder import WordEncoder
-from ftlit.entities import located_entities, located_words
+from ftlit.data.batches.collate import PADDING
+from ftlit.data.rows.class_labels import class_names
+from ftlit.data.rows.columns import as_rows
+from ftlit.data.rows.rows import text_problem
+from ftlit.data.shared.base import TaskData
+from ftlit.data.sources.conll import conll_rows
+from ftlit.data.sources.formats import Reader
+from ftlit.data.text.tags import entities_problem, entity_spans, named, tags_problem, tokens_problem
+from ftlit.data.text.word_encoder import WordEncoder
 from ftlit.errors import UserError
+from ftlit.metrics.entities import located_entities, located_words
 from ftlit.metrics.spans import Scheme, check_tags, iob2_tags, to_iob2
+from ftlit.util.batch import IGNORED
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -48,7 +48,7 @@ class TokenClassificationData(TaskData):
 
     readers: ClassVar[dict[str, Reader]] = {".txt": conll_rows}
     padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
-    extras: ClassVar[tuple[str, ...]] = ("starts", "offsets", "piece", "reference")
+    metadata: ClassVar[tuple[str, ...]] = ("starts", "offsets", "piece", "reference")
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class TokenClassificationData(TaskData):
             list(islice(left[row], len(starts))) for row, starts in zip(features["row"], features["starts"], strict=True)
         ]
         features["labels"] = list(map(self._labels, *(features[n] for n in ("input_ids", "starts", "widths", "reference"))))
-        features["units"] = [sum(label != IGNORED for label in labels) for labels in features["labels"]]
+        features["loss_weights"] = [sum(label != IGNORED for label in labels) for labels in features["labels"]]
         first = [i == 0 or row != features["row"][i - 1] for i, row in enumerate(features["row"])]
         features["moved"] = [answers[row][1] * new for row, new in zip(features["row"], first, strict=True)]
         return features

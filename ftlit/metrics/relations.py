@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from ftlit.report import scores_of
+from ftlit.metrics.per_class import scores_of
 
 DIRECTION = re.compile(r"\((e1,e2|e2,e1)\)$")
 

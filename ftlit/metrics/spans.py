@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from ftlit.errors import UserError
-from ftlit.report import scores_of
+from ftlit.metrics.per_class import scores_of
 
 Span = tuple[str, int, int]
 Scheme = Literal["IOB1", "IOB2", "BIOES", "IO"]

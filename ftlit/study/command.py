@@ -6,10 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ftlit.errors import UserError, near
-from ftlit.study.cells import Plan
-from ftlit.study.folder import Folder
-from ftlit.study.standing import Standing
-from ftlit.study.study import parse_overrides, read_study
+from ftlit.study.plan.cells import Plan
+from ftlit.study.plan.file import parse_overrides, read_study
+from ftlit.study.state.folder import Folder
+from ftlit.study.state.progress import Standing
 
 HELP = """usage: ftlit study ACTION FILE [--key value ...]
 
@@ -117,8 +117,8 @@ def _check_installed() -> None:
 
 def run(plan: Plan, file: Path) -> None:
     """Run what has not finished, and report."""
-    from ftlit.study.check import check
-    from ftlit.study.launchers import launch
+    from ftlit.study.running.check import check
+    from ftlit.study.running.launchers import launch
 
     _check_installed()
     study = plan.study

@@ -7,14 +7,14 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ftlit.errors import UserError
-from ftlit.preview import Preview, mebibytes
-from ftlit.study.cells import Arm, Plan
-from ftlit.study.folder import Folder
-from ftlit.study.launchers import gpus, jobs
-from ftlit.study.measured import SAME, measured_arms
-from ftlit.study.runner import duration
-from ftlit.study.standing import Standing
-from ftlit.study.study import Study
+from ftlit.planning.preview import Preview, mebibytes
+from ftlit.study.plan.cells import Arm, Plan
+from ftlit.study.plan.file import Study
+from ftlit.study.profile import SAME, measured_arms
+from ftlit.study.running.launchers import gpus, jobs
+from ftlit.study.running.runner import duration
+from ftlit.study.state.folder import Folder
+from ftlit.study.state.progress import Standing
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from ftlit.study.tpe import PRUNED, optuna, pruner, storage_url, stored
+from ftlit.study.state.tpe import PRUNED, optuna, pruner, storage_url, stored
 
 
 class Pruning(Callback):

@@ -4,11 +4,11 @@ import time
 
 from tabulate import tabulate
 
-from ftlit.files import read_json
-from ftlit.study.cells import Cell
-from ftlit.study.folder import Folder
-from ftlit.study.runner import duration
-from ftlit.study.standing import ArmStanding, Standing
+from ftlit.study.plan.cells import Cell
+from ftlit.study.running.runner import duration
+from ftlit.study.state.folder import Folder
+from ftlit.study.state.progress import ArmStanding, Standing
+from ftlit.util.files import read_json
 
 STATES = ("done", "running", "failed", "left")
 

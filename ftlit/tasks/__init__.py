@@ -1,12 +1,12 @@
 """Task modules: the model, the loss and the metrics of each task."""
 
-from ftlit.tasks.base import TaskModule
 from ftlit.tasks.causal_lm import CausalLM
 from ftlit.tasks.masked_lm import MaskedLM
 from ftlit.tasks.multiple_choice import MultipleChoice
 from ftlit.tasks.question_answering import QuestionAnswering
 from ftlit.tasks.relation_extraction import RelationExtraction
 from ftlit.tasks.seq2seq import Seq2Seq
+from ftlit.tasks.shared.base import TaskModule
 from ftlit.tasks.text_classification import TextClassification
 from ftlit.tasks.text_regression import TextRegression
 from ftlit.tasks.token_classification import TokenClassification

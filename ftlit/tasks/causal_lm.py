@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from ftlit.backbones import load_config, looks_ahead, max_positions, probing
-from ftlit.batch import IGNORED
 from ftlit.errors import UserError
-from ftlit.files import write_text
-from ftlit.generation import Generation, Sources, check_schedule, left_padded, show_samples
-from ftlit.joined import decoder_tokenizer
 from ftlit.metrics.text import check_names, metric_keys, pattern_match, signatures, text_scores
-from ftlit.tasks.language_model import LanguageModel
+from ftlit.models.backbones import load_config, looks_ahead, max_positions, probing
+from ftlit.models.encoder_decoder import decoder_tokenizer
+from ftlit.models.generation import Generation, left_padded
+from ftlit.tasks.shared.language_model import LanguageModel
+from ftlit.tasks.shared.samples import Sources, check_schedule, show_samples
+from ftlit.util.batch import IGNORED
+from ftlit.util.files import write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -152,7 +153,7 @@ class CausalLM(LanguageModel):
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         """The mean of ``-log p`` over each example's targets, and the prompt where a reply is to be written."""
         scored = super().decode(logits, batch)
-        prompts = batch["extras"].get("prompt_ids")
+        prompts = batch["metadata"].get("prompt_ids")
         if prompts is None:
             return scored
         self.sources.fits(batch)
@@ -168,7 +169,7 @@ class CausalLM(LanguageModel):
         self.sources.write(self, parts, lambda some: self.replies([source["input_ids"] for source in some]))
 
     def decoded(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        if (prompts := batch["extras"].get("prompt_ids")) is None:  # raw text is gone on with
+        if (prompts := batch["metadata"].get("prompt_ids")) is None:  # raw text is gone on with
             rows = zip(batch["input_ids"].tolist(), batch["attention_mask"].sum(1).tolist(), strict=True)
             prompts = [ids[:length] for ids, length in rows]
         return [{"prediction": text} for text in self.replies(prompts)]

@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, PreTrainedTokenizerBase
 
-from ftlit.backbones import load_config, load_tokenizer
-from ftlit.batch import IGNORED
 from ftlit.errors import UserError
-from ftlit.tasks.language_model import LanguageModel
-from ftlit.tasks.mean import UnitMean
+from ftlit.metrics.weighted_mean import WeightedMean
+from ftlit.models.backbones import load_config, load_tokenizer
+from ftlit.tasks.shared.language_model import LanguageModel
+from ftlit.util.batch import IGNORED
 
 
 class MaskedLM(LanguageModel):
@@ -44,7 +44,7 @@ class MaskedLM(LanguageModel):
         self.adopt()
         if next_sentence:
             for split in ("val", "test"):
-                self.metrics[f"{split}_nsp"] = UnitMean()
+                self.metrics[f"{split}_nsp"] = WeightedMean()
 
     def targets(self, labels: Tensor) -> Tensor:
         return labels
@@ -63,7 +63,7 @@ class MaskedLM(LanguageModel):
         if not self.next_sentence:
             return losses
         follows = functional.cross_entropy(batch["next_sentence_logits"].float(), batch["next_sentence"], reduction="none")
-        return losses + follows * batch["units"]
+        return losses + follows * batch["loss_weights"]
 
     def is_nll(self) -> bool:
         return super().is_nll() and not self.next_sentence

@@ -9,7 +9,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from transformers import AutoModelForSequenceClassification
 
 from ftlit.losses import CrossEntropy, Loss
-from ftlit.tasks.base import TaskModule
+from ftlit.tasks.shared.base import TaskModule
 
 
 class MultipleChoice(TaskModule):
@@ -57,12 +57,12 @@ class MultipleChoice(TaskModule):
         return right, torch.ones_like(right)
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        rows = zip(batch["extras"]["choices"], logits.softmax(-1).tolist(), strict=True)
+        rows = zip(batch["metadata"]["choices"], logits.softmax(-1).tolist(), strict=True)
         return [_decode_one(choices, scores[: len(choices)]) for choices, scores in rows]
 
 
 def _counts(batch: dict[str, Any]) -> list[int]:
-    return [len(choices) for choices in batch["extras"]["choices"]]
+    return [len(choices) for choices in batch["metadata"]["choices"]]
 
 
 def _decode_one(choices: list[str], scores: list[float]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.losses import CrossEntropy, Loss
 from ftlit.metrics.squad import best_threshold, squad_scores
-from ftlit.tasks.base import TaskModule
+from ftlit.tasks.shared.base import TaskModule
 
 NEVER = float("-inf")
 
@@ -72,11 +72,11 @@ class QuestionAnswering(TaskModule):
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         """The best answers of each window, with their logits, and that of no answer, which is its first token's."""
-        offsets = batch["extras"]["offsets"].to(logits.device)
+        offsets = batch["metadata"]["offsets"].to(logits.device)
         starts, ends = logits.unbind(-1)
         values, first, last = best_spans(starts, ends, offsets[..., 0] >= 0, self.max_answer_tokens, self.n_best)
         places = (offsets[..., 0].gather(1, first), offsets[..., 1].gather(1, last), values, starts[:, 0] + ends[:, 0])
-        windows = zip(batch["extras"]["context"], *(place.tolist() for place in places), strict=True)
+        windows = zip(batch["metadata"]["context"], *(place.tolist() for place in places), strict=True)
         return [_window(context, [*zip(*spans, strict=True)], null) for context, *spans, null in windows]
 
     def assemble(self, parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from ftlit.errors import UserError, near
 from ftlit.heads import EntityHead, Head
 from ftlit.metrics.relations import relation_scores, relation_table
-from ftlit.tasks.classification import Classification
+from ftlit.tasks.shared.classification import Classification
 
 NEGATIVE_LABELS = ("Other", "no_relation")  # of SemEval-2010 Task 8 and of TACRED
 

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSeq2SeqLM
 
-from ftlit.backbones import load_tokenizer
-from ftlit.batch import BOOKKEEPING, IGNORED, pad
 from ftlit.errors import UserError
-from ftlit.generation import Generation, Sources, check_schedule, show_samples
-from ftlit.heads import TaskHead
-from ftlit.joined import JoinedHead, decoder_limit, decoder_tokenizer
+from ftlit.heads import JoinedHead, TaskHead
 from ftlit.losses import CrossEntropy, Loss, perplexity, token_losses
 from ftlit.metrics.text import check_names, metric_keys, signatures, text_scores
-from ftlit.tasks.base import TaskModule
-from ftlit.tasks.mean import UnitMean
+from ftlit.metrics.weighted_mean import WeightedMean
+from ftlit.models.backbones import load_tokenizer
+from ftlit.models.encoder_decoder import decoder_limit, decoder_tokenizer
+from ftlit.models.generation import Generation
+from ftlit.tasks.shared.base import TaskModule
+from ftlit.tasks.shared.samples import Sources, check_schedule, show_samples
+from ftlit.util.batch import BOOKKEEPING, IGNORED, pad
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -59,7 +60,7 @@ class Seq2Seq(TaskModule):
         self.summary_names = ("perplexity", *metric_keys(self.text_metrics))  # type: ignore[misc]
         self.adopt()
         for split in ("val", "test"):
-            self.metrics[f"{split}_nll"] = UnitMean()
+            self.metrics[f"{split}_nll"] = WeightedMean()
 
     def _check(self) -> None:
         """Refuse settings that cannot work together."""
@@ -108,7 +109,7 @@ class Seq2Seq(TaskModule):
         super().record(split, losses, logits, batch)
         plain = CrossEntropy()  # perplexity knows no label smoothing
         values = losses if self.loss == plain else token_losses(plain, logits, batch["labels"])
-        self.metrics[f"{split}_nll"].update(values, batch["units"])
+        self.metrics[f"{split}_nll"].update(values, batch["loss_weights"])
 
     # Writing texts
 

@@ -8,7 +8,7 @@ from torchmetrics import MetricCollection, classification
 
 from ftlit.losses import BCE, Loss
 from ftlit.metrics.auroc import MacroMulticlassAUROC, MacroMultilabelAUROC
-from ftlit.tasks.classification import Classification
+from ftlit.tasks.shared.classification import Classification
 
 
 class TextClassification(Classification):

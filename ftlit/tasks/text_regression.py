@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification
 
 from ftlit.losses import MSE, Huber, Loss
 from ftlit.metrics.spearman import Spearman
-from ftlit.tasks.base import TaskModule
+from ftlit.tasks.shared.base import TaskModule
 
 
 class TextRegression(TaskModule):

@@ -6,13 +6,13 @@ from typing import Any
 from torch import Tensor
 from transformers import AutoModelForTokenClassification
 
-from ftlit.entities import located_entities
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.losses import token_losses
+from ftlit.metrics.entities import located_entities
+from ftlit.metrics.per_class import per_class
 from ftlit.metrics.spans import entities, span_scores, token_accuracy
-from ftlit.report import per_class
-from ftlit.tasks.labelled import Labelled
+from ftlit.tasks.shared.labelled import Labelled
 
 Tags = list[list[str]]
 
@@ -55,22 +55,22 @@ class TokenClassification(Labelled):
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         """The tags and scores of the words that each window has as its own."""
-        extras = batch["extras"]
+        metadata = batch["metadata"]
         scores, ids = (best.tolist() for best in logits.softmax(-1).max(-1))
         return [
             {
                 "prediction": [self.label_names[ids[i][start]] for start in starts],
                 "score": [scores[i][start] for start in starts],
-                "offsets": extras["offsets"][i],
-                "piece": extras["piece"][i],
+                "offsets": metadata["offsets"][i],
+                "piece": metadata["piece"][i],
             }
-            for i, starts in enumerate(extras["starts"])
+            for i, starts in enumerate(metadata["starts"])
         ]
 
     def decoded(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         logits = self.logits(batch).float()
         parts = self.decode(logits, batch)
-        for part, starts, chances in zip(parts, batch["extras"]["starts"], logits.softmax(-1), strict=True):
+        for part, starts, chances in zip(parts, batch["metadata"]["starts"], logits.softmax(-1), strict=True):
             assert part is not None
             part["scores"] = chances[starts].T.tolist()  # for each label the words
         return parts

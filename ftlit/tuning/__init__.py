@@ -1,14 +1,14 @@
 """Tuning methods: which weights of the backbone train, and how."""
 
 from ftlit.tuning.base import Tuning
-from ftlit.tuning.both import Both
 from ftlit.tuning.bottleneck import BottleneckAdapter
+from ftlit.tuning.combined import Both
 from ftlit.tuning.lowrank import AdaLoRA, LoRA, QLoRA
-from ftlit.tuning.prompts import PrefixTuning, PromptTuning, PTuning
+from ftlit.tuning.peft_base import Peft
+from ftlit.tuning.prompt_tuning import PrefixTuning, PromptTuning, PTuning
 from ftlit.tuning.scaling import IA3
 from ftlit.tuning.selective import BitFit, Frozen, Full, LayerNormTuning, Select, TopLayers
 from ftlit.tuning.stages import GradualUnfreezing, HeadFirst
-from ftlit.tuning.wrapping import Peft
 
 __all__ = [
     "IA3",

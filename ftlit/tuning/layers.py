@@ -5,8 +5,8 @@ from typing import Literal
 
 from torch import nn
 
-from ftlit.backbones import depths, layer_stack
 from ftlit.errors import UserError
+from ftlit.models.backbones import depths, layer_stack
 
 Role = Literal["key_value", "attention_output", "feedforward_output"]
 # Ends of the names in transformers. Attention comes before what follows it: BERT calls both outputs `output.dense`.

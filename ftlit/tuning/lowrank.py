@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ftlit.errors import UserError
 from ftlit.tuning.base import at_least
 from ftlit.tuning.layers import chosen_layers
-from ftlit.tuning.wrapping import PeftTuning, is_transposed
+from ftlit.tuning.peft_base import PeftTuning, is_transposed
 
 SUMS = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # what peft's allocator of ranks remembers of each weight
 Init = Literal["default", "gaussian", "orthogonal", "pissa", "olora"]

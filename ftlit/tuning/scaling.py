@@ -7,7 +7,7 @@ from torch import nn
 
 from ftlit.errors import UserError
 from ftlit.tuning.layers import chosen_layers, layers_of
-from ftlit.tuning.wrapping import PeftTuning, is_transposed
+from ftlit.tuning.peft_base import PeftTuning, is_transposed
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ftlit.backbones import depths, layer_stack
 from ftlit.errors import UserError, near
+from ftlit.models.backbones import depths, layer_stack
 from ftlit.tuning.base import Tuning
 
 Keep = Callable[[str], bool]

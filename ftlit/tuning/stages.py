@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from ftlit.backbones import depths, layer_stack
 from ftlit.errors import UserError
+from ftlit.models.backbones import depths, layer_stack
 from ftlit.tuning.base import Tuning, at_least, set_waiting, trains
 from ftlit.tuning.lowrank import AdaLoRA
 from ftlit.tuning.selective import Full

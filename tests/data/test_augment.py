@@ -12,17 +12,10 @@ import numpy as np
 import pytest
 from jsonargparse import ArgumentParser
 
-from ftlit.data.augment import (
-    Augmentation,
-    BackTranslation,
-    RandomDeletion,
-    RandomSwap,
-    SynonymReplacement,
-    TokenMasking,
-    augment_rows,
-)
-from ftlit.data.words import joined, split_words
+from ftlit.data.rows.augment import Augmentation, RandomDeletion, RandomSwap, SynonymReplacement, TokenMasking, augment_rows
+from ftlit.data.text.lexicon import joined, split_words
 from ftlit.errors import UserError
+from ftlit.exports.back_translation import BackTranslation
 
 ENGLISH = "The plot is thin, but the acting of all of them is good and the music even better."
 CHINESE = "这部电影的情节很简单,但是演员们的表演非常精彩,iPhone拍的。"
@@ -230,7 +223,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Translator]:
         "classifier": Translator(lambda text: "a", labels=True),
         "regression": Translator(lambda text: 0.5),
     }
-    monkeypatch.setattr("ftlit.predict.load", lambda run, checkpoint, device: opened[run])
+    monkeypatch.setattr("ftlit.exports.predict.load", lambda run, checkpoint, device: opened[run])
     return opened
 
 

@@ -13,7 +13,6 @@ import datasets
 import pytest
 import torch
 
-from ftlit.checkpoint import check_order
 from ftlit.data import (
     ChatData,
     CorpusData,
@@ -22,8 +21,9 @@ from ftlit.data import (
     TextClassificationData,
     TextRegressionData,
 )
-from ftlit.data.encoding import tokenizer_state
+from ftlit.data.text.encoding import tokenizer_state
 from ftlit.errors import UserError
+from ftlit.runs.checkpoint import check_order
 from tests.conftest import sentiment_rows, tiny_tokenizer, write_splits
 
 Make = Callable[..., TextClassificationData]

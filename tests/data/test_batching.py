@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from ftlit.data.batching import (
+from ftlit.data.batches.batching import (
     FILLER,
     Batching,
     EvaluationBatches,
@@ -40,7 +40,7 @@ def ranks(batching: Batching, lengths: np.ndarray, world: int, accumulate: int, 
 
 def real(batches: list[MicroBatch]) -> list[int]:
     """Examples that count, in their order."""
-    return [i for batch in batches if batch.normalizer != FILLER for i in batch.indices]
+    return [i for batch in batches if batch.loss_denominator != FILLER for i in batch.indices]
 
 
 def steps(plans: list[list[MicroBatch]], accumulate: int) -> list[list[MicroBatch]]:
@@ -68,8 +68,8 @@ def test_micro_batches_average_to_the_mean_over_the_step(kind: str, world: int, 
     parts = world * accumulate
     for step in steps(ranks(KINDS[kind](4), ragged(101), world, accumulate), accumulate):
         assert len(step) == parts
-        assert sum(len(b.indices) / b.normalizer for b in step) == pytest.approx(parts)
-        mean = np.mean([losses[b.indices].sum() / b.normalizer for b in step])  # as devices and accumulation average
+        assert sum(len(b.indices) / b.loss_denominator for b in step) == pytest.approx(parts)
+        mean = np.mean([losses[b.indices].sum() / b.loss_denominator for b in step])  # as devices and accumulation average
         assert mean == pytest.approx(losses[real(step)].mean())
 
 

@@ -7,11 +7,11 @@ import pytest
 from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
-from ftlit.batch import IGNORED
 from ftlit.data import ChatData
-from ftlit.data.blocks import blocks
-from ftlit.data.templates import BUILT_IN
+from ftlit.data.batches.chat_packing import blocks
+from ftlit.data.text.chat_templates import BUILT_IN
 from ftlit.errors import UserError
+from ftlit.util.batch import IGNORED
 from tests.chats import SPECIAL, byte_tokenizer, chat_model, echoes
 from tests.conftest import write_splits
 
@@ -82,8 +82,8 @@ def test_chatml_token_by_token(make: Any) -> None:
     assert row["input_ids"] == [*turns[0][0], *turns[0][1], *turns[1][0], *turns[1][1], *text("\n")]
     masks = [[IGNORED] * len(given) + reply for given, reply in turns]
     assert row["labels"] == [*masks[0], *masks[1], IGNORED]
-    assert row["units"] == len("Hello\nyou") + len("Ça va".encode()) + 2
-    assert row["bytes"] == row["units"] - 2, "the closing tokens are no text"
+    assert row["loss_weights"] == len("Hello\nyou") + len("Ça va".encode()) + 2
+    assert row["bytes"] == row["loss_weights"] - 2, "the closing tokens are no text"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_cut_conversations(make: Any) -> None:
     assert train["row"][:] == [0, 2]
     assert train["truncated"][:] == [True, False]
     assert max(map(len, train["input_ids"])) == 64
-    assert train["bytes"][0] == train["units"][0] == sum(label != IGNORED for label in train["labels"][0])
+    assert train["bytes"][0] == train["loss_weights"][0] == sum(label != IGNORED for label in train["labels"][0])
     assert data.counts("train") == {"conversations left out, whose replies lie behind data.max_length 64": 1}
     with pytest.raises(UserError, match=r"all labels masked: none of the 1 conversations .* data\.max_length 64; raise"):
         make(rows[1:2], prompt="q", response="a", max_length=64).setup()
@@ -318,7 +318,7 @@ def test_blocks_are_full_and_hold_each_example_once() -> None:
 
 
 def test_packed_batch(make: Any) -> None:
-    from ftlit.data.batching import MicroBatch
+    from ftlit.data.batches.batching import MicroBatch
 
     data = make(echoes(6, 0), prompt="question", response="answer", packing=True, max_length=128)
     data.setup()
@@ -327,7 +327,7 @@ def test_packed_batch(make: Any) -> None:
     assert batch["tokens"] == sum(map(len, columns["input_ids"]))
     assert len(batch["input_ids"]) < 6
     assert "attention_mask" not in batch
-    assert (batch["labels"] != IGNORED).sum() == sum(columns["units"])
+    assert (batch["labels"] != IGNORED).sum() == sum(columns["loss_weights"])
     starts = (batch["position_ids"] == 0) & (batch["input_ids"] != 0)
     assert starts.sum() == 6
     assert (batch["labels"][starts] == IGNORED).all()

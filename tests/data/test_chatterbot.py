@@ -10,7 +10,7 @@ import pytest
 
 from ftlit.data import chatterbot
 from ftlit.data.chatterbot import topics
-from ftlit.data.duplicates import find_overlap, normalised
+from ftlit.data.rows.duplicates import find_overlap, normalised
 from ftlit.errors import UserError
 
 installed = pytest.mark.skipif(

@@ -8,7 +8,7 @@ import datasets
 import pytest
 
 from ftlit.data import TextClassificationData, TokenClassificationData
-from ftlit.data.base import TaskData
+from ftlit.data.shared.base import TaskData
 
 NAMES = {"train": ["a", "b", "c"], "validation": ["a", "b", "c"], "test": ["a", "c"]}
 ROWS = [("word1", "a"), ("word2", "c"), ("word3", "c"), ("word4", "a")]

@@ -2,8 +2,8 @@
 
 import torch
 
-from ftlit.batch import IGNORED, pad
-from ftlit.data.collate import collate
+from ftlit.data.batches.collate import collate
+from ftlit.util.batch import IGNORED, pad
 
 
 def test_pad() -> None:
@@ -19,7 +19,7 @@ def test_pad_of_equal_lengths() -> None:
 def test_batch_of_pairs() -> None:
     columns = {"input_ids": [[2, 0, 3], [2, 3]], "token_type_ids": [[0, 0, 1], [0, 1]], "labels": [1, 0]}
     batch = collate({**columns, "truncated": [False, False]}, pad_token_id=7, label_dtype=torch.long)
-    assert batch.keys() == {"input_ids", "attention_mask", "token_type_ids", "labels", "tokens", "extras"}
+    assert batch.keys() == {"input_ids", "attention_mask", "token_type_ids", "labels", "tokens", "metadata"}
     assert batch["input_ids"].tolist() == [[2, 0, 3], [2, 3, 7]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]  # by length: a pad token's id in a text is text
     assert batch["token_type_ids"].tolist() == [[0, 0, 1], [0, 1, 0]]
@@ -35,8 +35,13 @@ def test_labels_are_as_asked() -> None:
 
 
 def test_a_label_for_each_token_and_columns_that_stay_lists() -> None:
-    columns = {"input_ids": [[2, 0, 3], [2, 3]], "labels": [[0, 1, 0], [1, 0]], "units": [3, 1], "offsets": [[(0, 1)], []]}
-    batch = collate(columns, pad_token_id=7, padding={"labels": IGNORED}, extras=("offsets",))
+    columns = {
+        "input_ids": [[2, 0, 3], [2, 3]],
+        "labels": [[0, 1, 0], [1, 0]],
+        "loss_weights": [3, 1],
+        "offsets": [[(0, 1)], []],
+    }
+    batch = collate(columns, pad_token_id=7, padding={"labels": IGNORED}, metadata=("offsets",))
     assert batch["labels"].tolist() == [[0, 1, 0], [1, 0, IGNORED]]
-    assert batch["units"].tolist() == [3.0, 1.0]
-    assert batch["extras"] == {"offsets": [[(0, 1)], []]}
+    assert batch["loss_weights"].tolist() == [3.0, 1.0]
+    assert batch["metadata"] == {"offsets": [[(0, 1)], []]}

@@ -8,8 +8,8 @@ from pathlib import Path
 import datasets
 import pytest
 
-from ftlit.data.conll import conll_rows
-from ftlit.data.sources import load_splits
+from ftlit.data.sources.conll import conll_rows
+from ftlit.data.sources.load import load_splits
 from ftlit.data.text_classification import TextClassificationData
 from ftlit.errors import UserError
 from tests.conftest import REAL_DATA

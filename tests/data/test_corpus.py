@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from ftlit.data import CorpusData
-from ftlit.data.batching import MicroBatch
-from ftlit.data.packing import Piece, filled, token_sizes, whole
-from ftlit.data.pairs import SINGLE, UNUSED, halves, sentence_pairs
+from ftlit.data.batches.batching import MicroBatch
+from ftlit.data.batches.document_packing import Piece, filled, token_sizes, whole
+from ftlit.data.batches.sentence_pairs import SINGLE, UNUSED, halves, sentence_pairs
 from ftlit.errors import UserError
 from ftlit.tasks.causal_lm import CausalLM
 from tests.conftest import REAL_DATA, sentence, write_splits
@@ -70,7 +70,11 @@ def test_units_are_the_tokens_that_have_a_label(tiny: Tiny, corpus: str) -> None
     for boundaries in (True, False):
         data = made(tiny, corpus, boundaries=boundaries)
         batch = batch_of(data, list(range(len(data.encoded["train"]))))
-        assert (batch["labels"] != IGNORED).sum(1).tolist() == data.units("train").tolist() == batch["units"].tolist()
+        assert (
+            (batch["labels"] != IGNORED).sum(1).tolist()
+            == data.loss_weights("train").tolist()
+            == batch["loss_weights"].tolist()
+        )
         first = batch["input_ids"] == CLS
         assert (batch["labels"][first] == IGNORED).all().item() == boundaries  # else they are predicted, but at the start
         assert (batch["labels"][:, 0] == IGNORED).all()
@@ -229,11 +233,11 @@ def test_units_are_the_expected_and_in_evaluation_the_actual_number(tiny: Tiny, 
     data = made(with_mask(tiny), corpus, "bert", mask_probability=0.3)
     every = list(range(len(data.encoded["train"])))
     batch = batch_of(data, every)
-    assert batch["units"].tolist() == (batch["labels"] != IGNORED).sum(1).tolist()
+    assert batch["loss_weights"].tolist() == (batch["labels"] != IGNORED).sum(1).tolist()
     drawn = [sum((batch_of(data, every, e)["labels"] != IGNORED).sum(1)) for e in range(60)]
-    expected = data.units("train")
+    expected = data.loss_weights("train")
     assert expected.sum() == pytest.approx(sum(map(int, drawn)) / 60, rel=0.03)
-    assert batch_of(data, every, 0)["units"].tolist() == pytest.approx(expected.tolist())
+    assert batch_of(data, every, 0)["loss_weights"].tolist() == pytest.approx(expected.tolist())
 
 
 @pytest.fixture(scope="module")
@@ -266,8 +270,8 @@ def test_units_of_whole_words_are_those_expected(letters: Tiny, tmp_path: Path) 
     folder = write_splits(tmp_path, {"train": rows, "validation": rows})
     data = made(letters, folder, "bert", whole_words=True, pack=False)
     expected = [0.15 * 9 + 0.85**2 * 9 / 2, 0.15 * 8 + 0.85**2 * 8 / 2, 12.0]
-    assert data.units("train")[:3].tolist() == pytest.approx(expected)
-    assert batch_of(data, [0, 1, 2], 0)["units"].tolist() == pytest.approx(expected)
+    assert data.loss_weights("train")[:3].tolist() == pytest.approx(expected)
+    assert batch_of(data, [0, 1, 2], 0)["loss_weights"].tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("next_sentence", [False, True])
@@ -287,7 +291,7 @@ def test_blocks_without_a_token_to_mask_are_left_out_and_counted(
     assert len(every) + data.counts("train")[left_out] == 5
     for epoch in (None, 0, 1):
         batch = batch_of(data, every, epoch)
-        assert (batch["units"] > 0).all()
+        assert (batch["loss_weights"] > 0).all()
         assert ((batch["labels"] != IGNORED).sum(1) > 0).all()
     nothing = write_splits(tmp_path / "none", {"train": [unknown] * 4, "validation": rows})
     said = r"all labels masked: a split has no block with a token to predict \(4 blocks without a token to predict, left out"
@@ -403,4 +407,4 @@ def test_needs_a_language_model(tiny: Tiny, corpus: str) -> None:
 def test_shakespeare(tiny: Tiny) -> None:
     data = made(tiny, str(REAL_DATA / "tinyshakespeare"), documents="blank_line", max_length=64)
     assert len(data.rows["validation"]) > 500
-    assert data.units("validation").sum() > 0.8 * data.lengths("validation").sum()
+    assert data.loss_weights("validation").sum() > 0.8 * data.lengths("validation").sum()

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ftlit.data.duplicates import Repeat, find_overlap, jaccard, normalised, shingles
+from ftlit.data.rows.duplicates import Repeat, find_overlap, jaccard, normalised, shingles
 
 
 def brute_force(train: list[str], other: list[str], threshold: float) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ftlit.data import MultipleChoiceData
-from ftlit.data.report import data_report
+from ftlit.data.shared.summary import data_report
 from tests.conftest import REAL_DATA, choice_rows, write_splits
 
 Tiny = Callable[[str], str]
@@ -112,7 +112,7 @@ def test_batches_hold_the_choices_of_all_rows_and_no_other(tiny: Tiny, questions
     batch = data.collate(rows)
     counts = [len(choices) for choices in rows["choices"]]
     assert len(set(counts)) > 1
-    assert batch["extras"] == {"choices": rows["choices"]}
+    assert batch["metadata"] == {"choices": rows["choices"]}
     sequences = [ids for row in rows["input_ids"] for ids in row]
     assert batch["input_ids"].shape == (sum(counts), max(map(len, sequences)))
     assert [

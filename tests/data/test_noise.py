@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from ftlit.data.noise import balanced, noisy_labels
+from ftlit.data.rows.label_noise import balanced, noisy_labels
 from ftlit.errors import UserError
 
 NAMES = ["a", "b", "c", "d"]

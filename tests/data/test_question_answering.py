@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ftlit.data import QuestionAnsweringData
-from ftlit.data.answers import answers_of, character_span, token_span
-from ftlit.data.collate import collate
+from ftlit.data.batches.collate import collate
+from ftlit.data.text.answers import answers_of, character_span, token_span
 from ftlit.errors import UserError
 from tests.conftest import REAL_DATA, write_splits
 from tests.questions import question_rows, question_splits
@@ -153,8 +153,8 @@ def test_many_questions_without_answer_may_come_first(make: Make, tmp_path: Path
     rows = [{**row, "answers": {"text": [], "answer_start": []}}] * 1001 + [answered]
     data = make(write_splits(tmp_path, {"train": rows, "validation": rows[-2:]}))
     assert len(_train(data)) == 1002
-    assert data.collate(data.encoded["train"][[0, 1001]])["extras"]["reference"] == [[], ["word3"]]
-    assert "reference" not in data.collate(data.encode_inputs({"question": ["word1"], "context": ["word2"]}))["extras"]
+    assert data.collate(data.encoded["train"][[0, 1001]])["metadata"]["reference"] == [[], ["word3"]]
+    assert "reference" not in data.collate(data.encode_inputs({"question": ["word1"], "context": ["word2"]}))["metadata"]
 
 
 def test_what_changes_the_features_changes_the_key_of_the_cache(make: Make, questions: str) -> None:
@@ -276,7 +276,7 @@ def test_a_batch_has_offsets_and_no_inputs_of_its_own(make: Make, questions: str
     batch, plain = data.collate(columns), collate(columns, data.pad_token_id)
     assert batch.keys() == plain.keys()
     assert batch["labels"].shape == (3, 2)
-    offsets = batch["extras"]["offsets"]
+    offsets = batch["metadata"]["offsets"]
     assert offsets.shape == (*batch["input_ids"].shape, 2)
     for i, starts in enumerate(columns["starts"]):
         assert offsets[i, : len(starts), 0].tolist() == starts

@@ -8,9 +8,9 @@ import torch
 from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
 from ftlit.data import Seq2SeqData
-from ftlit.data.batching import MicroBatch
+from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
-from ftlit.generation import Generation
+from ftlit.models.generation import Generation
 from ftlit.tasks import Seq2Seq
 from tests.conftest import GOOD, write_splits
 
@@ -50,14 +50,14 @@ def test_sources_have_their_prefix_and_targets_their_end(make: Any) -> None:
     found = encoded(make(prefix="superb "))
     assert found["input_ids"] == [[CLS, *ids("superb good fine"), SEP], [CLS, *ids("superb great"), SEP]]
     assert found["labels"][0] == [CLS, *ids("fine good"), SEP]
-    assert found["units"] == [4, 7]
+    assert found["loss_weights"] == [4, 7]
     assert make(prefix="superb ").encode_inputs({"source": ["good fine"]})["input_ids"] == found["input_ids"][:1]
 
 
 def test_a_joined_decoder_begins_by_itself(make: Any) -> None:
     found = encoded(make(joined=True))
     assert found["labels"] == [[*ids("fine good"), SEP], [*ids("superb great good fine lovely"), SEP]]
-    assert found["units"] == [3, 6]
+    assert found["loss_weights"] == [3, 6]
 
 
 @pytest.mark.parametrize("joined", [False, True])
@@ -74,9 +74,9 @@ def test_truncated_targets_keep_their_end_and_are_counted(make: Any, joined: boo
 def test_the_first_reference_trains_and_all_are_scored(make: Any) -> None:
     data = make()
     batch = data._collate((encoded(data), MicroBatch([0, 1], 11.0)))
-    assert batch["extras"]["reference"] == [["fine good"], ["superb great good fine lovely", "great"]]
+    assert batch["metadata"]["reference"] == [["fine good"], ["superb great good fine lovely", "great"]]
     assert batch["labels"].tolist()[0] == [CLS, *ids("fine good"), SEP, -100, -100, -100]
-    assert batch["units"].tolist() == [4, 7]
+    assert batch["loss_weights"].tolist() == [4, 7]
     assert data.shown_at("train", 1)["label"] == ["superb great good fine lovely", "great"]
 
 

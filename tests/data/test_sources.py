@@ -8,9 +8,9 @@ from pathlib import Path
 import datasets
 import pytest
 
-from ftlit.data.sources import load_splits
+from ftlit.data.sources.load import load_splits
 from ftlit.errors import UserError
-from ftlit.files import resolve_package_path
+from ftlit.util.files import resolve_package_path
 
 ROWS = [
     {"text": 'He said "no", twice', "label": "null"},

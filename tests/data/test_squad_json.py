@@ -9,8 +9,8 @@ from typing import Any
 import datasets
 import pytest
 
-from ftlit.data.sources import load_splits
-from ftlit.data.squad_json import squad_rows
+from ftlit.data.sources.load import load_splits
+from ftlit.data.sources.squad_json import squad_rows
 from ftlit.errors import UserError
 from tests.conftest import REAL_DATA
 

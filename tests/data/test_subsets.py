@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from ftlit.data.subsets import cut, limit, shots
+from ftlit.data.rows.subsets import cut, limit, shots
 from ftlit.errors import UserError
 
 CLASSES = ["a"] * 60 + ["b"] * 30 + ["c"] * 10

@@ -11,11 +11,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from ftlit.batch import IGNORED
 from ftlit.data import TokenClassificationData
-from ftlit.data.word_encoder import WordEncoder
-from ftlit.entities import located_words
+from ftlit.data.text.word_encoder import WordEncoder
 from ftlit.errors import UserError
+from ftlit.metrics.entities import located_words
+from ftlit.util.batch import IGNORED
 from tests.conftest import write_splits
 from tests.tagged import LETTERS, letters_model, letters_tokenizer, tagged_rows, tagged_splits, write_conll
 
@@ -62,7 +62,7 @@ def test_labels_stand_on_subwords(make: Make, align: str, expected: list[str]) -
     assert labels_of(data) == expected
     feature = data.encoded["train"][0]
     assert data.tokenizer.convert_ids_to_tokens(feature["input_ids"])[1:5] == ["a", "##b", "c", "##d"]
-    assert feature["units"] == len(expected) - expected.count("-")
+    assert feature["loss_weights"] == len(expected) - expected.count("-")
     assert data.counts("train") == {"words": 4, "entities": 2}
 
 
@@ -203,7 +203,7 @@ def test_no_word_is_lost_in_windows(make: Make, stride: int | None) -> None:
         words = [data.tokenizer.decode(feature["input_ids"][a : a + n]) for a, n in owned(feature)]
         assert [word.replace(" ", "").replace("##", "") for word in words] == feature["piece"].split()
     assert [tags[i] for i in range(len(rows))] == [row["tags"] for row in rows]
-    assert sum(encoded["units"]) == data.counts("train")["words"] == sum(len(row["tags"]) for row in rows)
+    assert sum(encoded["loss_weights"]) == data.counts("train")["words"] == sum(len(row["tags"]) for row in rows)
 
 
 def owned(feature: dict[str, Any]) -> list[tuple[int, int]]:
@@ -214,7 +214,7 @@ def test_a_word_longer_than_a_window_is_cut_and_counted(make: Make) -> None:
     data = ready(make([{"tokens": ["a", LETTERS, "b"], "tags": ["B-PER", "I-PER", "O"]}], max_length=10, align="all"))
     assert data.counts("train")["words cut at data.max_length"] == 1
     assert [word for feature in data.encoded["train"] for word in feature["reference"]] == ["B-PER", "I-PER", "O"]
-    assert sum(data.encoded["train"]["units"]) == 1 + 8 + 1
+    assert sum(data.encoded["train"]["loss_weights"]) == 1 + 8 + 1
 
 
 def test_windows_may_not_share_all(make: Make) -> None:
@@ -227,7 +227,7 @@ def test_a_batch_pads_labels(make: Make) -> None:
     batch = data.collate(data.encoded["train"][:2])
     assert batch["labels"].shape == batch["input_ids"].shape
     assert batch["labels"][1].tolist() == [IGNORED, 0] + [IGNORED] * 6
-    assert batch["units"].tolist() == [4, 1]
+    assert batch["loss_weights"].tolist() == [4, 1]
 
 
 # Subwords

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ftlit.data import RandomDeletion, RandomSwap, TextClassificationData
-from ftlit.data.report import data_report, data_text
+from ftlit.data.shared.summary import data_report, data_text
 from ftlit.errors import UserError
 from tests.conftest import sentiment_rows, write_splits
 

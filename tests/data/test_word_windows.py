@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from ftlit.data.word_windows import Window, word_windows
+from ftlit.data.text.word_windows import Window, word_windows
 
 
 def cases(count: int) -> list[tuple[list[int], int, int]]:

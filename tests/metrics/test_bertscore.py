@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, T5Config, T5Model
 
-from ftlit import backbones
 from ftlit.errors import UserError
 from ftlit.metrics.bertscore import bertscore, match
+from ftlit.models import backbones
 
 PREDICTIONS = ["good fine word1", "word3", "bad word2 word7 poor word9", ""]
 REFERENCES = [["fine good word1 word2 word5"], ["word4 word3", "word3"], ["word8", "bad poor", "good"], ["dull"]]

@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
-from ftlit.study.cells import Plan
-from ftlit.study.folder import Folder
-from ftlit.study.study import read_study
+from ftlit.study.plan.cells import Plan
+from ftlit.study.plan.file import read_study
+from ftlit.study.state.folder import Folder
 
 
 def six_cells(path: Path, model: str, data: str, **launch: Any) -> Plan:
@@ -50,8 +50,8 @@ def opened(plan: Plan) -> Folder:
 
 def results(plan: Plan, folder: Folder) -> str:
     """Its results.csv: every metric of every finished cell, to the last bit."""
-    from ftlit.study.report.numbers import gather
-    from ftlit.study.report.table import results_csv
+    from ftlit.study.report.content.numbers import gather
+    from ftlit.study.report.render.table import results_csv
 
     return results_csv(gather(plan, folder))
 

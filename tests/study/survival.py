@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from ftlit.study.folder import Folder
+from ftlit.study.state.folder import Folder
 from tests.helpers import ROOT, start
 
 RESULTS = Path("experiments/results/survival.md")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ftlit.files import write_json, write_text
-from ftlit.study.cells import Cell, Plan
-from ftlit.study.folder import Folder
-from ftlit.study.study import read_study
+from ftlit.study.plan.cells import Cell, Plan
+from ftlit.study.plan.file import read_study
+from ftlit.study.state.folder import Folder
+from ftlit.util.files import write_json, write_text
 
 LABELS = ("negative", "positive")
 WORDS = ["film", "of", "some", "charm", "that", "never", "finds", "its", "feet", "too", "long", "<script>alert(1)</script>"]

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 from ftlit.__main__ import main
 from ftlit.errors import UserError
 from ftlit.metrics.ngrams import bleu, chrf
-from ftlit.study.evidence import aligned, evidence, joint_evidence, read_predictions
+from ftlit.study.statistics.evidence import aligned, evidence, joint_evidence, read_predictions
 from tests.chats import chat_model, echoes
 from tests.conftest import sentiment_splits, write_splits
 from tests.helpers import arguments

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ftlit.errors import UserError
-from ftlit.study.cells import Plan
-from ftlit.study.folder import Folder
-from ftlit.study.launchers import launch
+from ftlit.study.plan.cells import Plan
+from ftlit.study.running.launchers import launch
+from ftlit.study.state.folder import Folder
 from tests.study.launched import count, opened, results, six_cells
 from tests.study.slurm_cluster import missing, slurm_cluster
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from ftlit.study.multiplicity import Correction, adjust, groups
-from ftlit.study.statistics import Comparison
+from ftlit.study.statistics.compare import Comparison
+from ftlit.study.statistics.multiplicity import Correction, adjust, groups
 
 
 @pytest.mark.parametrize(("correction", "name"), [("holm", "holm"), ("bh", "fdr_bh")])

@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from ftlit.errors import UserError
-from ftlit.files import write_json
-from ftlit.preview import Preview
-from ftlit.study import measured
-from ftlit.study.cells import Cell, Plan
-from ftlit.study.folder import Folder
+from ftlit.planning.preview import Preview
+from ftlit.study import profile as measured
+from ftlit.study.plan.cells import Cell, Plan
+from ftlit.study.plan.file import read_study
 from ftlit.study.preview import preview
-from ftlit.study.study import read_study
+from ftlit.study.state.folder import Folder
+from ftlit.util.files import write_json
 from tests.helpers import ROOT
 
 MIB = 2**20

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from ftlit.errors import UserError
-from ftlit.study.launchers import ray as launcher
-from ftlit.study.launchers.ray import Ray, run_cell
-from ftlit.study.study import Launch
-from ftlit.study.worker import DONE, FAILED, FULL, TAKEN, Job
+from ftlit.study.plan.file import Launch
+from ftlit.study.running.launchers import ray as launcher
+from ftlit.study.running.launchers.ray import Ray, run_cell
+from ftlit.study.running.worker import DONE, FAILED, FULL, TAKEN, Job
 from tests.study.launched import six_cells
 
 ray = pytest.importorskip("ray")

@@ -17,24 +17,25 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from ftlit.files import read_json, write_json, write_text
-from ftlit.study.cells import Plan
-from ftlit.study.folder import Folder
-from ftlit.study.report import artifact, write_report
-from ftlit.study.report.answer import answer
-from ftlit.study.report.blocks import pairs
-from ftlit.study.report.design import design
-from ftlit.study.report.document import Figure, Text
-from ftlit.study.report.formats import count, decimals_for, interval, listed, number, p_text, value_text
-from ftlit.study.report.latex import escaped
-from ftlit.study.report.numbers import Numbers, gather
-from ftlit.study.report.plots import front, numeric_axis
-from ftlit.study.report.provenance import failures, provenance
-from ftlit.study.report.results import main_table, main_tables
-from ftlit.study.report.seen import Examples, by_label, disputed, same, same_tags, thirds
-from ftlit.study.report.whole import whole
-from ftlit.study.standing import Standing
-from ftlit.study.statistics import adjust, compare
+from ftlit.study.plan.cells import Plan
+from ftlit.study.report import write_report
+from ftlit.study.report.content.answer import answer
+from ftlit.study.report.content.assemble import whole
+from ftlit.study.report.content.blocks import pairs
+from ftlit.study.report.content.design import design
+from ftlit.study.report.content.numbers import Numbers, gather
+from ftlit.study.report.content.paired import Examples, by_label, disputed, same, same_tags, thirds
+from ftlit.study.report.content.provenance import failures, provenance
+from ftlit.study.report.content.results import main_table, main_tables
+from ftlit.study.report.render import artifact
+from ftlit.study.report.render.document import Figure, Text
+from ftlit.study.report.render.formats import count, decimals_for, interval, listed, number, p_text, value_text
+from ftlit.study.report.render.latex import escaped
+from ftlit.study.report.render.plots import front, numeric_axis
+from ftlit.study.state.folder import Folder
+from ftlit.study.state.progress import Standing
+from ftlit.study.statistics.compare import adjust, compare
+from ftlit.util.files import read_json, write_json, write_text
 from tests.study.synthetic import STUDY, made, write_all
 
 SHOTS = {**STUDY["axes"], "shots": [8, 32, 128]}
@@ -486,7 +487,7 @@ def test_numbers_as_they_are_read() -> None:
 
 
 def test_reading_a_folder_needs_no_torch() -> None:
-    modules = ["whole", "page", "latex", "markdown", "table", "artifact"]
+    modules = ["content.assemble", *(f"render.{name}" for name in ("page", "latex", "markdown", "table", "artifact"))]
     imports = "; ".join(f"import ftlit.study.report.{name}" for name in modules)
     heavy = "[name for name in ('torch', 'lightning', 'transformers', 'wandb', 'matplotlib') if name in sys.modules]"
     code = f"import sys; {imports}; print({heavy})"

@@ -12,15 +12,15 @@ import yaml
 
 from ftlit.__main__ import main
 from ftlit.errors import UserError
-from ftlit.files import read_json
-from ftlit.study.cells import Plan
-from ftlit.study.folder import Folder
-from ftlit.study.launchers.local import Local
-from ftlit.study.runner import PATIENCE, Runner
-from ftlit.study.standing import Standing
+from ftlit.study.plan.cells import Plan
+from ftlit.study.plan.file import read_study
+from ftlit.study.running.launchers.local import Local
+from ftlit.study.running.runner import PATIENCE, Runner
+from ftlit.study.running.worker import FULL, Job, forget_options
+from ftlit.study.state.folder import Folder
+from ftlit.study.state.progress import Standing
 from ftlit.study.status import status_text
-from ftlit.study.study import read_study
-from ftlit.study.worker import FULL, Job, forget_options
+from ftlit.util.files import read_json
 from tests.study.launched import count, opened, six_cells
 
 LR = "model.optimizer.init_args.lr"

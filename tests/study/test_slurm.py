@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from ftlit.errors import UserError
-from ftlit.files import read_json
-from ftlit.study.cells import Plan
-from ftlit.study.folder import Folder
-from ftlit.study.launchers import slurm
-from ftlit.study.launchers.slurm import Worker, run_on_slurm
-from ftlit.study.runner import Runner
+from ftlit.study.plan.cells import Plan
+from ftlit.study.running.launchers import slurm
+from ftlit.study.running.launchers.slurm import Worker, run_on_slurm
+from ftlit.study.running.runner import Runner
+from ftlit.study.state.folder import Folder
+from ftlit.util.files import read_json
 from tests.study.launched import opened, six_cells
 
 pytest.importorskip("submitit")

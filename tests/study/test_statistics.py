@@ -10,8 +10,7 @@ from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.power import TTestPower
 
 from ftlit.errors import UserError
-from ftlit.study.resampling import resampled_scores
-from ftlit.study.statistics import (
+from ftlit.study.statistics.compare import (
     Comparison,
     Evidence,
     adjust,
@@ -21,7 +20,8 @@ from ftlit.study.statistics import (
     mcnemar,
     per_seed,
 )
-from ftlit.study.uncertainty import Uncertainty, combined
+from ftlit.study.statistics.resampling import resampled_scores
+from ftlit.study.statistics.uncertainty import Uncertainty, combined
 
 
 def mean(sums: np.ndarray) -> np.ndarray:

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from ftlit.errors import UserError
-from ftlit.settings import read_yaml, value_at, with_value
-from ftlit.study.cells import Cell, Plan
 from ftlit.study.command import main
-from ftlit.study.study import parse_overrides, read_study
+from ftlit.study.plan.cells import Cell, Plan
+from ftlit.study.plan.file import parse_overrides, read_study
+from ftlit.util.settings import read_yaml, value_at, with_value
 
 BASE = {
     "model": {"class_path": "TextClassification", "init_args": {"backbone": "tiny", "tuning": "Full"}},
@@ -101,7 +101,7 @@ def test_a_cell_is_named_by_what_it_is(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_other_data_are_another_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ftlit.study import fingerprint
+    from ftlit.study.plan import fingerprint
 
     monkeypatch.chdir(tmp_path)
     names = []

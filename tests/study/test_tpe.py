@@ -7,12 +7,12 @@ from typing import Any
 import yaml
 
 from ftlit.__main__ import main
-from ftlit.study.cells import Plan
-from ftlit.study.folder import Folder
-from ftlit.study.selection import selection
-from ftlit.study.standing import Standing
-from ftlit.study.study import read_study
-from ftlit.study.tpe import Tpe
+from ftlit.study.plan.cells import Plan
+from ftlit.study.plan.file import read_study
+from ftlit.study.state.folder import Folder
+from ftlit.study.state.progress import Standing
+from ftlit.study.state.selection import selection
+from ftlit.study.state.tpe import Tpe
 from tests.study.launched import opened, six_cells
 from tests.study.synthetic import write_cell
 

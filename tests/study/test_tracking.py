@@ -6,13 +6,13 @@ from typing import Any
 import yaml
 
 from ftlit.__main__ import main
-from ftlit.settings import value_at, with_value
-from ftlit.study.cells import Plan
-from ftlit.study.folder import Folder
-from ftlit.study.launchers.local import Local
-from ftlit.study.runner import Runner
-from ftlit.study.study import read_study
-from ftlit.study.tracking import grouped
+from ftlit.study.plan.cells import Plan
+from ftlit.study.plan.file import read_study
+from ftlit.study.running.launchers.local import Local
+from ftlit.study.running.runner import Runner
+from ftlit.study.state.folder import Folder
+from ftlit.study.state.tracking import grouped
+from ftlit.util.settings import value_at, with_value
 from tests.study.launched import opened, six_cells
 
 

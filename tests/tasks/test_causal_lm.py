@@ -13,14 +13,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import ftlit as package
-from ftlit.batch import IGNORED
 from ftlit.data import ChatData, CorpusData
-from ftlit.data.batching import MicroBatch
+from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
-from ftlit.generation import Generation, Sources
 from ftlit.losses import BCE, CrossEntropy
+from ftlit.models.generation import Generation
 from ftlit.tasks import CausalLM, TaskModule
+from ftlit.tasks.shared.samples import Sources
 from ftlit.tuning import Frozen, Full, LoRA, TopLayers
+from ftlit.util.batch import IGNORED
 from tests.chats import SPECIAL, chat_model, echoes
 from tests.conftest import write_splits
 from tests.helpers import arguments, ftlit
@@ -67,7 +68,7 @@ def test_loss_is_that_of_hugging_face(rows: str, backbone: str) -> None:
         losses = module.losses(module.logits(batch), batch)
         for i, length in enumerate(batch["attention_mask"].sum(1)):
             ids, labels = (batch[name][i : i + 1, :length] for name in ("input_ids", "labels"))
-            expected = plain(input_ids=ids, labels=labels).loss * batch["units"][i]
+            expected = plain(input_ids=ids, labels=labels).loss * batch["loss_weights"][i]
             assert float(losses[i]) == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -275,7 +276,7 @@ def test_run(rows: str, llama: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             read.append((line := super().__next__()).decode())
             return line
 
-    from ftlit import predict
+    from ftlit.exports import predict
 
     monkeypatch.setattr(predict.sys, "stdin", io.TextIOWrapper(Keyboard("\n".join([*asked[:3], ""]).encode())))
     monkeypatch.setattr(predict, "_jsonl_writer", lambda file: lambda row: read.append(row["prediction"]))

@@ -14,14 +14,14 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
 
 import ftlit
-from ftlit.cli import run
+from ftlit.commands.cli import run
 from ftlit.data import CorpusData
-from ftlit.data.batching import MicroBatch
+from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.losses import CrossEntropy, perplexity
 from ftlit.tasks import MaskedLM, TaskModule
-from ftlit.tasks.language_model import only_tokens
+from ftlit.tasks.shared.language_model import only_tokens
 from ftlit.tuning import LoRA
 from tests.conftest import sentiment_rows
 from tests.helpers import arguments
@@ -120,7 +120,7 @@ def test_loss_is_that_of_transformers(kind: str, tuning: Any, tiny: Tiny, tmp_pa
     labels = batch["input_ids"].masked_fill(torch.rand(batch["input_ids"].shape) > 0.4, IGNORED)
     labels[batch["attention_mask"] == 0] = IGNORED
     counts = (labels != IGNORED).sum(1)
-    given = {**batch, "labels": labels, "units": counts.float(), "normalizer": float(counts.sum())}
+    given = {**batch, "labels": labels, "loss_weights": counts.float(), "loss_denominator": float(counts.sum())}
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
     expected = task.model(**inputs, labels=labels).loss
     torch.testing.assert_close(task.training_step(given, 0), expected)
@@ -159,14 +159,14 @@ def test_next_sentence_loss_is_bert_s(backbone: str, corpus: str) -> None:
     task = module(backbone, next_sentence=True)
     assert isinstance(task.model, BertForPreTraining)
     batch = batch_of(corpus, backbone, [0, 1, 2, 3, 4], next_sentence=True, documents="blank_line")
-    batch["normalizer"] = float(batch["units"].sum())
+    batch["loss_denominator"] = float(batch["loss_weights"].sum())
     found = task.training_step(batch, 0)
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
     output = task.model(**inputs)
     flat = output.prediction_logits[batch["labels"] != IGNORED]
     masked = torch.nn.functional.cross_entropy(flat, batch["labels"][batch["labels"] != IGNORED])
     each: Tensor = torch.nn.functional.cross_entropy(output.seq_relationship_logits, batch["next_sentence"], reduction="none")
-    torch.testing.assert_close(found, masked + (each * batch["units"]).sum() / batch["units"].sum())
+    torch.testing.assert_close(found, masked + (each * batch["loss_weights"]).sum() / batch["loss_weights"].sum())
     values = evaluated(task, [batch])
     right = output.seq_relationship_logits.argmax(-1) == batch["next_sentence"]
     assert values["nsp_accuracy"] == pytest.approx(float(right.float().mean()))

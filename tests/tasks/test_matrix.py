@@ -28,9 +28,9 @@ from ftlit.data import (
     TextRegressionData,
     TokenClassificationData,
 )
-from ftlit.data.batching import MicroBatch
+from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
-from ftlit.predict import Predictor
+from ftlit.exports.predict import Predictor
 from ftlit.tasks import (
     CausalLM,
     MaskedLM,

@@ -41,8 +41,8 @@ def batch(counts: list[int] = COUNTS) -> dict[str, Any]:
     mask = (torch.arange(12) < lengths[:, None]).long()
     ids = torch.randint(4, 100, (total, 12), generator=generator) * mask
     choices = [[f"choice {i}" for i in range(count)] for count in counts]
-    given = {"input_ids": ids, "attention_mask": mask, "labels": LABELS, "extras": {"choices": choices}}
-    return {**given, "normalizer": float(len(counts))}
+    given = {"input_ids": ids, "attention_mask": mask, "labels": LABELS, "metadata": {"choices": choices}}
+    return {**given, "loss_denominator": float(len(counts))}
 
 
 def scored(task: MultipleChoice, given: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -74,7 +74,7 @@ def test_a_row_competes_with_itself_alone(loss: Any, tiny: Tiny) -> None:
     start = 0
     for i, count in enumerate(COUNTS):
         part = {name: given[name][start : start + count] for name in ("input_ids", "attention_mask")}
-        alone, alone_loss = scored(task, {**part, "labels": LABELS[i : i + 1], "extras": {"choices": [["x"] * count]}})
+        alone, alone_loss = scored(task, {**part, "labels": LABELS[i : i + 1], "metadata": {"choices": [["x"] * count]}})
         torch.testing.assert_close(alone[0], logits[i, :count])
         torch.testing.assert_close(alone_loss[0], losses[i])
         start += count

@@ -15,7 +15,7 @@ import torch
 import ftlit
 from ftlit.__main__ import main
 from ftlit.data import QuestionAnsweringData
-from ftlit.data.batching import EvaluationBatches, LengthGrouped
+from ftlit.data.batches.batching import EvaluationBatches, LengthGrouped
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.losses import MSE, CrossEntropy, Focal
@@ -39,7 +39,7 @@ def test_loss_is_that_of_transformers(tiny: Tiny, tmp_path: Path, architecture: 
     task = module(without_dropout(tiny(architecture), tmp_path / "model"))
     ids, labels = torch.randint(4, 100, (5, 12)), torch.randint(12, (5, 2))
     labels[0] = 0  # a window without the answer
-    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "normalizer": 5.0}
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "loss_denominator": 5.0}
     given = {"input_ids": ids, "start_positions": labels[:, 0], "end_positions": labels[:, 1]}
     assert task.training_step(batch, 0).item() == pytest.approx(task.model(**given).loss.item(), rel=1e-6)
 
@@ -94,7 +94,7 @@ CONTEXT = "one two  three"
 def window(starts: list[float], ends: list[float]) -> tuple[torch.Tensor, dict[str, Any]]:
     """Logits and batch of a window with two other tokens before ` one`, ` two`, `  three`."""
     offsets = torch.tensor([[[-1, -1], [-1, -1], [0, 3], [3, 7], [7, 14]]])
-    return torch.tensor([starts, ends]).T[None], {"extras": {"offsets": offsets, "context": [CONTEXT]}}
+    return torch.tensor([starts, ends]).T[None], {"metadata": {"offsets": offsets, "context": [CONTEXT]}}
 
 
 def test_decoding(tiny: Tiny) -> None:
@@ -139,7 +139,7 @@ def test_a_question_without_answer(tiny: Tiny, threshold: float, text: str) -> N
 
 
 def test_a_context_without_tokens_has_no_answer(tiny: Tiny) -> None:
-    logits, batch = torch.zeros(1, 2, 2), {"extras": {"offsets": torch.full((1, 2, 2), -1), "context": ["\u200b"]}}
+    logits, batch = torch.zeros(1, 2, 2), {"metadata": {"offsets": torch.full((1, 2, 2), -1), "context": ["\u200b"]}}
     task = module(tiny("bert"))
     found = task.assemble([part for part in task.decode(logits, batch) if part])
     assert (found["prediction"], found["start"]) == ("", None)

@@ -12,13 +12,13 @@ from torch import Tensor
 
 import ftlit
 from ftlit.__main__ import main
-from ftlit.backbones import depths
-from ftlit.checkpoint import trained_keys
 from ftlit.data import RelationExtractionData
-from ftlit.embeddings import ExtendedEmbedding
 from ftlit.errors import UserError
 from ftlit.heads import EntityHead, PooledHead, TaskHead
 from ftlit.metrics.relations import relation_scores
+from ftlit.models.backbones import depths
+from ftlit.models.embeddings import ExtendedEmbedding
+from ftlit.runs.checkpoint import trained_keys
 from ftlit.tasks import RelationExtraction
 from ftlit.tuning import BitFit, Frozen, Full, LoRA, TopLayers, Tuning
 from tests.conftest import ARCHITECTURES, RELATIONS, relation_rows

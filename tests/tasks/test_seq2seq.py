@@ -18,19 +18,19 @@ from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, BertConfig, BertModel
 
 import ftlit
-from ftlit.backbones import depths
-from ftlit.batch import FILLER
-from ftlit.cli import run
+from ftlit.commands.cli import run
 from ftlit.data import Seq2SeqData
-from ftlit.data.batching import MicroBatch
+from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
-from ftlit.generation import Generation
 from ftlit.heads import PooledHead
 from ftlit.losses import MSE, CrossEntropy
 from ftlit.metrics.text import metric_keys, text_scores
-from ftlit.optim import param_groups
+from ftlit.models.backbones import depths
+from ftlit.models.generation import Generation
+from ftlit.optimization.parameter_groups import param_groups
 from ftlit.tasks import Seq2Seq
 from ftlit.tuning import Frozen, Full, LoRA, TopLayers
+from ftlit.util.batch import FILLER
 from tests.helpers import arguments
 from tests.small import saved
 
@@ -67,7 +67,7 @@ def batch_for(names: Any, reversals: str) -> Callable[..., dict[str, Any]]:
         data = Seq2SeqData(dataset=reversals, **names(model))
         data.setup()
         columns = data.encoded[split][:rows]
-        return data._collate((columns, MicroBatch(list(range(rows)), float(sum(columns["units"])))))
+        return data._collate((columns, MicroBatch(list(range(rows)), float(sum(columns["loss_weights"])))))
 
     return build
 
@@ -293,8 +293,8 @@ def test_metrics_are_those_of_all_references(make: Any, batch_for: Any) -> None:
     attach(module, "test")
     found = summary(module, batch)
     texts = [row["prediction"] for row in module.decoded(batch)]
-    assert [len(texts) for texts in batch["extras"]["reference"]] == [2] * 6
-    expected = text_scores(["bleu", "token_f1"], texts, batch["extras"]["reference"])
+    assert [len(texts) for texts in batch["metadata"]["reference"]] == [2] * 6
+    expected = text_scores(["bleu", "token_f1"], texts, batch["metadata"]["reference"])
     nll = float(module.model(**inputs(batch), labels=batch["labels"]).loss.detach())
     assert found == pytest.approx({"perplexity": math.exp(nll), **expected}, rel=1e-5)
     assert set(found) == set(module.summary_names)
@@ -306,7 +306,7 @@ def test_fillers_write_nothing(make: Any, batch_for: Any, monkeypatch: pytest.Mo
     module, batch = make("t5", metrics=["bleu"]), batch_for("t5")
     attach(module, "fit")
     monkeypatch.setattr(Generation, "texts", lambda *given: pytest.fail("texts were written"))
-    assert summary(module, {**batch, "normalizer": FILLER}).keys() == {"perplexity"}
+    assert summary(module, {**batch, "loss_denominator": FILLER}).keys() == {"perplexity"}
     assert module.predictions == {}
 
 

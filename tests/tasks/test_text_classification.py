@@ -26,7 +26,7 @@ def module(tiny: Tiny, **options: Any) -> TextClassification:
 def evaluated(task: TextClassification, logits: Tensor, labels: Tensor) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics and report of a split whose batches are of unequal size."""
     for x, y in zip(logits.split(SIZES), labels.split(SIZES), strict=True):
-        batch = {"logits": x, "labels": y, "normalizer": 1.0}
+        batch = {"logits": x, "labels": y, "loss_denominator": 1.0}
         task.forward = lambda b: type("Output", (), {"logits": b["logits"]})  # type: ignore[method-assign, assignment]
         task.evaluation_step(batch, "val")
     found: dict[str, float] = {}
@@ -84,12 +84,12 @@ def test_evaluation_starts_anew_after_a_report(tiny: Tiny) -> None:
 def test_filler_batches_are_not_counted(tiny: Tiny) -> None:
     task = module(tiny)
     batch = {"input_ids": torch.ones(2, 3).long(), "attention_mask": torch.ones(2, 3).long(), "labels": torch.tensor([0, 1])}
-    task.evaluation_step({**batch, "normalizer": float("inf")}, "val")
-    assert task.metrics["val_loss"].units == 0
+    task.evaluation_step({**batch, "loss_denominator": float("inf")}, "val")
+    assert task.metrics["val_loss"].weights == 0
     assert int(task.metrics["val_confusion"].confmat.sum()) == 0
-    task.evaluation_step({**batch, "normalizer": 1.0}, "val")
+    task.evaluation_step({**batch, "loss_denominator": 1.0}, "val")
     assert int(task.metrics["val_confusion"].confmat.sum()) == 2
-    assert float(task.training_step({**batch, "normalizer": float("inf")}, 0)) == 0
+    assert float(task.training_step({**batch, "loss_denominator": float("inf")}, 0)) == 0
 
 
 def test_decoding_one_label(tiny: Tiny) -> None:

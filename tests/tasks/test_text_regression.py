@@ -34,7 +34,7 @@ def test_metrics_are_in_the_unit_of_the_target(tiny: Tiny) -> None:
     task, (logits, labels) = module(tiny), outputs()
     task.forward = lambda batch: type("Output", (), {"logits": batch["logits"]})  # type: ignore[method-assign, assignment]
     for x, y in zip(logits.split((16, 16, 5)), labels.split((16, 16, 5)), strict=True):
-        task.evaluation_step({"logits": x, "labels": y, "normalizer": 1.0}, "val")
+        task.evaluation_step({"logits": x, "labels": y, "loss_denominator": 1.0}, "val")
     found = {key: float(value) for key, value in task.metrics["val"].compute().items()}
     truth, guess = labels.double().numpy(), (logits.squeeze(1).double() * DEVIATION + MEAN).numpy()
     expected = {

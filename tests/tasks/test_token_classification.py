@@ -17,14 +17,14 @@ from transformers import AutoModelForTokenClassification
 
 import ftlit
 from ftlit.__main__ import main
-from ftlit.batch import IGNORED
 from ftlit.data import LengthGrouped, TokenClassificationData
-from ftlit.data.batching import EvaluationBatches
+from ftlit.data.batches.batching import EvaluationBatches
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.losses import BCE, CrossEntropy, Focal, token_losses
 from ftlit.metrics.spans import entities
 from ftlit.tasks import TokenClassification
+from ftlit.util.batch import IGNORED
 from tests.conftest import write_splits
 from tests.helpers import arguments
 from tests.tagged import letters_model, tagged_splits
@@ -113,7 +113,7 @@ def test_loss_and_logits_are_those_of_transformers(backbone: str, data: TokenCla
         inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids", "labels")}
         output = reference(**inputs)
         torch.testing.assert_close(module.logits(batch), output.logits)
-        found = module.training_step({**batch, "normalizer": float(batch["units"].sum())}, 0)
+        found = module.training_step({**batch, "loss_denominator": float(batch["loss_weights"].sum())}, 0)
         torch.testing.assert_close(found, output.loss)
 
 

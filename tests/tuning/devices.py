@@ -7,7 +7,7 @@ import torch
 from lightning import Callback, Trainer
 
 from ftlit.data import TextClassificationData
-from ftlit.data.batching import Shuffled
+from ftlit.data.batches.batching import Shuffled
 from ftlit.tasks import TextClassification
 from ftlit.tuning import Tuning
 from tests.tuning.life import values

@@ -9,7 +9,7 @@ import torch
 from transformers import FNetConfig, FNetModel, PreTrainedModel
 
 from ftlit.errors import UserError
-from ftlit.optim import param_groups
+from ftlit.optimization.parameter_groups import param_groups
 from ftlit.tuning import (
     IA3,
     AdaLoRA,

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ftlit.data import ChatData, CorpusData
-from ftlit.data.batching import MicroBatch
+from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
-from ftlit.generation import Generation, left_padded
+from ftlit.models.generation import Generation, left_padded
 from ftlit.tasks import CausalLM, Seq2Seq
 from ftlit.tuning import Both, LoRA, PrefixTuning, PromptTuning, PTuning, Tuning
 from tests.chats import chat_model, echoes
@@ -135,7 +135,7 @@ def test_raw_text_without_boundaries_is_trained(backbone: Callable[[str], str], 
     for boundaries in (False, True):
         data = CorpusData(**given, reserved_positions=COUNT, boundaries=boundaries)
         data.setup()
-        batch = {**data.collate(data.encoded["train"][:4], MicroBatch([0, 1, 2, 3], 4.0, 0)), "normalizer": 4.0}
+        batch = {**data.collate(data.encoded["train"][:4], MicroBatch([0, 1, 2, 3], 4.0, 0)), "loss_denominator": 4.0}
         module = CausalLM(backbone=folder, tuning=PromptTuning(COUNT), pad_token_id=0)
         if boundaries:
             with pytest.raises(UserError, match="puts its tokens before a text once"):

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
 from ftlit.__main__ import main
+from ftlit.commands.links import positions_of
 from ftlit.data import TextClassificationData
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
-from ftlit.links import positions_of
 from ftlit.tasks import QuestionAnswering, TaskModule, TokenClassification
 from ftlit.tuning import Both, LoRA, PrefixTuning, PromptTuning, PTuning, Tuning
 from tests.helpers import arguments

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ftlit.files import write_text
-from ftlit.study.cells import Plan
-from ftlit.study.folder import Folder
+from ftlit.study.plan.cells import Plan
+from ftlit.study.state.folder import Folder
+from ftlit.util.files import write_text
 
 
 def write_report(plan: Plan, folder: Folder) -> list[Path]:
@@ -20,14 +20,14 @@ def write_report(plan: Plan, folder: Folder) -> list[Path]:
     Raises:
         UserError: A file of the folder is broken.
     """
-    from ftlit.study.report.artifact import send
-    from ftlit.study.report.design import statistics
-    from ftlit.study.report.latex import latex
-    from ftlit.study.report.markdown import markdown
-    from ftlit.study.report.numbers import gather
-    from ftlit.study.report.page import page
-    from ftlit.study.report.table import efficiency_csv, results_csv
-    from ftlit.study.report.whole import whole
+    from ftlit.study.report.content.assemble import whole
+    from ftlit.study.report.content.design import statistics
+    from ftlit.study.report.content.numbers import gather
+    from ftlit.study.report.render.artifact import send
+    from ftlit.study.report.render.latex import latex
+    from ftlit.study.report.render.markdown import markdown
+    from ftlit.study.report.render.page import page
+    from ftlit.study.report.render.table import efficiency_csv, results_csv
 
     numbers = gather(plan, folder)
     document = whole(numbers)

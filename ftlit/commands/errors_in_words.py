@@ -1,0 +1,118 @@
+"""Short errors: one line that names what was probably meant, instead of pages of usage."""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import lightning.pytorch.callbacks  # noqa: F401  their names are known
+from lightning import Callback
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.loggers import Logger
+from torch.optim import Optimizer
+
+from ftlit.auxiliary import Auxiliary
+from ftlit.data.batches.batching import Batching
+from ftlit.data.rows.augment import Augmentation
+from ftlit.data.shared.base import TaskData
+from ftlit.errors import near
+from ftlit.exports.back_translation import BackTranslation  # noqa: F401  its name is known
+from ftlit.heads import Head
+from ftlit.losses import Loss
+from ftlit.tasks import TaskModule
+from ftlit.tuning import Tuning
+
+BASES = (TaskModule, TaskData, Tuning, Head, Loss, Batching, Augmentation, Auxiliary, Optimizer, Callback, Logger)
+
+
+class ShortErrors(LightningArgumentParser):
+    """A parser whose errors are one line; usage is a command away."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:
+            super().error(message, ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        program = parser.prog.replace(" [options]", "")
+        sys.stderr.write(f"error: {short(message, parser)}\nsee: {program} --help\n")
+        sys.exit(2)
+
+
+def short(message: str, parser: Any) -> str:
+    """One line for a parser's message: the unknown name and the nearest known one where that is the matter."""
+    if found := re.search(r"Call to compute_fn of link .* failed: (.*)", message, re.DOTALL):
+        return found[1]  # what a class says of its own arguments
+    if found := re.search(r"given class_path '([\w.]+)':\s+(?:\w+ )?Option '([\w.]+)' is not accepted", _last(message)):
+        return _unknown_argument(found[1], found[2])
+    if found := re.search(r"Option '([\w.]+)' is not accepted. Got value: Namespace\(class_path='([\w.]+)'", message):
+        return _unknown_argument(found[2], found[1])
+    if found := re.search(r"Expected a dot import path string: (\w+)\s*$", message, re.MULTILINE):
+        return f"there is no class {found[1]!r}. {near(found[1], sorted(_class_names()))}"
+    if found := re.search(r"does not accept option '([\w.]+)'", message):
+        return f"there is no option {found[1]!r}. {_near_option(found[1], parser)}"
+    if found := re.search(r"Unrecognized arguments: --([\w.]+)", message, re.IGNORECASE):
+        return f"there is no option --{found[1]}. {_near_option(found[1], parser)}"
+    if found := re.search(r"given class_path '([\w.]+)':\s+(the following arguments are required: .*)", _last(message)):
+        return f"{found[1].rsplit('.', 1)[-1]}: {found[2]}"
+    if "Expected" in message and (keys := re.findall(r'Parser key "([\w.]+)"', message)):
+        return _wrong_value(".".join(keys), message)
+    lines = [line.strip() for line in message.strip().splitlines()]
+    return " ".join(line for line in lines if line)[:600]
+
+
+def _wrong_value(key: str, message: str) -> str:
+    value = re.search(r"Given value: (?:NestedArg\(key='[\w.]+', val='(.*)'\)|(.*))", message)
+    got = re.search(r"Got value: (.*)", message)
+    shown = got[1] if got else value and (value[1] or value[2])
+    wanted = re.findall(r"Expected (?:a )?<class '(\w+)'>|Expected a typing.Literal\[(.*?)\]", message)
+    names = dict.fromkeys(kind or choices for kind, choices in wanted if kind != "NoneType")
+    return f"{key}: expected {' or '.join(names) or 'another value'}, got {shown}"
+
+
+def _last(message: str) -> str:
+    """The innermost problem: a class inside a class is reported for each of them."""
+    start = message.rfind("given class_path")
+    return message[start:] if start >= 0 else message
+
+
+def _unknown_argument(class_path: str, option: str) -> str:
+    module, name = class_path.rsplit(".", 1)
+    known: list[str] = []
+    for kind in inspect.getmro(getattr(sys.modules[module], name)):
+        if "__init__" in vars(kind) and kind is not object:
+            known += [p for p in inspect.signature(kind).parameters if p not in ("self", "args", "kwargs")]
+    return f"{name} has no option {option!r}. {near(option, dict.fromkeys(known))}"
+
+
+def _near_option(option: str, parser: Any) -> str:
+    known = sorted({action.dest for action in parser._actions if action.dest})
+    return near(option, known)
+
+
+def with_values(args: list[str], function: Callable[..., Any]) -> list[str]:
+    """Arguments of a command in which a flag without a value has the value true; its options may be written with hyphens.
+
+    Args:
+        args: The command and its options.
+        function: What the command runs.
+    """
+    kinds = {f"--{name}": parameter.annotation for name, parameter in inspect.signature(function).parameters.items()}
+    given = []
+    for arg, following in zip(args, [*args[1:], "--"], strict=True):
+        written, equals, value = arg.partition("=")
+        name = "--" + written[2:].replace("-", "_") if written.startswith("--") else written
+        name = name if name in kinds else written
+        flag = kinds.get(name) is bool and not equals and following.startswith("--")
+        given.append(f"{name}=true" if flag else f"{name}{equals}{value}")
+    return given
+
+
+def _class_names() -> set[str]:
+    found: set[str] = set()
+    todo: list[type] = list(BASES)
+    while todo:
+        kind = todo.pop()
+        todo += kind.__subclasses__()
+        if not inspect.isabstract(kind) and not kind.__name__.startswith("_"):
+            found.add(kind.__name__)
+    return found

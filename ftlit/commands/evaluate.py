@@ -1,0 +1,159 @@
+"""What a run says of itself: the data and what trains at its start, its results at the end."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from ftlit.commands.report import report_text, write_report
+from ftlit.data.shared.base import TaskData
+from ftlit.data.shared.summary import data_report, data_text
+from ftlit.errors import UserError
+from ftlit.runs.checkpoint import BEST, step_of
+from ftlit.runs.loggers import send_efficiency, send_report
+from ftlit.runs.reading import results_text
+from ftlit.runs.record import RunRecord, now
+from ftlit.tasks import TaskModule
+from ftlit.training.cost import Cost, cost_text
+from ftlit.training.parameters import parameter_counts, parts_text
+from ftlit.training.predictions import Predictions
+from ftlit.util.files import read_json, write_json
+
+
+class Evaluation:
+    """The evaluations around a command, and the record of them in the run folder.
+
+    Args:
+        run_dir: The run's folder.
+        trainer: Runs the evaluations.
+        model: The task.
+        data: Its data.
+        record: The run's record.
+        cost: What training costs.
+        predictions: Writes predictions.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        trainer: Trainer,
+        model: TaskModule,
+        data: TaskData,
+        record: RunRecord,
+        cost: Cost,
+        predictions: Predictions,
+    ) -> None:
+        self.run_dir, self.trainer, self.model, self.data = run_dir, trainer, model, data
+        self.record, self.cost, self.predictions = record, cost, predictions
+        self.found: dict[str, Any] = {}
+
+    @rank_zero_only
+    def introduce(self) -> None:
+        """Print what the data are like and which weights train."""
+        self.found = data_report(self.data)
+        print(f"\nData: {self.data.dataset}\n{data_text(self.found)}")
+        print(f"\nTuning: {self.model.tuning}\n{parts_text(self.model.model)}\n", flush=True)
+
+    @rank_zero_only
+    def open_record(self, seed: int) -> None:
+        """Write that the run has begun."""
+        self.record.start(
+            task=type(self.model).__name__,
+            backbone=self.model.hparams["backbone"],
+            tuning=str(self.model.tuning),
+            seed=seed,
+            precision=str(self.trainer.precision),
+            parameters=parameter_counts(self.model.model),
+            data=self.found,
+        )
+
+    def before(self, splits: list[str]) -> None:
+        """Record metrics of the untrained model, logged nowhere."""
+        loggers, self.trainer.loggers = self.trainer.loggers, []
+        self.predictions.enabled = False
+        results = {split: self.measure(split) for split in splits}
+        self.trainer.loggers, self.predictions.enabled = loggers, True
+        self.record.update(before=results)
+
+    def after(self, splits: list[str]) -> None:
+        """Evaluate the best checkpoint; write and print the results."""
+        steps, best = self.trainer.global_step, self._best()
+        before = read_json(self.record.path).get("before")
+        results: dict[str, Any] = {"before": before} if before else {}
+        for split in splits:
+            results[split] = self.measure(split, best if split == splits[0] else None)  # its weights are there from then on
+            self._write_report(split, picture=split == splits[-1])
+        counts = parameter_counts(self.model.model)
+        results["efficiency"] = {
+            **self.cost.totals(self.trainer, step_of(best) if best else None),
+            "trained_parameters": counts["trained"],
+            "trained_share": counts["trained_share"],
+            "checkpoint_bytes": best.stat().st_size if best else None,
+        }
+        self._finish(results, steps)
+
+    def alone(self, split: str, checkpoint: Path) -> None:
+        """Evaluate a checkpoint and put the result beside the run's others.
+
+        Raises:
+            UserError: The folder's results are of other data.
+        """
+        self.data.setup()
+        if self._has_changed(split):
+            raise UserError(
+                f"{self.run_dir} holds a run on other {split} data; to evaluate its checkpoint on these, "
+                f"give another --run_dir and --ckpt_path {checkpoint}"
+            )
+        numbers = self.measure(split, checkpoint)
+        self._write_report(split)
+        self._write(read_json(self.run_dir / "results.json") | {split: numbers}, {split: numbers})
+
+    def check_validation(self) -> None:
+        """Refuse to go on with a run whose best checkpoint was chosen on other rows.
+
+        Raises:
+            UserError: Validation is not what it was.
+        """
+        if self._has_changed("validation"):
+            raise UserError(
+                "--resume goes on exactly where the run stopped, but its validation data have changed, and a best checkpoint "
+                "chosen on the old rows says nothing about new ones; give the data (and data.limit_validation) that it began "
+                "with, or train anew by --overwrite"
+            )
+
+    def _has_changed(self, split: str) -> bool:
+        """Whether a split holds other rows than those of the run in the folder."""
+        known = read_json(self.record.path).get("data", {}).get("splits", {}).get(split, {}).get("fingerprint")
+        return bool(known) and known != self.data.fingerprints.get(split)
+
+    def measure(self, split: str, checkpoint: Path | None = None) -> dict[str, float]:
+        """Metrics of a split by their plain names, of a checkpoint or of the present weights."""
+        run = self.trainer.validate if split == "validation" else self.trainer.test
+        given: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint else {}
+        run(self.model, datamodule=self.data, verbose=False, **given)
+        return {key.split("/", 1)[1]: float(value) for key, value in self.trainer.callback_metrics.items()}
+
+    def _best(self) -> Path | None:
+        best = self.run_dir / BEST
+        return best if best.is_file() else None  # without a validation there is none
+
+    @rank_zero_only
+    def _write_report(self, split: str, picture: bool = True) -> None:
+        report = self.model.last_report
+        files = write_report(self.run_dir, split, report, picture)
+        if report and split == "test":
+            print(f"\nTest{', by label' if 'per_class' in report else ''}\n{report_text(report)}")
+        send_report(self.trainer.loggers, split, report, files)
+
+    @rank_zero_only
+    def _finish(self, results: dict[str, Any], steps: int) -> None:
+        self._write(results, results)
+        self.record.update(status="completed", ended=now(), steps=steps)
+        send_efficiency(self.trainer.loggers, results["efficiency"], steps)
+        print(f"\n{cost_text(results['efficiency'])}\nRun folder: {self.run_dir}", flush=True)
+
+    @rank_zero_only
+    def _write(self, results: dict[str, Any], shown: dict[str, Any]) -> None:
+        write_json(self.run_dir / "results.json", results)
+        print(f"\nResults\n{results_text(shown)}", flush=True)

@@ -1,0 +1,49 @@
+"""The features of a block of raw text, from the pieces of documents that it holds."""
+
+from typing import Any
+
+import numpy as np
+
+from ftlit.data.batches.document_packing import Piece
+from ftlit.models.masking import word_count
+
+
+def causal_block(parts: list[Piece], boundaries: bool) -> dict[str, Any]:
+    """A block in which each token but the first is predicted.
+
+    Args:
+        parts: What the block holds.
+        boundaries: Whether the parts are kept apart: positions begin again with each, and its first token is not predicted.
+    """
+    starts = np.cumsum([0, *(len(part.ids) for part in parts)])[:-1].tolist() if boundaries else [0]
+    block = one(parts)
+    positions = np.arange(len(block.ids)) - np.repeat(starts, np.diff([*starts, len(block.ids)]))
+    predicted = len(block.ids) - len(starts)
+    sizes = sum(block.sizes) - sum(block.sizes[start] for start in starts)
+    features = {"input_ids": block.ids, "loss_weights": float(predicted), "bytes": sizes, "first_row": block.row}
+    return {**features, "position_ids": positions.tolist()} if boundaries else features
+
+
+def masked_block(block: Piece, special_ids: list[int], whole_words: bool) -> dict[str, Any]:
+    """A block with the number of tokens that may be masked, and of the words that these make.
+
+    Args:
+        block: The block, special tokens included.
+        special_ids: Ids that are never masked.
+        whole_words: Whether all tokens of a word are masked together; else each counts as a word.
+    """
+    special = set(special_ids)
+    maskable = [i not in special for i in block.ids]
+    counts = {"maskable": sum(maskable), "maskable_words": sum(maskable)}
+    features = {"input_ids": block.ids, **counts, "bytes": sum(block.sizes), "first_row": block.row}
+    if not whole_words:
+        return features
+    return {**features, "maskable_words": word_count(maskable, block.words), "words": block.words}
+
+
+def one(parts: list[Piece]) -> Piece:
+    """Pieces as one, with the row of the first."""
+    ids = [i for part in parts for i in part.ids]
+    sizes = [size for part in parts for size in part.sizes]
+    words = [word for part in parts for word in part.words]
+    return Piece(ids, sizes, words, parts[0].row)

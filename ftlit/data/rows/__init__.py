@@ -1,0 +1,1 @@
+"""Rows before they are encoded: checks, subsets, label noise, augmentation."""

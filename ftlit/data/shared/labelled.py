@@ -1,0 +1,166 @@
+"""Data with labels from a list: their names, ids and balance."""
+
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ftlit.data.rows.class_labels import class_names
+from ftlit.data.rows.label_noise import balanced, noisy_labels
+from ftlit.data.shared.base import TaskData
+from ftlit.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class LabelledData(TaskData):
+    """Rows whose answer is one of a list of labels.
+
+    Args:
+        label_names: The labels in the order of their ids, or a file with one a line; by default those of train, sorted.
+            A label in the data may be a name or its position in this list.
+        label_noise: Share of the rows of train that get a wrong label, for studies of robustness.
+        rebalance: Whether rows of the smaller classes are repeated in train until all classes have as many; augmented copies
+            count as rows. Not for several labels a text.
+    """
+
+    label: str  # column of the label
+    label_key: ClassVar[str] = "label"  # key of the config that selects it
+
+    def __init__(
+        self,
+        label_names: list[str] | str | None = None,
+        label_noise: float = 0.0,
+        rebalance: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.given_names, self.label_noise, self.rebalance = label_names, label_noise, rebalance
+
+    @cached_property
+    def label_names(self) -> list[str]:
+        """The labels in the order of their ids."""
+        if isinstance(self.given_names, str):
+            path = Path(self.given_names)
+            if not path.is_file():
+                raise UserError(f"data.label_names {self.given_names!r} is not a file; give a list or a file with one a line")
+            return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        if self.given_names:
+            return [str(name) for name in self.given_names]
+        if "train" not in self.source_rows:
+            raise UserError(f"data.dataset {self.dataset!r} has no train split to take the labels from; give data.label_names")
+        if self._class_names:
+            return self._class_names
+        found = {name for value in self.source_rows["train"][self.label] for name in self.as_names(value)}
+        return sorted(found, key=_natural)
+
+    @cached_property
+    def _class_names(self) -> list[str] | None:
+        """The names of a column of class labels, which holds their positions."""
+        return class_names(self._raw["train" if "train" in self._raw else next(iter(self._raw))], self.label)
+
+    def label_name(self, value: Any) -> str:
+        """A label as text; of a column of class labels, the name at a position."""
+        names = self._names_at_positions
+        return names[value] if isinstance(value, int) and 0 <= value < len(names) else label_text(value)
+
+    @cached_property
+    def _names_at_positions(self) -> list[str]:
+        """The names of class labels; none where the config gives others, whose positions then count."""
+        names = self._class_names or []
+        return names if not names or set(names) <= set(self.label_names) else []
+
+    def as_names(self, value: Any) -> list[str]:
+        """The labels of a cell, as text."""
+        return [self.label_name(value)]
+
+    @cached_property
+    def label_ids(self) -> dict[str, int]:
+        """Id of each label by its name, and by its position where the names were given and are no numbers."""
+        ids = {name: i for i, name in enumerate(self.label_names)}
+        if self.given_names and not any(name.isdecimal() for name in self.label_names):
+            ids |= {str(i): i for i in range(len(self.label_names))}
+        return ids
+
+    @property
+    def label_counts(self) -> list[int]:
+        """Training rows of each label, then of all."""
+        if "train" not in self.rows:
+            return []
+        values = self.rows["train"][self.label]
+        counts = Counter(self.label_ids[name] for value in values for name in self.as_names(value))
+        return [counts[i] for i in range(len(self.label_names))] + [len(values)]
+
+    def label_problem(self, value: Any) -> str | None:
+        """What is wrong with a label, or None."""
+        if value is None or value == "":
+            return f"the label in column {self.label!r} is null"
+        if isinstance(value, list):
+            return f"column {self.label!r} holds a list, not one label"
+        return f"the label in column {self.label!r} is not a number" if value != value else None
+
+    def classes(self, rows: "Dataset") -> list[Any] | None:
+        return [name for value in rows[self.label] for name in self.as_names(value)]
+
+    def balance(self, rows: "Dataset") -> dict[str, int] | None:
+        counts = Counter(self.label_ids[name] for value in rows[self.label] for name in self.as_names(value))
+        return {self.label_names[i]: count for i, count in counts.most_common()}
+
+    def varied(self, train: "Dataset") -> "Dataset":
+        if self.label_noise:
+            train = self._with_noise(train)
+        train = super().varied(train)  # before rows repeat, whose copies would have the same ids
+        if self.rebalance:
+            chosen = balanced(self.classes(train) or [], self.seed)
+            self.made["rows repeated to balance the classes"] = len(chosen) - len(train)
+            train = train.select(chosen)
+        return train
+
+    def _with_noise(self, train: "Dataset") -> "Dataset":
+        ids = [self.label_ids[self.label_name(value)] for value in train[self.label]]
+        noisy = noisy_labels(ids, self.label_names, self.label_noise, self.seed)
+        self.made["labels made wrong"] = sum(a != b for a, b in zip(ids, noisy, strict=True))
+        names = [self.label_names[int(i)] for i in noisy]
+        return train.remove_columns(self.label).add_column(self.label, names)
+
+    def reference(self, row: dict[str, Any]) -> Any:
+        return self.label_names[self.encode_label(row[self.label])]
+
+    def check_splits(self, splits: dict[str, "Dataset"]) -> None:
+        for split, rows in splits.items():
+            seen: set[str] = set()
+            for row_id, value in zip(rows["row_id"], rows[self.label], strict=True):
+                for name in self.as_names(value):
+                    if name not in self.label_ids:
+                        known = ", ".join(self.label_names[:20])
+                        where = "in data.label_names" if self.given_names else "seen in train"
+                        raise UserError(
+                            f"{self.dataset}: {self.row_place(row_id)}: label {name!r} is never {where}; the labels are {known}"
+                        )
+                    seen.add(name)
+            if len({self.label_ids[name] for name in seen}) < 2:
+                only = f"the label {next(iter(seen))!r}" if seen else "no label"
+                raise UserError(
+                    f"{self.dataset}: {split} has {only} alone in its {len(rows)} rows; "
+                    f"a classifier needs two or more in every split (check data.{self.label_key} and the limits)"
+                )
+
+    def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return {**self.encode_inputs(columns), "labels": [self.encode_label(value) for value in columns[self.label]]}
+
+    def encode_label(self, value: Any) -> Any:
+        """What the model learns for a cell: the id of its label."""
+        return self.label_ids[self.label_name(value)]
+
+    def encoding_settings(self) -> list[Any]:
+        return [*super().encoding_settings(), self.label_names]
+
+
+def label_text(value: Any) -> str:
+    """A label as text: 2.0, as a column with gaps holds it, is the label 2."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _natural(name: str) -> tuple[float, str]:
+    return (float(name), name) if name.lstrip("-").isdecimal() else (float("inf"), name)

@@ -1,0 +1,62 @@
+"""What classification and regression of texts share: one text column, or two."""
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from ftlit.data.rows.augment import Augmentation, augment_rows
+from ftlit.data.rows.checks import check_least
+from ftlit.data.shared.base import TaskData
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class TextData(TaskData):
+    """Rows with a text, perhaps a second one, and a label.
+
+    Args:
+        text: Column of the text.
+        text_pair: Column of the second text of a pair.
+        label: Column of the label.
+        augment: What is done, one after the other, to the texts of train: RandomDeletion, RandomSwap, SynonymReplacement,
+            TokenMasking, BackTranslation.
+        augmented_copies: Changed copies of each text of train that are added to it.
+    """
+
+    def __init__(
+        self,
+        text: str = "text",
+        text_pair: str | None = None,
+        label: str = "label",
+        augment: list[Augmentation] | None = None,
+        augmented_copies: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_least(1, augmented_copies=augmented_copies)
+        self.text, self.text_pair, self.label = text, text_pair, label
+        self.augment, self.augmented_copies = augment or [], augmented_copies
+
+    def varied(self, train: "Dataset") -> "Dataset":
+        if not self.augment:
+            return train
+        columns, mask = list(self.input_columns().values()), self.tokenizer.mask_token
+        rows = augment_rows(train, columns, self.augment, self.augmented_copies, self.seed, mask)
+        self.made["augmented copies"] = len(rows) - len(train)
+        return rows
+
+    def input_columns(self) -> dict[str, str]:
+        return {"text": self.text} | ({"text_pair": self.text_pair} if self.text_pair else {})
+
+    def columns(self) -> dict[str, str]:
+        return {**self.input_columns(), "label": self.label}
+
+    def problem(self, row: dict[str, Any]) -> str | None:
+        return self.input_problem(row) or self.label_problem(row[self.label])
+
+    @abstractmethod
+    def label_problem(self, value: Any) -> str | None:
+        """What is wrong with a label, or None."""
+
+    def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return self.tokenize(columns[self.text], columns[self.text_pair] if self.text_pair else None)

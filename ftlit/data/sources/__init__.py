@@ -1,0 +1,1 @@
+"""Where rows come from: files, folders, functions, packages, the Hugging Face hub."""

@@ -1,0 +1,83 @@
+"""CoNLL column files: one token a line, its columns side by side, a blank line after each sentence.
+
+The layout of the CoNLL shared tasks (Tjong Kim Sang and De Meulder, 2003), of the IOB and BIO files that follow them,
+and with comments above a sentence as in CoNLL-U (https://universaldependencies.org/format.html).
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ftlit.data.sources.formats import Located, lines
+from ftlit.errors import UserError
+
+DOCUMENT_START = "-DOCSTART-"
+# `#` is a token of its own in English news (`# # B-NP O`), so only what cannot be columns is a comment: `# key = value`,
+# and the marks that go without the equals sign.
+COMMENT = re.compile(r"# ([\w.:\[\]-]+ ?=|(newdoc|newpar)\b|(id|sent_id|text) )")
+
+
+def conll_rows(path: Path) -> Located:
+    """One row a sentence: ``tokens`` is the first column, ``tags`` the last, and ``column1``, ``column2``, … are all.
+
+    Columns are separated by tabs if the first token's line has one, else by spaces. Lines of ``-DOCSTART-`` and comments
+    above a sentence are left out. A file with one column has no ``tags``.
+
+    Raises:
+        UserError: A line has another number of columns than the first, an empty column, or is not UTF-8.
+    """
+    for number, (first_line, sentence) in enumerate(_sentences(path), start=1):
+        columns = [list(column) for column in zip(*sentence, strict=True)]
+        row = {"tokens": columns[0]}
+        if len(columns) > 1:
+            row["tags"] = columns[-1]
+        row |= {f"column{place}": column for place, column in enumerate(columns, start=1)}
+        yield f"sentence {number} (line {first_line})", row
+
+
+def _sentences(path: Path) -> Iterator[tuple[int, list[list[str]]]]:
+    """The number of each sentence's first line, and its tokens' columns."""
+    start, sentence = 0, list[list[str]]()
+    for number, fields in _fields(path):
+        if "" in fields:
+            raise UserError(f"{path}, line {number}: column {fields.index('') + 1} of {len(fields)} is empty")
+        if fields:
+            start = start if sentence else number
+            sentence.append(fields)
+        elif sentence:
+            yield start, sentence
+            sentence = []
+    if sentence:
+        yield start, sentence
+
+
+def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The columns of each line; none where a sentence ends."""
+    first, expected, tabs, inside = 0, 0, False, False
+    for number, line in lines(path):
+        text = line.strip(" \t\r\n")
+        if not text or text.startswith(DOCUMENT_START):
+            inside = False
+            yield number, []
+        elif inside or not COMMENT.match(text):
+            inside, tabs = True, tabs if first else "\t" in text
+            fields = _split(line, tabs)
+            first, expected = first or number, expected or len(fields)
+            if len(fields) != expected:
+                between = "a tab" if tabs else "spaces"
+                raise UserError(
+                    f"{path}, line {number}: {_count(fields)}, expected {expected} as in line {first}; a CoNLL file has one "
+                    f"token a line, {between} between its columns as in line {first}, and a blank line after each sentence"
+                )
+            yield number, fields
+
+
+def _split(line: str, tabs: bool) -> list[str]:
+    # Not at every kind of white space: a no-break or an ideographic space may be a token.
+    if tabs:
+        return [field.strip(" ") for field in line.strip("\r\n").split("\t")]
+    return re.split("[ \t]+", line.strip(" \t\r\n"))
+
+
+def _count(fields: list[str]) -> str:
+    return "1 column" if len(fields) == 1 else f"{len(fields)} columns"

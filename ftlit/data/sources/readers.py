@@ -1,0 +1,140 @@
+"""Local files as data sets: each format's reader, the types of its columns, and a cache under the file's content."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ftlit.data.sources.conll import conll_rows
+from ftlit.data.sources.formats import (
+    Located,
+    Reader,
+    delimited_rows,
+    json_rows,
+    jsonl_rows,
+    parquet_file,
+    parquet_rows,
+    shown,
+    text_rows,
+)
+from ftlit.data.sources.squad_json import squad_features, squad_rows
+from ftlit.errors import UserError, user_error
+
+if TYPE_CHECKING:
+    import datasets
+
+# Part of the cache key of `datasets`: raise it when a reader gives other rows than before for the same file.
+READERS_VERSION = 1
+
+
+def read_file(path: Path, reader: Reader | None = None) -> datasets.Dataset:
+    """The rows of one local file, kept by ``datasets`` in its cache under the file's content, not its date.
+
+    Args:
+        path: The file.
+        reader: What reads it; by default the one of its ending in ``READERS``.
+    """
+    import datasets
+    from datasets.exceptions import DatasetGenerationError
+
+    reader = reader or READERS[path.suffix.lower()]
+    digest = _digest(path)
+    features = _file_features(path, reader)
+    # A tuple, because `datasets` takes a list among these for shards of the data.
+    kwargs = {"path": str(path), "digest": digest, "version": READERS_VERSION, "columns": tuple(features or ())}
+    try:
+        return datasets.Dataset.from_generator(_generate, features=features, gen_kwargs={**kwargs, "reader": reader})
+    except DatasetGenerationError as error:
+        raise (user_error(error) or error) from None
+
+
+def _generate(path: str, digest: str, version: int, columns: tuple[str, ...], reader: Reader) -> Iterator[dict[str, Any]]:
+    """The rows for ``Dataset.from_generator``; ``version`` stands here for its cache key only."""
+    file, empty = Path(path), True
+    for _, row in reader(file):
+        empty = False
+        yield {key: row.get(key) for key in columns} if columns else row
+    if empty:
+        raise UserError(f"{file} has no rows")
+    if _digest(file) != digest:
+        raise UserError(f"{file} changed while it was being read; start again")
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _file_features(path: Path, reader: Reader) -> datasets.Features | None:
+    """The column types that a file states or its layout fixes, or that JSON needs every row for; None: all is text."""
+    if reader is parquet_rows:
+        import datasets
+
+        return datasets.Features.from_arrow_schema(parquet_file(path).schema_arrow)
+    if reader is squad_rows and (features := squad_features(path)):
+        return features
+    if path.suffix.lower() in (".json", ".jsonl"):
+        return features_of(partial(reader, path), str(path))
+    return None
+
+
+def features_of(rows: Callable[[], Located], source: str) -> datasets.Features:
+    """The union of the rows' keys, in the order in which they come, each with the one type that holds its values."""
+    import datasets
+    import pyarrow as pa
+
+    schema, columns, located = pa.schema([]), {}, rows()
+    while chunk := list(itertools.islice(located, 1000)):
+        for where, row in chunk:
+            if not isinstance(row, dict):
+                raise UserError(f"{source}, {where}: expected an object with named columns, got {shown(row)}")
+            columns.update(dict.fromkeys(row))
+        try:
+            schema = _widened(schema, [row for _, row in chunk])
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            _blame(schema, chunk, source, error)
+    if not columns:
+        raise UserError(f"{source} has no rows")
+    features = datasets.Features.from_arrow_schema(schema)
+    return datasets.Features({name: features[name] for name in columns})
+
+
+def _widened(schema: Any, rows: list[dict[str, Any]]) -> Any:
+    import pyarrow as pa
+
+    return pa.unify_schemas([schema, pa.schema(list(pa.array(rows).type))], promote_options="permissive")
+
+
+def _blame(schema: Any, chunk: list[tuple[str, Any]], source: str, failure: Exception) -> NoReturn:
+    """Raises for the first value in ``chunk`` that does not fit what came before it."""
+    import pyarrow as pa
+
+    for where, row in chunk:
+        for key, value in row.items():
+            try:
+                schema = _widened(schema, [{key: value}])
+            except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+                known = schema.get_field_index(key) if isinstance(key, str) else -1
+                reason = f"in the rows before it is {schema.field(known).type}" if known >= 0 else str(error)
+                raise UserError(f"{source}, {where}: the column {key!r} is {shown(value)}, {reason}") from failure
+    raise UserError(f"{source}, {chunk[0][0]} to {chunk[-1][0]}: {failure}") from failure
+
+
+READERS: dict[str, Reader] = {
+    ".csv": partial(delimited_rows, delimiter=","),
+    ".tsv": partial(delimited_rows, delimiter="\t"),
+    ".json": json_rows,
+    ".jsonl": jsonl_rows,
+    ".parquet": parquet_rows,
+    ".txt": text_rows,
+    ".conll": conll_rows,
+    ".iob": conll_rows,
+    ".bio": conll_rows,
+}

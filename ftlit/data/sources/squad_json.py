@@ -1,0 +1,90 @@
+"""The JSON layout of SQuAD: articles, their paragraphs, and the questions on each paragraph.
+
+Rajpurkar et al., 2016 (version 1.1) and 2018 (version 2.0, where a question may have no answer).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftlit.data.sources.formats import Located, json_list, json_rows, shown
+from ftlit.errors import UserError
+
+if TYPE_CHECKING:
+    import datasets
+
+KINDS = {str: "a text", list: "a list", int: "a whole number"}
+SURROGATE = re.compile("[\ud800-\udfff]")  # JSON may write one, UTF-8 cannot
+
+
+def squad_rows(path: Path) -> Located:
+    """One row a question: ``id``, ``title``, ``context``, ``question``, and ``answers``, a list of text and start.
+
+    A file that is no list of articles with paragraphs is read as JSON rows, and its columns stay as they are.
+
+    Raises:
+        UserError: Something is missing or of another type; the text says in which article, paragraph and question.
+    """
+    articles = json_list(path)
+    return _questions(path, articles) if _nested(articles) else json_rows(path)
+
+
+def squad_features(path: Path) -> datasets.Features | None:
+    """The column types of a nested file, whatever answers it has; None for a file of rows."""
+    if not _nested(json_list(path)):
+        return None
+    import datasets
+
+    texts = {name: datasets.Value("string") for name in ("id", "title", "context", "question")}
+    answer = {"text": datasets.Value("string"), "answer_start": datasets.Value("int64")}
+    return datasets.Features({**texts, "answers": datasets.List(answer)})
+
+
+def _nested(articles: list[Any]) -> bool:
+    # Flat rows may have a column of that name beside their question.
+    return any(isinstance(article, dict) and "paragraphs" in article and "question" not in article for article in articles)
+
+
+def _questions(path: Path, articles: list[Any]) -> Located:
+    for at, article in _places(articles, f"{path}, article"):
+        title = _get(article, "title", str, at) if isinstance(article, dict) and article.get("title") is not None else ""
+        for place, paragraph in _places(_get(article, "paragraphs", list, at), f"{at}, paragraph"):
+            context = _get(paragraph, "context", str, place)
+            for where, question in _places(_get(paragraph, "qas", list, place), f"{place}, question"):
+                asked = {"id": _id(question, where), "title": title, "context": context}
+                asked["question"] = _get(question, "question", str, where)
+                yield where.removeprefix(f"{path}, "), {**asked, "answers": _answers(question, where)}
+
+
+def _id(question: Any, where: str) -> str:
+    name = question.get("id") if isinstance(question, dict) else None
+    return str(name) if type(name) is int else _get(question, "id", str, where)
+
+
+def _answers(question: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    if question.get("is_impossible") is True and "answers" not in question:
+        return []
+    return [
+        {"text": _get(answer, "text", str, place), "answer_start": _get(answer, "answer_start", int, place)}
+        for place, answer in _places(_get(question, "answers", list, where), f"{where}, answer")
+    ]
+
+
+def _places(items: list[Any], name: str) -> Iterator[tuple[str, Any]]:
+    return ((f"{name} {number}", item) for number, item in enumerate(items, start=1))
+
+
+def _get(holder: Any, key: str, kind: type, where: str) -> Any:
+    """The value of ``key``, which must be there and of its kind."""
+    if not isinstance(holder, dict):
+        raise UserError(f"{where}: expected an object, got {shown(holder)}")
+    if key not in holder:
+        raise UserError(f"{where}: {key!r} is missing; it should be {KINDS[kind]}. There are: {', '.join(holder) or 'no keys'}")
+    if type(holder[key]) is not kind:
+        raise UserError(f"{where}: {key!r} should be {KINDS[kind]}, got {shown(holder[key])}")
+    if kind is str and SURROGATE.search(holder[key]):
+        raise UserError(f"{where}: {key!r} holds half a character, got {shown(holder[key])}")
+    return holder[key]

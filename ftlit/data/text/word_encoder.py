@@ -1,0 +1,89 @@
+"""Words to windows of subwords, with the place of each word."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftlit.data.text.word_windows import Window, word_windows
+from ftlit.errors import UserError
+from ftlit.metrics.entities import Offset
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class WordEncoder:
+    """Encodes texts whose words are known, so that each subword belongs to one word.
+
+    Args:
+        tokenizer: Of the backbone.
+        max_length: Tokens of a window, special tokens among them.
+        stride: Tokens that two windows of a text share.
+
+    Raises:
+        UserError: A window has less room than the stride.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_length: int, stride: int) -> None:
+        self.tokenizer, self.stride = tokenizer, stride
+        self.before, self.behind = self._special_tokens()
+        self.room = max_length - len(self.before) - len(self.behind)
+        if not 0 <= stride < self.room:
+            raise UserError(f"data.stride is {stride}, but a window of data.max_length {max_length} holds {self.room} tokens")
+        # Byte-level tokenizers want the space before a word that follows another; the others see to it themselves.
+        one, two = self._ids(["a", "a a"])
+        self.space = "" if two == one + one else " "
+
+    def features(self, texts: Sequence[tuple[str, list[Offset]]]) -> Iterator[dict[str, Any]]:
+        """The windows of texts with the places of their words.
+
+        Yields:
+            For each window ``row``, the position of its text; model inputs; of its own words ``starts``, ``widths`` (tokens)
+            and ``offsets``; ``piece``, the text from its first own word to that of the next window; ``cut``, how many of
+            them have more subwords than a window holds; and ``truncated``, whether any word in it has.
+        """
+        for row, ((text, offsets), words) in enumerate(zip(texts, self.subwords(texts), strict=True)):
+            fitting = [word[: self.room] for word in words]
+            long = [len(word) > self.room for word in words]
+            for window in word_windows(list(map(len, fitting)), self.room, self.stride):
+                own = slice(window.first, window.last)
+                end = offsets[window.last][0] if window.last < len(words) else len(text)
+                yield {
+                    "row": row,
+                    **self._inputs(fitting, window),
+                    "offsets": offsets[own],
+                    "piece": text[offsets[window.first][0] : end],
+                    "cut": sum(long[own]),
+                    "truncated": any(long[window.start : window.end]),
+                }
+
+    def _inputs(self, words: list[list[int]], window: Window) -> dict[str, Any]:
+        ids, starts = list(self.before), []
+        for word in words[window.start : window.end]:
+            starts.append(len(ids))
+            ids += word
+        ids += self.behind
+        types = {"token_type_ids": [0] * len(ids)} if "token_type_ids" in self.tokenizer.model_input_names else {}
+        widths = [len(word) for word in words[window.first : window.last]]
+        return {"input_ids": ids, **types, "starts": starts[window.first - window.start :][: len(widths)], "widths": widths}
+
+    def subwords(self, texts: Sequence[tuple[str, list[Offset]]]) -> list[list[list[int]]]:
+        """Ids of the subwords of each word of each text, at least one."""
+        pieces = [[self._piece(text, *offset) for offset in offsets] for text, offsets in texts]
+        distinct = list({piece: None for row in pieces for piece in row})
+        unknown, pad = self.tokenizer.unk_token_id, self.tokenizer.pad_token_id
+        # A word of characters that the tokenizer drops, such as a zero-width space, still needs a place for its label.
+        nothing = [pad if unknown is None else unknown]
+        known = {piece: ids or nothing for piece, ids in zip(distinct, self._ids(distinct), strict=True)}
+        return [[known[piece] for piece in row] for row in pieces]
+
+    def _piece(self, text: str, start: int, end: int) -> str:
+        return (self.space if start > 0 and text[start - 1].isspace() else "") + text[start:end]
+
+    def _ids(self, words: list[str]) -> list[list[int]]:
+        return self.tokenizer(words, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+
+    def _special_tokens(self) -> tuple[list[int], list[int]]:
+        """Those before a text and behind it."""
+        found = self.tokenizer("a", return_special_tokens_mask=True)
+        inside = [i for i, special in enumerate(found["special_tokens_mask"]) if not special]
+        return found["input_ids"][: inside[0]], found["input_ids"][inside[-1] + 1 :]

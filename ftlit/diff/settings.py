@@ -1,0 +1,70 @@
+"""What two runs were made with, and where that differs, the likeliest causes first."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ftlit.diff.runs import Run
+from ftlit.util.settings import flat
+
+# From what is likeliest to change a result to what is least likely; the longest that fits a key gives its place.
+ORDER = (
+    *("data.class_path", "data.dataset", "data.config_name", "data.splits", "fingerprint", "rows"),
+    *("data.shots", "data.limit_train", "data.limit_validation", "data.limit_test", "data.validation_share", "data.seed"),
+    "data",
+    *("model.class_path", "model.backbone", "model.pretrained", "model.init_from"),
+    *("model.tuning", "model.head", "model.loss", "model.auxiliary"),
+    "seed_everything",
+    *("model.optimizer.lr", "model.optimizer", "model.schedule", "model.warmup"),
+    *("model.layer_decay", "model.head_lr_factor", "model.lr_factors"),
+    *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "patience", "model.monitor"),
+    *("data.batching", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "trainer.precision"),
+    *("model", "trainer", ""),
+    *("git.commit", "git.dirty", "versions.ftlit", "versions", "hardware"),
+    *("data.num_workers", "trainer.logger", "trainer.log_every_n_steps", "trainer.enable_progress_bar"),
+    *("trainer.enable_model_summary", "before", "test_after_fit", "tripwires", "save_every_n_steps", "keep_last"),
+)
+UNTOLD = ("run_dir", "resume", "overwrite")  # of the command, not of what it ran
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that two runs have otherwise.
+
+    Attributes:
+        kind: `config`, `data`, `code`, `versions` or `hardware`.
+        key: Of the config with dots, or of run.json.
+        a: What the first run has, None where it has nothing.
+        b: What the second has.
+    """
+
+    kind: str
+    key: str
+    a: Any
+    b: Any
+
+
+def differences(a: Run, b: Run) -> list[Difference]:
+    """What the runs were made with that is not the same, in the order of `ORDER`."""
+    one, two = _facts(a), _facts(b)
+    keys = dict.fromkeys([*one, *two])
+    found = [Difference(*key, one.get(key), two.get(key)) for key in keys if one.get(key) != two.get(key)]
+    return sorted(found, key=lambda difference: place(difference.key))
+
+
+def place(key: str) -> int:
+    """Where a key stands among the likely causes."""
+    parts = key.split(".")
+    prefixes = (".".join(parts[:count]) for count in range(len(parts), -1, -1))
+    return next(ORDER.index(prefix) for prefix in prefixes if prefix in ORDER)
+
+
+def _facts(run: Run) -> dict[tuple[str, str], Any]:
+    """Everything that two runs may have otherwise, by kind and key."""
+    splits = run.record.get("data", {}).get("splits", {})
+    facts = {("config", key): value for key, value in flat(run.config) if key.split(".")[0] not in UNTOLD}
+    facts |= {
+        ("data", f"{name}.{split}"): found.get(name) for name in ("fingerprint", "rows") for split, found in splits.items()
+    }
+    for kind, section in (("code", "git"), ("versions", "versions"), ("hardware", "hardware")):
+        facts |= {(kind, f"{section}.{key}"): value for key, value in (run.record.get(section) or {}).items()}
+    return facts

@@ -1,0 +1,1 @@
+"""What leaves a run: exported folders, adapters, predictions."""

@@ -1,0 +1,97 @@
+"""The README.md of an exported folder: what the model is, how good it is, how to use it, and where it comes from."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tabulate import tabulate
+
+from ftlit.exports.adapters import base_name
+from ftlit.exports.folder import Kind
+from ftlit.runs.reading import results_text
+from ftlit.tasks import TaskModule, TextRegression
+from ftlit.util.files import read_json
+
+HERE = "this/folder"
+CONFIG = "ftlit_config.yaml"  # the resolved config of the run, beside the card
+WHAT: dict[Kind, str] = {
+    "model": "A whole model for transformers, nothing of ftlit in it.",
+    "backbone": "The folder is the backbone for transformers; `head.safetensors` holds the head, which ftlit puts on it.",
+    "adapter": "The folder is an adapter for peft; `head.safetensors` holds what else trained: the head, and weights that the "
+    "base's files lack.",
+}
+
+
+def model_card(run_dir: Path, task: TaskModule, kind: Kind, dtype: str) -> str:
+    """The card of a run.
+
+    Args:
+        run_dir: The run's folder.
+        task: Its task.
+        kind: What the folder is.
+        dtype: Type of the weights.
+    """
+    record, results = read_json(run_dir / "run.json"), read_json(run_dir / "results.json")
+    parts = [
+        _front(task, kind),
+        f"# {run_dir.resolve().name}\n\n{WHAT[kind]}",
+        _table({"task": record["task"], "backbone": record["backbone"], "tuning": record["tuning"], "weights": dtype}),
+        f"## Results\n\n{results_text(results, 'github')}",
+        f"## Use\n\n```python\n{_use(task, kind)}\n```" + _notes(task),
+        f"## Training\n\n```console\n{_command(record)}\n```\n\nThe resolved config is in [{CONFIG}]({CONFIG}).",
+        _data(record),
+        _table({**record["versions"], "git commit": record.get("git", {}).get("commit", "none")}, ["made with", ""]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front(task: TaskModule, kind: Kind) -> str:
+    facts: dict[str, Any] = {"library_name": "peft" if kind == "adapter" else "transformers", "tags": ["ftlit"]}
+    base = base_name(task)
+    if not Path(base).is_dir():  # the hub knows names, not folders
+        facts["base_model"] = base
+    return f"---\n{yaml.safe_dump(facts, sort_keys=False)}---"
+
+
+def _use(task: TaskModule, kind: Kind) -> str:
+    name = "AutoModel" if kind == "backbone" or task.backbone is not task.model else task.auto_class.__name__
+    if kind == "model":
+        name = task.auto_class.__name__
+    base, head = base_name(task) if kind == "adapter" else HERE, "" if kind == "model" else "  # without the head"
+    lines = [
+        "import ftlit",
+        f"from transformers import {name}, AutoTokenizer",
+        "",
+        f'ftlit.load("{HERE}")([...])  # rows as in the run, predictions with their labels',
+        f'tokenizer = AutoTokenizer.from_pretrained("{HERE}")',
+        f'model = {name}.from_pretrained("{base}"){head}',
+    ]
+    if kind == "adapter":
+        lines[2:2] = ["from peft import PeftModel"]
+        lines += [f'model = PeftModel.from_pretrained(model, "{HERE}")']
+    return "\n".join(lines)
+
+
+def _notes(task: TaskModule) -> str:
+    if isinstance(task, TextRegression):
+        return f"\n\nThe logit is the standardised number: multiply by {task.deviation} and add {task.mean}."
+    if names := getattr(task, "label_names", None):
+        return f"\n\nLabels: {', '.join(names[:50])}{', ...' if len(names) > 50 else ''}."
+    return ""
+
+
+def _command(record: dict[str, Any]) -> str:
+    given = record.get("command", [])[1:]
+    return shlex.join(["python", "-m", "ftlit", *(given or ["fit", "--config", CONFIG])])
+
+
+def _data(record: dict[str, Any]) -> str:
+    splits = record.get("data", {}).get("splits", {})
+    rows = [[name, split.get("rows"), split.get("fingerprint")] for name, split in splits.items()]
+    return tabulate(rows, headers=["split", "rows", "fingerprint"], tablefmt="github", disable_numparse=True)
+
+
+def _table(facts: dict[str, Any], headers: list[str] | None = None) -> str:
+    rows = [[name, str(value)] for name, value in facts.items()]
+    return tabulate(rows, headers=headers or ["", ""], tablefmt="github", disable_numparse=True)

@@ -1,0 +1,233 @@
+"""Label new texts with a finished run, in Python or from a file."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from lightning import LightningDataModule
+from tqdm import tqdm
+
+from ftlit.data.shared.base import TaskData
+from ftlit.data.sources.formats import Located, Reader, decoded, shown, text_rows
+from ftlit.data.sources.readers import READERS
+from ftlit.errors import UserError
+from ftlit.exports.folder import is_exported, open_exported
+from ftlit.runs.checkpoint import find_checkpoint, load_task
+from ftlit.tasks import TaskModule
+from ftlit.util.quiet import quiet
+
+CHUNK = 1024  # rows that are sorted by length together; what is held in memory
+
+
+class Predictor:
+    """A finished run that labels new texts; open one with `load`.
+
+    Args:
+        model: The task with its trained weights.
+        data: Encodes rows as in training.
+        device: Where the model runs, such as `cpu` or `cuda`.
+    """
+
+    def __init__(self, model: TaskModule, data: TaskData, device: str) -> None:
+        self.model, self.data, self.device = model.to(device).eval(), data, device
+
+    def __call__(
+        self, rows: Iterable[str | dict[str, Any]], batch_size: int = 32, scores: bool = False
+    ) -> list[dict[str, Any]]:
+        """A prediction for each row, in order, with ``truncated`` where the model did not see the whole row.
+
+        Args:
+            rows: Texts, or rows with the columns of the run's data.
+            batch_size: Rows that go through the model together.
+            scores: Whether to give the scores of all labels.
+        """
+        return list(self.stream(rows, batch_size, scores))
+
+    def stream(
+        self, rows: Iterable[str | dict[str, Any]], batch_size: int = 32, scores: bool = False, chunk: int = CHUNK
+    ) -> Iterator[dict[str, Any]]:
+        """Like calling, but for rows without end: predictions come as they are made, in order, after each `chunk` rows."""
+        if isinstance(rows, str | dict):  # whose letters or keys would be taken for texts
+            raise UserError(f"expected several texts or rows, got {shown(rows)}; for one, give a list of it")
+        return self.located(((f"row {number}", row) for number, row in enumerate(rows, start=1)), batch_size, scores, chunk)
+
+    def located(
+        self, rows: Iterable[tuple[str, Any]], batch_size: int = 32, scores: bool = False, chunk: int = CHUNK
+    ) -> Iterator[dict[str, Any]]:
+        """Like `stream`, for rows that come with the places where they stand, for messages."""
+        if batch_size < 1:
+            raise UserError(f"batch_size should be at least 1, got {batch_size}")
+        numbered = enumerate(rows)
+        while some := list(islice(numbered, chunk)):
+            yield from self._chunk([self._row(number, place, row) for number, (place, row) in some], batch_size, scores)
+
+    def chunk(self, input: str) -> int:
+        """Rows to read before they are answered: one where somebody may wait for it, at the keyboard or in a chat."""
+        waiting = input == "-" and (sys.stdin.isatty() or hasattr(self.model, "generation"))
+        return 1 if waiting else CHUNK
+
+    def _row(self, number: int, place: str, row: Any) -> dict[str, Any]:
+        if isinstance(row, str):
+            if (parsed := self.data.row_of(row)) is None:
+                raise UserError(f"{place} is one text; this run needs {self._needs()}")
+            row = parsed
+        if not isinstance(row, dict):
+            raise UserError(f"{place}: expected a text or an object, got {shown(row)}; this run needs {self._needs()}")
+        if problem := self.data.input_problem(row):
+            raise UserError(f"{place}: {problem}; this run needs {self._needs()}")
+        return {"id": row.get("id", number), **row}
+
+    def _needs(self) -> str:
+        columns = [repr(column) for column in self.data.input_columns().values()]
+        return f"the {'columns' if len(columns) > 1 else 'column'} {' and '.join(columns)}"
+
+    @torch.inference_mode()
+    def _chunk(self, rows: list[dict[str, Any]], batch_size: int, scores: bool) -> list[dict[str, Any]]:
+        given = {column: [row.get(column) for row in rows] for column in self.data.input_columns().values()}
+        columns = self.data.encode_inputs(given)
+        columns.setdefault("row", list(range(len(rows))))
+        order = sorted(range(len(columns["row"])), key=lambda i: len(columns["input_ids"][i]))
+        parts: list[dict[int, dict[str, Any]]] = [{} for _ in rows]
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            batch = self.data.collate({name: [values[i] for i in chosen] for name, values in columns.items()})
+            moved = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+            for i, found in zip(chosen, self.model.decoded(moved), strict=True):
+                parts[columns["row"][i]][i] = found or {}
+        whole = [self.model.assemble([part[i] for i in sorted(part)]) for part in parts]
+        for i in {row for row, cut in zip(columns["row"], columns["truncated"], strict=True) if cut}:
+            whole[i] = {**whole[i], "truncated": True}
+        hidden = () if scores else ("scores",)
+        return [
+            {"id": row["id"], **{key: value for key, value in prediction.items() if key not in hidden}}
+            for row, prediction in zip(rows, whole, strict=True)
+        ]
+
+
+def load(run: str | Path, checkpoint: str = "best", device: str | None = None) -> Predictor:
+    """Open a run for predicting: ``ftlit.load("runs/x")(["some text"])``.
+
+    Args:
+        run: The run's folder, or a folder that `ftlit export` wrote.
+        checkpoint: `best`, `last`, or the path of a checkpoint; an exported folder has one.
+        device: Where the model runs; by default the GPU where there is one.
+
+    Raises:
+        UserError: There is no such run, or its weights do not fit its backbone.
+    """
+    quiet()
+    device = _device(device)
+    if is_exported(Path(run)):
+        return Predictor(*open_exported(Path(run)), device)
+    path = find_checkpoint(Path(run), checkpoint)
+    model = load_task(path)
+    data = LightningDataModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    if not isinstance(model, TaskModule) or not isinstance(data, TaskData):
+        raise UserError(f"{path} is not a checkpoint of ftlit")
+    return Predictor(model, data, device)
+
+
+def _device(name: str | None) -> str:
+    """The device of a name, by default the GPU where there is one."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
+    return name
+
+
+def predict(
+    run: str,
+    input: str,
+    output: str = "-",
+    scores: bool = False,
+    batch_size: int = 32,
+    checkpoint: str = "best",
+    device: str | None = None,
+) -> None:
+    """Label new texts with a finished run.
+
+    Args:
+        run: The run's folder, or an exported one.
+        input: Texts as jsonl, csv, tsv, json or parquet with the run's text columns, as txt with one a line, or `-` for the
+            keyboard or a pipe, one a line.
+        output: jsonl or csv file to write, or `-` for jsonl on the screen.
+        scores: Whether to give the scores of all labels.
+        batch_size: Texts that go through the model together.
+        checkpoint: `best`, `last`, or the path of a checkpoint.
+        device: Where the model runs; by default the GPU where there is one.
+    """
+    if input != "-" and not Path(input).is_file():
+        raise UserError(f"--input {input!r} does not exist")
+    predictor = load(run, checkpoint, device)
+    rows = tqdm(_read(input, predictor.data.readers), desc="Predicting", unit=" texts", disable=None)
+    count = cut = 0
+    with _writing(output) as file:
+        write = _csv_writer(file) if output.endswith(".csv") else _jsonl_writer(file)
+        for prediction in predictor.located(rows, batch_size, scores, predictor.chunk(input)):
+            write(prediction)
+            count, cut = count + 1, cut + prediction.get("truncated", False)
+            if input == "-":
+                file.flush()
+    if cut:
+        print(f"{cut} of {count} texts were cut at {predictor.data.max_length} tokens", file=sys.stderr)
+
+
+def _read(name: str, own: dict[str, Reader]) -> Located:
+    """The rows of a file, or the lines of the keyboard, with their places; `own` are the data module's readers."""
+    if name == "-":
+        typed = decoded(sys.stdin.buffer, "standard input")
+        return ((f"line {n}", line.rstrip("\r\n")) for n, line in typed if line.strip())
+    readers = {**READERS, **own, ".txt": text_rows}  # a txt file is of plain texts, whatever it is in training
+    suffix = Path(name).suffix.lower()
+    if suffix not in readers:
+        raise UserError(f"--input {name!r} should end in one of {', '.join(readers)}, or be - for lines from the keyboard")
+    rows = readers[suffix](Path(name))
+    return ((f"{name}, {place}", row["text"] if suffix == ".txt" else row) for place, row in rows)
+
+
+@contextmanager
+def _writing(name: str) -> Iterator[TextIO]:
+    """The screen, or a file that appears whole or not at all."""
+    if name == "-":
+        yield sys.stdout
+        return
+    if not name.endswith((".jsonl", ".csv")):
+        raise UserError(f"--output {name!r} should end in jsonl or csv, or be - for the screen")
+    beside = Path(f"{name}.part")
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            yield file
+        beside.replace(name)
+    finally:
+        beside.unlink(missing_ok=True)
+    print(f"wrote {name}")
+
+
+def _jsonl_writer(file: TextIO) -> Any:
+    return lambda row: file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _csv_writer(file: TextIO) -> Any:
+    table: csv.DictWriter[str] | None = None
+
+    def write(row: dict[str, Any]) -> None:
+        nonlocal table
+        scores = row.get("scores")
+        named = scores if isinstance(scores, dict) else {}  # those of choices are a list
+        flat = {key: value for key, value in row.items() if value is not named} | named
+        flat["truncated"] = json.dumps(row.get("truncated", False))  # in every row: the first decides the columns
+        if table is None:
+            table = csv.DictWriter(file, list(flat))
+            table.writeheader()
+        table.writerow({k: json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for k, v in flat.items()})
+
+    return write

@@ -1,0 +1,1 @@
+"""Pretrained models: loading, embeddings, generation, masking."""

@@ -1,0 +1,251 @@
+"""Load a pretrained model, and know where its layers are."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+
+from ftlit.errors import UserError
+from ftlit.models.gguf import converted
+from ftlit.util.files import resolve_package_path
+
+# Models whose position ids start behind the padding id, so that two positions are never usable.
+OFFSET_POSITIONS = {
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "mpnet",
+    "longformer",
+    "roberta-prelayernorm",
+    "data2vec-text",
+}
+
+
+def locate(backbone: str) -> str:
+    """The folder of a backbone named by ``package:<module>/<path>`` or by a path, or else its hub name.
+
+    A GGUF file is converted into a folder first.
+
+    Raises:
+        UserError: The package, the folder or the file does not exist, or the file cannot be converted.
+    """
+    path = resolve_package_path(backbone) if backbone.startswith("package:") else Path(backbone).expanduser()
+    if path.is_dir():
+        return str(path)
+    if path.suffix.lower() == ".gguf":
+        return str(converted(path))
+    if backbone.startswith((".", "/", "~")) or backbone.count("/") > 1 or path.is_file():
+        raise UserError(
+            f"model.backbone {backbone!r} is not a folder; give a folder of a Hugging Face model, a .gguf file or a hub name"
+        )
+    return backbone
+
+
+def _unreachable(backbone: str, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UserError(
+        f"model.backbone {backbone!r} could not be loaded: it is neither a model folder here, nor in the local cache, "
+        f"nor reachable on the hub ({reason}); give a folder, a hub name, or package:<module>/<path>"
+    )
+
+
+def _refused(auto_class: Any, backbone: str, trust_remote_code: bool, error: Exception) -> UserError:
+    if not str(error).startswith("Unrecognized configuration class"):
+        return _unreachable(backbone, error)
+    kind, head = load_config(backbone, trust_remote_code).model_type, auto_class.__name__.removeprefix("AutoModelFor")
+    return UserError(f"model.backbone {backbone!r} is a {kind}, which has no head for {head}; name another backbone")
+
+
+def load_config(backbone: str, trust_remote_code: bool = False) -> PretrainedConfig:
+    """The configuration of a backbone.
+
+    Raises:
+        UserError: The backbone cannot be found.
+    """
+    try:
+        return AutoConfig.from_pretrained(locate(backbone), trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise _unreachable(backbone, error) from error
+
+
+def _dropouts(config: PretrainedConfig, share: float) -> dict[str, float]:
+    """Every dropout that a configuration has, such as ``hidden_dropout_prob`` and ``attn_pdrop``, with another share."""
+    return {name: share for name, value in config.to_dict().items() if "drop" in name and isinstance(value, float)}
+
+
+def load_model(
+    auto_class: Any,
+    backbone: str,
+    trust_remote_code: bool = False,
+    pretrained: bool = True,
+    loading: dict[str, Any] | None = None,
+    dropout: float | None = None,
+    **config: Any,
+) -> tuple[nn.Module, list[nn.Parameter]]:
+    """A pretrained model in float32 and training mode, and the weights that its files do not hold.
+
+    Args:
+        auto_class: One of the ``AutoModel…`` classes of transformers.
+        backbone: Folder, hub name, or ``package:<module>/<path>``.
+        trust_remote_code: Whether code that comes with the model may run.
+        pretrained: False for fresh weights, of the configuration alone.
+        loading: Further arguments of ``from_pretrained``.
+        dropout: Of all layers; None for what the configuration says.
+        config: Changes to the model's configuration, such as ``num_labels``.
+
+    Returns:
+        The model, and its freshly initialised weights: these must be trained whatever the tuning method.
+
+    Raises:
+        UserError: The backbone cannot be found, or has no such head.
+    """
+    source = locate(backbone)
+    if dropout is not None:
+        config = {**_dropouts(load_config(backbone, trust_remote_code), dropout), **config}
+    if not pretrained:
+        settings = load_config(backbone, trust_remote_code)
+        settings.update(config)
+        try:
+            model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=trust_remote_code)
+        except ValueError as error:
+            raise _refused(auto_class, backbone, trust_remote_code, error) from error
+        return _training(model), [weight for weight in model.parameters() if weight.requires_grad]
+    try:
+        model, info = auto_class.from_pretrained(
+            source,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # a head that was trained for other labels starts afresh
+            trust_remote_code=trust_remote_code,
+            **(loading or {}),
+            **config,
+        )
+    except (OSError, ValueError) as error:
+        raise _refused(auto_class, backbone, trust_remote_code, error) from error
+    missing = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
+    inside = [name for name, _ in model.named_parameters() if name.startswith(f"{model.base_model_prefix}.")]
+    fresh = [weight for name, weight in model.named_parameters() if name in missing]
+    if inside and missing.issuperset(inside):  # Llama's model for question answering calls it by another name than the files
+        base, more = load_model(AutoModel, backbone, trust_remote_code, pretrained, loading, **config)
+        setattr(model, model.base_model_prefix, base)
+        fresh = more + [weight for name, weight in model.named_parameters() if name in missing.difference(inside)]
+    elif missing.issuperset(name for name, _ in model.named_parameters()):
+        raise UserError(f"model.backbone {backbone!r}: its files hold none of the weights of {type(model).__name__}")
+    return _training(model), fresh
+
+
+def _training(model: nn.Module) -> nn.Module:
+    for module in model.modules():
+        if "Sinusoidal" in type(module).__name__:  # Marian's positions are a formula, and get no gradient
+            module.requires_grad_(False)
+    return model.train()  # from_pretrained leaves eval mode, and Lightning keeps it
+
+
+def load_tokenizer(backbone: str, pad_token: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a backbone, with a pad token.
+
+    Raises:
+        UserError: The backbone cannot be found, or its tokenizer has no pad token and none was given.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(locate(backbone), trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise _unreachable(backbone, error) from error
+    if pad_token is not None:
+        if tokenizer.convert_tokens_to_ids(pad_token) in (None, tokenizer.unk_token_id):
+            raise UserError(f"data.pad_token {pad_token!r} is not a token of {backbone!r}")
+        tokenizer.pad_token = pad_token
+    if tokenizer.pad_token_id is None:
+        likely = [t for t in (tokenizer.eos_token, tokenizer.unk_token) if t]
+        raise UserError(
+            f"the tokenizer of {backbone!r} has no pad token; name one of its tokens with data.pad_token"
+            + (f", for example {likely[0]!r}" if likely else "")
+        )
+    return tokenizer
+
+
+def max_positions(config: PretrainedConfig) -> int | None:
+    """The longest input in tokens that a model takes, or None where it has no limit."""
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is None:
+        return None
+    return limit - 2 if config.model_type in OFFSET_POSITIONS else limit
+
+
+@contextmanager
+def probing(model: nn.Module) -> Iterator[None]:
+    """Inside, a model evaluates and keeps nothing for gradients; afterwards each of its parts is in the mode that it had."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def looks_ahead(model: nn.Module, call: Callable[[Tensor], Tensor]) -> bool:
+    """Whether what a model gives for a token depends on those after it: tried, as no configuration says it for every one.
+
+    Args:
+        model: The model.
+        call: Gives its vectors or logits ``(batch, tokens, any)`` for ids ``(batch, tokens)``.
+    """
+    ids = torch.tensor([[4, 5, 6, 7, 8, 9], [4, 5, 6, 7, 8, 4]], device=next(model.parameters()).device)
+    with probing(model):
+        one, other = call(ids)[:, :-1].float()
+    return not torch.allclose(one, other, rtol=0, atol=1e-4 * float(one.std()))
+
+
+def layer_stack(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The repeated layers of a backbone, bottom first, and their name: its longest ``ModuleList`` inside no other."""
+    stacks: list[tuple[str, nn.ModuleList]] = []
+    for name, module in backbone.named_modules():
+        inside = any(name.startswith(f"{outer}.") for outer, _ in stacks)
+        if isinstance(module, nn.ModuleList) and not inside:
+            stacks.append((name, module))
+    if not stacks:
+        raise UserError(f"{type(backbone).__name__} has no stack of layers; use a tuning method that needs none")
+    return max(stacks, key=lambda item: (len(item[1]), -item[0].count(".")))
+
+
+def depths(backbone: nn.Module) -> dict[str, int]:
+    """How deep each parameter lies: 0 for embeddings, 1 to n for the n layers, n + 1 for what follows them.
+
+    The layers of an encoder and a decoder are counted side by side, from the top where one has fewer.
+    """
+    if not getattr(getattr(backbone, "config", None), "is_encoder_decoder", False):
+        return _stack_depths(backbone)
+    depth: dict[str, int] = {}
+    top = len(layer_stack(backbone)[1])
+    names = [name for name, _ in backbone.named_modules()]
+    for part in ("encoder", "decoder"):
+        prefix = min((n for n in names if n.split(".")[-1] == part), key=lambda n: n.count("."))
+        module = backbone.get_submodule(prefix)
+        gap = top - len(layer_stack(module)[1])
+        depth |= {f"{prefix}.{name}": d + gap if d else 0 for name, d in _stack_depths(module).items()}
+    tables = {f"{name}.weight" for name, module in backbone.named_modules() if isinstance(module, nn.Embedding)}
+    beside = {name: 0 if name in tables else top + 1 for name, _ in backbone.named_parameters(remove_duplicate=False)}
+    return {name: depth.get(name, other) for name, other in beside.items()}
+
+
+def _stack_depths(backbone: nn.Module) -> dict[str, int]:
+    prefix, stack = layer_stack(backbone)
+    beside = prefix[: prefix.rfind(".") + 1]
+    tables = tuple(f"{name}." for name, module in backbone.named_modules() if isinstance(module, nn.Embedding))
+    depth, found, shared = {}, 0, False
+    for name, _ in backbone.named_parameters(remove_duplicate=False):
+        if name.startswith(prefix + "."):
+            depth[name] = found = int(name[len(prefix) + 1 :].split(".")[0]) + 1
+        else:
+            # DeBERTa and MPNet register the relative positions that every layer uses, and their norm, behind the layers;
+            # BART the norm of its embeddings.
+            near = found > 0 and name.startswith(beside)
+            shared = near and (shared or name.startswith(tables))
+            depth[name] = len(stack) + 1 if found and not shared and not (near and "embed" in name) else 0
+    return depth

@@ -1,0 +1,72 @@
+"""Parameter groups and layer-wise learning rates."""
+
+import math
+import re
+from typing import Any
+
+from torch import nn
+
+from ftlit.errors import UserError
+from ftlit.models.backbones import depths
+from ftlit.tuning.base import trains
+
+
+def param_groups(
+    model: nn.Module,
+    backbone: nn.Module,
+    layer_decay: float = 1.0,
+    head_lr_factor: float = 1.0,
+    lr_factors: dict[str, float] | None = None,
+) -> list[dict[str, Any]]:
+    """The trained weights in groups of equal learning rate and weight decay.
+
+    Biases and norms (every weight of fewer than two dimensions) have no weight decay. A weight of the backbone at depth
+    d of n layers gets the learning rate ``lr * layer_decay ** (n + 1 - d)`` (Howard and Ruder, 2018; Clark et al., 2020),
+    the head ``lr * head_lr_factor``.
+
+    Args:
+        model: The whole model.
+        backbone: The part of `model` whose layers are counted.
+        layer_decay: Factor of the learning rate from each layer to the one below.
+        head_lr_factor: Factor of the learning rate of what is not in the backbone.
+        lr_factors: Further factors, by regular expressions that find the names of weights.
+
+    Raises:
+        UserError: An expression finds no weight that trains.
+
+    Returns:
+        Groups with ``params``, ``name`` and ``lr_scale``, and ``weight_decay`` 0 where there must be none.
+    """
+    depth = {id(w): d for (_, w), d in zip(_all(backbone), depths(backbone).values(), strict=True)} if layer_decay != 1 else {}
+    inside = {id(w) for w in backbone.parameters()}
+    top = max(depth.values(), default=0)
+    groups: dict[tuple[str, float, bool], dict[str, Any]] = {}
+    trained = [(name, weight) for name, weight in model.named_parameters() if trains(weight)]
+    _check_factors(lr_factors or {}, [name for name, _ in trained])
+    for name, weight in trained:
+        part = "backbone" if id(weight) in inside else "head"
+        scale = layer_decay ** (top - depth.get(id(weight), top)) if part == "backbone" else head_lr_factor
+        scale *= math.prod(factor for pattern, factor in (lr_factors or {}).items() if re.search(pattern, name))
+        decays = weight.ndim > 1
+        title = f"{part}{'' if scale == 1 else f' x{scale:.4g}'}{'' if decays else ' (no decay)'}"
+        group = groups.setdefault((part, scale, decays), {"params": [], "name": title, "lr_scale": scale})
+        group["params"].append(weight)
+        if not decays:
+            group["weight_decay"] = 0.0
+    return list(groups.values())
+
+
+def _check_factors(factors: dict[str, float], names: list[str]) -> None:
+    for pattern in factors:
+        try:
+            found = any(re.search(pattern, name) for name in names)
+        except re.error as error:
+            raise UserError(f"model.lr_factors: {pattern!r} is no regular expression: {error}") from error
+        if not found:
+            raise UserError(
+                f"model.lr_factors: {pattern!r} finds no weight that trains; the table at the start names their parts"
+            )
+
+
+def _all(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return list(module.named_parameters(remove_duplicate=False))

@@ -1,0 +1,1 @@
+"""What a run will take: a rehearsal of a few batches."""

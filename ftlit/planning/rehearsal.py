@@ -1,0 +1,225 @@
+"""A few real steps of a training, at its longest and at its median batch, from which the whole is foreseen."""
+
+import json
+import math
+import statistics
+import time
+from functools import cached_property
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ProgressBar
+from lightning.pytorch.loggers.logger import DummyLogger
+
+from ftlit.data.shared.base import TaskData
+from ftlit.planning.batches import RehearsalData, Steps
+from ftlit.planning.capacity import checkpoint_bytes, device_memory, out_of_memory
+from ftlit.planning.preview import Preview
+from ftlit.tasks import TaskModule
+from ftlit.training.cost import Cost, peak_memory
+from ftlit.training.loss_log import LossLog
+from ftlit.training.predictions import Predictions
+from ftlit.training.progress import ProgressFile
+
+STEPS = 3  # of each kind, after one to warm up
+# Callbacks that write, stop or show, and one whose counting slows the first batches.
+APART = (Checkpoint, Cost, EarlyStopping, LossLog, Predictions, ProgressBar, ProgressFile)
+
+
+class Watch(Callback):
+    """Takes the time of each step, and ends the training after some of them and one validation.
+
+    Args:
+        data: The data, of which a batch is one of two kinds.
+        steps: Steps of each kind.
+    """
+
+    def __init__(self, data: RehearsalData, steps: int) -> None:
+        self.data, self.count = data, 1 + 2 * steps
+        self.times: dict[str, list[tuple[str, float]]] = {"train": [], "fit": [], "validate": []}
+        self.finish = {"fit": 0.0, "validate": 0.0}  # seconds that metrics take for an evaluated row
+        self.doing = "the model"
+        self.memory: dict[str, int] = {}
+        self.sizes: dict[bool, int] = {}
+        self.lines: list[int] = []
+        self.validations, self.val_interval = 0, None
+        self.batches = self.steps = 0
+        self._mark, self._rows = 0.0, 0
+
+    # Training
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.batches, self.steps = int(trainer.num_training_batches), pl_module.total_steps
+        self.val_interval = trainer._val_check_time_interval
+        self.validations = 0 if self.val_interval else validations(trainer, self.steps)
+        size, count = trainer.accumulate_grad_batches, min(self.count, self.steps)
+        trainer.fit_loop.epoch_loop.max_steps = count
+        trainer.check_val_every_n_epoch, trainer._val_check_time_interval = None, None
+        trainer.val_check_batch = count * size
+        self._mark = self._now(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.doing = f"a training batch of {described(batch)}"
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not trainer.fit_loop._should_accumulate():
+            self._take("train", self.data.train_steps, trainer, batch)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.sizes = {weights_only: checkpoint_bytes(trainer, weights_only) for weights_only in (True, False)}
+        self.memory = peak_memory(trainer.strategy.root_device)  # a checkpoint takes some, too
+
+    # Evaluation
+
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        pl_module.keep_predictions = trainer.state.fn == "validate"
+        self._mark, self._rows = self._now(trainer), 0
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self.doing = f"an evaluation batch of {described(batch)}"
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._rows += len(batch["ids"])
+        self._take(str(trainer.state.fn.value), self._validation, trainer, batch)  # type: ignore[union-attr]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.finish[str(trainer.state.fn.value)] = (self._now(trainer) - self._mark) / self._rows  # type: ignore[union-attr]
+        if pl_module.keep_predictions:
+            found = {i: {**self.data.shown_at("validation", i), **shown} for i, shown in pl_module.predictions.items()}
+            self.lines = [len(json.dumps(line, ensure_ascii=False).encode()) + 1 for line in found.values()]
+        self._mark = self._now(trainer)
+
+    @cached_property
+    def _validation(self) -> Steps:
+        return self.data.evaluation_steps("validation")
+
+    def _take(self, what: str, steps: Steps, trainer: Trainer, batch: Any) -> None:
+        now = self._now(trainer)
+        self.times[what].append((steps.kind(batch["feature_ids"].tolist()), now - self._mark))
+        self._mark = now
+
+    def _now(self, trainer: Trainer) -> float:
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.synchronize(trainer.strategy.root_device)
+        return time.monotonic()
+
+    # Findings
+
+    def seconds(self, what: str) -> dict[str, float]:
+        """Seconds of the longest and of the median step, without the first of all where there are more of its kind."""
+        times = self.times[what] or self.times["validate"]
+
+        def own(kind: str) -> list[float]:
+            later, all_ = ([s for k, s in part if k == kind] for part in (times[1:], times))
+            return later or all_ or [s for _, s in times]
+
+        return {kind: statistics.median(own(kind)) for kind in ("longest", "median")}
+
+
+def described(batch: dict[str, Any]) -> str:
+    """The size of a batch."""
+    return f"{len(batch['ids'])} examples, {batch['input_ids'].numel():,} tokens with padding"
+
+
+def validations(trainer: Trainer, steps: int) -> int:
+    """How often a training of so many optimizer steps evaluates validation."""
+    if not trainer.enable_validation:
+        return 0
+    batches, size = int(trainer.num_training_batches), trainer.accumulate_grad_batches
+    every, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch
+    whole, rest = divmod(steps, math.ceil(batches / size))
+    if epochs is None:
+        return int((whole * batches + rest * size) // every)  # type: ignore[operator]
+    last = int(rest * size // every) if (whole + 1) % epochs == 0 else 0  # type: ignore[operator]
+    return int(whole // epochs * (batches // every)) + last  # type: ignore[operator]
+
+
+def bare(trainer: Trainer) -> Trainer:
+    """A trainer that writes nothing, stops for nothing and shows nothing."""
+    trainer.callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, APART)]  # type: ignore[attr-defined]
+    trainer.loggers = [DummyLogger()]
+    trainer.num_sanity_val_steps = 0
+    return trainer
+
+
+def rehearse(trainer: Trainer, model: TaskModule, data: TaskData, untrained: bool, began: float, steps: int = STEPS) -> Preview:
+    """Run a few steps and evaluate a few batches of validation; the weights are those of no training afterwards.
+
+    Args:
+        trainer: As `bare` leaves it.
+        model: The task.
+        data: Its data, set up.
+        untrained: Whether the run will evaluate the untrained model.
+        began: When the command began, by the monotonic clock.
+        steps: Steps of each kind.
+    """
+    setup = time.monotonic() - began
+    limits = {"validation": trainer.limit_val_batches, "test": trainer.limit_test_batches}
+    rehearsed = RehearsalData(data)
+    watch = Watch(rehearsed, steps)
+    trainer.limit_val_batches = 1.0 if trainer.limit_val_batches else 0
+    trainer.callbacks.append(watch)  # type: ignore[attr-defined]
+    try:
+        trainer.fit(model, datamodule=rehearsed)
+        trainer.limit_val_batches = 1.0
+        trainer.validate(model, datamodule=rehearsed, verbose=False)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        return Preview(memory_bytes=device_memory(trainer), problem=(
+            f"this will not fit: memory ran out on {watch.doing}; make batches smaller (data.batching, with "
+            "trainer.accumulate_grad_batches for the same steps), lower data.max_length, or choose a model.tuning "
+            "that trains less"
+        ))  # fmt: skip
+    return _foreseen(trainer, watch, limits, {"untrained": untrained, "setup_seconds": setup})
+
+
+def _foreseen(trainer: Trainer, watch: Watch, limits: dict[str, Any], given: dict[str, Any]) -> Preview:
+    train, known = watch.data.train_steps, watch.seconds("train")
+    evaluated = {split: watch.data.evaluation_steps(split) for split in limits if split in watch.data.encoded}
+    rows = {split: len(encoded) for split, encoded in watch.data.encoded.items()}
+    size, world = trainer.accumulate_grad_batches, trainer.world_size
+
+    def evaluation(what: str, split: str) -> float:
+        count, share = _limited(len(evaluated[split].tokens), limits[split])
+        return evaluated[split].seconds(watch.seconds(what), count) + watch.finish[what] * rows[split] * share / world
+
+    train_seconds = train.seconds(known, watch.steps)
+    line = statistics.fmean(watch.lines) if watch.lines else 0.0
+    return Preview(
+        rows=rows,
+        steps_per_epoch=math.ceil(watch.batches / size),
+        steps=watch.steps,
+        tokens={kind: int(train.tokens[i]) for kind, i in train.chosen.items()},
+        step_seconds=known,
+        train_seconds=train_seconds,
+        validations=int(train_seconds // watch.val_interval) if watch.val_interval else watch.validations,
+        validation_seconds=evaluation("fit", "validation"),
+        evaluation_seconds={split: evaluation("validate", split) for split in evaluated},
+        peak_memory_bytes=watch.memory["peak_memory_bytes"],
+        peak_reserved_bytes=watch.memory.get("peak_reserved_bytes"),
+        memory_bytes=device_memory(trainer),
+        best_bytes=watch.sizes[True],
+        last_bytes=watch.sizes[False],
+        prediction_bytes={split: round(line * len(watch.data.rows[split])) for split in evaluated},
+        **given,
+    )
+
+
+def _limited(count: int, limit: int | float) -> tuple[int, float]:
+    """How many of so many batches Lightning evaluates, and their share."""
+    limited = min(count, limit) if isinstance(limit, int) else int(count * limit)
+    return limited, limited / count

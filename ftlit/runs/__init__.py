@@ -1,0 +1,1 @@
+"""The run folder: what is in it, who may write there, and how it is read."""

@@ -1,0 +1,64 @@
+"""The run folder: what it holds, and who may write there."""
+
+import shutil
+from pathlib import Path
+
+from ftlit.errors import UserError
+from ftlit.runs.checkpoint import LAST
+from ftlit.util.files import read_json
+
+CONTENTS = (
+    "config.yaml", "run.json", "progress.json", "metrics.csv", "results.json", "samples.jsonl", "predictions", "checkpoints",
+)  # fmt: skip
+
+
+PATTERNS = "*_report.*", "*_confusion.*", "hpc_ckpt_*.ckpt"  # the last of Lightning under Slurm, which would begin from it
+
+
+def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[str, str | Path | None] | None = None) -> None:
+    """Refuse to start over an earlier run unless told what to do with it.
+
+    Args:
+        run_dir: The run's folder.
+        resume: Whether to go on with the run in it.
+        overwrite: Whether to replace that run.
+        begun_from: What the run takes its first weights from, by the option that names it.
+
+    Raises:
+        UserError: The folder holds a run and neither flag is given, or there is nothing to resume, or no more, or the
+            weights to begin from would be removed.
+    """
+    taken = [name for name in CONTENTS if (run_dir / name).exists()]
+    if resume and overwrite:
+        raise UserError("--resume goes on with a run and --overwrite replaces it; give one of them")
+    if resume and not taken:
+        raise UserError(f"--resume: {run_dir} holds no run; leave --resume out to start one there")
+    for option, path in (begun_from or {}).items():
+        if overwrite and path and _would_clear(run_dir, Path(path).resolve()):
+            raise UserError(f"--overwrite would remove {path}, from which {option} begins; choose another --run_dir")
+    finished = read_json(run_dir / "run.json").get("status") == "completed"
+    if resume and finished and not (run_dir / LAST).is_file():
+        raise UserError(
+            f"--resume: {run_dir} holds a finished run that kept no {LAST} to go on from; train it anew by --overwrite with "
+            "more trainer.max_epochs, or begin another --run_dir with its weights by --model.init_from"
+        )
+    if taken and not resume and not overwrite:
+        state = "a finished" if finished else "an unfinished"
+        raise UserError(
+            f"{run_dir} holds {state} run; go on with it by --resume, replace it by --overwrite, or choose another --run_dir"
+        )
+
+
+def _would_clear(run_dir: Path, path: Path) -> bool:
+    """Whether `clear` would remove a file, or the run whose folder a path names."""
+    return path == run_dir.resolve() or any(path.is_relative_to(run_dir.resolve() / name) for name in CONTENTS)
+
+
+def clear(run_dir: Path) -> None:
+    """Remove an earlier run's files, and nothing else that lies in its folder."""
+    for name in CONTENTS:
+        path = run_dir / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for pattern in PATTERNS:
+        for path in run_dir.glob(pattern):
+            path.unlink()

@@ -1,0 +1,102 @@
+"""The file run.json: what a run leaves as evidence of itself."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+
+from ftlit.runs.secrets import hidden_arguments
+from ftlit.util.files import read_json, write_json
+
+PACKAGES = ("ftlit", "torch", "lightning", "transformers", "peft", "torchmetrics", "datasets", "jsonargparse", "numpy")
+
+
+class RunRecord:
+    """The file run.json of a run folder, kept up to date; only rank zero writes.
+
+    Args:
+        run_dir: The run's folder.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir / "run.json"
+
+    @rank_zero_only
+    def update(self, **values: Any) -> None:
+        """Set some of the record's values."""
+        write_json(self.path, {**read_json(self.path), **values})
+
+    def start(self, **values: Any) -> None:
+        """Open the record: the run is running, here, with this code."""
+        started = read_json(self.path).get("started", now())
+        self.update(
+            status="running", error=None, started=started, ended=None, command=hidden_arguments(sys.argv),
+            git=git_state(), versions=versions(), hardware=hardware(), **values,
+        )  # fmt: skip
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Record it when the run fails or is stopped inside."""
+        try:
+            yield
+        except BaseException as error:
+            status = "failed" if isinstance(error, Exception) else "preempted"
+            self.update(status=status, error=f"{type(error).__name__}: {error}", ended=now())
+            raise
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def git_state() -> dict[str, Any]:
+    """Commit of the present folder and whether it has uncommitted changes, empty outside a repository."""
+    try:
+        commit, status = (
+            subprocess.run(["git", *args], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            for args in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"commit": commit, "dirty": bool(status)}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, threads in use, and GPUs."""
+    return {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

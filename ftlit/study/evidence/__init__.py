@@ -1,6 +1,0 @@
-"""What each example of a run's predictions adds to its metrics, so that intervals can be made by resampling examples."""
-
-from ftlit.study.evidence.joint import evidence, joint_evidence
-from ftlit.study.evidence.rows import aligned, read_predictions
-
-__all__ = ["aligned", "evidence", "joint_evidence", "read_predictions"]

@@ -1,0 +1,72 @@
+"""What the data of a config are, without reading their rows: a hash of the files behind it."""
+
+import hashlib
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ftlit.errors import UserError
+from ftlit.util.files import resolve_package_path
+
+CHUNK = 1 << 20
+
+
+def data_fingerprint(config: dict[str, Any]) -> str:
+    """A hash of every file, folder, package and module that the section `data` of a config names.
+
+    A name of a hub stands for itself: what lies behind it is not asked for.
+    """
+    digest = hashlib.sha256()
+    for text in sorted(set(_texts(config.get("data")))):
+        digest.update(text.encode() + b"\0" + _content(text).encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for inner in value.values() for text in _texts(inner)]
+    if isinstance(value, list):
+        return [text for inner in value for text in _texts(inner)]
+    return [value] if isinstance(value, str) else []
+
+
+def _content(text: str) -> str:
+    """A hash of what a text names, empty where it names nothing here."""
+    if text.startswith("package:"):
+        try:
+            return _hash(resolve_package_path(text))
+        except UserError:
+            return ""  # the check of the config says so
+    if re.fullmatch(r"[\w.]+:\w+", text):
+        source = _source(text.split(":")[0])
+        return _hash(source) if source else ""
+    path = Path(text).expanduser()
+    return _hash(path) if len(text) < 1000 and path.exists() else ""
+
+
+def _source(module: str) -> Path | None:
+    """The file of a module, which is not imported: the import of its parents may take seconds."""
+    first, *inner = module.split(".")
+    local = Path(*module.split(".")).with_suffix(".py")
+    if local.is_file():
+        return local
+    spec = importlib.util.find_spec(first)
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin) if not inner else Path(spec.origin).parent.joinpath(*inner).with_suffix(".py")
+    return path if path.is_file() else None
+
+
+@cache
+def _hash(path: Path) -> str:
+    """A hash of a file, or of the names and files of a folder."""
+    digest = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        digest.update(str(file.relative_to(path)).encode() + b"\0")
+        with file.open("rb") as stream:
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,97 @@
+"""A few real steps of each kind of cell, in processes like those of cells."""
+
+import json
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ftlit.errors import UserError
+from ftlit.planning.preview import Preview
+from ftlit.study.plan.cells import Cell, Plan
+from ftlit.study.plan.file import Study
+from ftlit.study.running.check import first_cell, problems
+from ftlit.study.running.launchers import gpus
+
+# Keys that change neither time nor memory.
+SAME = ("head_lr_factor", "label_noise", "layer_decay", "lr", "lr_factors", "run_dir", "schedule", "seed", "seed_everything",
+        "warmup", "weight_decay")  # fmt: skip
+
+
+def kind(config: dict[str, Any]) -> str:
+    """What decides how long a cell takes and what it needs: its config without rates and seeds."""
+    return json.dumps(_without_rates(config), sort_keys=True, default=str)
+
+
+def _without_rates(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_rates(inner) for key, inner in value.items() if key not in SAME}
+    return [_without_rates(inner) for inner in value] if isinstance(value, list) else value
+
+
+def measured_arms(plan: Plan, steps: int) -> Iterator[tuple[str, Preview]]:
+    """What a cell of each arm takes; those of one kind are measured once, and each in a process of its own."""
+    known: dict[str, Preview] = {}
+    for arm in plan.arms:
+        cell = first_cell(plan, arm)
+        if (own := kind(cell.config)) not in known:
+            print(f"measuring {arm.name}", flush=True)
+            known[own] = _in_process(cell, plan.study, steps)
+        yield arm.name, known[own]
+
+
+def _in_process(cell: Cell, study: Study, steps: int) -> Preview:
+    """Measure a cell in a process forked from the one that cells will be forked from."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ftlit.study.running.preload"])
+    mine, theirs = context.Pipe(duplex=False)
+    device = next(iter(gpus()), None)
+    process = context.Process(target=_answer, args=(cell, steps, study.launch.threads, device, theirs))
+    process.start()
+    theirs.close()
+    try:
+        found = mine.recv()
+    except EOFError:
+        found = None
+    process.join()
+    if isinstance(found, str):
+        raise UserError(found)
+    return found or Preview(problem=f"its process died with exit code {process.exitcode}; memory may have run out")
+
+
+def _answer(cell: Cell, steps: int, threads: int, device: str | None, answer: Any) -> None:
+    """Send what a cell takes, or a text about what is wrong with it."""
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    import torch
+
+    torch.set_num_threads(threads)
+    try:
+        answer.send(_rehearsed(cell, steps))
+    except UserError as error:
+        answer.send(str(error))
+
+
+def _rehearsed(cell: Cell, steps: int) -> Preview:
+    from ftlit.commands.cli import TaskCLI
+    from ftlit.planning.rehearsal import rehearse
+    from ftlit.util.quiet import quiet
+
+    found = []
+
+    class Rehearsed(TaskCLI):
+        """The command line, which keeps what it would say."""
+
+        def plan(self, splits: list[str]) -> None:
+            found.append(rehearse(self.trainer, self.model, self.datamodule, self.options.before, self.began, steps))
+
+    quiet()
+    with tempfile.TemporaryDirectory() as folder, problems(f"the arm {cell.arm.name!r}"):
+        file = Path(folder) / "config.yaml"
+        file.write_text(yaml.safe_dump({**cell.config, "run_dir": f"{folder}/run"}), "utf-8")
+        Rehearsed(["fit", "--config", str(file), "--plan"])
+    return found[0]

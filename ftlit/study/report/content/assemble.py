@@ -1,0 +1,29 @@
+"""The whole report, put together from its sections."""
+
+from ftlit.study.report.content.answer import answer
+from ftlit.study.report.content.breakdown import breakdown, disagreements
+from ftlit.study.report.content.design import design
+from ftlit.study.report.content.numbers import Numbers
+from ftlit.study.report.content.provenance import failures, provenance
+from ftlit.study.report.content.results import comparison, costs, main_tables, on_the_way
+from ftlit.study.report.render.document import Document
+from ftlit.study.report.render.formats import things
+
+SECTIONS = (answer, design, comparison, costs, on_the_way, breakdown, disagreements, failures, provenance)
+FILES = {
+    "report.html": "the whole report: plots, all pairs, breakdowns and every cell",
+    "results.csv": "every metric of every finished run",
+    "efficiency.csv": "what these runs cost, and when and where they ran",
+    "table.tex": "the table for a paper",
+}
+
+
+def whole(numbers: Numbers) -> Document:
+    """All sections that have something to say."""
+    study = numbers.study
+    lead = (
+        f"A study of {things(len(numbers.plan.arms), 'arm')} and {things(len(study.seeds), 'seed')}: "
+        f"{len(numbers.repetitions):,} of {len(numbers.plan.arms) * len(study.seeds):,} repetitions have finished."
+    )
+    found = [section for make in SECTIONS if (section := make(numbers)).parts]
+    return Document(study.name, lead, found, main_tables(numbers), FILES)

@@ -1,0 +1,75 @@
+"""Arms that are compared with each other: same experiment, same levels of all axes but the compared one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ftlit.metrics.direction import lower_is_better
+from ftlit.study.plan.cells import Plan
+from ftlit.study.state.runs import ArmRuns
+
+
+@dataclass(frozen=True)
+class Block:
+    """A setting in which arms are compared.
+
+    Args:
+        base: The experiment.
+        labels: The level of each other axis.
+        arms: The arms by their level of the compared axis.
+        title: What it is called, empty if it is the only one.
+    """
+
+    base: str
+    labels: dict[str, str]
+    arms: dict[str, ArmRuns]
+    title: str
+
+    @property
+    def of(self) -> str:
+        """The title as it follows a caption: accuracy, shots 16."""
+        return f", {self.title}" if self.title else ""
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The name of each arm by its level."""
+        return {label: runs.arm.name for label, runs in self.arms.items()}
+
+
+def blocks(plan: Plan, found: Sequence[ArmRuns]) -> list[Block]:
+    """All settings in the order of the axes."""
+    study = plan.study
+    varied = [axis for axis, levels in study.axes.items() if len(levels) > 1 and axis != study.compare.axis]
+    grouped: dict[tuple[str, ...], dict[str, ArmRuns]] = {}
+    for runs in found:
+        labels = runs.arm.levels
+        key = (runs.arm.base, *(label for axis, label in labels.items() if axis != study.compare.axis))
+        grouped.setdefault(key, {})[labels[str(study.compare.axis)]] = runs
+    made = []
+    for arms in grouped.values():
+        arm = next(iter(arms.values())).arm
+        labels = {axis: label for axis, label in arm.levels.items() if axis != study.compare.axis}
+        parts = [arm.base] if len(study.bases) > 1 else []
+        title = ", ".join([*parts, *(f"{axis} {labels[axis]}" for axis in varied)])
+        made.append(Block(arm.base, labels, arms, title))
+    places = {axis: list(levels) for axis, levels in study.axes.items()}
+    bases = list(study.bases)
+    return sorted(
+        made, key=lambda block: (bases.index(block.base), *(places[axis].index(k) for axis, k in block.labels.items()))
+    )
+
+
+def pairs(block: Block, baseline: str | None) -> list[tuple[str, str]]:
+    """All pairs of a block's arms that share a finished seed, by level; the baseline comes second, so that others are held
+    against it."""
+    seeds = {label: {run.cell.seed for run in runs.repetitions} for label, runs in block.arms.items()}
+    others = [label for label in seeds if label != baseline]
+    against = [(label, baseline) for label in others if baseline is not None and baseline in seeds]
+    rest = [(one, other) for i, one in enumerate(others) for other in others[i + 1 :]]
+    return [(one, other) for one, other in [*against, *rest] if seeds[one] & seeds[other]]
+
+
+def in_order(means: dict[str, float], metric: str) -> list[str]:
+    """Names from best to worst; those without a number last."""
+    sign = 1 if lower_is_better(metric) else -1
+    return sorted(means, key=lambda name: (means[name] != means[name], sign * means[name]))

@@ -1,0 +1,44 @@
+"""The essentials of a report as Markdown that GitHub shows."""
+
+import re
+from collections.abc import Sequence
+
+from ftlit.study.report.render.document import Code, Document, Part, Table, Text
+
+
+def markdown(document: Document) -> str:
+    """Sentences and tables of the essential sections; figures and what is folded away are in the page."""
+    parts = [f"# {plain(document.title)}", plain(document.lead)]
+    for section in document.sections:
+        shown = [_part(part) for part in section.parts if isinstance(part, Text | Code | Table)] if section.essential else []
+        if shown:
+            parts += [f"## {section.title}", *shown]
+    parts += ["## Files", "\n".join(f"- [{name}]({name}): {what}" for name, what in document.files.items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def _part(part: Part) -> str:
+    if isinstance(part, Table):
+        return table(part)
+    if isinstance(part, Code):
+        return f"```bash\n{part.text}\n```"
+    assert isinstance(part, Text)
+    return f"> **Note.** {plain(part.text)}" if part.warning else plain(part.text)
+
+
+def table(part: Table) -> str:
+    """A table with its caption above and its notes below."""
+    rules = [":--" if i in part.words else "--:" for i in range(len(part.columns))]
+    lines = [_line(part.columns), f"|{'|'.join(rules)}|", *map(_line, part.rows)]
+    notes = [f"<sub>{plain(' '.join(part.notes))}</sub>"] if part.notes else []
+    return "\n\n".join([f"**{plain(part.caption)}**", "\n".join(lines), *notes])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(plain(cell) for cell in cells)} |"
+
+
+def plain(text: str) -> str:
+    """A text in which nothing is Markdown or HTML, in one line."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_|#~\[\]])", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,28 @@
+"""The report as one page that opens without network."""
+
+from functools import cache, partial
+from itertools import count
+from typing import TYPE_CHECKING
+
+from ftlit.study.report.render.document import Document
+from ftlit.study.report.render.drawing import own_ids
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+
+def page(document: Document) -> str:
+    """The HTML of a report; texts of data sets cannot become part of it."""
+    return _template().render(document=document, next_number=partial(next, count(1)))
+
+
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, PackageLoader
+    from markupsafe import Markup
+
+    found = Environment(
+        loader=PackageLoader("ftlit.study.report.render", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    found.filters["drawing"] = lambda svg, number: Markup(own_ids(svg, f"f{number}-"))
+    return found.get_template("report.html.j2")

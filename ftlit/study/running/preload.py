@@ -1,0 +1,38 @@
+"""Imported once by the process from which all cells are forked: what every run imports and sets up, so that none does again."""
+
+import io
+from contextlib import suppress
+from tempfile import TemporaryDirectory
+
+from ftlit.util.imports import fast_imports
+
+with fast_imports():
+    import datasets
+    import peft
+    import torch
+    import torchmetrics
+    from matplotlib.figure import Figure
+    from transformers import AutoModel, BertConfig
+
+    import ftlit.commands.cli
+    import ftlit.tuning
+    from ftlit.training.flops import matmul_peak
+    from ftlit.util.quiet import quiet
+
+__all__ = ["datasets", "ftlit", "peft", "torchmetrics"]
+
+
+def first_times() -> None:
+    """Do what is slow the first time: a picture reads fonts, a pretrained model compiles a thousand patterns."""
+    Figure(layout="constrained").savefig(io.BytesIO())
+    config = BertConfig(vocab_size=8, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4)
+    with TemporaryDirectory() as folder:
+        AutoModel.from_config(config).save_pretrained(folder)
+        AutoModel.from_pretrained(folder)
+    matmul_peak(torch.device("cpu"), torch.float32)  # before any cell disturbs it
+
+
+quiet()
+torch.set_num_threads(1)  # threads would not outlive the fork; a cell has as many as its job says
+with suppress(OSError):  # a full disk is for the cells to tell of
+    first_times()

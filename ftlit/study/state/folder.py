@@ -1,0 +1,196 @@
+"""The folder of a study: its only record, shared by every process that works on it.
+
+study.json          name and file of the study
+configs/<cell>.yaml the config of a cell, as `fit` takes it
+cells/<cell>/       its run folder
+logs/<cell>.log     what it printed
+failed/<cell>.json  why it failed
+claims/<cell>       held by the process that runs it
+history.jsonl       what was started, finished and failed, by whom and when
+report/             report.html, report.md, results.csv, table.tex
+"""
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from filelock import FileLock, Timeout
+
+from ftlit.errors import UserError
+from ftlit.study.plan.cells import Cell
+from ftlit.study.state.tracking import grouped
+from ftlit.util.files import read_json, write_json, write_text
+
+PREDICTED = ("seconds", "train_seconds", "steps", "peak_memory_bytes", "peak_reserved_bytes", "checkpoint_bytes")
+State = Literal["done", "failed", "running", "left"]
+
+
+class Folder:
+    """A study's folder.
+
+    Args:
+        path: Where it is.
+        split: The split on which repetitions are compared.
+    """
+
+    def __init__(self, path: Path, split: str = "test") -> None:
+        self.path, self.split = path, split
+        self._done: set[tuple[str, bool]] = set()
+
+    def open(self, name: str, file: Path) -> None:
+        """Make the folder, or go on with it.
+
+        Raises:
+            UserError: It was made by another study, holds something else, or cannot be written.
+        """
+        known = read_json(self.path / "study.json")
+        if known and known.get("name") != name:
+            raise UserError(
+                f"{self.path} belongs to the study {known.get('name')!r} ({known.get('file')}), not to {name!r}; "
+                "give this one another folder: --folder runs/studies/other"
+            )
+        if not known and self.path.is_dir() and any(self.path.iterdir()):
+            raise UserError(f"{self.path} is not empty and holds no study; give another folder: --folder runs/studies/other")
+        for inner in ("configs", "cells", "logs", "failed", "claims"):
+            (self.path / inner).mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "study.json", {"name": name, "file": str(file)})
+
+    # A cell's places
+
+    def run_dir(self, name: str) -> Path:
+        return self.path / "cells" / name
+
+    def config(self, name: str) -> Path:
+        return self.path / "configs" / f"{name}.yaml"
+
+    def log(self, name: str) -> Path:
+        return self.path / "logs" / f"{name}.log"
+
+    def write_config(self, cell: Cell) -> None:
+        """Write the config with which `fit` alone would give the same run."""
+        study = str(read_json(self.path / "study.json").get("name"))
+        config = {**grouped(cell, study), "run_dir": str(self.run_dir(cell.name))}
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        write_text(self.config(cell.name), f"# {cell.title}\n{text}")
+
+    # What has become of it
+
+    def state(self, cell: Cell) -> State:
+        """What has become of a cell."""
+        if self.done(cell):
+            return "done"
+        if self.error(cell.name) is not None:
+            return "failed"
+        return "running" if self.claimed(cell.name) else "left"
+
+    def done(self, cell: Cell) -> bool:
+        """Whether a cell has finished with all that is asked of it."""
+        key = (cell.name, cell.final)
+        if key not in self._done:
+            run_dir = self.run_dir(cell.name)
+            results = read_json(run_dir / "results.json")
+            wanted = self.split if cell.final else "validation"
+            if wanted in results and read_json(run_dir / "run.json").get("status") == "completed":
+                self._done.add(key)
+        return key in self._done
+
+    def score(self, cell: Cell, metric: str) -> float | None:
+        """A metric of a finished cell on validation, NaN for one that failed, None for one that has not finished."""
+        if self.done(cell):
+            return float(read_json(self.run_dir(cell.name) / "results.json")["validation"].get(metric, float("nan")))
+        return float("nan") if self.error(cell.name) is not None else None
+
+    def error(self, name: str) -> str | None:
+        """Why a cell failed, None if it did not."""
+        path = self.path / "failed" / f"{name}.json"
+        return str(read_json(path)["error"]) if path.is_file() else None
+
+    def fail(self, name: str, error: str) -> None:
+        """Record that a cell failed."""
+        write_json(self.path / "failed" / f"{name}.json", {"error": error, "time": time.time(), "log": str(self.log(name))})
+        self.note("failed", name, error=error)
+
+    def forgive(self) -> list[str]:
+        """Forget failures, so that their cells run again; gives the names of these."""
+        files = sorted((self.path / "failed").glob("*.json"))
+        for file in files:
+            file.unlink()
+        return [file.stem for file in files]
+
+    def progress(self, name: str) -> dict[str, Any]:
+        """Steps so far and in all, and the seconds since the run began, of a running cell."""
+        return read_json(self.run_dir(name) / "progress.json")
+
+    def write_plan(self, foreseen: dict[str, dict[str, Any]]) -> None:
+        """Keep what the cells of each arm, by its name, are foreseen to take."""
+        write_json(self.path / "plan.json", foreseen)
+
+    def note_predicted(self, cell: Cell) -> None:
+        """Put what was foreseen of a finished cell into its run.json; nothing where there was no plan."""
+        found, path = read_json(self.path / "plan.json").get(cell.arm.name), self.run_dir(cell.name) / "run.json"
+        if found and found["problem"] is None:
+            write_json(path, {**read_json(path), "predicted": {key: found[key] for key in PREDICTED}})
+
+    def tidy(self, cell: Cell, keep: str) -> None:
+        """Remove what a finished cell needs no more."""
+        checkpoints = self.run_dir(cell.name) / "checkpoints"
+        if keep == "none" and cell.final:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        elif keep != "all":
+            (checkpoints / "last.ckpt").unlink(missing_ok=True)
+
+    def drop_checkpoints(self, name: str) -> None:
+        """Remove the checkpoints of a trial that was not chosen."""
+        shutil.rmtree(self.run_dir(name) / "checkpoints", ignore_errors=True)
+
+    # Sharing
+
+    @contextmanager
+    def claim(self, name: str) -> Iterator[bool]:
+        """Inside, this process alone has the cell if True is given; the system frees it when the process dies."""
+        lock = FileLock(self.path / "claims" / name, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def claimed(self, name: str) -> bool:
+        """Whether a process has the cell."""
+        if not (self.path / "claims" / name).exists():
+            return False
+        with self.claim(name) as free:
+            return not free
+
+    def note(self, event: str, name: str, **values: Any) -> None:
+        """Add a line to the history; short lines of several processes do not mix."""
+        line = {"time": time.time(), "event": event, "cell": name, "by": self._who, **values}
+        with (self.path / "history.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of the history; one that a kill cut short is left out."""
+        path = self.path / "history.jsonl"
+        found = []
+        for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return found
+
+    @cached_property
+    def _who(self) -> str:
+        return f"{socket.gethostname()}:{os.getpid()}"

@@ -1,0 +1,57 @@
+"""How the arms of a study choose: the trials that there are, and what came out best."""
+
+from typing import Any, Protocol
+
+from ftlit.study.plan.cells import Arm, Cell, Plan
+from ftlit.study.state.folder import Folder
+
+
+class Selection(Protocol):
+    """Gives the trials of an arm, and what it chooses once they have finished."""
+
+    def trials(self, arm: Arm) -> list[Cell]:
+        """The trials known so far, finished or to be run."""
+
+    def best(self, arm: Arm) -> dict[str, Any] | None:
+        """The chosen values, None while trials are missing or when all of them failed."""
+
+
+class Listed:
+    """Trials that are known from the start: a grid, random draws, or none.
+
+    Args:
+        plan: The study.
+        folder: Where its cells are.
+    """
+
+    def __init__(self, plan: Plan, folder: Folder) -> None:
+        self.plan, self.folder = plan, folder
+        self._chosen: dict[str, dict[str, Any]] = {}
+
+    def trials(self, arm: Arm) -> list[Cell]:
+        return self.plan.trials(arm)
+
+    def best(self, arm: Arm) -> dict[str, Any] | None:
+        if arm.name not in self._chosen:
+            metric = self.plan.study.compare.metric
+            scores = {cell.name: self.folder.score(cell, metric) for cell in self.trials(arm)}
+            best = self.plan.best(arm, {name: score for name, score in scores.items() if score is not None})
+            if best is None:
+                return None
+            self._chosen[arm.name] = best
+        return self._chosen[arm.name]
+
+
+def selection(plan: Plan, folder: Folder, asks: bool = False) -> Selection:
+    """The selection that the study asks for.
+
+    Args:
+        plan: The study.
+        folder: Where its cells are.
+        asks: Whether trials that follow from others may be asked for, which is for those who run them.
+    """
+    if plan.study.select and plan.study.select.method == "tpe":
+        from ftlit.study.state.tpe import Tpe
+
+        return Tpe(plan, folder, asks)
+    return Listed(plan, folder)

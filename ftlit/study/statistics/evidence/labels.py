@@ -1,0 +1,93 @@
+"""What examples add to the metrics of tasks with labels: of texts, of pairs of entities, of words, and choices."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ftlit.study.statistics.evidence.rows import Rows
+from ftlit.study.statistics.evidence.scores import KINDS, Parts, Sums, Weights, classes, matthews, mean_of, pooled
+
+
+def right(runs: Sequence[Rows]) -> Sums:
+    """The share of examples whose prediction is the right answer; labels of a text are a set."""
+    same = [[_plain(row["prediction"]) == _plain(row["label"]) for row in rows] for rows in runs]
+    return mean_of(same)
+
+
+def _plain(answer: Any) -> Any:
+    return frozenset(answer) if isinstance(answer, list) else answer
+
+
+def label_names(runs: Sequence[Rows]) -> list[str]:
+    """The labels that the models of the runs know."""
+    return list(dict.fromkeys(name for rows in runs for name in rows[0]["scores"]))
+
+
+def members(runs: Sequence[Rows], key: str, names: Sequence[str]) -> np.ndarray:
+    """Which labels an answer holds, ``(runs, examples, labels)``."""
+    places = {name: i for i, name in enumerate(names)}
+    found = np.zeros((len(runs), len(runs[0]), len(places)), dtype=bool)
+    for i, rows in enumerate(runs):
+        for j, row in enumerate(rows):
+            held = row[key] if isinstance(row[key], list) else [row[key]]
+            found[i, j, [places[name] for name in held]] = True
+    return found
+
+
+def text_classification(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
+    """Accuracy, averages of precision, recall and F1, and Matthews' correlation, as torchmetrics counts them."""
+    several = isinstance(runs[0][0]["label"], list)
+    kind, _, average = metric.partition("_")
+    same = (kind in KINDS and average == "micro") or metric == "recall_weighted"
+    if metric == "accuracy" or (same and not several):
+        return right(runs)  # of one label a text, these are the accuracy
+    if metric != "mcc" and (kind not in KINDS or average not in ("macro", "micro", "weighted")):
+        return None
+    names = label_names(runs)
+    said, true = members(runs, "prediction", names), members(runs, "label", names)
+    parts = (said & true, said & ~true, ~said & true)
+    if metric == "mcc":
+        return _matthews(parts, ~said & ~true) if several else Sums(np.concatenate(parts, -1) * 1.0, matthews)
+    if average == "micro":
+        return pooled(parts, KINDS[kind])
+    macro: Weights = "equal" if several else "present"
+    return classes(parts, KINDS[kind], macro if average == "macro" else "support")
+
+
+def _matthews(parts: Parts, rejected: np.ndarray) -> Sums:
+    """Of several labels a text: every label of every text is an answer yes or no, whose errors are each other's."""
+    hit, wrong, miss, no = (part.sum(-1) for part in (*parts, rejected))
+    return Sums(np.stack([hit, no, wrong, miss, miss, wrong], -1).astype(float), matthews)
+
+
+def relation_extraction(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
+    """Accuracy, the macro F1 of SemEval-2010 Task 8 and the micro scores of TACRED, as in `ftlit.metrics.relations`."""
+    if metric == "accuracy":
+        return right(runs)
+    kind, _, average = metric.partition("_")
+    if kind not in KINDS or (average != "micro" and metric != "f1_macro"):
+        return None
+    parts = _relation_counts(runs, settings.get("negative_label"))
+    return pooled(parts, KINDS[kind]) if average == "micro" else classes(parts, "f1", "true")
+
+
+def _relation_counts(runs: Sequence[Rows], negative: str | None) -> Parts:
+    """Hits, false and missed ones of each relation, both directions together and the negative one left out."""
+    from ftlit.metrics.relations import DIRECTION
+    from ftlit.tasks.relation_extraction import NEGATIVE_LABELS
+
+    names = label_names(runs)
+    negative = negative or next((name for name in NEGATIVE_LABELS if name in names), None)
+    kinds = sorted({DIRECTION.sub("", name) for name in names})
+    bare = [[{key: DIRECTION.sub("", row[key]) for key in ("label", "prediction")} for row in rows] for rows in runs]
+    said, true = members(bare, "prediction", kinds), members(bare, "label", kinds)
+    exact = np.array([[row["prediction"] == row["label"] for row in rows] for rows in runs])[..., None]
+    kept = [i for i, name in enumerate(kinds) if name != negative]
+    hits = (said & true & exact)[..., kept]
+    return hits, said[..., kept] & ~hits, true[..., kept] & ~hits
+
+
+def multiple_choice(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
+    """Accuracy."""
+    return right(runs) if metric == "accuracy" else None

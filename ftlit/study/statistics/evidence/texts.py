@@ -1,0 +1,106 @@
+"""What examples add to the metrics of answers and written texts, and to perplexity."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from ftlit.errors import UserError
+from ftlit.metrics import ngrams
+from ftlit.metrics.squad import exact_match, f1
+from ftlit.metrics.text import KEYS, TEXT_METRICS, pattern_match
+from ftlit.study.statistics.evidence.rows import Rows
+from ftlit.study.statistics.evidence.scores import Sums, exp_mean, mean_of
+
+PARTS = {"_answerable": True, "_unanswerable": False}
+CORPUS = {"bleu": ngrams.bleu_metric, "chrf": ngrams.chrf_metric}
+
+
+def question_answering(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
+    """Exact match and F1 of SQuAD, over all questions, those with an answer, or those without."""
+    part = next((end for end in PARTS if metric.endswith(end)), "")
+    score = {"exact_match": exact_match, "f1": f1}.get(metric.removesuffix(part))
+    if score is None:
+        return None
+    values = np.array([[score(row["prediction"], row["label"]) for row in rows] for rows in runs])
+    answerable = np.array([[bool(row["label"]) for row in rows] for rows in runs])
+    chosen = answerable == PARTS[part] if part else np.ones_like(answerable)
+    return mean_of(values * chosen, chosen)
+
+
+def seq2seq(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
+    """Metrics of the written texts."""
+    return written(metric, runs)
+
+
+def causal_lm(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
+    """Metrics of the replies, and perplexity."""
+    if metric == "perplexity":
+        return perplexity(runs)
+    if metric == "pattern_match":
+        return _pattern_match(runs, settings.get("pattern"))
+    return written(metric, runs)
+
+
+def masked_lm(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
+    """Perplexity."""
+    return perplexity(runs) if metric == "perplexity" else None
+
+
+def perplexity(runs: Sequence[Rows]) -> Sums:
+    """From the mean of ``-log p`` over each example's targets, and their number."""
+    targets = np.array([[row["targets"] for row in rows] for rows in runs])
+    means = np.array([[row.get("nll", row["prediction"]) for row in rows] for rows in runs], dtype=float)
+    return Sums(mean_of(means * targets, targets).counts, exp_mean)
+
+
+def written(metric: str, runs: Sequence[Rows]) -> Sums | None:
+    """BLEU and chrF from sacrebleu's sums over the corpus, the others as means; None for those that need an encoder."""
+    if not isinstance(runs[0][0]["prediction"], str):
+        return None
+    references = [_references(row) for row in runs[0]]
+    if metric in CORPUS:
+        return _corpus(CORPUS[metric](references), runs, references)
+    name = next((name for name in TEXT_METRICS if metric in KEYS.get(name, [name])), None)
+    if name is None:
+        return None
+    scores = [
+        [_row_scores(name, row["prediction"], tuple(gold)) for row, gold in zip(rows, references, strict=True)] for rows in runs
+    ]
+    return mean_of([[row[metric] for row in rows] for rows in scores])
+
+
+def _references(row: dict[str, Any]) -> list[str]:
+    return row["label"] if isinstance(row["label"], list) else [row["label"]]
+
+
+@cache  # one call gives all scores of ROUGE, which are asked for one by one
+def _row_scores(name: str, text: str, references: tuple[str, ...]) -> dict[str, float]:
+    return TEXT_METRICS[name]([text], [list(references)])
+
+
+def _corpus(metric: Any, runs: Sequence[Rows], references: list[list[str]]) -> Sums:
+    turned = list(zip_longest(*references))
+    counts = [metric._extract_corpus_statistics([row["prediction"] for row in rows], turned) for rows in runs]
+    return Sums(np.array(counts, dtype=float), partial(corpus_score, metric=metric))
+
+
+def corpus_score(sums: np.ndarray, metric: Any) -> np.ndarray:
+    """What sacrebleu gives for sums of its statistics."""
+    return np.apply_along_axis(lambda stats: metric._compute_score_from_stats(stats.tolist()).score, -1, sums)
+
+
+def _pattern_match(runs: Sequence[Rows], pattern: str | None) -> Sums | None:
+    if pattern is None:
+        return None
+    score: Callable[[str, list[str]], float] = partial(_pattern_hit, pattern=pattern)
+    return mean_of([[score(row["prediction"], _references(row)) for row in rows] for rows in runs])
+
+
+def _pattern_hit(text: str, references: list[str], pattern: str) -> float:
+    try:
+        return pattern_match([text], [references], pattern)["pattern_match"]
+    except UserError:  # these references hold no answer, so that none is right
+        return 0.0

@@ -1,0 +1,73 @@
+"""What sentences add to the metrics of token classification. A sentence is an example: its words are not resampled apart."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ftlit.metrics.entities import covered_words, located_words
+from ftlit.metrics.spans import iob2_tags
+from ftlit.study.statistics.evidence.rows import Rows
+from ftlit.study.statistics.evidence.scores import KINDS, Parts, Sums, classes, mean_of, pooled
+
+Change = tuple[int, str]  # 0 for a hit, 1 for a false one, 2 for a missed one, and of which type
+
+
+def token_classification(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
+    """Scores of entities as in `ftlit.metrics.spans`, or of words where each has its tag by itself; accuracy of words."""
+    spans = "tags" in runs[0][0]
+    if metric == "accuracy":
+        return _accuracy(runs, spans)
+    if metric in KINDS and spans:
+        return pooled(_counts(runs, spans), KINDS[metric])
+    if metric in ("f1_macro", "f1_weighted"):
+        return classes(_counts(runs, spans), "f1", "present" if metric == "f1_macro" else "support")
+    return None
+
+
+def _counts(runs: Sequence[Rows], spans: bool) -> Parts:
+    """Hits, false and missed ones, ``(runs, examples, types)`` each; types are those right or predicted in any run."""
+    read = _entity_changes if spans else _tag_changes
+    changes = [[list(read(row)) for row in rows] for rows in runs]
+    names = sorted({name for rows in changes for row in rows for _, name in row})
+    places = {name: i for i, name in enumerate(names)}
+    counts = np.zeros((3, len(runs), len(runs[0]), len(names)))
+    for i, rows in enumerate(changes):
+        for j, row in enumerate(rows):
+            for part, name in row:
+                counts[part, i, j, places[name]] += 1
+    return counts[0], counts[1], counts[2]
+
+
+def _entity_changes(row: dict[str, Any]) -> Iterator[Change]:
+    found, true = ({(e["label"], e["start"], e["end"]) for e in row[key]} for key in ("prediction", "label"))
+    for part, entities in enumerate((found & true, found - true, true - found)):
+        for label, *_ in entities:
+            yield part, label
+
+
+def _tag_changes(row: dict[str, Any]) -> Iterator[Change]:
+    for found, true in zip(row["prediction"], row["label"], strict=True):
+        if found == true:
+            yield 0, true
+        else:
+            yield 1, found
+            yield 2, true
+
+
+def _accuracy(runs: Sequence[Rows], spans: bool) -> Sums:
+    true = [_right_tags(row) if spans else row["label"] for row in runs[0]]
+    key = "tags" if spans else "prediction"
+    same = [
+        [sum(a == b for a, b in zip(row[key], tags, strict=True)) for row, tags in zip(rows, true, strict=True)]
+        for rows in runs
+    ]
+    return mean_of(same, [[len(tags) for tags in true]] * len(runs))
+
+
+def _right_tags(row: dict[str, Any]) -> list[str]:
+    """The tags of a sentence's true entities; its input is the first thing beside its id."""
+    given = next(value for key, value in row.items() if key != "id")
+    _, offsets = located_words(given)
+    spans = [(e["label"], *covered_words(e["start"], e["end"], offsets)) for e in row["label"]]
+    return iob2_tags(spans, len(offsets))

@@ -1,0 +1,152 @@
+"""Start from an earlier run: its weights in the place of the pretrained ones, before tuning is applied."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from transformers import AutoTokenizer
+
+from ftlit.errors import UserError
+from ftlit.models.backbones import load_config, locate
+from ftlit.runs.checkpoint import BEST, LAST, load_task
+from ftlit.util.files import read_json
+
+Build = Callable[[str], tuple[nn.Module, list[nn.Parameter]]]
+ADDED = ".extra"  # embeddings of tokens that the data added
+
+
+class Earlier(NamedTuple):
+    """What an earlier run or model has: weights by name, and where its configuration and tokenizer are."""
+
+    backbone: dict[str, Tensor]
+    head: dict[str, Tensor]
+    task: type | None  # None for a folder of Hugging Face
+    origin: str
+
+
+def initialise(
+    model: Any,
+    fresh: list[nn.Parameter],
+    source: str,
+    name: str,
+    build: Build,
+    task: type | None = None,
+    remote_code: bool = False,
+) -> tuple[list[nn.Parameter], Tensor | None]:
+    """Give the backbone of a model the weights of an earlier run or model.
+
+    Args:
+        model: The model as it was loaded, changed in place.
+        fresh: Its weights that are freshly initialised.
+        source: Folder of a run or of a Hugging Face model.
+        name: The name by which the backbone was loaded.
+        build: Makes the model of a Hugging Face folder, and gives its freshly initialised weights.
+        task: The task whose head is taken too, where the earlier run was of it; None to leave heads out.
+        remote_code: Whether code that comes with a model may run.
+
+    Returns:
+        Those of `fresh` that the earlier model did not have either, and the embeddings that it had of added tokens.
+
+    Raises:
+        UserError: There is no such finished run or model, or it does not fit.
+    """
+    earlier = _earlier(source, build)
+    kinds = [load_config(place, remote_code).model_type for place in (earlier.origin, name)]
+    if kinds[0] != kinds[1]:
+        raise UserError(f"model.init_from {source!r} is a {kinds[0]} model, and model.backbone {name!r} is {kinds[1]}")
+    _check_vocabulary(source, earlier.origin, name, remote_code)
+    backbone = _part(_backbone(model), earlier.backbone)
+    own = backbone.state_dict(keep_vars=True)
+    _check_fit(source, _shapes(own), _shapes(earlier.backbone))
+    known = _copy(own, earlier.backbone)
+    if task is not None and earlier.task in (task, None):
+        known |= _copy(_head(model), earlier.head)
+    added = next((weight for key, weight in earlier.backbone.items() if key.endswith(ADDED)), None)
+    return [weight for weight in fresh if id(weight) not in known], added
+
+
+def _backbone(model: Any) -> Any:
+    return getattr(model, model.base_model_prefix, model)
+
+
+def _head(model: Any) -> dict[str, Tensor]:
+    """The weights of a model that its backbone does not have."""
+    inside = {id(weight) for weight in _backbone(model).state_dict(keep_vars=True).values()}
+    return {key: weight for key, weight in model.state_dict(keep_vars=True).items() if id(weight) not in inside}
+
+
+def _part(backbone: Any, weights: dict[str, Tensor]) -> nn.Module:
+    """The backbone, or of two joined models the encoder where the earlier model is one alone."""
+    joined = backbone.config.model_type == "encoder-decoder"
+    return backbone.encoder if joined and not any(key.startswith("decoder.") for key in weights) else backbone
+
+
+def _copy(own: dict[str, Tensor], given: dict[str, Tensor]) -> set[int]:
+    """Copy the weights that both have in the same shape; give which of one's own these are."""
+    both = [key for key in own.keys() & given.keys() if own[key].shape == given[key].shape]
+    for key in both:
+        own[key].data.copy_(given[key])
+    return {id(own[key]) for key in both}
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(weight.shape) for key, weight in weights.items() if not key.endswith(ADDED)}
+
+
+def _earlier(source: str, build: Build) -> Earlier:
+    folder = Path(source).expanduser()
+    for checkpoint in (folder / BEST, folder / LAST):
+        if checkpoint.is_file():
+            _check_finished(source, folder)
+            task = load_task(checkpoint)
+            head = _head(task.model)
+            return Earlier(task.tuning.merge(task.backbone).state_dict(), head, type(task), task.hparams["backbone"])
+    if (folder / "config.json").is_file():
+        model, fresh = build(str(folder))
+        random = {id(weight) for weight in fresh}
+        held = [_backbone(model).state_dict(keep_vars=True), _head(model)]
+        backbone, head = ({key: w.detach() for key, w in part.items() if id(w) not in random} for part in held)
+        return Earlier(backbone, head, None, str(folder))
+    raise UserError(
+        f"model.init_from {source!r} holds neither a finished run (checkpoints/best.ckpt) nor a Hugging Face model "
+        "(config.json); give the folder of one"
+    )
+
+
+def _check_finished(source: str, folder: Path) -> None:
+    status = read_json(folder / "run.json").get("status")
+    if status != "completed":
+        raise UserError(
+            f"model.init_from {source!r} is a run that has not finished: run.json says {status or 'nothing'}; "
+            "finish it with --resume"
+        )
+
+
+def _check_vocabulary(source: str, origin: str, name: str, remote_code: bool) -> None:
+    names = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "spiece.model")
+    if locate(origin) == locate(name) or not any((Path(locate(origin)) / file).is_file() for file in names):
+        return  # the same, or a folder of weights alone
+    tokenizers = [AutoTokenizer.from_pretrained(locate(place), trust_remote_code=remote_code) for place in (origin, name)]
+    earlier, own = (tokenizer.get_vocab() for tokenizer in tokenizers)
+    if earlier != own:
+        other = sum(own.get(token) != i for token, i in earlier.items())
+        raise UserError(
+            f"model.init_from {source!r} has another vocabulary than model.backbone {name!r}: {other} of its "
+            f"{len(earlier)} tokens have other ids there or none; give the backbone that it was trained from"
+        )
+
+
+def _check_fit(source: str, own: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]]) -> None:
+    if wrong := sorted(key for key in own.keys() & given.keys() if own[key] != given[key]):
+        key = wrong[0]
+        raise UserError(
+            f"model.init_from {source!r} does not fit model.backbone: {len(wrong)} weights differ in shape, "
+            f"such as {key} with {given[key]} there and {own[key]} here; give the backbone that it was trained from"
+        )
+    # Language models have no pooler and classifiers do; every other weight must be in both.
+    if odd := sorted(key for key in own.keys() ^ given.keys() if "pooler" not in key.split(".")):
+        raise UserError(
+            f"model.init_from {source!r} does not fit model.backbone: {len(odd)} weights are in one of them only, "
+            f"such as {odd[0]}; give the backbone that it was trained from"
+        )

@@ -1,0 +1,86 @@
+"""When texts are generated during an evaluation, in which batches, and a few of them on the screen."""
+
+from collections.abc import Callable, Sequence
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
+
+from ftlit.errors import UserError
+from ftlit.runs.loggers import send_samples
+
+if TYPE_CHECKING:
+    from lightning import LightningModule
+
+
+SAMPLES, SHOWN_CHARACTERS = 3, 200
+
+
+def check_schedule(every: int, limit: int | None, monitor: str, written: Sequence[str]) -> None:
+    """Refuse a plan of when texts are written that cannot be.
+
+    Args:
+        every: Epochs from one validation that writes texts to the next.
+        limit: Texts written at most, None for all.
+        monitor: The monitored metric.
+        written: Metrics that need written texts.
+
+    Raises:
+        UserError: A number is below 1, or the monitored metric would be missing from a validation.
+    """
+    for name, value in (("generate_every_n_epochs", every), ("generate_limit", limit)):
+        if value is not None and value < 1:
+            raise UserError(f"model.{name} must be at least 1, got {value}")
+    if every > 1 and monitor.removeprefix("val/") in written:
+        raise UserError(
+            f"model.monitor {monitor!r} needs written texts at every validation; set model.generate_every_n_epochs: 1"
+        )
+
+
+class Sources:
+    """What texts are written from at the end of an evaluation, in batches as large as the evaluation's.
+
+    In the batches of the evaluation, which are sorted by length, the first rows of a split would stand alone.
+    """
+
+    def __init__(self) -> None:
+        self.rows = self.tokens = 1
+
+    def fits(self, batch: dict[str, Any]) -> None:
+        """Learn from a batch how large batches may be."""
+        rows, longest = batch["input_ids"].shape
+        self.rows, self.tokens = max(self.rows, rows), max(self.tokens, rows * longest)
+
+    def write(
+        self,
+        task: "LightningModule",
+        parts: list[dict[str, Any]],
+        texts: Callable[[list[dict[str, list[int]]]], list[str]],
+    ) -> None:
+        """Put a text as `prediction` in the place of each `source`.
+
+        Args:
+            task: The task, whose trainer says with which precision its model runs.
+            parts: Predictions; those with a `source`, a row's ``input_ids`` and the like, wait for a text.
+            texts: Writes the texts of some sources.
+        """
+        waiting = sorted((part for part in parts if "source" in part), key=lambda part: len(part["source"]["input_ids"]))
+        while waiting:  # the longest first, so that memory that does not suffice shows at once
+            count = max(1, min(self.rows, self.tokens // len(waiting[-1]["source"]["input_ids"])))
+            some, waiting = waiting[-count:], waiting[:-count]
+            with task.trainer.precision_plugin.forward_context():  # which is that of steps, and this is after them
+                found = texts([part.pop("source") for part in some])
+            for part, text in zip(some, found, strict=True):
+                part["prediction"] = text
+
+
+def show_samples(
+    task: "LightningModule", predictions: dict[int, dict[str, Any]], split: str = "validation", count: int = SAMPLES
+) -> None:
+    """Print the first few predictions beside their inputs and answers, and send them to the loggers that keep tables."""
+    if not task.trainer.is_global_zero:
+        return
+    data: Any = task.trainer.datamodule  # type: ignore[attr-defined]
+    rows = [{**data.shown_at(split, row), "prediction": predictions[row]["prediction"]} for row in list(predictions)[:count]]
+    for row in rows:
+        lines = [f"  {key}: {shorten(str(value), SHOWN_CHARACTERS)}" for key, value in row.items() if key != "id"]
+        task.print("\n".join([f"\n{row['id']}", *lines]))
+    send_samples(task.trainer.loggers, split, rows)

@@ -1,0 +1,1 @@
+"""The trainer and the callbacks of every run."""

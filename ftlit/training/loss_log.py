@@ -1,0 +1,82 @@
+"""The log of the training loss, and the check that it is finite."""
+
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from ftlit.errors import UserError
+from ftlit.training.distributed import every_rank
+
+
+class LossLog(Callback):
+    """Logs the loss of whole optimizer steps, over all devices, and stops when it is no number.
+
+    One device stops at once. Several stop together, at the next step that is logged or saved, or at a validation: one that left
+    alone would leave the others waiting for its gradients.
+    """
+
+    def __init__(self) -> None:
+        self.latest = float("nan")
+        self._sums: dict[str, Tensor] = {}
+        self._unchecked: tuple[int, Tensor, Tensor] | None = None
+        self._found: str | None = None  # what is wrong with a loss of this device
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._look(trainer)  # at the batch before, whose loss is ready by now, so that a GPU does not wait
+        if trainer.world_size == 1:
+            self.check(trainer)
+        loss = outputs["loss"].detach()
+        self._unchecked = (trainer.global_step, batch["ids"], loss)
+        self._add(outputs, trainer.accumulate_grad_batches)
+        if trainer.fit_loop._should_accumulate():
+            return
+        sums, self._sums = self._sums, {}
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and trainer.global_step % every == 0:
+            self.check(trainer)
+            means = {name: float(trainer.strategy.reduce(value, reduce_op="mean")) for name, value in sums.items()}
+            self.latest = means["loss"]
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            parts = {f"train/{name}": value for name, value in means.items()}
+            values = {**parts, "train/lr": rate, "epoch": trainer.current_epoch}
+            for logger in trainer.loggers:
+                logger.log_metrics(values, step=trainer.global_step)
+
+    def _add(self, outputs: dict[str, Tensor], accumulate: int) -> None:
+        """Take the loss of a batch into the step's, and the parts that the task gives beside it."""
+        for name, value in outputs.items():
+            part = value.detach() if name == "loss" else value / accumulate  # the loss is divided already
+            self._sums[name] = self._sums[name] + part if name in self._sums else part
+
+    def _look(self, trainer: Trainer) -> None:
+        """Remember the first loss that is not finite, with the step and the ids of the batch's examples."""
+        if self._unchecked is None:
+            return
+        (step, ids, loss), self._unchecked = self._unchecked, None
+        if self._found is None and not torch.isfinite(loss):
+            names = trainer.datamodule.names("train", ids.tolist())  # type: ignore[attr-defined]
+            self._found = (
+                f"the loss is {float(loss)} at step {step}, on the examples {', '.join(names)}; no checkpoint of it was "
+                "written (try a lower model.optimizer.init_args.lr, trainer.gradient_clip_val, or trainer.precision: 32-true)"
+            )
+
+    def check(self, trainer: Trainer) -> None:
+        """Stop if a loss was not finite; the same call on every rank.
+
+        Raises:
+            UserError: With the step and the ids of the batch's examples.
+        """
+        self._look(trainer)
+        found = next((said for said in every_rank(trainer, self._found) if said), None)
+        if found:
+            raise UserError(found)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.check(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.check(trainer)  # before its weights are measured and saved as the best

@@ -1,0 +1,34 @@
+"""How many weights a model has, and how many of them train."""
+
+from typing import Any
+
+from tabulate import tabulate
+from torch import nn
+
+from ftlit.tuning.base import trains
+
+
+def parameter_counts(model: nn.Module) -> dict[str, Any]:
+    """Numbers of weights of a model: ``total``, ``trained`` at some time of the run, and ``trained_share``, from 0 to 1."""
+    weights = list(model.parameters())
+    total, trained = sum(w.numel() for w in weights), sum(w.numel() for w in weights if trains(w))
+    return {"total": total, "trained": trained, "trained_share": trained / total}
+
+
+def parts_text(model: nn.Module) -> str:
+    """A table of the model's parts: how many of their weights train."""
+    parts: dict[str, list[int]] = {}
+    for name, weight in model.named_parameters():
+        part = parts.setdefault(_part(name), [0, 0])
+        part[0] += weight.numel()
+        part[1] += weight.numel() * trains(weight)
+    parts["all"] = [sum(column) for column in zip(*parts.values(), strict=True)]
+    rows = [[part, f"{total:,}", f"{trained:,}", f"{trained / total:.2%}"] for part, (total, trained) in parts.items()]
+    align = ("left", "right", "right", "right")
+    return tabulate(rows, headers=["part", "weights", "trained", "share"], colalign=align)
+
+
+def _part(name: str) -> str:
+    steps = [step for step in name.split(".") if step not in ("base_model", "model")][:-1]
+    depth = next((i for i, step in enumerate(steps) if step.isdecimal()), None)
+    return ".".join(steps[: min(depth, 3) if depth is not None else 2]) or name

@@ -1,0 +1,42 @@
+"""The predictions of an evaluation as files of the run folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, Trainer
+
+from ftlit.util.files import write_text
+
+
+class Predictions(Callback):
+    """Writes ``predictions/<split>.jsonl`` after an evaluation, a line an example in the order of the split.
+
+    Args:
+        run_dir: The run's folder.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.folder = run_dir / "predictions"
+        self.enabled = True
+
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        pl_module.keep_predictions = self.enabled and trainer.state.fn in ("validate", "test")
+
+    on_test_start = on_validation_start
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if pl_module.keep_predictions:
+            self.write(trainer, "validation", pl_module.predictions)
+
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if pl_module.keep_predictions:
+            self.write(trainer, "test", pl_module.predictions)
+
+    def write(self, trainer: Trainer, split: str, found: dict[int, dict[str, Any]]) -> None:
+        """Write what was found for each row; the same call on every rank."""
+        if trainer.is_global_zero:
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            lines = [json.dumps({**data.shown_at(split, i), **found[i]}, ensure_ascii=False) for i in found]
+            write_text(self.folder / f"{split}.jsonl", "\n".join(lines) + "\n")
+        trainer.strategy.barrier()

@@ -1,0 +1,207 @@
+"""Exact resume: random states, and a checkpoint from which a run goes on as if it had never stopped."""
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+
+from ftlit.errors import UserError
+from ftlit.runs.checkpoint import BEST, LAST
+from ftlit.runs.metrics_file import MetricsFile
+from ftlit.training.distributed import every_rank
+from ftlit.util.settings import flat
+
+# What of the config the checkpoint and the evidence of the run depend on.
+KEPT = ("model", "patience", "trainer.precision", "trainer.gradient_clip_val", "trainer.gradient_clip_algorithm")
+MAY_MOVE = ("model.backbone", "model.decoder", "model.init_from")  # the checkpoint knows which weights it was trained on
+
+
+def check_same_config(then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to resume with another model: its checkpoint would win, or config.yaml not say how the run was trained.
+
+    Args:
+        then: The run's config with all defaults.
+        now: That of the command.
+
+    Raises:
+        UserError: With what has changed since.
+    """
+    before, after = ({key: value for key, value in flat(whole) if _is_kept(key)} for whole in (then, now))
+    changed = [key for key in {**before, **after} if key not in MAY_MOVE and before.get(key) != after.get(key)]
+    classes = [key.removesuffix("class_path") for key in changed if key.endswith(".class_path")]
+    changed = [key for key in changed if key.endswith(".class_path") or not key.startswith(tuple(classes))]
+    if changed:
+        said = "; ".join(f"{key.removesuffix('.class_path')} was {before.get(key)}, is {after.get(key)}" for key in changed)
+        raise UserError(
+            f"--resume goes on exactly where the run stopped, but {said}; leave the change out, train anew by --overwrite, or "
+            "begin another --run_dir with its weights by --model.init_from"
+        )
+
+
+def _is_kept(key: str) -> bool:
+    return any(key == part or key.startswith(f"{part}.") for part in KEPT)
+
+
+class RandomState(Callback):
+    """Keeps every rank's random state in checkpoints, so that a resumed run draws the same numbers."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._pending: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._pending is None:  # each rank has its own dropout
+            seed = self.seed + trainer.global_rank
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            torch.manual_seed(seed)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        own = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": _numpy_state()}
+        if torch.cuda.is_available():
+            own["cuda"] = torch.cuda.get_rng_state(trainer.strategy.root_device) if _on_gpu(trainer) else None
+        checkpoint["random_states"] = every_rank(trainer, own)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        states = checkpoint.get("random_states", [])
+        if trainer.state.fn == "fit" and len(states) == trainer.world_size:
+            self._pending = states[trainer.global_rank]
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._pending is None:
+            return
+        state, self._pending = self._pending, None
+        torch.set_rng_state(state["torch"].cpu().clone())  # a view with an offset would crash
+        random.setstate(_as_tuple(state["python"]))
+        kind, keys, position, has_gauss, gauss = state["numpy"]
+        np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+        if state.get("cuda") is not None and _on_gpu(trainer):
+            torch.cuda.set_rng_state(state["cuda"].cpu().clone(), trainer.strategy.root_device)
+
+
+def _numpy_state() -> list[Any]:
+    kind, keys, *rest = np.random.get_state()  # type: ignore[misc]
+    return [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest]  # types that load with weights_only
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _on_gpu(trainer: Trainer) -> bool:
+    return trainer.strategy.root_device.type == "cuda"
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Writes ``checkpoints/best.ckpt``, the weights at the best validation.
+
+    Args:
+        run_dir: The run's folder.
+        monitor: Metric that decides.
+        mode: Whether it is better when lower (`min`) or higher (`max`).
+        goes_on: Whether the checkpoint that training begins from is the run's own: the best of another run is not known here,
+            while the run's own is, even where its folder has moved.
+    """
+
+    def __init__(self, run_dir: Path, monitor: str, mode: str, goes_on: bool) -> None:
+        self.goes_on = goes_on
+        super().__init__(
+            dirpath=run_dir / Path(BEST).parent,
+            filename=Path(BEST).stem,
+            monitor=monitor,
+            mode=mode,
+            save_weights_only=True,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if not self.goes_on:
+            return
+        paths = {key: self._here(path) for key, path in state_dict.items() if key.endswith("_path")}
+        best = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes ``checkpoints/last.ckpt`` at every validation, every n steps or ten minutes, and at the end of training.
+
+    Args:
+        run_dir: The run's folder.
+        every_n_steps: Optimizer steps from one to the next; None for ten minutes.
+        metrics: Whose rows are saved with the checkpoint, so that a resumed run logs none twice.
+        keep: Whether the file outlasts the run. If not, none is written at the end of training when the one before, or the
+            beginning, is less than a minute ago: so much is lost at most if the evaluation that follows is interrupted.
+    """
+
+    minutes = 10.0
+
+    def __init__(self, run_dir: Path, every_n_steps: int | None, metrics: MetricsFile, keep: bool = True) -> None:
+        self.path, self.every_n_steps, self.metrics, self.keep = run_dir / LAST, every_n_steps, metrics, keep
+        self._time, self._step = time.monotonic(), -1
+        self.stopped = self._late = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._time, self._step = time.monotonic(), trainer.global_step
+        # The loader is older than its state: the schedule asks for the number of steps before the state is read.
+        trainer.fit_loop._load_combined_loader_states()
+        if self.stopped:  # the run was killed after early stopping had decided
+            trainer.should_stop = True
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step, loop = trainer.global_step, trainer.fit_loop
+        if loop._should_accumulate() or step == self._step or step == trainer.max_steps:
+            return
+        if loop.epoch_loop._should_check_val_fx(loop._data_fetcher):  # type: ignore[arg-type]
+            return  # validation comes next and saves; a run resumed from before it would leave it out
+        if self._late or (step % self.every_n_steps == 0 if self.every_n_steps else self._time_is_up(trainer)):
+            self.save(trainer)
+
+    def _time_is_up(self, trainer: Trainer) -> bool:
+        up = time.monotonic() - self._time > 60 * self.minutes
+        if trainer.world_size == 1:
+            return up
+        # The ranks agree, but not at every step.
+        return trainer.global_step % 16 == 0 and trainer.strategy.reduce_boolean_decision(up, all=False)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        # Gradients that wait for more batches are in no checkpoint, so it waits for their step.
+        self._late = trainer.fit_loop._should_accumulate() and not trainer.should_stop
+        ends = trainer.should_stop or trainer.global_step >= pl_module.total_steps  # type: ignore[operator]
+        if not self._late and not (ends and self._spared(trainer)):
+            self.save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step != self._step and not self._spared(trainer):
+            self.save(trainer)
+
+    def _spared(self, trainer: Trainer) -> bool:
+        """Whether a checkpoint at the end of training would not be worth its while; ranks cannot tell each for itself."""
+        return not self.keep and trainer.world_size == 1 and time.monotonic() - self._time < 60
+
+    def save(self, trainer: Trainer) -> None:
+        """Write the checkpoint, the rows of metrics.csv first."""
+        self.metrics.save()
+        trainer.save_checkpoint(self.path)
+        self._time, self._step, self._late = time.monotonic(), trainer.global_step, False
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["metrics_rows"], checkpoint["stopped"] = len(self.metrics.rows), trainer.should_stop
+        checkpoint["order"] = trainer.datamodule.order(trainer)  # type: ignore[attr-defined]
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn == "fit" and "metrics_rows" in checkpoint:
+            self.metrics.go_back(checkpoint["metrics_rows"])
+            self.stopped = checkpoint["stopped"]

@@ -1,0 +1,1 @@
+"""What every other package may use: files, settings, names of batch keys, start-up."""

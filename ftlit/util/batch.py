@@ -1,0 +1,26 @@
+"""What a batch holds beside the model's inputs: where data modules and tasks meet."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Keys that are not inputs of the model: `ids` are positions of rows in their split, `feature_ids` positions of the features
+# encoded from them (a long row may become several), `loss_weights` the weight of each example in the mean of the loss,
+# `loss_denominator` the number that the sum of the losses is divided by, `metadata` columns that are not tensors, `bytes` the
+# length of the texts that a language model predicts, `unlabelled` a batch of texts for an auxiliary loss.
+BOOKKEEPING = {
+    *("labels", "ids", "feature_ids", "loss_denominator", "tokens", "loss_weights", "metadata"),
+    *("bytes", "next_sentence", "next_sentence_logits", "unlabelled"),
+}
+# The loss denominator of a batch that only keeps a rank in step with the others: dividing by it leaves a loss of zero.
+FILLER = float("inf")
+# The label of a token that has none, as in PyTorch's cross-entropy.
+IGNORED = -100
+
+
+def pad(sequences: list[list[int]], value: int) -> Tensor:
+    """Sequences as one tensor ``(sequences, longest)``, filled up on the right with `value`."""
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    filled = np.full((len(sequences), lengths.max()), value, dtype=np.int64)
+    filled[np.arange(lengths.max()) < lengths[:, None]] = np.concatenate(sequences)
+    return torch.from_numpy(filled)
