@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="CHECK", choices=names, help="these checks alone, even if they are done")
     parser.add_argument("--break", dest="broken", help=argparse.SUPPRESS)  # a check that fails on purpose, for the test
     given, begun = parser.parse_args(), time.monotonic()
+    if find_spec("torch") is None:
+        raise SystemExit(f"{sys.executable} has no torch; set PYTHON to the Python of ftlit, such as PYTHON=.venv/bin/python")
     place = ROOT / "runs" / ("gpu-dry" if given.dry else "gpu")
     scratch = (given.scratch or place).resolve()
     environment(given.dry, scratch)

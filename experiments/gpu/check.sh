@@ -5,6 +5,8 @@
 #     bash experiments/gpu/check.sh --dry            # the same with tiny shapes on a CPU
 #     bash experiments/gpu/check.sh --out DIR        # writes them elsewhere; --help lists the other options
 #
+# It runs python3, or the Python that the variable PYTHON names.
+#
 # It needs no network: models have random weights, texts are made up. It stops after eight minutes, and the same command
 # goes on where it stopped.
 set -euo pipefail
