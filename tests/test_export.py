@@ -38,7 +38,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "BitFit": {},
     "LoRA": {"r": 2},
     "PiSSA": {"r": 2, "init": "pissa"},
-    "AdaLoRA": {"r": 2, "initial_r": 4},
+    "AdaLoRA": {"r": 2, "init_r": 4},
     "IA3": {},
     "PromptTuning": {"tokens": 3},
     "PTuning": {"tokens": 3},
@@ -290,7 +290,7 @@ def test_several_methods_and_weights_that_the_base_lacks(
     adapter: bool, finished: Finished, tiny: Tiny, without_pooler: str, sentiment: str, tmp_path: Path
 ) -> None:
     """Biases and a new pooler stand beside an adapter, under their names in the base."""
-    both = '{"class_path": "Both", "init_args": {"methods": [{"class_path": "LoRA"}, {"class_path": "BitFit"}]}}'
+    both = '{"class_path": "Combined", "init_args": {"methods": [{"class_path": "LoRA"}, {"class_path": "BitFit"}]}}'
     given = {"model__backbone": without_pooler, "model__tuning": both, "data__dataset": sentiment}
     run = finished("both", "TextClassification", **given)
     folder = export(run, tmp_path / "out", *(["--adapter-only"] if adapter else []))

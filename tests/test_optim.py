@@ -102,7 +102,7 @@ def test_depth_is_the_place_on_the_way_of_the_data(architecture: str, tiny: Tiny
 
 
 def test_no_trained_weight_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"no weight is trained: choose another model\.tuning"):
+    with pytest.raises(UserError, match=r"no weights are trained; choose another model\.tuning"):
         build_optimizer(torch.optim.AdamW, [])
 
 
@@ -148,5 +148,5 @@ def test_mistaken_schedules_are_named() -> None:
     with pytest.raises(UserError, match=r"model\.schedule 'cosin' is not known\. Did you mean 'cosine'"):
         build_schedule("cosin", optimizer, 0.0, 10)
     for warmup in (1.0, -0.1, 100):
-        with pytest.raises(UserError, match=rf"model\.warmup is the share of all steps, from 0 to below 1, got {warmup}"):
+        with pytest.raises(UserError, match=rf"model\.warmup_ratio must be a fraction of all steps, in \[0, 1\), got {warmup}"):
             build_schedule("linear", optimizer, warmup, 10)

@@ -16,7 +16,7 @@ from ftlit.__main__ import main
 from ftlit.errors import UserError
 from ftlit.training.checks import check_gradients, check_learned, check_modes, frozen_values, shown, values, watches
 from ftlit.tuning import BottleneckAdapter, Frozen, GradualUnfreezing, LoRA
-from ftlit.tuning.base import set_waiting
+from ftlit.tuning.base import set_scheduled
 from tests.helpers import arguments
 from tests.small import classifier, ragged_batch, saved
 
@@ -191,7 +191,7 @@ def test_a_weight_that_waits_may_change_once_it_trains(tiny: Tiny) -> None:
     inside = {name for name, _ in module.named_parameters() if ".embeddings." in name or ".encoder." in name}
     assert {name for name, (_, waited) in found.items() if waited} == found.keys() == inside
     for weight in module.backbone.parameters():
-        set_waiting(weight, False)
+        set_scheduled(weight, False)
     assert frozen_values(module) == {}
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from ftlit.errors import UserError
 from ftlit.heads import JoinedHead
 from ftlit.models.backbones import locate
-from ftlit.tuning.prompt_tuning import Learned
+from ftlit.tuning.prompted_backbone import PromptedBackbone
 
 if TYPE_CHECKING:
     from ftlit.tasks import TaskModule
@@ -33,7 +33,7 @@ def adapter_of(task: "TaskModule") -> Any:
     from peft import PeftModel
 
     backbone = task.backbone
-    if isinstance(backbone, Learned):
+    if isinstance(backbone, PromptedBackbone):
         return None if isinstance(backbone.base, PeftModel) else backbone
     return backbone if isinstance(backbone, PeftModel) else None
 
@@ -47,7 +47,7 @@ def require_adapter(task: "TaskModule") -> None:
     from peft import PeftModel
 
     kind, backbone = type(task.tuning).__name__, task.backbone
-    prompt = next((part for part in backbone.modules() if isinstance(part, Learned)), None)
+    prompt = next((part for part in backbone.modules() if isinstance(part, PromptedBackbone)), None)
     merged = STAY if prompt is not None else "leave --adapter-only out"
     if prompt is not None and prompt is not backbone:
         raise UserError(
@@ -72,7 +72,7 @@ def require_adapter(task: "TaskModule") -> None:
 def adapter_keys(task: "TaskModule") -> set[str]:
     """Names in the task's state dict of the weights that the adapter's own file holds."""
     adapter = adapter_of(task)
-    if isinstance(adapter, Learned):
+    if isinstance(adapter, PromptedBackbone):
         own = {id(weight) for weight in adapter.prompt.state_dict(keep_vars=True).values()}
     else:
         # peft's names end in the adapter's name, or have it before the last part.
@@ -91,14 +91,14 @@ def base_name(task: "TaskModule") -> str:
 def save_adapter(task: "TaskModule", folder: Path) -> None:
     """Write the adapter of a task as peft does."""
     adapter = adapter_of(task)
-    if not isinstance(adapter, Learned):
+    if not isinstance(adapter, PromptedBackbone):
         adapter.peft_config["default"].base_model_name_or_path = base_name(task)
         adapter.save_pretrained(str(folder), save_embedding_layers=False)
         return
-    config = copy.deepcopy(adapter.peft)
+    config = copy.deepcopy(adapter.prompt_config)
     config.base_model_name_or_path, config.inference_mode = base_name(task), True
     config.save_pretrained(str(folder))
-    vectors = adapter.learned(1)[0].contiguous().cpu().clone()
+    vectors = adapter.prompt_vectors(1)[0].contiguous().cpu().clone()
     save_file({"prompt_embeddings": vectors}, folder / WEIGHTS, metadata={"format": "pt"})
 
 
@@ -109,7 +109,7 @@ def load_adapter(task: "TaskModule", folder: Path) -> None:
         UserError: The folder holds another one.
     """
     adapter, weights = adapter_of(task), load_file(folder / WEIGHTS)
-    if isinstance(adapter, Learned):  # what made the vectors is no longer needed
+    if isinstance(adapter, PromptedBackbone):  # what made the vectors is no longer needed
         adapter.prompt = nn.Embedding.from_pretrained(weights["prompt_embeddings"])
         return
     from peft import PeftConfig, set_peft_model_state_dict

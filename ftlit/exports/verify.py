@@ -18,7 +18,7 @@ from ftlit.exports.adapters import base_name
 from ftlit.exports.folder import Kind
 from ftlit.tasks import TaskModule
 from ftlit.tasks.seq2seq import Seq2Seq
-from ftlit.tuning.prompt_tuning import Learned
+from ftlit.tuning.prompted_backbone import PromptedBackbone
 from ftlit.util.files import write_json
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _rows(data: TaskData, count: int) -> "Dataset":
 
 def _arguments(backbone: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Those of a model's arguments that its backbone takes in peft."""
-    learned = isinstance(backbone, Learned)
+    learned = isinstance(backbone, PromptedBackbone)
     plain = backbone.base if learned else getattr(backbone, "get_base_model", lambda: backbone)()
     unknown = {"token_type_ids", "position_ids"} if learned else set()  # to peft, of texts behind learned tokens
     return {name: value for name, value in given.items() if name in signature(plain.forward).parameters.keys() - unknown}

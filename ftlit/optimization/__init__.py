@@ -1,1 +1,1 @@
-"""Parameter groups, the optimizer, and learning rate schedules."""
+"""Parameter groups, optimizers and learning rate schedules."""

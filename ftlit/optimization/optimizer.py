@@ -1,4 +1,4 @@
-"""The optimizer of a run, with a learning rate for each parameter group."""
+"""Build the optimizer, with a learning rate for each parameter group."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +9,17 @@ from ftlit.errors import UserError
 
 
 def build_optimizer(make: Callable[[Any], Optimizer], groups: list[dict[str, Any]]) -> Optimizer:
-    """An optimizer whose groups have their own share of the learning rate.
+    """Build an optimizer and scale the learning rate of each group by its `lr_scale`.
 
     Args:
-        make: Makes the optimizer from parameter groups; its learning rate is the base of all groups.
-        groups: From `param_groups`.
+        make: Builds the optimizer from parameter groups. Its learning rate is the base rate of all groups.
+        groups: Parameter groups from `param_groups`.
+
+    Raises:
+        UserError: If there is no weight to train.
     """
     if not groups:
-        raise UserError("no weight is trained: choose another model.tuning")
+        raise UserError("no weights are trained; choose another model.tuning")
     optimizer = make(groups)
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # Lightning unscales before it clips
     for group in optimizer.param_groups:

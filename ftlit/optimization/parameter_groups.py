@@ -8,7 +8,7 @@ from torch import nn
 
 from ftlit.errors import UserError
 from ftlit.models.backbones import depths
-from ftlit.tuning.base import trains
+from ftlit.tuning.base import is_trainable
 
 
 def param_groups(
@@ -18,30 +18,30 @@ def param_groups(
     head_lr_factor: float = 1.0,
     lr_factors: dict[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """The trained weights in groups of equal learning rate and weight decay.
+    """Group the trained weights by learning rate and weight decay.
 
-    Biases and norms (every weight of fewer than two dimensions) have no weight decay. A weight of the backbone at depth
-    d of n layers gets the learning rate ``lr * layer_decay ** (n + 1 - d)`` (Howard and Ruder, 2018; Clark et al., 2020),
-    the head ``lr * head_lr_factor``.
+    Biases and norms (all weights with fewer than two dimensions) have no weight decay. The learning rate of a backbone weight
+    at depth d of n layers is ``lr * layer_decay ** (n + 1 - d)`` (Howard and Ruder, 2018; Clark et al., 2020), that of the
+    head is ``lr * head_lr_factor``.
 
     Args:
         model: The whole model.
-        backbone: The part of `model` whose layers are counted.
-        layer_decay: Factor of the learning rate from each layer to the one below.
-        head_lr_factor: Factor of the learning rate of what is not in the backbone.
-        lr_factors: Further factors, by regular expressions that find the names of weights.
-
-    Raises:
-        UserError: An expression finds no weight that trains.
+        backbone: The backbone inside `model`.
+        layer_decay: Factor between the learning rates of a layer and of the layer above.
+        head_lr_factor: Factor for the learning rate of weights outside the backbone.
+        lr_factors: Additional factors for weights whose names match a regular expression.
 
     Returns:
-        Groups with ``params``, ``name`` and ``lr_scale``, and ``weight_decay`` 0 where there must be none.
+        Groups with ``params``, ``name`` and ``lr_scale``, and with ``weight_decay`` 0 for biases and norms.
+
+    Raises:
+        UserError: If an expression matches no trained weight.
     """
     depth = {id(w): d for (_, w), d in zip(_all(backbone), depths(backbone).values(), strict=True)} if layer_decay != 1 else {}
     inside = {id(w) for w in backbone.parameters()}
     top = max(depth.values(), default=0)
     groups: dict[tuple[str, float, bool], dict[str, Any]] = {}
-    trained = [(name, weight) for name, weight in model.named_parameters() if trains(weight)]
+    trained = [(name, weight) for name, weight in model.named_parameters() if is_trainable(weight)]
     _check_factors(lr_factors or {}, [name for name, _ in trained])
     for name, weight in trained:
         part = "backbone" if id(weight) in inside else "head"
@@ -61,10 +61,10 @@ def _check_factors(factors: dict[str, float], names: list[str]) -> None:
         try:
             found = any(re.search(pattern, name) for name in names)
         except re.error as error:
-            raise UserError(f"model.lr_factors: {pattern!r} is no regular expression: {error}") from error
+            raise UserError(f"model.lr_factors: {pattern!r} is not a valid regular expression: {error}") from error
         if not found:
             raise UserError(
-                f"model.lr_factors: {pattern!r} finds no weight that trains; the table at the start names their parts"
+                f"model.lr_factors: {pattern!r} matches no trained weight; the table at the start of the run lists them"
             )
 
 

@@ -7,47 +7,47 @@ from torch.optim import Optimizer
 
 from ftlit.errors import UserError, near
 
-SCHEDULES = (  # those of transformers that need no arguments of their own
+SCHEDULES = (  # the schedules of transformers that require no further arguments
     "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt", "constant", "constant_with_warmup",
 )  # fmt: skip
 
 
-def check_lr_schedule(name: str, warmup: float) -> None:
-    """Refuse an unknown schedule, or a warm-up that is no share.
+def check_lr_schedule(name: str, warmup_ratio: float) -> None:
+    """Check the name of a schedule and its warmup ratio.
 
     Raises:
-        UserError: With what there is.
+        UserError: If the schedule is unknown, or the ratio is not in [0, 1).
     """
     if name not in SCHEDULES:
         raise UserError(f"model.schedule {name!r} is not known. {near(name, SCHEDULES)}")
-    if not 0 <= warmup < 1:
-        raise UserError(f"model.warmup is the share of all steps, from 0 to below 1, got {warmup}")
+    if not 0 <= warmup_ratio < 1:
+        raise UserError(f"model.warmup_ratio must be a fraction of all steps, in [0, 1), got {warmup_ratio}")
 
 
-def build_schedule(name: str, optimizer: Optimizer, warmup: float, steps: int) -> Any:
-    """A schedule of transformers by its name, over all steps of the run.
+def build_schedule(name: str, optimizer: Optimizer, warmup_ratio: float, steps: int) -> Any:
+    """Build a learning rate schedule of transformers over all steps of the run.
 
     Args:
         name: One of `SCHEDULES`.
-        optimizer: Whose learning rates it sets.
-        warmup: Share of `steps` over which the learning rate rises.
+        optimizer: Optimizer whose learning rates are scheduled.
+        warmup_ratio: Fraction of `steps` in which the learning rate rises.
         steps: Optimizer steps of the run.
     """
     from transformers import get_scheduler
 
-    check_lr_schedule(name, warmup)
-    return get_scheduler(name, optimizer, num_warmup_steps=int(warmup * steps), num_training_steps=steps)
+    check_lr_schedule(name, warmup_ratio)
+    return get_scheduler(name, optimizer, num_warmup_steps=int(warmup_ratio * steps), num_training_steps=steps)
 
 
 def finite_steps(steps: float) -> int:
-    """A number of optimizer steps that is known.
+    """Return the number of optimizer steps of a run as an integer.
 
     Raises:
-        UserError: The run has no end that is counted in steps.
+        UserError: If the run is not limited in length.
     """
     if math.isfinite(steps) and steps > 0:
         return int(steps)
     raise UserError(
-        "the number of optimizer steps is not known, and model.schedule and some methods of model.tuning depend on it: set "
+        "the number of optimizer steps is unknown, but model.schedule and some model.tuning methods depend on it; set "
         "trainer.max_epochs or trainer.max_steps"
     )

@@ -11,14 +11,14 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import nn
 
 from ftlit.errors import UserError, user_error
-from ftlit.tuning.base import trains
+from ftlit.tuning.base import is_trainable
 
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 
 
 def frozen_keys(module: nn.Module) -> set[str]:
     """Names of the weights that never train, tied ones under every name."""
-    return {name for name, weight in module.named_parameters(remove_duplicate=False) if not trains(weight)}
+    return {name for name, weight in module.named_parameters(remove_duplicate=False) if not is_trainable(weight)}
 
 
 def trained_keys(module: nn.Module) -> set[str]:

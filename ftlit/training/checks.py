@@ -9,7 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from ftlit.errors import UserError
-from ftlit.tuning.base import ALWAYS, trains, waiting
+from ftlit.tuning.base import ALWAYS_TRAINABLE, is_scheduled, is_trainable
 from ftlit.tuning.bottleneck import Bottleneck
 
 STEPS = 20  # in which an update that begins at zero must have left it
@@ -56,7 +56,7 @@ class Tripwires(Callback):
             check_gradients(pl_module)
             self._watches = watches(pl_module, optimizer)
         for watch in self._watches:
-            if watch.group["lr"] > 0 and not any(map(waiting, watch.weights.values())):
+            if watch.group["lr"] > 0 and not any(map(is_scheduled, watch.weights.values())):
                 watch.steps += 1
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -79,7 +79,7 @@ class Tripwires(Callback):
     def _check_frozen(self, module: LightningModule) -> None:
         weights = dict(module.named_parameters())
         # What waited at the last look and waits no longer may change.
-        kept = {name: value for name, (value, waited) in self._frozen.items() if not waited or waiting(weights[name])}
+        kept = {name: value for name, (value, waited) in self._frozen.items() if not waited or is_scheduled(weights[name])}
         now = values({name: weights[name] for name in kept})
         if changed := [name for name in kept if now[name] != kept[name]]:
             raise UserError(
@@ -87,7 +87,7 @@ class Tripwires(Callback):
                 "leaves them as they are, and no checkpoint holds them: a callback or class of yours writes to them, or gives "
                 "them to an optimizer; leave them alone, or choose a model.tuning that trains them"
             )
-        self._frozen = {name: (value, waiting(weights[name])) for name, value in kept.items()}
+        self._frozen = {name: (value, is_scheduled(weights[name])) for name, value in kept.items()}
 
 
 def _parts(module: nn.Module) -> Iterable[tuple[str, nn.Module]]:
@@ -102,8 +102,8 @@ def shown(names: list[str]) -> str:
 
 def frozen_values(module: nn.Module) -> dict[str, tuple[int, bool]]:
     """A number for each weight that does not train now, and whether it will later."""
-    weights = {name: weight for name, weight in module.named_parameters() if waiting(weight) or not weight.requires_grad}
-    return {name: (value, waiting(weights[name])) for name, value in values(weights).items()}
+    weights = {name: weight for name, weight in module.named_parameters() if is_scheduled(weight) or not weight.requires_grad}
+    return {name: (value, is_scheduled(weights[name])) for name, value in values(weights).items()}
 
 
 def values(weights: dict[str, nn.Parameter]) -> dict[str, int]:
@@ -137,7 +137,7 @@ def check_modes(module: nn.Module, begun: dict[str, bool]) -> None:
                 f"dropout is on in {name}, which model.tuning {getattr(module, 'tuning', '')} keeps in evaluation mode so that "
                 "its features are fixed; a callback or class of yours calls train() on it: leave that out"
             )
-        if not part.training and (begun.get(name, True) or any(w not in fixed and trains(w) for w in _own(part))):
+        if not part.training and (begun.get(name, True) or any(w not in fixed and is_trainable(w) for w in _own(part))):
             raise UserError(
                 f"dropout is off in {name}, which trains: it is in evaluation mode, because a callback or class of yours "
                 "called eval() or loaded it without train(); call train() on it, or set its dropout to 0 if it should have none"
@@ -151,7 +151,7 @@ def _own(part: nn.Module) -> Iterable[nn.Parameter]:
 def _fixed(module: Any) -> set[nn.Parameter]:
     """Weights that train without dropout: those that the pretrained files lack, inside a backbone of fixed features."""
     weights = list(module.backbone.parameters())
-    tuned = any(trains(weight) and not getattr(weight, ALWAYS, False) for weight in weights)
+    tuned = any(is_trainable(weight) and not getattr(weight, ALWAYS_TRAINABLE, False) for weight in weights)
     return set() if tuned else set(weights)
 
 
@@ -161,7 +161,7 @@ def check_gradients(module: nn.Module) -> None:
     Raises:
         UserError: A weight that trains has no gradient.
     """
-    trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad and not waiting(weight)}
+    trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad and not is_scheduled(weight)}
     if lost := [name for name, weight in trained.items() if weight.grad is None]:
         raise UserError(
             f"{len(lost)} of {len(trained)} trained weights have no gradient at the first optimizer step: {shown(lost)}; the "
@@ -173,7 +173,7 @@ def check_gradients(module: nn.Module) -> None:
 def watches(module: nn.Module, optimizer: Any) -> list[Watch]:
     """The weights that begin at zero, by group: LoRA's B, and the up-projections of bottleneck adapters."""
     up = {id(part.up.weight) for part in module.modules() if isinstance(part, Bottleneck)}
-    names = {id(w): name for name, w in module.named_parameters() if trains(w) and ("lora_B" in name or id(w) in up)}
+    names = {id(w): name for name, w in module.named_parameters() if is_trainable(w) and ("lora_B" in name or id(w) in up)}
     found = [Watch(group, {names[id(w)]: w for w in group["params"] if id(w) in names}) for group in optimizer.param_groups]
     return [watch for watch in found if watch.weights]
 

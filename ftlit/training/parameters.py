@@ -5,13 +5,13 @@ from typing import Any
 from tabulate import tabulate
 from torch import nn
 
-from ftlit.tuning.base import trains
+from ftlit.tuning.base import is_trainable
 
 
 def parameter_counts(model: nn.Module) -> dict[str, Any]:
     """Numbers of weights of a model: ``total``, ``trained`` at some time of the run, and ``trained_share``, from 0 to 1."""
     weights = list(model.parameters())
-    total, trained = sum(w.numel() for w in weights), sum(w.numel() for w in weights if trains(w))
+    total, trained = sum(w.numel() for w in weights), sum(w.numel() for w in weights if is_trainable(w))
     return {"total": total, "trained": trained, "trained_share": trained / total}
 
 
@@ -21,7 +21,7 @@ def parts_text(model: nn.Module) -> str:
     for name, weight in model.named_parameters():
         part = parts.setdefault(_part(name), [0, 0])
         part[0] += weight.numel()
-        part[1] += weight.numel() * trains(weight)
+        part[1] += weight.numel() * is_trainable(weight)
     parts["all"] = [sum(column) for column in zip(*parts.values(), strict=True)]
     rows = [[part, f"{total:,}", f"{trained:,}", f"{trained / total:.2%}"] for part, (total, trained) in parts.items()]
     align = ("left", "right", "right", "right")

@@ -2,7 +2,7 @@
 
 from ftlit.tuning.base import Tuning
 from ftlit.tuning.bottleneck import BottleneckAdapter
-from ftlit.tuning.combined import Both
+from ftlit.tuning.combined import Combined
 from ftlit.tuning.lowrank import AdaLoRA, LoRA, QLoRA
 from ftlit.tuning.peft_base import Peft
 from ftlit.tuning.prompt_tuning import PrefixTuning, PromptTuning, PTuning
@@ -14,8 +14,8 @@ __all__ = [
     "IA3",
     "AdaLoRA",
     "BitFit",
-    "Both",
     "BottleneckAdapter",
+    "Combined",
     "Frozen",
     "Full",
     "GradualUnfreezing",

@@ -10,144 +10,145 @@ from ftlit.errors import UserError
 
 
 class Tuning(ABC):
-    """Chooses which weights of the backbone train, in place or by wrapping it.
+    """Base class of tuning methods, which choose the weights of the backbone to train, in place or by wrapping it.
 
-    The head and weights that the pretrained files lack are no business of a method: they always train. A method that only
-    chooses weights needs `apply` alone; the rest is for those that change the architecture or act during training.
+    The head and newly initialized weights always train, whatever the method. A method that only selects weights implements
+    `apply`; the other hooks are for methods that change the architecture or act during training.
     """
 
-    tunes_pretrained_head: ClassVar[bool] = False  # whether a language model's own head trains with the backbone
+    tunes_pretrained_head: ClassVar[bool] = False  # whether the pretrained head of a language model trains too
 
     @property
     def trains_everything(self) -> bool:
-        """Whether every weight of the backbone trains, as those must that begin at random."""
+        """Whether every weight of the backbone trains, as a randomly initialized backbone requires."""
         return False
 
     @property
     def positions(self) -> int:
-        """Positions of the model that the method takes for itself, so that texts have fewer."""
+        """Number of the model's positions that the method uses itself; texts have that many fewer."""
         return 0
 
     def check(self, backbone: nn.Module) -> None:
-        """Refuse a backbone that the method cannot tune, before its weights are loaded.
+        """Check that the method can tune a backbone, before the backbone's weights are loaded.
 
         Args:
-            backbone: The backbone's layers without their values (on the device ``meta``).
+            backbone: The backbone on the device ``meta``, without values.
 
         Raises:
-            UserError: With what does not fit, and what to change.
+            UserError: If it cannot, with the setting to change.
         """
 
     @abstractmethod
     def apply(self, backbone: nn.Module) -> nn.Module:
-        """The backbone to train in place of `backbone`; weights that must not move have ``requires_grad=False``."""
+        """Return the backbone to train instead of `backbone`, with ``requires_grad=False`` on all weights to freeze."""
 
     def merge(self, backbone: nn.Module) -> nn.Module:
-        """The tuned backbone as a plain Hugging Face model again.
+        """Return the tuned backbone as a plain Hugging Face model.
 
         Raises:
-            UserError: The method's weights cannot become part of the backbone's.
+            UserError: If the method's weights cannot be merged into the backbone.
         """
         return backbone
 
     def loading(self, heads: list[str]) -> dict[str, Any]:
-        """Arguments for loading the pretrained weights, such as a quantization.
+        """Return extra arguments of ``from_pretrained``, such as a quantization config.
 
         Args:
-            heads: Names of the model's parts beside the backbone.
+            heads: Names of the model's modules outside the backbone.
         """
         return {}
 
     @property
-    def rewrites_frozen(self) -> bool:
-        """Whether weights that are frozen begin with other values than the pretrained ones."""
+    def modifies_base_weights(self) -> bool:
+        """Whether applying the method changes the values of frozen pretrained weights."""
         return False
 
     # During training
 
     def begin(self, backbone: nn.Module, steps: int) -> None:
-        """Prepare a training of so many optimizer steps.
+        """Prepare for a training run of `steps` optimizer steps.
 
         Raises:
-            UserError: The method must know the number of steps, and there is no end.
+            UserError: If the method's schedule does not fit the run.
         """
 
     def check_length(self, steps: int, epochs: int | None) -> None:
-        """Refuse a run that ends before the method is done.
+        """Check that the run is long enough for the method's schedule.
 
         Args:
             steps: Optimizer steps of the run.
-            epochs: Its epochs at most; None where only steps are counted.
+            epochs: Maximum number of epochs, or None if only steps are limited.
 
         Raises:
-            UserError: With the setting that is too large.
+            UserError: If the run ends too early, with the setting to change.
         """
 
     def stage(self, step: int, epoch: int) -> int:
-        """The stage of training at an optimizer step of an epoch, from 0: of these two alone, so that a run can be resumed."""
+        """Return the training stage, counted from 0. It depends on step and epoch alone, so that a run can be resumed."""
         return 0
 
-    def enter(self, backbone: nn.Module, stage: int) -> None:
-        """Let those weights train that train in a stage."""
+    def set_stage(self, backbone: nn.Module, stage: int) -> None:
+        """Unfreeze the weights that train in a stage, and freeze the others."""
 
     def penalty(self, backbone: nn.Module) -> Tensor | None:
-        """What the method adds to the loss."""
+        """Return a term to add to the loss, or None."""
         return None
 
     def after_step(self, backbone: nn.Module, step: int) -> None:
-        """Act on the weights and gradients of an optimizer step that is done."""
+        """Called after each optimizer step, while its gradients still exist."""
 
     def state(self, backbone: nn.Module) -> dict[str, Any]:
-        """What a resumed run must know beside the weights."""
+        """Return the state that a checkpoint needs besides the weights."""
         return {}
 
     def load_state(self, backbone: nn.Module, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Restore what `state` returned."""
 
 
-# Attributes of weights: those that are frozen now and will train, and those that train from the first step in any case.
-WAITS, ALWAYS = "trains_later", "trains_always"
+# Attributes set on parameters: frozen now and unfrozen later, and trainable from the first step with every method.
+SCHEDULED, ALWAYS_TRAINABLE = "ftlit_scheduled", "ftlit_always_trainable"
 
 
-def trains(weight: nn.Parameter) -> bool:
-    """Whether a weight trains, now or in a later stage of the run."""
-    return weight.requires_grad or waiting(weight)
+def is_trainable(weight: nn.Parameter) -> bool:
+    """Whether a weight is trained, now or in a later stage of the run."""
+    return weight.requires_grad or is_scheduled(weight)
 
 
-def waiting(weight: nn.Parameter) -> bool:
-    """Whether a weight is frozen now and will train later."""
-    return getattr(weight, WAITS, False)
+def is_scheduled(weight: nn.Parameter) -> bool:
+    """Whether a weight is frozen now and will be unfrozen in a later stage."""
+    return getattr(weight, SCHEDULED, False)
 
 
-def set_waiting(weight: nn.Parameter, waits: bool) -> None:
-    """Freeze a weight that will train later, or let it train from now on.
+def set_scheduled(weight: nn.Parameter, scheduled: bool) -> None:
+    """Freeze a weight until a later stage, or unfreeze it now.
 
-    On several devices it goes on having a gradient, which is thrown away: they agree at the start of a run, and only then,
-    on the weights whose gradients they exchange.
+    On several devices a frozen weight keeps computing a gradient, which is discarded: the devices agree once, at the start of
+    a run, on the weights whose gradients they exchange.
     """
-    waits = waits and not getattr(weight, ALWAYS, False)
-    setattr(weight, WAITS, waits)
-    weight.requires_grad_(not waits or _several_devices())
+    scheduled = scheduled and not getattr(weight, ALWAYS_TRAINABLE, False)
+    setattr(weight, SCHEDULED, scheduled)
+    weight.requires_grad_(not scheduled or _several_devices())
 
 
 def always_train(weight: nn.Parameter) -> None:
-    """Let a weight train from the first step, whatever the method: frozen, a random one would be random at every load."""
-    setattr(weight, ALWAYS, True)
-    set_waiting(weight, False)
+    """Train a weight from the first step with every method: a frozen random weight would differ each time it is loaded."""
+    setattr(weight, ALWAYS_TRAINABLE, True)
+    set_scheduled(weight, False)
 
 
 def _several_devices() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
 
 
-def at_least(name: str, value: float, least: int) -> None:
-    """Refuse a setting of a method below its least value."""
-    if value < least:
-        raise UserError(f"model.tuning.{name} must be at least {least}, got {value}")
+def check_at_least(name: str, value: float, minimum: int) -> None:
+    """Raise if a setting of a tuning method is below its minimum."""
+    if value < minimum:
+        raise UserError(f"model.tuning.{name} must be at least {minimum}, got {value}")
 
 
 def not_mergeable(tuning: Tuning) -> UserError:
-    """The refusal of a method whose weights cannot become part of the backbone's."""
+    """Return the error for a method whose weights cannot be merged into the backbone."""
     return UserError(
-        f"model.tuning {type(tuning).__name__} cannot be merged into the backbone: what it learned is no change of weights"
+        f"model.tuning {type(tuning).__name__} cannot be merged into the backbone: its learned parameters do not update the "
+        "backbone's weights"
     )

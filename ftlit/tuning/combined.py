@@ -1,4 +1,4 @@
-"""Several methods on one backbone."""
+"""Several tuning methods on one backbone."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +9,18 @@ from torch import Tensor, nn
 from ftlit.errors import UserError
 from ftlit.tuning.base import Tuning
 from ftlit.tuning.peft_base import PeftTuning
-from ftlit.tuning.prompt_tuning import Learned, PromptMethod
+from ftlit.tuning.prompt_tuning import PromptMethod
+from ftlit.tuning.prompted_backbone import PromptedBackbone
 from ftlit.tuning.selective import Frozen
 from ftlit.tuning.stages import Staged
 
 
 @dataclass(frozen=True)
-class Both(Tuning):
-    """Two or more methods together, such as LoRA and BitFit: what any of them trains, trains.
+class Combined(Tuning):
+    """Combine several methods, such as LoRA and BitFit. A weight trains if any of the methods trains it.
 
     Args:
-        methods: The methods; at most one of peft's layers and one prompt among them.
+        methods: The methods to combine. At most one of them may be a peft method and at most one a prompt method.
     """
 
     methods: list[Tuning]
@@ -27,22 +28,23 @@ class Both(Tuning):
     def __post_init__(self) -> None:
         names = [type(method).__name__ for method in self.methods]
         if len(self.methods) < 2:
-            raise UserError(f"model.tuning.methods needs two methods or more, got {names}")
-        for kind, what in ((PeftTuning, "of peft's layers"), (PromptMethod, "with prompts")):
+            raise UserError(f"model.tuning.methods needs at least two methods, got {names}")
+        for kind, title in ((PeftTuning, "peft methods"), (PromptMethod, "prompt methods")):
             if sum(isinstance(method, kind) for method in self.methods) > 1:
-                raise UserError(f"model.tuning.methods {names} has two methods {what}; keep one of them")
+                raise UserError(f"model.tuning.methods {names} has two {title}; keep one of them")
         if any(isinstance(method, Staged) for method in self.methods):
             raise UserError(
-                f"model.tuning.methods {names}: a method in stages goes with no other; HeadFirst takes one as model.tuning.then"
+                f"model.tuning.methods {names}: a method with stages cannot be combined; HeadFirst takes another method as "
+                "model.tuning.then"
             )
-        odd = [m for m in self.methods if m.trains_everything or isinstance(m, (Frozen, Both))]
-        if odd:
-            name = type(odd[0]).__name__
-            raise UserError(f"model.tuning.methods {names}: {name} adds nothing to another method; leave it out")
+        redundant = [m for m in self.methods if m.trains_everything or isinstance(m, (Frozen, Combined))]
+        if redundant:
+            name = type(redundant[0]).__name__
+            raise UserError(f"model.tuning.methods {names}: {name} adds nothing to another method; remove it")
 
     @property
     def ordered(self) -> list[Tuning]:
-        """The methods in the order in which they are applied: those that wrap the backbone last."""
+        """The methods in the order in which they are applied: methods that wrap the backbone come last."""
         return sorted(self.methods, key=lambda method: 2 * isinstance(method, PromptMethod) + isinstance(method, PeftTuning))
 
     @property
@@ -50,8 +52,8 @@ class Both(Tuning):
         return any(method.tunes_pretrained_head for method in self.methods)
 
     @property
-    def rewrites_frozen(self) -> bool:
-        return any(method.rewrites_frozen for method in self.methods)
+    def modifies_base_weights(self) -> bool:
+        return any(method.modifies_base_weights for method in self.methods)
 
     @property
     def positions(self) -> int:
@@ -68,7 +70,7 @@ class Both(Tuning):
         learnable = [weight for weight in backbone.parameters() if weight.requires_grad]
         chosen: dict[int, nn.Parameter] = {}
         for method in self.ordered:
-            for weight in learnable:  # a method chooses among all of them, whatever the one before left out
+            for weight in learnable:  # each method selects from all weights, also from those that the previous one froze
                 weight.requires_grad_(True)
             backbone = method.apply(backbone)
             chosen |= {id(weight): weight for weight in backbone.parameters() if weight.requires_grad}
@@ -81,29 +83,33 @@ class Both(Tuning):
             backbone = method.merge(backbone)
         return backbone
 
-    # Only methods of peft act during training, and they see the backbone that they wrapped.
+    # Only peft methods act during training, and each needs the backbone as it wrapped it.
 
     def begin(self, backbone: Any, steps: int) -> None:
         for method in self.methods:
-            method.begin(self._seen_by(method, backbone), steps)
+            method.begin(self._wrapped_by(method, backbone), steps)
+
+    def check_length(self, steps: int, epochs: int | None) -> None:
+        for method in self.methods:
+            method.check_length(steps, epochs)
 
     def penalty(self, backbone: Any) -> Tensor | None:
-        found = [method.penalty(self._seen_by(method, backbone)) for method in self.methods]
-        given = [value for value in found if value is not None]
-        return torch.stack(given).sum() if given else None
+        penalties = [method.penalty(self._wrapped_by(method, backbone)) for method in self.methods]
+        terms = [value for value in penalties if value is not None]
+        return torch.stack(terms).sum() if terms else None
 
     def after_step(self, backbone: Any, step: int) -> None:
         for method in self.methods:
-            method.after_step(self._seen_by(method, backbone), step)
+            method.after_step(self._wrapped_by(method, backbone), step)
 
     def state(self, backbone: Any) -> dict[str, Any]:
-        return {str(i): method.state(self._seen_by(method, backbone)) for i, method in enumerate(self.methods)}
+        return {str(i): method.state(self._wrapped_by(method, backbone)) for i, method in enumerate(self.methods)}
 
     def load_state(self, backbone: Any, state: dict[str, Any]) -> None:
         for i, method in enumerate(self.methods):
             if state[str(i)]:
-                method.load_state(self._seen_by(method, backbone), state[str(i)])
+                method.load_state(self._wrapped_by(method, backbone), state[str(i)])
 
-    def _seen_by(self, method: Tuning, backbone: Any) -> Any:
-        """The backbone as it was after a method wrapped it: without the prompt that came later."""
-        return backbone.base if isinstance(backbone, Learned) and not isinstance(method, PromptMethod) else backbone
+    def _wrapped_by(self, method: Tuning, backbone: Any) -> Any:
+        """Return the backbone as a method wrapped it, without a prompt that was added afterwards."""
+        return backbone.base if isinstance(backbone, PromptedBackbone) and not isinstance(method, PromptMethod) else backbone

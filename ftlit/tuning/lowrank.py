@@ -1,4 +1,4 @@
-"""Low-rank methods, wrapping peft."""
+"""Low-rank methods of peft: LoRA, QLoRA and AdaLoRA."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,34 +7,35 @@ import torch
 from torch import Tensor, nn
 
 from ftlit.errors import UserError
-from ftlit.tuning.base import at_least
+from ftlit.tuning.base import check_at_least
 from ftlit.tuning.layers import chosen_layers
 from ftlit.tuning.peft_base import PeftTuning, is_transposed
 
-SUMS = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # what peft's allocator of ranks remembers of each weight
+IMPORTANCES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # per-weight statistics of peft's rank allocator
 Init = Literal["default", "gaussian", "orthogonal", "pissa", "olora"]
 
 
 def check_dropout(dropout: float) -> None:
-    """Refuse a share of dropout that is none."""
+    """Raise if dropout is not in [0, 1)."""
     if not 0 <= dropout < 1:
-        raise UserError(f"model.tuning.dropout must be from 0 to below 1, got {dropout}")
+        raise UserError(f"model.tuning.dropout must be in [0, 1), got {dropout}")
 
 
 @dataclass(frozen=True)
 class LoRA(PeftTuning):
-    """Low-rank updates of linear layers (Hu et al., 2022).
+    """Train low-rank updates of linear layers (Hu et al., 2022).
 
     Args:
         r: Rank of each update.
-        alpha: The update is scaled by alpha / r.
-        dropout: Dropout before the down projection.
-        targets: Layers to update: `all-linear`, the last parts of their names, or regular expressions for whole names.
-        layers: First and last layer to update, from 0 at the bottom, such as `[6, 11]`; null for all.
-        dora: Learn magnitude and direction apart (DoRA; Liu et al., 2024).
-        rslora: Scale by alpha / sqrt(r) instead (rsLoRA; Kalajdzievski, 2023).
-        init: Where the update begins: at zero (`default`, `gaussian`, `orthogonal`), or with a part of the weight itself that
-            is taken out of the frozen rest (`pissa`, Meng et al., 2024; `olora`, Buyukakyuz, 2024).
+        alpha: Scaling numerator. Each update is multiplied by alpha / r.
+        dropout: Dropout probability before the down projection.
+        targets: Layers to update, given as `all-linear`, as last components of layer names, or as regular expressions that
+            match full names.
+        layers: First and last layer to update, counted from 0 at the bottom, such as `[6, 11]`. Null updates all layers.
+        dora: Whether to learn magnitude and direction separately (DoRA; Liu et al., 2024).
+        rslora: Whether to multiply by alpha / sqrt(r) instead (rsLoRA; Kalajdzievski, 2023).
+        init: How updates are initialized. `default`, `gaussian` and `orthogonal` start from a zero update. `pissa` (Meng et
+            al., 2024) and `olora` (Buyukakyuz, 2024) move a component of the pretrained weight into the update.
     """
 
     r: int = 8
@@ -47,11 +48,11 @@ class LoRA(PeftTuning):
     init: Init = "default"
 
     def __post_init__(self) -> None:
-        at_least("r", self.r, 1)
+        check_at_least("r", self.r, 1)
         check_dropout(self.dropout)
 
     @property
-    def rewrites_frozen(self) -> bool:
+    def modifies_base_weights(self) -> bool:
         return self.init in ("pissa", "olora")
 
     def config(self, backbone: nn.Module) -> Any:
@@ -59,7 +60,7 @@ class LoRA(PeftTuning):
 
         if self.init == "olora" and is_transposed(backbone):
             name = type(backbone).__name__
-            raise UserError(f"model.tuning.init olora does not fit the layers of {name}; use pissa or default")
+            raise UserError(f"model.tuning.init olora does not support the layers of {name}; use pissa or default")
         return LoraConfig(
             r=self.r,
             lora_alpha=self.alpha,  # type: ignore[arg-type]  # peft takes a float as well
@@ -74,10 +75,10 @@ class LoRA(PeftTuning):
 
 @dataclass(frozen=True)
 class QLoRA(LoRA):
-    """LoRA on a backbone whose frozen weights have 4 bits (Dettmers et al., 2023); needs bitsandbytes.
+    """Train LoRA on a backbone quantized to 4 bits (Dettmers et al., 2023). Requires bitsandbytes.
 
     Args:
-        double_quantization: Whether the scales of the quantization are quantized too.
+        double_quantization: Whether to quantize the quantization constants too.
     """
 
     double_quantization: bool = True
@@ -87,7 +88,7 @@ class QLoRA(LoRA):
 
         if find_spec("bitsandbytes") is None:
             raise UserError(
-                "model.tuning QLoRA keeps the backbone in 4 bits by bitsandbytes, which is not installed here: "
+                "model.tuning QLoRA quantizes the backbone to 4 bits with bitsandbytes, which is not installed: run "
                 'pip install "ftlit[quantized]", or use LoRA'
             )
         from transformers import BitsAndBytesConfig
@@ -95,7 +96,7 @@ class QLoRA(LoRA):
         return {
             "quantization_config": BitsAndBytesConfig(
                 load_in_4bit=True,
-                llm_int8_skip_modules=[*heads, r"(.*\.)?pooler"],  # new weights cannot be trained in 4 bits
+                llm_int8_skip_modules=[*heads, r"(.*\.)?pooler"],  # newly initialized weights cannot train in 4 bits
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=self.double_quantization,
                 bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
@@ -104,48 +105,52 @@ class QLoRA(LoRA):
 
     def merge(self, backbone: Any) -> nn.Module:
         raise UserError(
-            "model.tuning QLoRA cannot be merged without loss into weights of 4 bits; export the adapter with --adapter-only"
+            "model.tuning QLoRA cannot be merged into 4-bit weights without loss; export the adapter with --adapter-only"
         )
 
 
 @dataclass(frozen=True)
 class AdaLoRA(PeftTuning):
-    """LoRA whose ranks are dealt out during training to the layers that need them (Zhang et al., 2023).
+    """Train low-rank updates whose ranks are reallocated to the most important layers (Zhang et al., 2023).
 
     Args:
-        r: Rank of an update on average in the end.
-        initial_r: Rank of each update in the beginning, above `r`.
-        alpha: The update is scaled by alpha / rank.
-        dropout: Dropout before the down projection.
-        targets: Layers to update, as in LoRA.
-        layers: First and last layer to update, as in LoRA.
-        begin_share: Share of all steps before ranks begin to fall.
-        end_share: Share of all steps, at the end, in which ranks stay.
-        every: Optimizer steps from one allocation of ranks to the next.
-        orthogonality: Weight of the loss that keeps the projections orthogonal.
+        r: Average rank of the updates at the end of training.
+        init_r: Initial rank of each update. It must be above `r`.
+        alpha: Scaling numerator. Each update is multiplied by alpha / rank.
+        dropout: Dropout probability before the down projection.
+        targets: Layers to update, given as in LoRA.
+        layers: First and last layer to update, given as in LoRA.
+        tinit: Initial optimizer steps with constant ranks. A value below 1 is a fraction of all steps.
+        tfinal: Final optimizer steps with constant ranks. A value below 1 is a fraction of all steps.
+        deltaT: Number of optimizer steps between two rank allocations.
+        orthogonality: Weight of the loss term that keeps the projections orthogonal.
     """
 
     r: int = 8
-    initial_r: int = 12
+    init_r: int = 12
     alpha: float = 16
     dropout: float = 0.0
     targets: str | list[str] = "all-linear"
     layers: list[int] | None = None
-    begin_share: float = 0.1
-    end_share: float = 0.3
-    every: int = 10
+    tinit: float = 0.1
+    tfinal: float = 0.3
+    deltaT: int = 10  # noqa: N815  # as in peft
     orthogonality: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 1 <= self.r < self.initial_r:
-            raise UserError(f"model.tuning.r must be from 1 to below initial_r ({self.initial_r}), got {self.r}")
-        if not (self.begin_share >= 0 and self.end_share >= 0 and self.begin_share + self.end_share < 1):
+        if not 1 <= self.r < self.init_r:
+            raise UserError(f"model.tuning.r must be at least 1 and below init_r ({self.init_r}), got {self.r}")
+        for name in ("tinit", "tfinal"):
+            value = getattr(self, name)
+            if not value >= 0 or (value >= 1 and value != int(value)):
+                raise UserError(f"model.tuning.{name} must be a number of optimizer steps or a fraction below 1, got {value}")
+        if max(self.tinit, self.tfinal) < 1 <= self.tinit + self.tfinal:
             raise UserError(
-                "model.tuning.begin_share and end_share must leave steps between them in which ranks fall, got "
-                f"{self.begin_share} and {self.end_share}"
+                "model.tuning.tinit and tfinal must add up to less than 1, so that ranks are reduced between them, got "
+                f"{self.tinit} and {self.tfinal}"
             )
-        at_least("every", self.every, 1)
-        at_least("orthogonality", self.orthogonality, 0)
+        check_at_least("deltaT", self.deltaT, 1)
+        check_at_least("orthogonality", self.orthogonality, 0)
         check_dropout(self.dropout)
 
     def config(self, backbone: nn.Module) -> Any:
@@ -153,24 +158,37 @@ class AdaLoRA(PeftTuning):
 
         return AdaLoraConfig(
             target_r=self.r,
-            init_r=self.initial_r,
+            init_r=self.init_r,
             lora_alpha=self.alpha,  # type: ignore[arg-type]
             lora_dropout=self.dropout,
             target_modules=chosen_layers(backbone, self.targets, self.layers),
             fan_in_fan_out=is_transposed(backbone),
-            deltaT=self.every,
+            deltaT=self.deltaT,
             orth_reg_weight=self.orthogonality,
-            total_step=2,  # until `begin` knows them
+            total_step=2,  # a placeholder until `begin`
         )
 
     def begin(self, backbone: Any, steps: int) -> None:
         config = backbone.peft_config["default"]
         config.total_step = steps
-        config.tinit, config.tfinal = int(self.begin_share * steps), int(self.end_share * steps)
-        self.load_state(backbone, self.state(backbone))  # which was read before the backbone went to its device
+        config.tinit, config.tfinal = self._constant_steps(steps)
+        self.load_state(backbone, self.state(backbone))  # moves tensors that were loaded before the backbone had its device
+
+    def check_length(self, steps: int, epochs: int | None) -> None:
+        first, last = self._constant_steps(steps)
+        if first + last >= steps:
+            raise UserError(
+                f"model.tuning.tinit and tfinal take {first} and {last} of the run's {steps} optimizer steps, so that ranks "
+                "would never be reduced; lower one of them, or train longer"
+            )
+
+    def _constant_steps(self, steps: int) -> tuple[int, int]:
+        """Optimizer steps at the start and at the end of a run in which ranks are constant."""
+        first, last = (int(t * steps) if t < 1 else int(t) for t in (self.tinit, self.tfinal))
+        return first, last
 
     def penalty(self, backbone: nn.Module) -> Tensor | None:
-        """``orthogonality`` times the mean distance of the projections' Gram matrices from the identity."""
+        """Return ``orthogonality`` times the mean distance of the projections' Gram matrices from the identity."""
         grams = [
             weight @ weight.T if "lora_A" in name else weight.T @ weight
             for name, weight in backbone.named_parameters()
@@ -183,12 +201,12 @@ class AdaLoRA(PeftTuning):
         backbone.base_model.update_and_allocate(step)
 
     def state(self, backbone: Any) -> dict[str, Any]:
-        ranks = backbone.base_model.rankallocator
-        sums = {name: getattr(ranks, name) for name in SUMS}
-        return {**sums, "rank_pattern": backbone.peft_config["default"].rank_pattern}
+        allocator = backbone.base_model.rankallocator
+        importances = {name: getattr(allocator, name) for name in IMPORTANCES}
+        return {**importances, "rank_pattern": backbone.peft_config["default"].rank_pattern}
 
     def load_state(self, backbone: Any, state: dict[str, Any]) -> None:
         backbone.peft_config["default"].rank_pattern = state["rank_pattern"]
-        for name in SUMS:
-            sums = {weight: value.to(backbone.device) for weight, value in state[name].items()}
-            setattr(backbone.base_model.rankallocator, name, sums)
+        for name in IMPORTANCES:
+            values = {weight: value.to(backbone.device) for weight, value in state[name].items()}
+            setattr(backbone.base_model.rankallocator, name, values)

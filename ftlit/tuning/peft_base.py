@@ -1,4 +1,4 @@
-"""What methods share that peft implements: peft's configuration, wrapped around the backbone."""
+"""Base class of methods that are implemented by peft, and access to any other method of peft."""
 
 import inspect
 from abc import abstractmethod
@@ -13,19 +13,19 @@ from ftlit.errors import UserError, near
 from ftlit.tuning.base import Tuning
 from ftlit.tuning.layers import linear_layers
 
-# BOFT and FOURIERFT fail in less; LOHA and LOKR pass over a layer when a random number, of 8 bits then, is exactly 0.
-OF_32_BITS = ("BOFT", "FOURIERFT", "LOHA", "LOKR")
+# BOFT and FOURIERFT fail in half precision; LOHA and LOKR skip a layer when a random number, rounded to 8 bits, is exactly 0.
+NEEDS_FLOAT32 = ("BOFT", "FOURIERFT", "LOHA", "LOKR")
 
 
 class PeftTuning(Tuning):
-    """A method of peft on the backbone alone, so that heads stay what they are."""
+    """A peft method, applied to the backbone alone so that the head is unchanged."""
 
     @abstractmethod
     def config(self, backbone: nn.Module) -> Any:
-        """The configuration of peft for this backbone.
+        """Return the peft config for a backbone.
 
         Raises:
-            UserError: The method does not fit the backbone.
+            UserError: If the method does not support the backbone.
         """
 
     def check(self, backbone: nn.Module) -> None:
@@ -41,17 +41,17 @@ class PeftTuning(Tuning):
 
 
 def is_transposed(backbone: nn.Module) -> bool:
-    """Whether the linear layers keep their weights as ``(in, out)``, as GPT-2's do; peft calls it fan_in_fan_out."""
+    """Whether linear layers store their weights as ``(in, out)``, as in GPT-2; peft calls this `fan_in_fan_out`."""
     return any(type(module).__name__ == "Conv1D" for module in backbone.modules())
 
 
 @dataclass(frozen=True)
 class Peft(PeftTuning):
-    """Any other method of peft that changes layers, by the name of its type.
+    """Use any other peft method that modifies layers.
 
     Args:
         method: Name of a `PeftType`, such as VERA, LOHA, LOKR, OFT, BOFT, HRA or FOURIERFT.
-        arguments: Arguments of its configuration class; where it has `target_modules` and none are given, all linear layers.
+        arguments: Arguments of the method's peft config. `target_modules` defaults to all linear layers.
     """
 
     method: str
@@ -62,7 +62,7 @@ class Peft(PeftTuning):
 
         known = {kind.value: cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
         if self.method.upper() not in known:
-            raise UserError(f"model.tuning.method {self.method!r} is no method of peft. {near(self.method, sorted(known))}")
+            raise UserError(f"model.tuning.method {self.method!r} is not a peft method. {near(self.method, sorted(known))}")
         kind = known[self.method.upper()]
         fields = [name for name in inspect.signature(kind).parameters if name not in ("peft_type", "task_type")]
         for name in self.arguments:
@@ -77,8 +77,8 @@ class Peft(PeftTuning):
         names = inspect.signature(kind).parameters
         if "target_modules" not in names:
             raise UserError(
-                f"model.tuning.method {self.method} changes no layers; use PromptTuning, PTuning or PrefixTuning, which keep "
-                "its positions out of the head's sight"
+                f"model.tuning.method {self.method} modifies no layers; use PromptTuning, PTuning or PrefixTuning, which hide "
+                "the prompt's positions from the head"
             )
         given: dict[str, Any] = {"target_modules": linear_layers(backbone)} | self.arguments
         if "fan_in_fan_out" in names:
@@ -86,34 +86,36 @@ class Peft(PeftTuning):
         try:
             return kind(**given)
         except (TypeError, ValueError) as error:
-            raise UserError(f"peft refuses model.tuning.arguments of {self.method}: {error}") from error
+            raise UserError(f"peft does not accept model.tuning.arguments of {self.method}: {error}") from error
 
     def check(self, backbone: nn.Module) -> None:
-        # Some methods compute with the weights, which have no values yet; they show with these what does not fit.
+        # Some methods compute with the weights, which have no values yet; their errors appear in `apply`.
         with suppress(NotImplementedError, RuntimeError), torch.random.fork_rng([]):
-            self._put_on(backbone)
+            self._wrap(backbone)
 
     def apply(self, backbone: nn.Module) -> nn.Module:
         try:
-            return self._put_on(backbone)
+            return self._wrap(backbone)
         except NotImplementedError as error:
-            raise self._misfit(backbone, error) from error
+            raise self._not_applicable(backbone, error) from error
 
-    def _put_on(self, backbone: nn.Module) -> nn.Module:
+    def _wrap(self, backbone: nn.Module) -> nn.Module:
         try:
             return super().apply(backbone)
         except (TypeError, ValueError, AssertionError, KeyError) as error:
-            raise self._misfit(backbone, error) from error
+            raise self._not_applicable(backbone, error) from error
 
-    def _misfit(self, backbone: nn.Module, error: Exception) -> UserError:
+    def _not_applicable(self, backbone: nn.Module, error: Exception) -> UserError:
         name = type(backbone).__name__
-        return UserError(f"peft cannot put {self.method} on {name}: {error} (model.tuning.arguments may name target_modules)")
+        return UserError(
+            f"peft cannot apply {self.method} to {name}: {error} (choose layers with target_modules in model.tuning.arguments)"
+        )
 
     def begin(self, backbone: nn.Module, steps: int) -> None:
-        whole = all(weight.dtype == torch.float32 for weight in backbone.parameters() if weight.requires_grad)
-        if not whole and self.method.upper() in OF_32_BITS:
+        full_precision = all(weight.dtype == torch.float32 for weight in backbone.parameters() if weight.requires_grad)
+        if not full_precision and self.method.upper() in NEEDS_FLOAT32:
             raise UserError(
-                f"model.tuning.method {self.method} needs weights of 32 bits in peft; "
+                f"model.tuning.method {self.method} requires float32 weights in peft; "
                 "set trainer.precision: bf16-mixed or 32-true"
             )
 

@@ -1,4 +1,4 @@
-"""Methods that scale what layers give."""
+"""Methods that rescale the activations of layers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +12,11 @@ from ftlit.tuning.peft_base import PeftTuning, is_transposed
 
 @dataclass(frozen=True)
 class IA3(PeftTuning):
-    """Learned factors of keys, values and the inner activations of feed-forward layers (Liu et al., 2022).
+    """Train vectors that rescale keys, values and the hidden activations of feed-forward blocks (Liu et al., 2022).
 
     Args:
-        targets: Layers whose outputs are scaled, as in LoRA; by default those of keys and values.
-        feedforward: Layers whose inputs are scaled; by default the outer ones of the feed-forward parts.
+        targets: Layers whose outputs are rescaled, given as in LoRA. Defaults to the key and value projections.
+        feedforward: Layers whose inputs are rescaled. Defaults to the output projections of the feed-forward blocks.
     """
 
     targets: str | list[str] | None = None
@@ -32,7 +32,9 @@ class IA3(PeftTuning):
             else self._named(backbone, self.feedforward)
         )
         if both := sorted(set(outputs) & set(inputs)):
-            raise UserError(f"model.tuning.targets and feedforward both name {both[0]}: a layer is scaled on one side")
+            raise UserError(
+                f"model.tuning.targets and feedforward both name {both[0]}; rescale either the output or the input of a layer"
+            )
         return IA3Config(target_modules=[*outputs, *inputs], feedforward_modules=inputs, fan_in_fan_out=is_transposed(backbone))
 
     def _named(self, backbone: nn.Module, targets: str | list[str]) -> list[str]:

@@ -23,8 +23,8 @@ SETTINGS = {
     "PTuning-lstm": "PTuning(encoder=lstm)",
     "PrefixTuning-projection": "PrefixTuning(projection=True)",
     "HeadFirst-LoRA": "HeadFirst(then=LoRA)",
-    "LoRA+BitFit": "Both(LoRA, BitFit)",
-    "LoRA+PromptTuning": "Both(LoRA, PromptTuning)",
+    "LoRA+BitFit": "Combined(LoRA, BitFit)",
+    "LoRA+PromptTuning": "Combined(LoRA, PromptTuning)",
     **{name: f"Peft({name.upper()})" for name in ("VeRA", "LoHa", "LoKr", "OFT", "BOFT", "HRA", "FourierFT")},
 }
 INTRODUCTION = """# What goes with what
@@ -78,7 +78,10 @@ def page() -> str:
     mergeable = [SETTINGS.get(name, name) for name, method in METHODS.items() if not method.merges]
     architectures = notes.table("method", list(METHODS), ARCHITECTURES, lambda method, name: GAPS.get((method, name)))
     parts += ["## Method and architecture (text classification)", architectures]
-    parts += [f"Not merged, because what they learn is no change of weights, or weights have 4 bits: {', '.join(mergeable)}."]
+    parts += [
+        "Not merged, because the method does not update the backbone's weights, or the weights have 4 bits: "
+        f"{', '.join(mergeable)}."
+    ]
     given = notes.table("task", list(tasks.CASES), tasks.ARCHITECTURES, lambda task, name: tasks.GAPS.get((task, name)))
     parts += ["## Task and architecture", given]
     for architecture in tasks.EVERY_METHOD:

@@ -13,8 +13,8 @@ from ftlit.tuning import (
     IA3,
     AdaLoRA,
     BitFit,
-    Both,
     BottleneckAdapter,
+    Combined,
     Frozen,
     Full,
     GradualUnfreezing,
@@ -85,7 +85,7 @@ METHODS: dict[str, Method] = {
     "PiSSA": Method(LoRA(r=2, init="pissa"), has(".lora_")),
     "OLoRA": Method(LoRA(r=2, init="olora"), has(".lora_")),
     "LoRA-layer": Method(LoRA(r=2, layers=[1, 1]), lambda name: ".lora_" in name and not bottom(name)),
-    "AdaLoRA": Method(AdaLoRA(r=2, initial_r=4), has(".lora_")),
+    "AdaLoRA": Method(AdaLoRA(r=2, init_r=4), has(".lora_")),
     "IA3": Method(IA3(), has(".ia3_l")),
     "Houlsby": Method(BottleneckAdapter("houlsby", 4), has(".adapter."), False),
     "Pfeiffer": Method(BottleneckAdapter("pfeiffer", 4), has(".adapter."), False),
@@ -99,8 +99,8 @@ METHODS: dict[str, Method] = {
     "GradualUnfreezing": Method(GradualUnfreezing(steps=[1]), top),
     "HeadFirst": Method(HeadFirst(steps=1), lambda name: True),
     "HeadFirst-LoRA": Method(HeadFirst(steps=1, then=LoRA(r=2)), has(".lora_")),
-    "LoRA+BitFit": Method(Both([LoRA(r=2), BitFit()]), lambda name: ".lora_" in name or name.endswith("bias")),
-    "LoRA+PromptTuning": Method(Both([LoRA(r=2), PromptTuning(4)]), has(".lora_", "prompt."), False),
+    "LoRA+BitFit": Method(Combined([LoRA(r=2), BitFit()]), lambda name: ".lora_" in name or name.endswith("bias")),
+    "LoRA+PromptTuning": Method(Combined([LoRA(r=2), PromptTuning(4)]), has(".lora_", "prompt."), False),
     "VeRA": peft("VERA", ".vera_lambda_", r=4),
     "LoHa": peft("LOHA", ".hada_", r=2),
     "LoKr": peft("LOKR", ".lokr_", r=2),
@@ -116,24 +116,24 @@ ARCHITECTURES = ("bert", "roberta", "distilbert", "electra", "deberta-v2", "mode
 
 @dataclass(frozen=True)
 class Gap:
-    """Why a method does not fit, and the regular expression of what refuses it."""
+    """Why a combination is not supported, and a regular expression that matches the error."""
 
     because: str
     says: str
 
 
-NO_BIASES = Gap("it has no biases", r"BitFit needs biases, and \w+ has none; use LoRA or TopLayers")
+NO_BIASES = Gap("it has no biases", r"BitFit trains biases, but \w+ has none; use LoRA or TopLayers")
 NO_PAST = Gap(
-    "its layers take no keys and values from outside",
-    r"PrefixTuning hands the backbone keys and values of its own, which \w+ does not take; use PromptTuning or PTuning",
+    "its layers do not accept keys and values from outside",
+    r"PrefixTuning passes keys and values to the backbone, which \w+ does not accept; use PromptTuning or PTuning",
 )
 NO_OLORA = Gap(
-    "olora decomposes the weights of linear layers, and its layers are transposed ones",
-    r"model\.tuning\.init olora does not fit the layers of GPT2Model; use pissa or default",
+    "olora decomposes the weights of linear layers, but its layers store them transposed",
+    r"model\.tuning\.init olora does not support the layers of GPT2Model; use pissa or default",
 )
 CONV1D = Gap(
-    "peft has this method for linear layers, and its layers are transposed ones",
-    r"peft cannot put \w+ on GPT2Model: Target module .*Conv1D.* \(model\.tuning\.arguments may name target_modules\)",
+    "peft implements this method for linear layers, but its layers store their weights transposed",
+    r"peft cannot apply \w+ to GPT2Model: Target module .*Conv1D.* \(choose layers with target_modules in model\.tuning",
 )
 PREFIXES = ("PrefixTuning", "PrefixTuning-projection")
 GAPS: dict[tuple[str, str], Gap] = {
@@ -142,13 +142,13 @@ GAPS: dict[tuple[str, str], Gap] = {
     ("OLoRA", "gpt2"): NO_OLORA,
     **{(method, "gpt2"): CONV1D for method in ("LoHa", "LoKr", "OFT", "BOFT", "HRA")},
 }
-OF_32_BITS = Gap(
-    "peft computes it in 32 bits",
-    r"model\.tuning\.method \w+ needs weights of 32 bits in peft; set trainer\.precision: bf16-mixed or 32-true",
+FLOAT32_ONLY = Gap(
+    "peft implements it in float32 only",
+    r"model\.tuning\.method \w+ requires float32 weights in peft; set trainer\.precision: bf16-mixed or 32-true",
 )
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 PRECISION_GAPS: dict[tuple[str, str], Gap] = {
-    (method, "bf16-true"): OF_32_BITS for method in ("LoHa", "LoKr", "BOFT", "FourierFT")
+    (method, "bf16-true"): FLOAT32_ONLY for method in ("LoHa", "LoKr", "BOFT", "FourierFT")
 }
 PAIRS = [(m, a) for m in METHODS for a in ARCHITECTURES if (m, a) not in GAPS]
 

@@ -13,7 +13,7 @@ from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
 from ftlit.models.generation import Generation, left_padded
 from ftlit.tasks import CausalLM, Seq2Seq
-from ftlit.tuning import Both, LoRA, PrefixTuning, PromptTuning, PTuning, Tuning
+from ftlit.tuning import Combined, LoRA, PrefixTuning, PromptTuning, PTuning, Tuning
 from tests.chats import chat_model, echoes
 from tests.conftest import write_splits
 
@@ -22,7 +22,7 @@ PROMPTS: dict[str, Tuning] = {
     "PromptTuning": PromptTuning(COUNT),
     "PTuning": PTuning(COUNT),
     "PrefixTuning": PrefixTuning(COUNT),
-    "LoRA+PromptTuning": Both([LoRA(r=2), PromptTuning(COUNT)]),
+    "LoRA+PromptTuning": Combined([LoRA(r=2), PromptTuning(COUNT)]),
 }
 TEXTS = [[20, 21, 22, 23, 24, 25, 26, 27, 28], [30, 31], [40, 41, 42, 43, 44]]
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from ftlit.errors import UserError
 from ftlit.tasks import TextClassification
-from ftlit.tuning import IA3, BitFit, Both, BottleneckAdapter, Full, LayerNormTuning, LoRA, Select, TopLayers, Tuning
-from ftlit.tuning.bottleneck import Place
+from ftlit.tuning import IA3, BitFit, BottleneckAdapter, Combined, Full, LayerNormTuning, LoRA, Select, TopLayers, Tuning
+from ftlit.tuning.bottleneck import Location
 from ftlit.tuning.layers import linear_layers
 from tests.small import logits_of
 from tests.tuning.life import check_life, fit, moved, texts, tuned, values
@@ -72,25 +72,25 @@ def of_blocks(names: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize(
-    ("tuning", "places"),
+    ("tuning", "locations"),
     [
         (BottleneckAdapter("houlsby"), ("attention", "feedforward")),
         (BottleneckAdapter("pfeiffer"), ("feedforward",)),
-        (BottleneckAdapter(places=["attention"]), ("attention",)),
+        (BottleneckAdapter(locations=["attention"]), ("attention",)),
     ],
     ids=["houlsby", "pfeiffer", "attention"],
 )
 def test_bottlenecks_stand_after_attention_and_feed_forward_parts(
-    tuning: Tuning, places: tuple[Place, ...], architecture: str, folder_of: Tiny
+    tuning: Tuning, locations: tuple[Location, ...], architecture: str, folder_of: Tiny
 ) -> None:
     module = tuned(folder_of(architecture), tuning)
     found = {name.removesuffix(".adapter") for name, _ in module.backbone.named_modules() if name.endswith(".adapter")}
     likes_bert = architecture if architecture in ATTENTION else "bert"
     tables = {"attention": ATTENTION, "feedforward": FEEDFORWARD}
-    assert of_blocks(found) == {name for place in places for name in tables[place][likes_bert].split()}
+    assert of_blocks(found) == {name for location in locations for name in tables[location][likes_bert].split()}
     blocks = 4 if architecture == "t5" else 2
-    decoder = 2 if architecture == "t5" and "attention" in places else 0  # which attends to the encoder too
-    assert len(found) == blocks * len(places) + decoder
+    decoder = 2 if architecture == "t5" and "attention" in locations else 0  # which attends to the encoder too
+    assert len(found) == blocks * len(locations) + decoder
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -139,17 +139,20 @@ def test_embeddings_beside_a_method(tuning: Tuning, tiny: Tiny) -> None:
     assert fewer < found
 
 
-TOGETHER: dict[str, tuple[Both, Callable[[str], bool]]] = {
+TOGETHER: dict[str, tuple[Combined, Callable[[str], bool]]] = {
     "BitFit, LayerNormTuning": (
-        Both([BitFit(), LayerNormTuning()]),
+        Combined([BitFit(), LayerNormTuning()]),
         lambda name: name.endswith("bias") or NORMS.search(name) is not None,
     ),
     "LoRA, LayerNormTuning, BitFit": (
-        Both([LoRA(r=2), LayerNormTuning(), BitFit()]),
+        Combined([LoRA(r=2), LayerNormTuning(), BitFit()]),
         lambda name: ".lora_" in name or name.endswith("bias") or NORMS.search(name) is not None,
     ),
-    "LoRA, BottleneckAdapter": (Both([LoRA(r=2), BottleneckAdapter()]), lambda name: ".lora_" in name or ".adapter." in name),
-    "LoRA, Select": (Both([LoRA(r=2), Select("word_emb")]), lambda name: ".lora_" in name or "word_emb" in name),
+    "LoRA, BottleneckAdapter": (
+        Combined([LoRA(r=2), BottleneckAdapter()]),
+        lambda name: ".lora_" in name or ".adapter." in name,
+    ),
+    "LoRA, Select": (Combined([LoRA(r=2), Select("word_emb")]), lambda name: ".lora_" in name or "word_emb" in name),
 }
 
 
@@ -160,7 +163,7 @@ def test_methods_together_train_what_each_trains(together: str, tiny: Tiny) -> N
 
 
 def test_lora_changes_no_bottleneck(tiny: Tiny) -> None:
-    module = tuned(tiny("bert"), Both([LoRA(r=2), BottleneckAdapter()]))
+    module = tuned(tiny("bert"), Combined([LoRA(r=2), BottleneckAdapter()]))
     changed = {name.split(".lora_A")[0] for name, _ in module.named_parameters() if ".lora_A" in name}
     assert len(changed) == 12
     assert not any("adapter" in name for name in changed)

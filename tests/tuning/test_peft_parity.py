@@ -41,7 +41,7 @@ METHODS: dict[str, tuple[Tuning, Callable[[str], Any]]] = {
     "rsLoRA": (LoRA(r=4, rslora=True), lambda architecture: low_rank(architecture, use_rslora=True)),
     "PiSSA": (LoRA(r=4, init="pissa"), lambda architecture: low_rank(architecture, init_lora_weights="pissa")),
     "IA3": (IA3(), scaled),
-    "AdaLoRA": (AdaLoRA(r=2, initial_r=4, every=2), adaptive),
+    "AdaLoRA": (AdaLoRA(r=2, init_r=4, deltaT=2), adaptive),
 }
 
 

@@ -18,7 +18,7 @@ from ftlit.data import TextClassificationData
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.tasks import QuestionAnswering, TaskModule, TokenClassification
-from ftlit.tuning import Both, LoRA, PrefixTuning, PromptTuning, PTuning, Tuning
+from ftlit.tuning import Combined, LoRA, PrefixTuning, PromptTuning, PTuning, Tuning
 from tests.helpers import arguments
 from tests.small import logits_of
 from tests.tuning.life import texts, tuned
@@ -30,7 +30,7 @@ PROMPTS: dict[str, Tuning] = {
     "PromptTuning": PromptTuning(COUNT),
     "PTuning": PTuning(COUNT),
     "PrefixTuning": PrefixTuning(COUNT),
-    "LoRA+PromptTuning": Both([LoRA(r=2), PromptTuning(COUNT)]),
+    "LoRA+PromptTuning": Combined([LoRA(r=2), PromptTuning(COUNT)]),
 }
 FITTING = [(m, a) for m in PROMPTS for a in ARCHITECTURES if (m, a) in PAIRS]
 
@@ -194,11 +194,11 @@ def test_texts_leave_room_for_a_prompt(tiny: Tiny, sentiment: str) -> None:
     [
         {"class_path": "PromptTuning", "init_args": {"tokens": COUNT}},
         {
-            "class_path": "Both",
+            "class_path": "Combined",
             "init_args": {"methods": [{"class_path": "LoRA"}, {"class_path": "PTuning", "init_args": {"tokens": COUNT}}]},
         },
     ],
-    ids=["PromptTuning", "Both"],
+    ids=["PromptTuning", "Combined"],
 )
 def test_the_command_line_leaves_room_for_a_prompt(
     tuning: dict[str, Any], tiny: Tiny, sentiment: str, tmp_path: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
@@ -215,7 +215,7 @@ def test_the_command_line_leaves_room_for_a_prompt(
 def test_positions_of_methods() -> None:
     assert positions_of(PromptTuning(7)) == 7
     assert positions_of(PrefixTuning(3)) == 3
-    assert positions_of(Both([LoRA(), PTuning(5)])) == 5
+    assert positions_of(Combined([LoRA(), PTuning(5)])) == 5
     assert positions_of(LoRA()) == 0
 
 

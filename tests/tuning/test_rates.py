@@ -8,8 +8,8 @@ import pytest
 from ftlit.tuning import (
     IA3,
     AdaLoRA,
-    Both,
     BottleneckAdapter,
+    Combined,
     GradualUnfreezing,
     HeadFirst,
     LoRA,
@@ -26,13 +26,13 @@ METHODS: dict[str, Tuning] = {
     "LoRA": LoRA(r=2),
     "DoRA": LoRA(r=2, dora=True),
     "LoRA in the top layer": LoRA(r=2, layers=[1, 1]),
-    "AdaLoRA": AdaLoRA(r=2, initial_r=4),
+    "AdaLoRA": AdaLoRA(r=2, init_r=4),
     "IA3": IA3(),
     "BottleneckAdapter": BottleneckAdapter("houlsby"),
     "TopLayers": TopLayers(1),
     "GradualUnfreezing": GradualUnfreezing(),
     "HeadFirst": HeadFirst(then=LoRA(r=2)),
-    "Both": Both([LoRA(r=2), PromptTuning(4)]),
+    "Combined": Combined([LoRA(r=2), PromptTuning(4)]),
 }
 # Rates under a decay of 1/2 by depth, of two layers: what is found first holds.
 DEPTHS: dict[str, list[tuple[str, float]]] = {

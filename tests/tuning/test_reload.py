@@ -16,14 +16,14 @@ from tests.tuning.test_resume import METHODS, Config, method
 
 NESTED: dict[str, Config] = {
     "Peft": method("Peft", method="LOHA", arguments={"r": 2, "target_modules": ["query", "value"]}),
-    "HeadFirst-Both": method("HeadFirst", then=method("Both", methods=[method("LoRA", r=2), method("BitFit")])),
-    "BottleneckAdapter": method("BottleneckAdapter", places=["attention"]),
+    "HeadFirst-Combined": method("HeadFirst", then=method("Combined", methods=[method("LoRA", r=2), method("BitFit")])),
+    "BottleneckAdapter": method("BottleneckAdapter", locations=["attention"]),
     "PromptTuning-text": method("PromptTuning", tokens=3, init="text", text="good word1"),
     "IA3": method("IA3", targets=["value"], feedforward=r".*layer\.\d\.output\.dense"),
     "Select": method("Select", pattern=["query", r"layer\.1\."]),
 }
 EVERY = {**METHODS, **NESTED}
-CHOSEN = ("HeadFirst-Both", "PromptTuning-text", "Both-AdaLoRA")  # run by default
+CHOSEN = ("HeadFirst-Combined", "PromptTuning-text", "Combined-AdaLoRA")  # run by default
 
 
 @pytest.mark.parametrize("name", sampled([(name,) for name in EVERY], 99, lambda name: name in CHOSEN))

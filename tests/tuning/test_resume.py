@@ -28,7 +28,7 @@ def method(name: str, **settings: Any) -> Config:
 
 
 METHODS: dict[str, Config] = {
-    "AdaLoRA": method("AdaLoRA", r=2, initial_r=4, every=2, begin_share=0.1, end_share=0.3),
+    "AdaLoRA": method("AdaLoRA", r=2, init_r=4, deltaT=2, tinit=0.1, tfinal=0.3),
     "GradualUnfreezing-steps": method("GradualUnfreezing", steps=[3, 8, 13]),
     "GradualUnfreezing-epochs": method("GradualUnfreezing"),
     "HeadFirst-steps": method("HeadFirst", steps=8),
@@ -37,11 +37,11 @@ METHODS: dict[str, Config] = {
     "PTuning": method("PTuning", tokens=4, encoder="lstm"),
     "PrefixTuning": method("PrefixTuning", tokens=4, projection=True),
     "PiSSA": method("LoRA", r=2, init="pissa", dropout=0.1),
-    "Both": method("Both", methods=[method("LoRA", r=2, dropout=0.1), method("PromptTuning", tokens=4)]),
-    "Both-AdaLoRA": method("Both", methods=[method("BitFit"), method("AdaLoRA", r=2, initial_r=4, every=2)]),
+    "Combined": method("Combined", methods=[method("LoRA", r=2, dropout=0.1), method("PromptTuning", tokens=4)]),
+    "Combined-AdaLoRA": method("Combined", methods=[method("BitFit"), method("AdaLoRA", r=2, init_r=4, deltaT=2)]),
     "VeRA": method("Peft", method="VERA", arguments={"r": 4, "vera_dropout": 0.1}),
 }
-CHOSEN = ("AdaLoRA", "GradualUnfreezing-steps", "Both")  # run by default
+CHOSEN = ("AdaLoRA", "GradualUnfreezing-steps", "Combined")  # run by default
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +106,7 @@ def test_a_killed_run_goes_on(name: str, fit_args: Any, tmp_path: Path) -> None:
 
 def test_what_ranks_depend_on_goes_to_the_device_with_the_backbone(tiny: Callable[[str], str]) -> None:
     """A checkpoint is read on the processor, before the model is moved."""
-    module, again = (tuned(tiny("bert"), AdaLoRA(r=2, initial_r=4), seed) for seed in (0, 1))
+    module, again = (tuned(tiny("bert"), AdaLoRA(r=2, init_r=4), seed) for seed in (0, 1))
     fit(module)
     again.on_load_checkpoint(saved(module))
     again.to("meta")

@@ -13,7 +13,7 @@ from transformers import AutoModelForMaskedLM
 from ftlit.errors import UserError
 from ftlit.tasks import MaskedLM, TextClassification
 from ftlit.tuning import BitFit, Frozen, Full, GradualUnfreezing, HeadFirst, LoRA, TopLayers, Tuning
-from ftlit.tuning.base import waiting
+from ftlit.tuning.base import is_scheduled
 from tests.small import without_dropout
 from tests.tuning.devices import run
 from tests.tuning.life import fit, texts, tuned, values
@@ -49,7 +49,7 @@ def test_a_pretrained_head_first(with_head: str) -> None:
     module = MaskedLM(backbone=with_head, tuning=HeadFirst(), pad_token_id=0)
     first = {name for name, weight in module.named_parameters() if weight.requires_grad}
     assert first == {name for name, _ in module.named_parameters() if ".cls." in name}
-    module.tuning.enter(module.backbone, 1)
+    module.tuning.set_stage(module.backbone, 1)
     assert all(weight.requires_grad for weight in module.parameters())
 
 
@@ -111,7 +111,7 @@ def test_layers_join_with_optimizer_steps_not_batches(tiny: Tiny) -> None:
 def test_layers_below_the_last_step_stay_frozen(tiny: Tiny) -> None:
     module = tuned(tiny("bert"), GradualUnfreezing(steps=[0, 1]))
     assert watched(module, 3).moved == [names(module, *JOINS["bert"][:count]) for count in (2, 3, 3)]
-    frozen = {name for name, weight in module.named_parameters() if not weight.requires_grad and not waiting(weight)}
+    frozen = {name for name, weight in module.named_parameters() if not weight.requires_grad and not is_scheduled(weight)}
     assert frozen == names(module, r"\.embeddings\.")
 
 

@@ -10,7 +10,7 @@ from ftlit.errors import UserError
 from ftlit.runs.checkpoint import check_complete, check_trained, frozen_digest, trained_keys
 from ftlit.tasks.shared.evaluated import Evaluated
 from ftlit.tuning import Tuning
-from ftlit.tuning.base import always_train, trains, waiting
+from ftlit.tuning.base import always_train, is_scheduled, is_trainable
 
 
 class Tuned(Evaluated):
@@ -62,7 +62,7 @@ class Tuned(Evaluated):
                 weight.requires_grad_(weight.requires_grad and id(weight) in inside)
         for weight in fresh:
             always_train(weight)
-        if not any(trains(weight) and not waiting(weight) for weight in self.model.parameters()):
+        if not any(is_trainable(weight) and not is_scheduled(weight) for weight in self.model.parameters()):
             raise UserError(
                 f"model.tuning {self.tuning} leaves nothing to train: {type(self.model).__name__} has no new head, since what "
                 "gives its tokens is pretrained like the rest; use Full, TopLayers or LoRA"
@@ -70,7 +70,7 @@ class Tuned(Evaluated):
 
     def remember_weights(self) -> None:
         """Keep what checkpoints are compared with, once the module is whole."""
-        self.frozen_digest = frozen_digest(self, self.tuning.rewrites_frozen)
+        self.frozen_digest = frozen_digest(self, self.tuning.modifies_base_weights)
         self.begun_keys = trained_keys(self)  # what a checkpoint must hold, whatever is done to the model later
 
     @property
@@ -97,8 +97,8 @@ class Tuned(Evaluated):
 
     def _enter(self, stage: int) -> None:
         self._stage = stage
-        self.tuning.enter(self.backbone, stage)
-        self._waiting = [weight for weight in self.parameters() if waiting(weight)]
+        self.tuning.set_stage(self.backbone, stage)
+        self._waiting = [weight for weight in self.parameters() if is_scheduled(weight)]
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         for weight in self._waiting:  # on several devices they have a gradient nevertheless
