@@ -171,7 +171,9 @@ class AdaLoRA(PeftTuning):
     def begin(self, backbone: Any, steps: int) -> None:
         config = backbone.peft_config["default"]
         config.total_step = steps
-        config.tinit, config.tfinal = self._constant_steps(steps)
+        first, last = self._constant_steps(steps)
+        # `check_length` refuses a run that is too short, except for a trial run with fast_dev_run.
+        config.tinit, config.tfinal = (first, last) if first + last < steps else (0, 0)
         self.load_state(backbone, self.state(backbone))  # moves tensors that were loaded before the backbone had its device
 
     def check_length(self, steps: int, epochs: int | None) -> None:

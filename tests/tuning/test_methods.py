@@ -9,7 +9,19 @@ from torch import nn
 
 from ftlit.errors import UserError
 from ftlit.tasks import TextClassification
-from ftlit.tuning import IA3, BitFit, BottleneckAdapter, Combined, Full, LayerNormTuning, LoRA, Select, TopLayers, Tuning
+from ftlit.tuning import (
+    IA3,
+    AdaLoRA,
+    BitFit,
+    BottleneckAdapter,
+    Combined,
+    Full,
+    LayerNormTuning,
+    LoRA,
+    Select,
+    TopLayers,
+    Tuning,
+)
 from ftlit.tuning.bottleneck import Location
 from ftlit.tuning.layers import linear_layers
 from tests.small import logits_of
@@ -192,3 +204,11 @@ def test_olora_and_pissa_begin_inside_the_weights(tiny: Tiny) -> None:
         before = values(module)
         fit(module)
         assert len(moved(before, module)) == 24 + 2
+
+
+def test_adalora_takes_steps_or_a_fraction_of_them(tiny: Callable[[str], str]) -> None:
+    for given in ({"tinit": 0.2, "tfinal": 0.3}, {"tinit": 4, "tfinal": 6}, {"tinit": 0.2, "tfinal": 6}):
+        module = tuned(tiny("bert"), AdaLoRA(r=2, init_r=4, deltaT=5, **given))
+        module.tuning.begin(module.backbone, 20)
+        config = module.backbone.peft_config["default"]
+        assert (config.tinit, config.tfinal, config.deltaT, config.total_step) == (4, 6, 5, 20)
