@@ -1,4 +1,4 @@
-"""A self-supervised loss beside the task's: what the texts say trains the backbone together with their labels.
+"""Auxiliary self-supervised losses, trained together with the task.
 
 ``loss = task loss + weight * self-supervised loss``, as in Radford et al. (2018), "Improving Language Understanding by
 Generative Pre-Training", section 3.2.
@@ -27,7 +27,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class HiddenStates(nn.Module):
-    """Stands in the place of a backbone and gives the vectors that it was told, ``(1, tokens, width)``."""
+    """Replaces a backbone and returns hidden states that were set before, ``(1, tokens, width)``."""
 
     hidden: Tensor
 
@@ -36,11 +36,11 @@ class HiddenStates(nn.Module):
 
 
 class SelfSupervision(nn.Module, ABC):
-    """The head of a language model on a task's backbone, and the loss of each text.
+    """A language model head on a task's backbone, which returns a loss for each text.
 
     Args:
-        model: The language model of the backbone; only its head is kept.
-        embedding: The backbone's input embeddings, to which the output weights are tied where the model ties them.
+        model: The backbone's language model. Only its head is kept.
+        embedding: The backbone's input embeddings. The output layer is tied to them if the model ties its weights.
     """
 
     def __init__(self, model: Any, embedding: nn.Parameter) -> None:
@@ -53,19 +53,19 @@ class SelfSupervision(nn.Module, ABC):
 
     @abstractmethod
     def targets(self, inputs: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """Inputs for the backbone, and the token that each position should predict, -100 for none; ``(texts, tokens)``."""
+        """Return the backbone's inputs and the token to predict at each position, or -100; both ``(texts, tokens)``."""
 
     def forward(self, backbone: nn.Module, batch: dict[str, Any]) -> Tensor:
-        """The mean loss over the predicted tokens of each text, ``(texts,)``.
+        """Return the mean loss over the predicted tokens of each text, ``(texts,)``.
 
         Args:
             backbone: The task's backbone.
             batch: ``input_ids`` and ``attention_mask``, ``(texts, tokens)``.
         """
         inputs, targets = self.targets({name: batch[name] for name in INPUTS if name in batch})
-        targets = targets.masked_fill(targets >= self.vocabulary, IGNORED)  # tokens that the data added
+        targets = targets.masked_fill(targets >= self.vocabulary, IGNORED)  # tokens added by the data module
         chosen = targets != IGNORED
-        hidden = backbone(**inputs).last_hidden_state[:, -chosen.shape[1] :]  # a prompt may stand before the tokens
+        hidden = backbone(**inputs).last_hidden_state[:, -chosen.shape[1] :]  # without the positions of a learned prompt
         self.stub.hidden = hidden[chosen].unsqueeze(0)
         logits = self.head(input_ids=None).logits.squeeze(0)
         del self.stub.hidden
@@ -74,13 +74,13 @@ class SelfSupervision(nn.Module, ABC):
 
 
 class MaskedTokens(SelfSupervision):
-    """Predicts tokens that are masked anew in every step, with the global random numbers; tokens that the data added stay.
+    """Predicts masked tokens, drawn anew in each step from the global random generator. Added tokens are never masked.
 
     Args:
-        model: The masked language model of the backbone.
+        model: The backbone's masked language model.
         embedding: The backbone's input embeddings.
         tokenizer: The backbone's tokenizer.
-        probability: Share of the tokens that are chosen.
+        probability: Fraction of the tokens to predict.
     """
 
     def __init__(self, model: Any, embedding: nn.Parameter, tokenizer: PreTrainedTokenizerBase, probability: float) -> None:
@@ -99,7 +99,7 @@ class MaskedTokens(SelfSupervision):
 
 
 class NextTokens(SelfSupervision):
-    """Predicts each token from those before it."""
+    """Predicts each token from the previous ones."""
 
     def targets(self, inputs: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         ids = inputs["input_ids"]
@@ -110,24 +110,27 @@ class NextTokens(SelfSupervision):
 
 
 class Auxiliary(ABC):
-    """A loss that needs no labels, beside the task's own."""
+    """Base class of losses that need no labels and are added to the task's loss."""
 
     weight: float
     schedule: str
 
     @abstractmethod
     def build(self, load: Load, backbone: nn.Module, embedding: nn.Parameter, tokenizer: Callable[[], Any]) -> SelfSupervision:
-        """The head of the loss.
+        """Build the head of the loss.
 
         Args:
-            load: Loads a model of the backbone with a class of transformers.
+            load: Loads the backbone, given an ``AutoModelFor…`` class.
             backbone: The task's backbone.
             embedding: The backbone's input embeddings.
-            tokenizer: Gives the backbone's tokenizer.
+            tokenizer: Returns the backbone's tokenizer.
+
+        Raises:
+            UserError: If the backbone cannot be trained with this loss.
         """
 
     def weight_at(self, progress: float) -> float:
-        """The weight of the loss when this share of training is over."""
+        """Return the weight of the loss after a fraction `progress` of training."""
         if self.schedule == "linear":
             return self.weight * (1 - progress)
         if self.schedule == "cosine":
@@ -137,15 +140,15 @@ class Auxiliary(ABC):
     def loss(
         self, head: SelfSupervision, backbone: nn.Module, batch: dict[str, Any], counts: list[int] | None = None
     ) -> Tensor:
-        """The mean over the examples of a batch, each counting what it counts in the task's loss.
+        """Return the mean over the examples of a batch, with the same example weights as in the task's loss.
 
-        Where the batch has unlabelled texts, one an example, both halves count the same.
+        Labelled and unlabelled texts of a batch have the same total weight.
 
         Args:
             head: The head of this loss.
             backbone: The task's backbone.
             batch: ``input_ids`` and ``attention_mask``, ``(texts, tokens)``.
-            counts: How many texts each example has, whose mean counts; None where each has one.
+            counts: Number of texts of each example, over which the loss is averaged. None if each example is one text.
         """
         values = head(backbone, batch)
         if counts is not None:
@@ -157,19 +160,19 @@ class Auxiliary(ABC):
         return total / batch["loss_denominator"]
 
 
-def _check(auxiliary: Auxiliary) -> None:
+def _check_weight(auxiliary: Auxiliary) -> None:
     if not auxiliary.weight >= 0:
         raise UserError(f"model.auxiliary.weight must be at least 0, got {auxiliary.weight}")
 
 
 @dataclass(frozen=True)
 class MaskedLMLoss(Auxiliary):
-    """Masked language modelling on the texts of the batch, for encoders (Devlin et al., 2019).
+    """Masked language modeling on the texts of a batch, for encoders (Devlin et al., 2019).
 
     Args:
-        weight: Factor of this loss beside the task's; 0 is off.
-        probability: Share of the tokens that are chosen for prediction.
-        schedule: Whether the weight stays (`constant`) or falls to 0 over training (`linear`, `cosine`).
+        weight: Weight of this loss relative to the task's loss. 0 disables it.
+        probability: Fraction of the tokens to predict.
+        schedule: Whether the weight is constant (`constant`) or decays to 0 during training (`linear`, `cosine`).
     """
 
     weight: float = 0.1
@@ -177,37 +180,37 @@ class MaskedLMLoss(Auxiliary):
     schedule: Literal["constant", "linear", "cosine"] = "constant"
 
     def __post_init__(self) -> None:
-        _check(self)
+        _check_weight(self)
         if not 0 < self.probability <= 1:
-            raise UserError(f"model.auxiliary.probability should be above 0 and at most 1, got {self.probability}")
+            raise UserError(f"model.auxiliary.probability must be in (0, 1], got {self.probability}")
 
     def build(self, load: Load, backbone: nn.Module, embedding: nn.Parameter, tokenizer: Callable[[], Any]) -> SelfSupervision:
-        words = tokenizer()
-        if words.mask_token_id is None:
-            raise UserError("model.auxiliary is MaskedLMLoss, and the backbone's tokenizer has no mask token; use CausalLMLoss")
-        return MaskedTokens(load(AutoModelForMaskedLM)[0], embedding, words, self.probability)
+        loaded = tokenizer()
+        if loaded.mask_token_id is None:
+            raise UserError("model.auxiliary is MaskedLMLoss, but the backbone's tokenizer has no mask token; use CausalLMLoss")
+        return MaskedTokens(load(AutoModelForMaskedLM)[0], embedding, loaded, self.probability)
 
 
 @dataclass(frozen=True)
 class CausalLMLoss(Auxiliary):
-    """Next token prediction on the texts of the batch, for decoders (Radford et al., 2018).
+    """Next token prediction on the texts of a batch, for decoders (Radford et al., 2018).
 
     Args:
-        weight: Factor of this loss beside the task's; 0 is off.
-        schedule: Whether the weight stays (`constant`) or falls to 0 over training (`linear`, `cosine`).
+        weight: Weight of this loss relative to the task's loss. 0 disables it.
+        schedule: Whether the weight is constant (`constant`) or decays to 0 during training (`linear`, `cosine`).
     """
 
     weight: float = 0.1
     schedule: Literal["constant", "linear", "cosine"] = "constant"
 
     def __post_init__(self) -> None:
-        _check(self)
+        _check_weight(self)
 
     def build(self, load: Load, backbone: nn.Module, embedding: nn.Parameter, tokenizer: Callable[[], Any]) -> SelfSupervision:
         model, _ = load(AutoModelForCausalLM)
         if looks_ahead(backbone, lambda ids: backbone(input_ids=ids).last_hidden_state):
             raise UserError(
-                "model.auxiliary is CausalLMLoss, and model.backbone sees the tokens that come after each, which it would have "
-                "to predict; use MaskedLMLoss"
+                "model.auxiliary is CausalLMLoss, but model.backbone attends to the later tokens that it would have to "
+                "predict; use MaskedLMLoss"
             )
         return NextTokens(model, embedding)

@@ -1,4 +1,4 @@
-"""What stands on the backbone: the Hugging Face task head, or pooling and a small network."""
+"""Prediction heads: the head of transformers, or pooling with a small network."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,44 +11,47 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ftlit.errors import UserError
 from ftlit.models.backbones import load_config
-from ftlit.models.encoder_decoder import decoder_tokenizer, marks
+from ftlit.models.encoder_decoder import decoder_tokenizer, target_ids
 
-# load(auto_class, **config) gives a model and its freshly initialised weights
+# load(auto_class, **config) returns a model and its newly initialized weights
 Load = Callable[..., tuple[nn.Module, list[nn.Parameter]]]
 
 
 class Head(ABC):
-    """Makes the model of a task: a backbone under ``model.base_model_prefix`` and a prediction head."""
+    """Builds the model of a task: a backbone, as the attribute ``model.base_model_prefix``, and a prediction head."""
 
     @abstractmethod
     def build(self, load: Load, auto_class: Any, config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
-        """The model, called like a Hugging Face task model, and its freshly initialised weights.
+        """Build a model that is called like a Hugging Face task model.
 
         Args:
-            load: Loads the backbone with a class of transformers and changes to its configuration.
-            auto_class: The class of transformers for the task.
-            config: Changes to the configuration: ``num_labels`` and label names.
+            load: Loads the backbone, given an ``AutoModel…`` class and changes to its configuration.
+            auto_class: The ``AutoModelFor…`` class of the task.
+            config: Changes to the configuration, such as ``num_labels`` and label names.
+
+        Returns:
+            The model and its newly initialized weights.
         """
 
 
 def _encoder(load: Load, head: Head, config: dict[str, Any]) -> tuple[Any, list[nn.Parameter]]:
-    """The backbone alone, and its freshly initialised weights.
+    """Load the backbone without a head and return it with its newly initialized weights.
 
     Raises:
-        UserError: Its last layer is a decoder's, whose tokens are not those of the text.
+        UserError: If it is an encoder-decoder model, whose outputs do not correspond to the tokens of the text.
     """
     backbone: Any
-    backbone, fresh = load(AutoModel, **config)
+    backbone, new = load(AutoModel, **config)
     if backbone.config.is_encoder_decoder:
         raise UserError(
-            f"model.head {type(head).__name__} needs one vector for each token of the text, and model.backbone is a "
-            f"{backbone.config.model_type}, an encoder and a decoder; take TaskHead, or another backbone"
+            f"model.head {type(head).__name__} needs a vector for each token of the text, but model.backbone is an "
+            f"encoder-decoder model ({backbone.config.model_type}); use TaskHead, or another backbone"
         )
-    return backbone, fresh
+    return backbone, new
 
 
 class TaskHead(Head):
-    """The head that transformers puts on this architecture for the task."""
+    """The head of transformers for the task and architecture."""
 
     def build(self, load: Load, auto_class: Any, config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
         return load(auto_class, **config)
@@ -56,13 +59,13 @@ class TaskHead(Head):
 
 @dataclass(frozen=True)
 class PooledHead(Head):
-    """One vector for each text by pooling the last layer, then a small network.
+    """Pool the last layer into one vector for each text, followed by a small network.
 
     Args:
-        pooling: How a text's token vectors become one: `cls` takes the first token, `last` the last (for decoders),
-            `mean` and `max` go over all real tokens, `attention` learns a weight for each token.
-        layers: Number of linear layers; all but the last are followed by tanh and keep the width.
-        dropout: Dropout before each linear layer.
+        pooling: How to pool the token vectors. `cls` uses the first token, `last` the last one (for decoders), `mean` and
+            `max` all tokens except padding, and `attention` a learned weighted average.
+        layers: Number of linear layers. All but the last keep the width and are followed by tanh.
+        dropout: Dropout probability before each linear layer.
     """
 
     pooling: Literal["cls", "last", "mean", "max", "attention"] = "mean"
@@ -70,21 +73,21 @@ class PooledHead(Head):
     dropout: float = 0.1
 
     def build(self, load: Load, auto_class: Any, config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
-        backbone, fresh = _encoder(load, self, config)
+        backbone, new = _encoder(load, self, config)
         model = PooledModel(backbone, self, config["num_labels"])
         kept = {id(weight) for weight in model.parameters()}
-        return model, [w for w in fresh if id(w) in kept] + [*model.pool.parameters(), *model.head.parameters()]
+        return model, [w for w in new if id(w) in kept] + [*model.pool.parameters(), *model.head.parameters()]
 
 
 class PooledModel(nn.Module):
-    """A backbone, pooling and a network, called like a Hugging Face task model."""
+    """A backbone with pooling and a small network, called like a Hugging Face task model."""
 
     base_model_prefix = "backbone"
 
     def __init__(self, backbone: Any, settings: PooledHead, num_labels: int) -> None:
         super().__init__()
         if getattr(backbone, "pooler", None) is not None:
-            backbone.pooler = None  # unused weights would stop distributed training
+            backbone.pooler = None  # unused weights break distributed training
         self.backbone, self.config = backbone, backbone.config
         width = backbone.config.hidden_size
         self.pool = AttentionPool(width) if settings.pooling == "attention" else Pool(settings.pooling)
@@ -94,39 +97,39 @@ class PooledModel(nn.Module):
         self.head = nn.Sequential(*steps, nn.Dropout(settings.dropout), nn.Linear(width, num_labels))
 
     def forward(self, attention_mask: Tensor, **inputs: Tensor) -> SequenceClassifierOutput:
-        """Logits ``(batch, labels)`` for ``input_ids`` and ``attention_mask`` of shape ``(batch, tokens)``."""
+        """Return logits ``(batch, labels)`` for ``input_ids`` and ``attention_mask``, both ``(batch, tokens)``."""
         hidden = self.backbone(attention_mask=attention_mask, **inputs).last_hidden_state
         return SequenceClassifierOutput(logits=self.head(self.pool(hidden, attention_mask)))
 
 
 @dataclass(frozen=True)
 class EntityHead(Head):
-    """One vector for two marked entities, then a linear layer (Baldini Soares et al., 2019).
+    """Represent two marked entities by one vector, followed by a linear layer (Baldini Soares et al., 2019).
 
     Args:
-        pooling: `entity_start` joins the last layer's vectors of both entities' start markers, `cls` takes the first token.
-        dropout: Dropout before the linear layer.
+        pooling: `entity_start` concatenates the last layer's vectors of both entity start markers, `cls` uses the first token.
+        dropout: Dropout probability before the linear layer.
     """
 
     pooling: Literal["entity_start", "cls"] = "entity_start"
     dropout: float = 0.1
 
     def build(self, load: Load, auto_class: Any, config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
-        backbone, fresh = _encoder(load, self, config)
+        backbone, new = _encoder(load, self, config)
         model = EntityModel(backbone, self, config["num_labels"])
         kept = {id(weight) for weight in model.parameters()}
-        return model, [w for w in fresh if id(w) in kept] + [*model.head.parameters()]
+        return model, [w for w in new if id(w) in kept] + [*model.head.parameters()]
 
 
 class EntityModel(nn.Module):
-    """A backbone and a linear layer on two of its vectors, called like a Hugging Face task model."""
+    """A backbone with a linear layer on the vectors of two entities, called like a Hugging Face task model."""
 
     base_model_prefix = "backbone"
 
     def __init__(self, backbone: Any, settings: EntityHead, num_labels: int) -> None:
         super().__init__()
         if getattr(backbone, "pooler", None) is not None:
-            backbone.pooler = None  # unused weights would stop distributed training
+            backbone.pooler = None  # unused weights break distributed training
         self.backbone, self.config, self.pooling = backbone, backbone.config, settings.pooling
         width = backbone.config.hidden_size * (2 if settings.pooling == "entity_start" else 1)
         self.head = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(width, num_labels))
@@ -134,18 +137,18 @@ class EntityModel(nn.Module):
     def forward(
         self, attention_mask: Tensor, entity_positions: Tensor | None = None, **inputs: Tensor
     ) -> SequenceClassifierOutput:
-        """Logits ``(batch, labels)`` for tokens ``(batch, tokens)`` and the positions of both entities, ``(batch, 2)``."""
+        """Return logits ``(batch, labels)`` for tokens ``(batch, tokens)`` and positions of both entities ``(batch, 2)``."""
         if entity_positions is None:
-            raise UserError("model.head EntityHead needs entities in the data, as RelationExtraction has; use PooledHead")
+            raise UserError("model.head EntityHead needs entities in the data, as in RelationExtraction; use PooledHead")
         hidden = self.backbone(attention_mask=attention_mask, **inputs).last_hidden_state
-        hidden = hidden[:, -attention_mask.shape[1] :]  # prompt methods put tokens of their own before the text
-        places = entity_positions if self.pooling == "entity_start" else attention_mask.argmax(1, keepdim=True)
-        chosen = hidden.gather(1, places.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+        hidden = hidden[:, -attention_mask.shape[1] :]  # without the positions of a learned prompt
+        positions = entity_positions if self.pooling == "entity_start" else attention_mask.argmax(1, keepdim=True)
+        chosen = hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
         return SequenceClassifierOutput(logits=self.head(chosen.flatten(1)))
 
 
 class Pool(nn.Module):
-    """One vector of each text, ``(batch, tokens, width)`` to ``(batch, width)``, blind to padding."""
+    """Pool token vectors ``(batch, tokens, width)`` into text vectors ``(batch, width)``, ignoring padding."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -162,7 +165,7 @@ class Pool(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """A learned average of the token vectors: ``softmax(hidden @ query)`` over the real tokens."""
+    """Average token vectors with learned weights, ``softmax(hidden @ query)``, ignoring padding."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -174,15 +177,15 @@ class AttentionPool(nn.Module):
 
 
 @dataclass(frozen=True)
-class JoinedHead(Head):
-    """The backbone as encoder and another pretrained model as decoder (Rothe et al., 2020).
+class EncoderDecoderHead(Head):
+    """Use the backbone as encoder and another pretrained model as decoder (Rothe et al., 2020).
 
-    What neither model's files hold is new: the cross-attention, where the decoder was no language model its output layer,
-    and a projection where the two differ in width. These weights train whatever the tuning method.
+    The cross-attention is newly initialized. So are the output layer if the decoder was not a language model, and a projection
+    if the widths differ. These weights train with every tuning method.
 
     Args:
         decoder: Folder, hub name, or ``package:<module>/<path>`` of the decoder.
-        trust_remote_code: Whether code that comes with it may run.
+        trust_remote_code: Whether to run code that comes with the decoder.
     """
 
     decoder: str
@@ -191,13 +194,14 @@ class JoinedHead(Head):
     def build(self, load: Load, auto_class: Any, config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
         from transformers import AutoModel, AutoModelForCausalLM, EncoderDecoderConfig, EncoderDecoderModel
 
-        encoder, fresh = load(AutoModel, **config)
+        encoder, new = load(AutoModel, **config)
         if getattr(encoder, "pooler", None) is not None:
-            encoder.pooler = None  # type: ignore[assignment]  # unused weights would stop distributed training
-        known = load_config(self.decoder, self.trust_remote_code)
-        reads = {name: True for name in ("is_decoder", "add_cross_attention") if hasattr(known, name)}  # GPT-2 has one of them
-        decoder, new = load(AutoModelForCausalLM, backbone=self.decoder, **reads)
-        ids = marks(decoder_tokenizer(self.decoder, self.trust_remote_code))
+            encoder.pooler = None  # type: ignore[assignment]  # unused weights break distributed training
+        decoder_config = load_config(self.decoder, self.trust_remote_code)
+        flags = ("is_decoder", "add_cross_attention")  # GPT-2 has only one of them
+        cross = {name: True for name in flags if hasattr(decoder_config, name)}
+        decoder, decoder_new = load(AutoModelForCausalLM, backbone=self.decoder, **cross)
+        ids = target_ids(decoder_tokenizer(self.decoder, self.trust_remote_code))
         settings = EncoderDecoderConfig.from_encoder_decoder_configs(
             encoder.config,  # type: ignore[arg-type]
             decoder.config,  # type: ignore[arg-type]
@@ -207,5 +211,5 @@ class JoinedHead(Head):
         )
         model = EncoderDecoderModel(settings, encoder, decoder).train()  # type: ignore[arg-type]
         kept = {id(weight) for weight in model.parameters()}
-        bridge = getattr(model, "enc_to_dec_proj", None)
-        return model, [w for w in (*fresh, *new) if id(w) in kept] + ([*bridge.parameters()] if bridge else [])
+        projection = getattr(model, "enc_to_dec_proj", None)
+        return model, [w for w in (*new, *decoder_new) if id(w) in kept] + ([*projection.parameters()] if projection else [])

@@ -1,7 +1,7 @@
-"""Losses as objects: each gives one number an example, so that averaging does not depend on how a batch is split.
+"""Losses that return a value for each example, so that the average does not depend on how a batch is split.
 
-Class weights multiply an example's loss and the sum is divided by the number of examples (not by the sum of their
-weights), for the same reason.
+For the same reason, class weights multiply the loss of an example, and the sum is divided by the number of examples rather
+than by the sum of their weights.
 """
 
 import math
@@ -21,20 +21,23 @@ Weights = list[float] | Literal["balanced"] | None
 
 
 class Loss(ABC):
-    """Compares logits with labels."""
+    """Base class of losses."""
 
     class_weights: Weights = None
 
     @abstractmethod
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-        """The loss of each example, shape ``(batch,)``, for logits ``(batch, labels)``; weights ``(labels,)``."""
+        """Return the loss of each example, ``(batch,)``, for logits ``(batch, labels)`` and class weights ``(labels,)``."""
 
     def weights(self, counts: Sequence[int], rows: int) -> Tensor | None:
-        """The weight of each class, shape ``(labels,)``.
+        """Return the weight of each class, ``(labels,)``.
 
         Args:
-            counts: Training rows of each class.
-            rows: All training rows.
+            counts: Number of training rows of each class.
+            rows: Total number of training rows.
+
+        Raises:
+            UserError: If the number of class weights differs from the number of labels.
         """
         if self.class_weights is None:
             return None
@@ -47,18 +50,18 @@ class Loss(ABC):
         return torch.tensor(self.class_weights, dtype=torch.float32)
 
     def balanced(self, counts: Tensor, rows: int) -> Tensor:
-        """Weights that give every class the same total: ``rows / (classes * counts)``, as scikit-learn's."""
+        """Return weights that give all classes the same total, ``rows / (classes * counts)``, as in scikit-learn."""
         return rows / (len(counts) * counts)
 
 
 @dataclass(frozen=True)
 class CrossEntropy(Loss):
-    """Cross-entropy over classes that exclude each other.
+    """Cross-entropy over mutually exclusive classes.
 
     Args:
-        label_smoothing: Share of the target spread evenly over all classes (Szegedy et al., 2016).
-        class_weights: One number a class in the order of the label names, or `balanced` for the inverse of its
-            frequency in train.
+        label_smoothing: Fraction of the target that is distributed evenly over all classes (Szegedy et al., 2016).
+        class_weights: A weight for each class in the order of the label names, or `balanced` for weights inversely
+            proportional to the class frequencies in train.
     """
 
     label_smoothing: float = 0.0
@@ -71,11 +74,11 @@ class CrossEntropy(Loss):
 
 @dataclass(frozen=True)
 class Focal(Loss):
-    """Cross-entropy scaled by ``(1 - p) ** gamma``, so that easy examples count less (Lin et al., 2017).
+    """Cross-entropy multiplied by ``(1 - p) ** gamma``, which down-weights easy examples (Lin et al., 2017).
 
     Args:
-        gamma: How fast easy examples lose weight; 0 gives cross-entropy.
-        class_weights: One number a class in the order of the label names, or `balanced`.
+        gamma: Focusing parameter. Higher values down-weight easy examples more, and 0 is cross-entropy.
+        class_weights: A weight for each class in the order of the label names, or `balanced`.
     """
 
     gamma: float = 2.0
@@ -83,17 +86,17 @@ class Focal(Loss):
 
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         log_p = functional.log_softmax(logits.float(), -1).gather(1, labels[:, None]).squeeze(1)
-        wrong = (-torch.expm1(log_p)).clamp(min=torch.finfo(torch.float32).tiny)  # a power below 1 has no slope at 0
+        wrong = (-torch.expm1(log_p)).clamp(min=torch.finfo(torch.float32).tiny)  # gamma below 1 has an infinite gradient at 0
         losses = -(wrong**self.gamma) * log_p
         return losses if weights is None else losses * weights[labels]
 
 
 @dataclass(frozen=True)
 class BCE(Loss):
-    """Binary cross-entropy of each label, averaged over labels: for several labels a text.
+    """Binary cross-entropy averaged over labels, for texts with several labels.
 
     Args:
-        class_weights: Weight of each label's positive examples, or `balanced` for negatives / positives in train.
+        class_weights: A weight for the positive examples of each label, or `balanced` for negatives / positives in train.
     """
 
     class_weights: Weights = None
@@ -117,10 +120,10 @@ class MSE(Loss):
 
 @dataclass(frozen=True)
 class Huber(Loss):
-    """Squared error near zero, absolute error beyond ``delta`` (Huber, 1964).
+    """Squared error below `delta`, absolute error above it (Huber, 1964).
 
     Args:
-        delta: Where the error becomes linear, in units of the (standardised) target.
+        delta: Error above which the loss is linear, in units of the standardized target.
     """
 
     delta: float = 1.0
@@ -130,29 +133,29 @@ class Huber(Loss):
 
 
 def token_losses(loss: Loss, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """The losses of each example's labelled tokens summed, shape ``(batch,)``.
+    """Return the sum of the token losses of each example, ``(batch,)``.
 
     Args:
-        loss: Compares the logits of single tokens with their labels.
-        logits: Shape ``(batch, tokens, labels)``.
-        labels: Shape ``(batch, tokens)``; tokens labelled `IGNORED` have no loss.
-        weights: Weight of each label, shape ``(labels,)``.
+        loss: Loss of a single token.
+        logits: Logits, ``(batch, tokens, labels)``.
+        labels: Labels, ``(batch, tokens)``. Tokens labelled `IGNORED` are excluded.
+        weights: Weight of each label, ``(labels,)``.
     """
     labelled = labels != IGNORED
     return row_sums(loss(logits[labelled], labels[labelled], weights), labelled)
 
 
 def row_sums(values: Tensor, chosen: Tensor) -> Tensor:
-    """The sum of each row's values, ``(batch,)``.
+    """Sum values by row, ``(batch,)``.
 
     Args:
-        values: A value for each chosen token, one row after the other, ``(chosen,)``.
-        chosen: Which tokens these are, ``(batch, tokens)``.
+        values: A value for each selected token, in row order, ``(selected,)``.
+        chosen: Boolean mask of the selected tokens, ``(batch, tokens)``.
     """
-    # Not by index_add, whose order of summation on a GPU changes from run to run.
+    # index_add would sum in a different order in each run on a GPU.
     return values.new_zeros(chosen.shape).masked_scatter(chosen, values).sum(1)
 
 
 def perplexity(nll: float) -> float:
-    """``exp`` of the mean of ``-log p`` of a token, no higher than single precision holds, in which it is logged."""
+    """Return ``exp(nll)`` of a mean token loss, limited to what fits into single precision, in which it is logged."""
     return math.exp(min(nll, 88.0))

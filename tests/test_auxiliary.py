@@ -149,7 +149,7 @@ def test_where_there_is_nothing_to_add(model: Tiny, tiny_seq2seq: Tiny) -> None:
         Seq2Seq(backbone=tiny_seq2seq("t5"), auxiliary=MaskedLMLoss())
     with pytest.raises(UserError, match=r"which is what CausalLM does; leave it out"):
         CausalLM(backbone=model("llama"), auxiliary=CausalLMLoss())
-    with pytest.raises(UserError, match=r"CausalLMLoss, and model\.backbone sees the tokens that come after each"):
+    with pytest.raises(UserError, match=r"CausalLMLoss, but model\.backbone attends to the later tokens"):
         classifier(model("bert"), auxiliary=CausalLMLoss())
 
 
@@ -168,7 +168,7 @@ def test_weight_over_training() -> None:
 def test_bad_settings_are_said(tiny: Tiny) -> None:
     with pytest.raises(UserError, match=r"auxiliary\.weight must be at least 0, got -1"):
         CausalLMLoss(weight=-1)
-    with pytest.raises(UserError, match=r"auxiliary\.probability should be above 0 and at most 1, got 0"):
+    with pytest.raises(UserError, match=r"auxiliary\.probability must be in \(0, 1\], got 0"):
         MaskedLMLoss(probability=0)
     with pytest.raises(UserError, match="tokenizer has no mask token; use CausalLMLoss"):
         classifier(tiny("bert"), auxiliary=MaskedLMLoss())

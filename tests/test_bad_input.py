@@ -130,7 +130,7 @@ def test_tokenizer_without_pad_token(refused: Refused, tiny: Callable[[str], str
     tokenizer.pad_token = None
     tokenizer.save_pretrained(tmp_path / "m")
     said = refused(sentiment, model__backbone=tmp_path / "m")
-    assert "has no pad token; name one of its tokens with data.pad_token" in said
+    assert "has no pad token; set data.pad_token to one of its tokens" in said
 
 
 def test_max_length_above_the_models_limit(refused: Refused, sentiment: str) -> None:

@@ -58,10 +58,10 @@ def test_embeddings_that_do_something_else_are_refused() -> None:
         def forward(self, input: Tensor) -> Tensor:
             return super().forward(input % 3)
 
-    with pytest.raises(UserError, match="tokens cannot be added to embeddings of the kind Hashed"):
+    with pytest.raises(UserError, match="tokens cannot be added to embeddings of type Hashed"):
         ExtendedEmbedding(Hashed(8, 4), 8, 2)
 
 
 def test_ids_with_gaps_are_refused() -> None:
-    with pytest.raises(UserError, match=r"\[8, 10\], which do not follow each other"):
+    with pytest.raises(UserError, match=r"\[8, 10\], which are not consecutive"):
         extend_embeddings(None, [8, 10])

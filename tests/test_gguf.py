@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from ftlit.errors import UserError
 from ftlit.models.backbones import load_config, load_model, load_tokenizer, locate
-from ftlit.models.gguf import converted
+from ftlit.models.gguf import convert_gguf
 
 gguf = pytest.importorskip("gguf")
 pytest.importorskip("accelerate")
@@ -25,7 +25,7 @@ NON_ASCII = "Straße 12, 東京 – naïve café 🙂\n\n1. one  2. two"
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and the folder in it that converted models lie in."""
+    """An empty cache, and the folder of converted models in it."""
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "ftlit" / "gguf"
 
@@ -138,11 +138,11 @@ def test_digits_stand_alone_where_the_vocabulary_was_made_so(tmp_path: Path) -> 
 
 def test_a_file_is_converted_once_wherever_it_lies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(tied=True))
-    folder = converted(path)
+    folder = convert_gguf(path)
     made = (folder / "model.safetensors").stat().st_mtime_ns
     assert "converting tiny.gguf once" in capsys.readouterr().err
     (tmp_path / "elsewhere").mkdir()
-    assert converted(path.rename(tmp_path / "elsewhere" / "tiny.gguf")) == folder
+    assert convert_gguf(path.rename(tmp_path / "elsewhere" / "tiny.gguf")) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == made
     assert "converting" not in capsys.readouterr().err
 
@@ -150,7 +150,7 @@ def test_a_file_is_converted_once_wherever_it_lies(tmp_path: Path, capsys: pytes
 def test_two_at_once_convert_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(tied=True))
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(converted, [path, path])
+        first, second = pool.map(convert_gguf, [path, path])
     assert first == second
     assert (first / "model.safetensors").is_file()
     assert capsys.readouterr().err.count("converting tiny.gguf") == 1
@@ -158,9 +158,9 @@ def test_two_at_once_convert_once(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_a_changed_file_is_converted_anew(tmp_path: Path) -> None:
     model = tiny_llama(tied=True)
-    before = converted(write_gguf(tmp_path / "tiny.gguf", model))
+    before = convert_gguf(write_gguf(tmp_path / "tiny.gguf", model))
     torch.nn.init.zeros_(model.model.norm.weight)
-    assert converted(write_gguf(tmp_path / "tiny.gguf", model)) != before
+    assert convert_gguf(write_gguf(tmp_path / "tiny.gguf", model)) != before
 
 
 def test_an_interrupted_conversion_leaves_nothing(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,17 +174,17 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path: Path, cache: Path, m
     with monkeypatch.context() as patch:
         patch.setattr(PreTrainedModel, "save_pretrained", stop)
         with pytest.raises(KeyboardInterrupt):
-            converted(path)
+            convert_gguf(path)
     assert not [entry for entry in cache.iterdir() if entry.is_dir()]
-    assert (converted(path) / "model.safetensors").is_file()
+    assert (convert_gguf(path) / "model.safetensors").is_file()
 
 
 def test_what_a_killed_conversion_left_is_replaced(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(tied=True))
-    folder = converted(path)
+    folder = convert_gguf(path)
     part = folder.rename(folder.with_name(folder.name + ".part"))
     (part / "model.safetensors").write_bytes(b"half")
-    assert converted(path) == folder
+    assert convert_gguf(path) == folder
     assert (folder / "model.safetensors").stat().st_size > 4
     assert not part.exists()
 
@@ -201,7 +201,7 @@ def test_broken_files_are_refused(tmp_path: Path, cache: Path) -> None:
 
 def test_a_missing_tensor_is_no_fresh_weight(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(tied=True), without="blk.1.ffn_up.weight")
-    with pytest.raises(UserError, match=r"lacks 1 weights of its architecture, such as 'model\.layers\.1\.mlp\.up_proj"):
+    with pytest.raises(UserError, match=r"is missing 1 weights of its architecture, such as 'model\.layers\.1\.mlp\.up_proj"):
         locate(str(path))
 
 
@@ -216,7 +216,7 @@ def test_absent_files_and_packages_are_named(tmp_path: Path, monkeypatch: pytest
         locate("models/nowhere.gguf")
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(tied=True))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="is a GGUF file; reading one needs: pip install gguf accelerate"):
+    with pytest.raises(UserError, match="is a GGUF file; to read it, run pip install gguf accelerate"):
         locate(str(path))
 
 

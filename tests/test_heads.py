@@ -98,7 +98,9 @@ def test_pooled_head_rebuilds_heads_of_transformers(architecture: str, tiny: Cal
 
 @pytest.mark.parametrize("head", [PooledHead(), EntityHead()], ids=str)
 def test_heads_on_tokens_need_the_text_s_own(head: Any, tiny_seq2seq: Callable[[str], str]) -> None:
-    with pytest.raises(UserError, match=r"needs one vector for each token of the text, and model\.backbone is a t5"):
+    with pytest.raises(
+        UserError, match=r"needs a vector for each token of the text, but model\.backbone is an encoder-decoder model \(t5\)"
+    ):
         classifier(tiny_seq2seq("t5"), head=head)
 
 

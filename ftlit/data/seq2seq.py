@@ -10,7 +10,7 @@ from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import tokenize, tokenizer_state
 from ftlit.errors import UserError, near
-from ftlit.models.encoder_decoder import decoder_limit, decoder_tokenizer, marks
+from ftlit.models.encoder_decoder import decoder_limit, decoder_tokenizer, target_ids
 from ftlit.util.batch import IGNORED
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Seq2SeqData(TaskData):
         if not self.decoder:
             return tokenize(lambda given, **how: tokenizer(text_target=given, **how), self.max_target_length, texts)  # type: ignore[arg-type]
         found = tokenize(partial(tokenizer, add_special_tokens=False), self.max_target_length - 1, texts)  # type: ignore[arg-type]
-        end = marks(tokenizer).end
+        end = target_ids(tokenizer).end
         return {"input_ids": [[*ids, end] for ids in found["input_ids"]], "truncated": found["truncated"]}
 
     def counts(self, split: str) -> dict[str, int]:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ftlit.errors import UserError
-from ftlit.heads import JoinedHead
+from ftlit.heads import EncoderDecoderHead
 from ftlit.models.backbones import locate
 from ftlit.tuning.prompted_backbone import PromptedBackbone
 
@@ -60,7 +60,7 @@ def require_adapter(task: "TaskModule") -> None:
         changed = any(hasattr(part, "adapter") for part in backbone.modules())  # bottlenecks, of which peft knows nothing
         what = STAY if changed else merged
         raise UserError(f"--adapter-only needs an adapter of peft, and model.tuning {kind} has none; {what}")
-    if isinstance(task.head, JoinedHead):
+    if isinstance(task.head, EncoderDecoderHead):
         raise UserError(f"--adapter-only: model.decoder joins two models, and no folder holds both as the base; {merged}")
     if task.init_from is not None:
         raise UserError(

@@ -1,1 +1,1 @@
-"""Pretrained models: loading, embeddings, generation, masking."""
+"""Pretrained models: loading, embeddings, generation and masking."""

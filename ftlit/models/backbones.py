@@ -1,4 +1,4 @@
-"""Load a pretrained model, and know where its layers are."""
+"""Load pretrained models and locate their layers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from ftlit.errors import UserError
-from ftlit.models.gguf import converted
+from ftlit.models.gguf import convert_gguf
 from ftlit.util.files import resolve_package_path
 
-# Models whose position ids start behind the padding id, so that two positions are never usable.
+# Models whose position ids start after the padding id, so that two positions are unusable.
 OFFSET_POSITIONS = {
     "roberta",
     "xlm-roberta",
@@ -26,21 +26,24 @@ OFFSET_POSITIONS = {
 
 
 def locate(backbone: str) -> str:
-    """The folder of a backbone named by ``package:<module>/<path>`` or by a path, or else its hub name.
+    """Return the local folder of a backbone, or its name if it is on the hub.
 
     A GGUF file is converted into a folder first.
 
+    Args:
+        backbone: Folder, GGUF file, hub name, or ``package:<module>/<path>``.
+
     Raises:
-        UserError: The package, the folder or the file does not exist, or the file cannot be converted.
+        UserError: If the package, folder or file does not exist, or the file cannot be converted.
     """
     path = resolve_package_path(backbone) if backbone.startswith("package:") else Path(backbone).expanduser()
     if path.is_dir():
         return str(path)
     if path.suffix.lower() == ".gguf":
-        return str(converted(path))
+        return str(convert_gguf(path))
     if backbone.startswith((".", "/", "~")) or backbone.count("/") > 1 or path.is_file():
         raise UserError(
-            f"model.backbone {backbone!r} is not a folder; give a folder of a Hugging Face model, a .gguf file or a hub name"
+            f"model.backbone {backbone!r} is not a folder; expected a Hugging Face model folder, a .gguf file or a hub name"
         )
     return backbone
 
@@ -48,23 +51,23 @@ def locate(backbone: str) -> str:
 def _unreachable(backbone: str, error: Exception) -> UserError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return UserError(
-        f"model.backbone {backbone!r} could not be loaded: it is neither a model folder here, nor in the local cache, "
-        f"nor reachable on the hub ({reason}); give a folder, a hub name, or package:<module>/<path>"
+        f"model.backbone {backbone!r} could not be loaded: it is neither a local model folder, nor in the local cache, "
+        f"nor reachable on the hub ({reason}); expected a folder, a hub name, or package:<module>/<path>"
     )
 
 
-def _refused(auto_class: Any, backbone: str, trust_remote_code: bool, error: Exception) -> UserError:
+def _load_error(auto_class: Any, backbone: str, trust_remote_code: bool, error: Exception) -> UserError:
     if not str(error).startswith("Unrecognized configuration class"):
         return _unreachable(backbone, error)
     kind, head = load_config(backbone, trust_remote_code).model_type, auto_class.__name__.removeprefix("AutoModelFor")
-    return UserError(f"model.backbone {backbone!r} is a {kind}, which has no head for {head}; name another backbone")
+    return UserError(f"model.backbone {backbone!r} is a {kind}, which has no head for {head}; choose another backbone")
 
 
 def load_config(backbone: str, trust_remote_code: bool = False) -> PretrainedConfig:
-    """The configuration of a backbone.
+    """Load the configuration of a backbone.
 
     Raises:
-        UserError: The backbone cannot be found.
+        UserError: If the backbone cannot be found.
     """
     try:
         return AutoConfig.from_pretrained(locate(backbone), trust_remote_code=trust_remote_code)
@@ -72,9 +75,9 @@ def load_config(backbone: str, trust_remote_code: bool = False) -> PretrainedCon
         raise _unreachable(backbone, error) from error
 
 
-def _dropouts(config: PretrainedConfig, share: float) -> dict[str, float]:
-    """Every dropout that a configuration has, such as ``hidden_dropout_prob`` and ``attn_pdrop``, with another share."""
-    return {name: share for name, value in config.to_dict().items() if "drop" in name and isinstance(value, float)}
+def _dropout_settings(config: PretrainedConfig, dropout: float) -> dict[str, float]:
+    """Set every dropout of a configuration, such as ``hidden_dropout_prob`` and ``attn_pdrop``."""
+    return {name: dropout for name, value in config.to_dict().items() if "drop" in name and isinstance(value, float)}
 
 
 def load_model(
@@ -86,70 +89,76 @@ def load_model(
     dropout: float | None = None,
     **config: Any,
 ) -> tuple[nn.Module, list[nn.Parameter]]:
-    """A pretrained model in float32 and training mode, and the weights that its files do not hold.
+    """Load a model in float32 and training mode.
 
     Args:
         auto_class: One of the ``AutoModel…`` classes of transformers.
         backbone: Folder, hub name, or ``package:<module>/<path>``.
-        trust_remote_code: Whether code that comes with the model may run.
-        pretrained: False for fresh weights, of the configuration alone.
-        loading: Further arguments of ``from_pretrained``.
-        dropout: Of all layers; None for what the configuration says.
+        trust_remote_code: Whether to run code that comes with the model.
+        pretrained: Whether to load the pretrained weights. False initializes all weights randomly.
+        loading: Additional arguments of ``from_pretrained``.
+        dropout: Dropout probability of all layers. None keeps the values of the configuration.
         config: Changes to the model's configuration, such as ``num_labels``.
 
     Returns:
-        The model, and its freshly initialised weights: these must be trained whatever the tuning method.
+        The model and its newly initialized weights, which must train with every tuning method.
 
     Raises:
-        UserError: The backbone cannot be found, or has no such head.
+        UserError: If the backbone cannot be found, or has no such head.
     """
-    source = locate(backbone)
     if dropout is not None:
-        config = {**_dropouts(load_config(backbone, trust_remote_code), dropout), **config}
+        config = {**_dropout_settings(load_config(backbone, trust_remote_code), dropout), **config}
     if not pretrained:
-        settings = load_config(backbone, trust_remote_code)
-        settings.update(config)
-        try:
-            model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=trust_remote_code)
-        except ValueError as error:
-            raise _refused(auto_class, backbone, trust_remote_code, error) from error
-        return _training(model), [weight for weight in model.parameters() if weight.requires_grad]
+        return _random_model(auto_class, backbone, trust_remote_code, config)
     try:
         model, info = auto_class.from_pretrained(
-            source,
+            locate(backbone),
             dtype=torch.float32,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # a head that was trained for other labels starts afresh
+            ignore_mismatched_sizes=True,  # reinitializes a head that was trained for other labels
             trust_remote_code=trust_remote_code,
             **(loading or {}),
             **config,
         )
     except (OSError, ValueError) as error:
-        raise _refused(auto_class, backbone, trust_remote_code, error) from error
+        raise _load_error(auto_class, backbone, trust_remote_code, error) from error
     missing = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
-    inside = [name for name, _ in model.named_parameters() if name.startswith(f"{model.base_model_prefix}.")]
-    fresh = [weight for name, weight in model.named_parameters() if name in missing]
-    if inside and missing.issuperset(inside):  # Llama's model for question answering calls it by another name than the files
-        base, more = load_model(AutoModel, backbone, trust_remote_code, pretrained, loading, **config)
+    inside = {name for name, _ in model.named_parameters() if name.startswith(f"{model.base_model_prefix}.")}
+    new = list[nn.Parameter]()
+    if inside and inside <= missing:  # Llama's question answering model names its base differently from the checkpoint
+        base, new = load_model(AutoModel, backbone, trust_remote_code, pretrained, loading, **config)
         setattr(model, model.base_model_prefix, base)
-        fresh = more + [weight for name, weight in model.named_parameters() if name in missing.difference(inside)]
+        missing -= inside
     elif missing.issuperset(name for name, _ in model.named_parameters()):
-        raise UserError(f"model.backbone {backbone!r}: its files hold none of the weights of {type(model).__name__}")
-    return _training(model), fresh
+        raise UserError(f"model.backbone {backbone!r}: its files contain no weights of {type(model).__name__}")
+    return _training(model), new + [weight for name, weight in model.named_parameters() if name in missing]
+
+
+def _random_model(
+    auto_class: Any, backbone: str, trust_remote_code: bool, config: dict[str, Any]
+) -> tuple[nn.Module, list[nn.Parameter]]:
+    """Build a model from its configuration alone; all of its weights are newly initialized."""
+    settings = load_config(backbone, trust_remote_code)
+    settings.update(config)
+    try:
+        model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=trust_remote_code)
+    except ValueError as error:
+        raise _load_error(auto_class, backbone, trust_remote_code, error) from error
+    return _training(model), [weight for weight in model.parameters() if weight.requires_grad]
 
 
 def _training(model: nn.Module) -> nn.Module:
     for module in model.modules():
-        if "Sinusoidal" in type(module).__name__:  # Marian's positions are a formula, and get no gradient
+        if "Sinusoidal" in type(module).__name__:  # Marian's positions are computed, not learned
             module.requires_grad_(False)
-    return model.train()  # from_pretrained leaves eval mode, and Lightning keeps it
+    return model.train()  # from_pretrained returns models in eval mode, which Lightning would keep
 
 
 def load_tokenizer(backbone: str, pad_token: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of a backbone, with a pad token.
+    """Load the tokenizer of a backbone, with a pad token.
 
     Raises:
-        UserError: The backbone cannot be found, or its tokenizer has no pad token and none was given.
+        UserError: If the backbone cannot be found, or if its tokenizer has no pad token and none was given.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(locate(backbone), trust_remote_code=trust_remote_code)
@@ -162,14 +171,14 @@ def load_tokenizer(backbone: str, pad_token: str | None = None, trust_remote_cod
     if tokenizer.pad_token_id is None:
         likely = [t for t in (tokenizer.eos_token, tokenizer.unk_token) if t]
         raise UserError(
-            f"the tokenizer of {backbone!r} has no pad token; name one of its tokens with data.pad_token"
+            f"the tokenizer of {backbone!r} has no pad token; set data.pad_token to one of its tokens"
             + (f", for example {likely[0]!r}" if likely else "")
         )
     return tokenizer
 
 
 def max_positions(config: PretrainedConfig) -> int | None:
-    """The longest input in tokens that a model takes, or None where it has no limit."""
+    """Return the maximum input length of a model in tokens, or None if it has no limit."""
     limit = getattr(config, "max_position_embeddings", None)
     if limit is None:
         return None
@@ -177,8 +186,8 @@ def max_positions(config: PretrainedConfig) -> int | None:
 
 
 @contextmanager
-def probing(model: nn.Module) -> Iterator[None]:
-    """Inside, a model evaluates and keeps nothing for gradients; afterwards each of its parts is in the mode that it had."""
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode without gradients. On exit, every module is back in its previous mode."""
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
@@ -190,34 +199,34 @@ def probing(model: nn.Module) -> Iterator[None]:
 
 
 def looks_ahead(model: nn.Module, call: Callable[[Tensor], Tensor]) -> bool:
-    """Whether what a model gives for a token depends on those after it: tried, as no configuration says it for every one.
+    """Whether the output for a token depends on later tokens. This is tested, since configurations do not tell reliably.
 
     Args:
         model: The model.
-        call: Gives its vectors or logits ``(batch, tokens, any)`` for ids ``(batch, tokens)``.
+        call: Returns hidden states or logits ``(batch, tokens, any)`` for ids ``(batch, tokens)``.
     """
     ids = torch.tensor([[4, 5, 6, 7, 8, 9], [4, 5, 6, 7, 8, 4]], device=next(model.parameters()).device)
-    with probing(model):
+    with evaluation_mode(model):
         one, other = call(ids)[:, :-1].float()
     return not torch.allclose(one, other, rtol=0, atol=1e-4 * float(one.std()))
 
 
 def layer_stack(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The repeated layers of a backbone, bottom first, and their name: its longest ``ModuleList`` inside no other."""
+    """Return the name and the layers, bottom first, of a backbone's longest ``ModuleList`` that is not inside another one."""
     stacks: list[tuple[str, nn.ModuleList]] = []
     for name, module in backbone.named_modules():
         inside = any(name.startswith(f"{outer}.") for outer, _ in stacks)
         if isinstance(module, nn.ModuleList) and not inside:
             stacks.append((name, module))
     if not stacks:
-        raise UserError(f"{type(backbone).__name__} has no stack of layers; use a tuning method that needs none")
+        raise UserError(f"{type(backbone).__name__} has no stack of layers; use a tuning method that does not need one")
     return max(stacks, key=lambda item: (len(item[1]), -item[0].count(".")))
 
 
 def depths(backbone: nn.Module) -> dict[str, int]:
-    """How deep each parameter lies: 0 for embeddings, 1 to n for the n layers, n + 1 for what follows them.
+    """Return the depth of each parameter: 0 for embeddings, 1 to n for the n layers, n + 1 for modules above them.
 
-    The layers of an encoder and a decoder are counted side by side, from the top where one has fewer.
+    Encoder and decoder layers are counted in parallel, aligned at the top if one has fewer layers.
     """
     if not getattr(getattr(backbone, "config", None), "is_encoder_decoder", False):
         return _stack_depths(backbone)
@@ -243,8 +252,8 @@ def _stack_depths(backbone: nn.Module) -> dict[str, int]:
         if name.startswith(prefix + "."):
             depth[name] = found = int(name[len(prefix) + 1 :].split(".")[0]) + 1
         else:
-            # DeBERTa and MPNet register the relative positions that every layer uses, and their norm, behind the layers;
-            # BART the norm of its embeddings.
+            # DeBERTa and MPNet register the relative positions that all layers share, and their norm, after the layers. So
+            # does BART with the norm of its embeddings.
             near = found > 0 and name.startswith(beside)
             shared = near and (shared or name.startswith(tables))
             depth[name] = len(stack) + 1 if found and not shared and not (near and "embed" in name) else 0

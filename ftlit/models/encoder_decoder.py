@@ -1,4 +1,4 @@
-"""Two pretrained models joined: an encoder, and a decoder that attends to it by new cross-attention."""
+"""Two pretrained models as encoder and decoder, connected by newly initialized cross-attention."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,60 +9,60 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class Marks(NamedTuple):
-    """Ids of the tokens that begin, end and fill up a target."""
+class TargetIds(NamedTuple):
+    """Ids of the tokens that start, end and pad a target."""
 
     start: int
     end: int
     pad: int
 
 
-def marks(tokenizer: "PreTrainedTokenizerBase") -> Marks:
-    """The special tokens of a joined decoder: CLS and SEP of an encoder's tokenizer, BOS and EOS of another.
+def target_ids(tokenizer: "PreTrainedTokenizerBase") -> TargetIds:
+    """Return the special tokens of a decoder: CLS and SEP if its tokenizer has them, otherwise BOS and EOS.
 
     Raises:
-        UserError: The tokenizer has none.
+        UserError: If the tokenizer has neither.
     """
     start = tokenizer.bos_token_id if tokenizer.cls_token_id is None else tokenizer.cls_token_id
     end = tokenizer.eos_token_id if tokenizer.sep_token_id is None else tokenizer.sep_token_id
     if start is None or end is None:
         raise UserError(
-            f"the tokenizer of model.decoder {tokenizer.name_or_path!r} has no tokens that begin and end a text; "
-            "name another decoder"
+            f"the tokenizer of model.decoder {tokenizer.name_or_path!r} has no tokens that start and end a text; "
+            "choose another decoder"
         )
-    return Marks(start, end, end if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+    return TargetIds(start, end, end if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 
 def decoder_tokenizer(decoder: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a joined decoder; it needs no pad token, because labels are filled up with what the loss ignores."""
+    """Load the tokenizer of a decoder. It needs no pad token, because labels are padded with an ignored value."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(locate(decoder), trust_remote_code=trust_remote_code)
 
 
 def decoder_limit(backbone: str, decoder: str | None, trust_remote_code: bool = False) -> int | None:
-    """The longest target in tokens that a model takes, or None where it has no limit.
+    """Return the maximum target length of a model in tokens, or None if it has no limit.
 
     Raises:
-        UserError: The backbone has no decoder and none is named, or one is named that cannot be joined to it.
+        UserError: If the backbone has no decoder and none is given, or if the given one cannot be combined with it.
     """
     config = load_config(backbone, trust_remote_code)
     if decoder is None:
         if not config.is_encoder_decoder:
             raise UserError(
-                f"model.backbone {backbone!r} is a {config.model_type}, which has no decoder; name the model that becomes "
-                "the decoder with model.decoder, such as the same again, or take a backbone such as T5, BART or Marian"
+                f"model.backbone {backbone!r} is a {config.model_type}, which has no decoder; set model.decoder, for "
+                "example to the same model, or choose a backbone such as T5, BART or Marian"
             )
         return max_positions(config)
     if config.is_encoder_decoder:
         raise UserError(
-            f"model.backbone {backbone!r} is a {config.model_type}, which has its own decoder; leave model.decoder out"
+            f"model.backbone {backbone!r} is a {config.model_type}, which has its own decoder; remove model.decoder"
         )
-    return max_positions(_joinable(decoder, trust_remote_code))
+    return max_positions(_decoder_config(decoder, trust_remote_code))
 
 
-def _joinable(decoder: str, trust_remote_code: bool) -> Any:
-    """The configuration of a model that can attend to an encoder."""
+def _decoder_config(decoder: str, trust_remote_code: bool) -> Any:
+    """Load the configuration of a decoder and check that the model can attend to an encoder."""
     from inspect import signature
 
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
@@ -74,7 +74,7 @@ def _joinable(decoder: str, trust_remote_code: bool) -> Any:
     known: Any = MODEL_FOR_CAUSAL_LM_MAPPING
     if type(config) not in known or "encoder_hidden_states" not in signature(known[type(config)].forward).parameters:
         raise UserError(
-            f"model.decoder {decoder!r} is a {config.model_type}, which transformers cannot make attend to an encoder; "
-            "take a BERT, RoBERTa, ELECTRA or GPT-2"
+            f"model.decoder {decoder!r} is a {config.model_type}, which has no cross-attention in transformers; "
+            "choose for example BERT, RoBERTa, ELECTRA or GPT-2"
         )
     return config

@@ -1,4 +1,4 @@
-"""How models write texts: the settings and the call."""
+"""Text generation: settings and the call of ``generate``."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,21 +17,21 @@ SAMPLING = ("temperature", "top_k", "top_p")
 
 @dataclass(frozen=True)
 class Generation:
-    """Settings of text generation; they hold whatever the model's own files say of it, but for the ids of its tokens.
+    """Settings of text generation. They override the model's own generation config, except for the ids of its tokens.
 
     Args:
-        num_beams: Beams of the search; 1 takes the likeliest token at each step.
-        max_new_tokens: Longest text in tokens; by default as long as targets may be in training.
-        min_new_tokens: Shortest text in tokens.
-        length_penalty: Beams are compared by their log-probability over length to this power: above 0 prefers long texts.
-        no_repeat_ngram_size: No sequence of so many tokens comes twice; 0 is off.
-        repetition_penalty: Divides the logits of tokens that were there before (Keskar et al., 2019); 1 is off.
-        do_sample: Draw each token at random instead of taking the likeliest.
-        temperature: Divides the logits before drawing.
-        top_k: Draw among so many of the likeliest tokens; 0 is off.
-        top_p: Draw among the likeliest tokens that together have this probability (Holtzman et al., 2020); 1 is off.
-        seed: Decides the draws.
-        forced_bos_token: Token that every text begins with, such as the target language of a multilingual model.
+        num_beams: Number of beams. 1 is greedy decoding.
+        max_new_tokens: Maximum length of a text in tokens. Defaults to the maximum length of targets in training.
+        min_new_tokens: Minimum length of a text in tokens.
+        length_penalty: Beam scores are divided by the length to this power, so that values above 0 favor long texts.
+        no_repeat_ngram_size: Size of the n-grams that may occur only once. 0 disables this.
+        repetition_penalty: Penalty for tokens that occurred before (Keskar et al., 2019). 1 disables it.
+        do_sample: Whether to sample tokens instead of choosing the most probable ones.
+        temperature: Divisor of the logits before sampling.
+        top_k: Sample from this many most probable tokens. 0 disables this.
+        top_p: Sample from the most probable tokens with this total probability (Holtzman et al., 2020). 1 disables this.
+        seed: Seed for sampling.
+        forced_bos_token: First token of every text, such as the target language of a multilingual model.
     """
 
     num_beams: int = 1
@@ -48,15 +48,15 @@ class Generation:
     forced_bos_token: str | None = None
 
     def check(self) -> None:
-        """Refuse values that cannot be.
+        """Check the settings.
 
         Raises:
-            UserError: A number is out of its range, or a setting of sampling is given without it.
+            UserError: If a value is out of range, or a sampling option is set without `do_sample`.
         """
-        at_least = {"num_beams": 1, "min_new_tokens": 0, "no_repeat_ngram_size": 0, "top_k": 0}
-        for name, least in at_least.items():
-            if getattr(self, name) < least:
-                raise UserError(f"model.generation.{name} must be at least {least}, got {getattr(self, name)}")
+        minimums = {"num_beams": 1, "min_new_tokens": 0, "no_repeat_ngram_size": 0, "top_k": 0}
+        for name, minimum in minimums.items():
+            if getattr(self, name) < minimum:
+                raise UserError(f"model.generation.{name} must be at least {minimum}, got {getattr(self, name)}")
         if self.max_new_tokens is not None and self.max_new_tokens < max(self.min_new_tokens, 1):
             raise UserError(
                 f"model.generation.max_new_tokens must be at least {max(self.min_new_tokens, 1)}, got {self.max_new_tokens}"
@@ -66,24 +66,24 @@ class Generation:
                 "model.generation.temperature and repetition_penalty must be above 0 and top_p in (0, 1], "
                 f"got {self.temperature}, {self.repetition_penalty} and {self.top_p}"
             )
-        idle = [name for name in SAMPLING if getattr(self, name) != getattr(Generation, name)]
-        if idle and not self.do_sample:
-            raise UserError(f"model.generation.{idle[0]} has no effect without model.generation.do_sample: true")
+        unused = [name for name in SAMPLING if getattr(self, name) != getattr(Generation, name)]
+        if unused and not self.do_sample:
+            raise UserError(f"model.generation.{unused[0]} has no effect without model.generation.do_sample: true")
 
     def config(self, tokenizer: "PreTrainedTokenizerBase", longest: int) -> "GenerationConfig":
-        """The settings for ``generate``, which takes what is left open, the ids of special tokens, from the model.
+        """Return the config for ``generate``, which takes the ids of special tokens from the model.
 
         Args:
-            tokenizer: Of what is generated.
-            longest: Tokens of a text at most where `max_new_tokens` is not given.
+            tokenizer: Tokenizer of the generated text.
+            longest: Default of `max_new_tokens`.
 
         Raises:
-            UserError: The forced token is not one of the tokenizer's.
+            UserError: If the forced token is not in the tokenizer's vocabulary.
         """
         from transformers import GenerationConfig
 
-        same = ("num_beams", "min_new_tokens", "length_penalty", "no_repeat_ngram_size", "repetition_penalty", "do_sample")
-        settings = {name: getattr(self, name) for name in (*same, *(SAMPLING if self.do_sample else ()))}
+        copied = ("num_beams", "min_new_tokens", "length_penalty", "no_repeat_ngram_size", "repetition_penalty", "do_sample")
+        settings = {name: getattr(self, name) for name in (*copied, *(SAMPLING if self.do_sample else ()))}
         settings |= {"max_new_tokens": self.max_new_tokens or longest, "early_stopping": False}
         if self.forced_bos_token is not None:
             settings["forced_bos_token_id"] = self._token_id(tokenizer, self.forced_bos_token)
@@ -95,27 +95,27 @@ class Generation:
         return vocabulary[token]
 
     def texts(self, model: Any, tokenizer: "PreTrainedTokenizerBase", inputs: dict[str, Tensor], longest: int) -> list[str]:
-        """What a model writes after its inputs, special tokens left out; the state of chance stays as it is.
+        """Generate texts without special tokens. The global random state is not changed.
 
         Args:
-            model: The model, perhaps wrapped by peft.
-            tokenizer: Of what is generated.
-            inputs: ``input_ids`` and ``attention_mask`` of shape ``(batch, tokens)``, padded on the left for a decoder alone.
-            longest: Tokens of a text at most where `max_new_tokens` is not given.
+            model: The model, possibly wrapped by peft.
+            tokenizer: Tokenizer of the generated text.
+            inputs: ``input_ids`` and ``attention_mask`` of shape ``(batch, tokens)``, left-padded for decoder-only models.
+            longest: Default of `max_new_tokens`.
         """
         device = inputs["input_ids"].device
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices, enabled=self.do_sample):
             if self.do_sample:
                 _seed(self.seed, devices)
-            found = model.generate(**inputs, generation_config=self.config(tokenizer, longest))
+            generated = model.generate(**inputs, generation_config=self.config(tokenizer, longest))
         if not model.config.is_encoder_decoder:
-            found = found[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in tokenizer.batch_decode(found, skip_special_tokens=True)]
+            generated = generated[:, inputs["input_ids"].shape[1] :]
+        return [text.strip() for text in tokenizer.batch_decode(generated, skip_special_tokens=True)]
 
 
 def _seed(seed: int, devices: list[torch.device]) -> None:
-    """Seed the chance of the CPU and of some GPUs, and of no other."""
+    """Seed the random generators of the CPU and of the given GPUs only."""
     torch.default_generator.manual_seed(seed)
     for device in devices:
         with torch.cuda.device(device):
@@ -123,7 +123,8 @@ def _seed(seed: int, devices: list[torch.device]) -> None:
 
 
 def left_padded(prompts: list[list[int]], pad_token_id: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Prompts as ``input_ids`` and ``attention_mask`` ``(prompts, longest)``, so that each ends where its reply begins."""
-    turned = [ids[::-1] for ids in prompts]
-    inputs = {"input_ids": pad(turned, pad_token_id), "attention_mask": pad([[1] * len(ids) for ids in turned], 0)}
+    """Left-pad prompts and return ``input_ids`` and ``attention_mask``, both ``(prompts, longest)``."""
+    reversed_ids = [ids[::-1] for ids in prompts]
+    masks = [[1] * len(ids) for ids in prompts]
+    inputs = {"input_ids": pad(reversed_ids, pad_token_id), "attention_mask": pad(masks, 0)}
     return {name: values.flip(1).to(device) for name, values in inputs.items()}

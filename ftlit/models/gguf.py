@@ -1,4 +1,4 @@
-"""Backbones in a GGUF file, which are converted once into an ordinary model folder in the cache."""
+"""Backbones in GGUF files, converted once into a model folder in the cache."""
 
 import hashlib
 import importlib.util
@@ -17,22 +17,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ftlit.errors import UserError
 
-CONVERSION = 1  # part of the cache's key: raise it when a conversion comes out differently
+CONVERSION = 1  # part of the cache key; increase it when the result of a conversion changes
 PACKAGES = ("gguf", "accelerate")
 TEXT_END = "<|endoftext|>"
 
-# Vocabularies that know single digits only, as llama.cpp cuts them (`tokenizer.ggml.pre`); transformers cuts them like
-# GPT-2, which joins a digit to the space before it and so encodes "\n\n1." otherwise than the model was trained on.
+# Pre-tokenizers of llama.cpp (`tokenizer.ggml.pre`) that split numbers into single digits. transformers would split like
+# GPT-2, which attaches a digit to the space before it and encodes "\n\n1." differently from the model's training data.
 SINGLE_DIGITS = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
 
 
-def converted(path: Path) -> Path:
-    """The folder of a GGUF file's model in float32 with its tokenizer; converts it where that was not done before.
+def convert_gguf(path: Path) -> Path:
+    """Return a folder with the float32 model and the tokenizer of a GGUF file, converting the file if necessary.
 
-    The folder lies in the cache of the Hugging Face libraries (``HF_HOME``) under a name made from the file's content.
+    The folder is in the cache of the Hugging Face libraries (``HF_HOME``). Its name contains a hash of the file.
 
     Raises:
-        UserError: There is no such file, a package is missing, or the file holds no model that transformers can read.
+        UserError: If the file does not exist, a package is missing, or transformers cannot read the file.
     """
     if not path.is_file():
         raise UserError(f"model.backbone: there is no file {str(path)!r}")
@@ -47,7 +47,7 @@ def converted(path: Path) -> Path:
 
 @lru_cache
 def _digest(path: Path, size: int, modified: int) -> str:
-    """A short hash of a file's content; size and time only tell whether it must be read again."""
+    """Return a short hash of a file's content. Size and modification time only serve as the key of the cache."""
     digest = hashlib.sha256(f"{CONVERSION}".encode())
     with path.open("rb") as file:
         while block := file.read(1 << 22):
@@ -58,11 +58,11 @@ def _digest(path: Path, size: int, modified: int) -> str:
 def _require_packages(path: Path) -> None:
     missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
-        raise UserError(f"model.backbone {str(path)!r} is a GGUF file; reading one needs: pip install {' '.join(missing)}")
+        raise UserError(f"model.backbone {str(path)!r} is a GGUF file; to read it, run pip install {' '.join(missing)}")
 
 
 def _make_once(folder: Path, make: Callable[[Path], None]) -> None:
-    """Let one process at a time make a folder, which appears whole or not at all."""
+    """Create a folder atomically, in one process at a time."""
     from filelock import FileLock
 
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def _make_once(folder: Path, make: Callable[[Path], None]) -> None:
     with FileLock(folder.with_name(folder.name + ".lock")):
         if folder.is_dir():
             return
-        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(part, ignore_errors=True)  # left by a killed process
         try:
             make(part)
             part.rename(folder)
@@ -79,7 +79,7 @@ def _make_once(folder: Path, make: Callable[[Path], None]) -> None:
 
 
 def _convert(path: Path, folder: Path) -> None:
-    print(f"converting {path.name} once; the result is kept in the cache", file=sys.stderr, flush=True)
+    print(f"converting {path.name} once; the result is cached", file=sys.stderr, flush=True)
     model, tokenizer = _read(path)
     if tokenizer.pad_token_id is not None:
         model.config.pad_token_id = tokenizer.pad_token_id
@@ -96,24 +96,26 @@ def _read(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         pre = GGUFReader(path).fields.get("tokenizer.ggml.pre")
         model, info = _read_model(path)
         tokenizer = _read_tokenizer(path, model.config, bytes(pre.parts[pre.data[0]]).decode() if pre else "")
-    except Exception as error:  # a broken file fails wherever the reader happens to be
+    except Exception as error:  # a corrupt file can fail anywhere in the reader
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise UserError(
             f"model.backbone {str(path)!r} is not a GGUF file that transformers can read ({type(error).__name__}: {reason})"
         ) from error
     if info["missing_keys"]:
         names = sorted(info["missing_keys"])
-        raise UserError(f"model.backbone {str(path)!r} lacks {len(names)} weights of its architecture, such as {names[0]!r}")
+        raise UserError(
+            f"model.backbone {str(path)!r} is missing {len(names)} weights of its architecture, such as {names[0]!r}"
+        )
     return model, tokenizer
 
 
 def _read_model(path: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     config = transformers.AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
     kind = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
-    # Where transformers has no GgufConfig, it knows no other way than to dequantise.
-    whole = {"quantization_config": transformers.GgufConfig(dequantize=True)} if hasattr(transformers, "GgufConfig") else {}
+    # Versions of transformers without GgufConfig always dequantize.
+    options = {"quantization_config": transformers.GgufConfig(dequantize=True)} if hasattr(transformers, "GgufConfig") else {}
     loaded: Any = kind.from_pretrained(
-        path.parent, gguf_file=path.name, config=config, dtype=torch.float32, output_loading_info=True, **whole
+        path.parent, gguf_file=path.name, config=config, dtype=torch.float32, output_loading_info=True, **options
     )
     return loaded
 
@@ -121,11 +123,11 @@ def _read_model(path: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
 def _read_tokenizer(path: Path, config: Any, pre: str) -> PreTrainedTokenizerBase:
     tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     if pre in SINGLE_DIGITS:
-        cuts = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
-    # Padding is no label, but the end of a text is one, so that they need two tokens.
-    free = tokenizer.eos_token != TEXT_END and TEXT_END in tokenizer.get_vocab()
-    if free and tokenizer.pad_token in (None, tokenizer.eos_token):
+        steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    # Padding is excluded from the loss and the end of a text is not, so they must be different tokens.
+    available = tokenizer.eos_token != TEXT_END and TEXT_END in tokenizer.get_vocab()
+    if available and tokenizer.pad_token in (None, tokenizer.eos_token):
         tokenizer.pad_token = TEXT_END
     if limit := getattr(config, "max_position_embeddings", None):
         tokenizer.model_max_length = limit

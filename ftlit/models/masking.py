@@ -1,9 +1,8 @@
-"""Dynamic masking for masked language modelling: other tokens are chosen each time a text is seen.
+"""Dynamic masking for masked language modeling.
 
-Of the chosen tokens 80 % become the mask token, 10 % a random token, and 10 % stay, so that the model cannot know which
-inputs to trust (Devlin et al., 2019, "BERT"). Drawing anew for each batch is RoBERTa's way (Liu et al., 2019); choosing
-all tokens of a word together is whole word masking (Cui et al., 2019, "Pre-Training with Whole Word Masking for Chinese
-BERT").
+Of the selected tokens, 80 % are replaced by the mask token, 10 % by a random token, and 10 % are kept (Devlin et al., 2019,
+"BERT"). Tokens are selected anew for each batch, as in RoBERTa (Liu et al., 2019). Whole word masking selects all tokens of a
+word together (Cui et al., 2019, "Pre-Training with Whole Word Masking for Chinese BERT").
 """
 
 from collections.abc import Iterable
@@ -27,84 +26,87 @@ def mask_tokens(
     randomised: float = 0.1,
     special_ids: Iterable[int] = (),
 ) -> tuple[Tensor, Tensor]:
-    """Masked inputs, and labels that are the original ids where a token was chosen and -100 elsewhere.
+    """Mask tokens at random.
 
-    At least one maskable token is chosen in each row that has any, so that no text is without a target.
+    At least one token is selected in each row that has a maskable token, so that every text has a target.
 
     Args:
-        input_ids: Token ids, ``(batch, tokens)``; they stay as they are.
-        maskable: True where a token may be chosen, ``(batch, tokens)``: not for padding and special tokens.
+        input_ids: Token ids, ``(batch, tokens)``. They are not modified.
+        maskable: True for tokens that may be selected, which excludes padding and special tokens, ``(batch, tokens)``.
         mask_token_id: Id of the mask token.
-        vocab_size: Ids below it are drawn as random tokens.
-        probability: Chance of each token, or of each word, to be chosen.
-        generator: Source of the chance, on the device of the inputs; by default the global one of that device.
-        words: For whole word masking the number of each token's word in its text, -1 for none, ``(batch, tokens)``;
-            the tokens of a word stand side by side, and numbers may begin again in the second text of a pair.
-        replaced: Share of the chosen tokens that become the mask token.
-        randomised: Share of the chosen tokens that become a random token; the rest stay.
+        vocab_size: Random tokens have ids below this.
+        probability: Probability of selecting a token, or a word.
+        generator: Random generator on the device of the inputs. Defaults to the global one.
+        words: For whole word masking, the word index of each token in its text or -1, ``(batch, tokens)``. The tokens of a
+            word must be adjacent. Indices may start again in the second text of a pair.
+        replaced: Fraction of the selected tokens that are replaced by the mask token.
+        randomised: Fraction of the selected tokens that are replaced by a random token. The rest is kept.
         special_ids: Ids that are never drawn as random tokens.
 
+    Returns:
+        The masked ids, and labels with the original ids of selected tokens and -100 elsewhere, both ``(batch, tokens)``.
+
     Raises:
-        ValueError: A share is not between 0 and 1, or `replaced` and `randomised` are more than 1 together.
+        ValueError: If a probability or fraction is not in [0, 1], or if `replaced` and `randomised` add up to more than 1.
     """
-    _check_shares(probability, replaced, randomised)
-    chosen = _chosen(maskable, probability, generator, words)
-    fate = torch.rand(input_ids.shape, generator=generator, device=input_ids.device)
-    drawn = _random_ids(input_ids, vocab_size, special_ids, generator)
-    masked = torch.where(chosen & (fate < replaced + randomised), drawn, input_ids)
-    masked = torch.where(chosen & (fate < replaced), mask_token_id, masked)
-    return masked, torch.where(chosen, input_ids, IGNORED)
+    _check_fractions(probability, replaced, randomised)
+    selected = _select(maskable, probability, generator, words)
+    outcome = torch.rand(input_ids.shape, generator=generator, device=input_ids.device)
+    random_ids = _random_ids(input_ids, vocab_size, special_ids, generator)
+    masked = torch.where(selected & (outcome < replaced + randomised), random_ids, input_ids)
+    masked = torch.where(selected & (outcome < replaced), mask_token_id, masked)
+    return masked, torch.where(selected, input_ids, IGNORED)
 
 
-def _check_shares(probability: float, replaced: float, randomised: float) -> None:
+def _check_fractions(probability: float, replaced: float, randomised: float) -> None:
     for name, value in {"probability": probability, "replaced": replaced, "randomised": randomised}.items():
         if not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value}; it should be from 0 to 1")
+            raise ValueError(f"{name} must be in [0, 1], got {value}")
     if replaced + randomised > 1:
-        raise ValueError(f"replaced and randomised are {replaced} and {randomised}; together they should be at most 1")
+        raise ValueError(f"replaced and randomised must add up to at most 1, got {replaced} and {randomised}")
 
 
-def _chosen(maskable: Tensor, probability: float, generator: torch.Generator | None, words: Tensor | None) -> Tensor:
-    """True for the tokens to predict, ``(batch, tokens)``."""
+def _select(maskable: Tensor, probability: float, generator: torch.Generator | None, words: Tensor | None) -> Tensor:
+    """Select the tokens to predict. Returns a boolean mask, ``(batch, tokens)``."""
     draws = torch.rand(maskable.shape, generator=generator, device=maskable.device)
     if words is not None:
-        draws = draws.gather(1, _word_of(words))
+        draws = draws.gather(1, _word_indices(words))
     lowest = draws.masked_fill(~maskable, torch.inf).amin(dim=1, keepdim=True)
     return maskable & ((draws < probability) | (draws == lowest))
 
 
-def _word_of(words: Tensor) -> Tensor:
-    """The place of each token's word in its row, counted from 0, ``(batch, tokens)``; a token without word is its own."""
-    # Runs, not equal numbers: in a pair of texts, or several in a row, the same number is another word.
+def _word_indices(words: Tensor) -> Tensor:
+    """Number the words of each row from 0, ``(batch, tokens)``. A token that belongs to no word counts as a word."""
+    # Compares neighbors only: with several texts in a row, equal indices can belong to different words.
     first = torch.ones_like(words, dtype=torch.bool)
     first[:, 1:] = (words[:, 1:] != words[:, :-1]) | (words[:, 1:] < 0)
     return first.cumsum(dim=1) - 1
 
 
 def word_count(maskable: list[bool], words: list[int]) -> int:
-    """Words of a text that have a maskable token, told apart as `mask_tokens` does."""
-    return len(_word_of(torch.tensor([words]))[0][torch.tensor(maskable)].unique())
+    """Count the words of a text that have a maskable token, as `mask_tokens` does."""
+    return len(_word_indices(torch.tensor([words]))[0][torch.tensor(maskable)].unique())
 
 
 def expected_count(tokens: np.ndarray, words: np.ndarray, probability: float) -> np.ndarray:
-    """Tokens that `mask_tokens` chooses on average.
+    """Return the expected number of tokens that `mask_tokens` selects.
 
-    Each word is chosen with the same probability, and where that chooses none, each is the one that is taken with the same
-    chance: of ``tokens / words`` tokens on average, so that the sum is exact however long the words are.
+    All words are selected with the same probability. If none is selected, one is drawn uniformly, with ``tokens / words``
+    tokens on average. The expectation is therefore exact for words of any length.
 
     Args:
-        tokens: Maskable tokens of each text, ``(texts,)``.
-        words: Words that these make, where words are chosen whole, else the same again, ``(texts,)``; 1 or more.
-        probability: Chance of each word to be chosen.
+        tokens: Number of maskable tokens of each text, ``(texts,)``.
+        words: Number of words of each text with whole word masking, otherwise the same as `tokens`, ``(texts,)``. At least 1.
+        probability: Probability of selecting a word.
     """
     return probability * tokens + (1 - probability) ** words * tokens / words
 
 
 def _random_ids(input_ids: Tensor, vocab_size: int, special_ids: Iterable[int], generator: torch.Generator | None) -> Tensor:
-    """Ids drawn uniformly from the vocabulary without the special ones, ``(batch, tokens)``."""
+    """Draw ids uniformly from the vocabulary without the special ids, ``(batch, tokens)``."""
     special = sorted({i for i in special_ids if i < vocab_size})
     high = vocab_size - len(special)
     ids = torch.randint(high, input_ids.shape, generator=generator, device=input_ids.device, dtype=input_ids.dtype)
-    for i in special:  # in ascending order each step makes room for one id
+    for i in special:  # in ascending order, each step skips one id
         ids += ids >= i
     return ids

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from ftlit.errors import UserError
 from ftlit.metrics.text import check_names, metric_keys, pattern_match, signatures, text_scores
-from ftlit.models.backbones import load_config, looks_ahead, max_positions, probing
+from ftlit.models.backbones import evaluation_mode, load_config, looks_ahead, max_positions
 from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.models.generation import Generation, left_padded
 from ftlit.tasks.shared.language_model import LanguageModel
@@ -124,7 +124,7 @@ class CausalLM(LanguageModel):
         """Whether positions that begin anew keep the examples of a block apart: tried, as not every architecture heeds them."""
         ids = torch.tensor([[1, 2, 3, 7, 8, 9], [4, 5, 6, 7, 8, 9]], device=self.device)
         positions = torch.tensor([[0, 1, 2] * 2] * 2, device=self.device)
-        with probing(self):
+        with evaluation_mode(self):
             one, other = self({"input_ids": ids, "position_ids": positions}).logits[:, 3:].float()
         return torch.allclose(one, other, rtol=1e-2, atol=1e-2 * float(one.std()))
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSeq2SeqLM
 
 from ftlit.errors import UserError
-from ftlit.heads import JoinedHead, TaskHead
+from ftlit.heads import EncoderDecoderHead, TaskHead
 from ftlit.losses import CrossEntropy, Loss, perplexity, token_losses
 from ftlit.metrics.text import check_names, metric_keys, signatures, text_scores
 from ftlit.metrics.weighted_mean import WeightedMean
@@ -56,7 +56,7 @@ class Seq2Seq(TaskModule):
         self.longest, self.sources = max_target_length or 128, Sources()
         self._check()
         if decoder is not None:
-            self.head = JoinedHead(decoder, self.hparams["trust_remote_code"])
+            self.head = EncoderDecoderHead(decoder, self.hparams["trust_remote_code"])
         self.summary_names = ("perplexity", *metric_keys(self.text_metrics))  # type: ignore[misc]
         self.adopt()
         for split in ("val", "test"):
