@@ -1,1 +1,1 @@
-"""Metrics over whole lists of predictions and references, where torchmetrics has none."""
+"""Metrics that torchmetrics does not provide, most of them over whole lists of predictions and references."""

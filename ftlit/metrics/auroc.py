@@ -1,4 +1,4 @@
-"""The area under the ROC curve, averaged over labels that have one."""
+"""Area under the ROC curve, averaged over the labels for which it is defined."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from torchmetrics.utilities import dim_zero_cat
 
 
 class _OverOccurringLabels:
-    """The area of each label against the others, averaged over the labels that some examples have and others have not.
+    """One-vs-rest AUROC, averaged over the labels that have both positive and negative examples.
 
-    torchmetrics' own average counts 0 for the others. NaN where no label has an area.
+    The macro average of torchmetrics counts 0 for all other labels. The result is NaN if there is no such label.
 
     Args:
         labels: Number of labels.
@@ -29,8 +29,8 @@ class _OverOccurringLabels:
 
 
 class MacroMulticlassAUROC(_OverOccurringLabels, MulticlassAUROC):  # type: ignore[misc]
-    """For one label an example."""
+    """Macro AUROC for examples with one label."""
 
 
 class MacroMultilabelAUROC(_OverOccurringLabels, MultilabelAUROC):  # type: ignore[misc]
-    """For any number of labels an example."""
+    """Macro AUROC for examples with any number of labels."""

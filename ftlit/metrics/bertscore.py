@@ -1,4 +1,4 @@
-"""BERTScore: how near the tokens of two texts are in the space of an encoder (Zhang et al. 2020)."""
+"""BERTScore: similarity of two texts by their token embeddings (Zhang et al., 2020)."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -10,26 +10,27 @@ from ftlit.metrics.ngrams import check_rows, mean
 if TYPE_CHECKING:
     from torch import Tensor
 
-NO_LIMIT = 1 << 30  # tokenizers that have none name a number that overflows
+NO_LIMIT = 1 << 30  # tokenizers without a maximum length return a huge number instead
 
 
 def bertscore(
     predictions: list[str], references: list[list[str]], model: str, layer: int = -1, batch_size: int = 32
 ) -> dict[str, float]:
-    """Precision, recall and F of the greedy matching of token embeddings by cosine: means over rows, best reference by F.
+    """Compute mean BERTScore precision, recall and F1, using the reference with the highest F1 in each row.
 
-    All tokens weigh the same (no idf), special tokens have no part, and scores are not rescaled to a baseline. A text
-    without tokens scores 0, and of a text that is longer than the encoder takes only the beginning is compared.
+    Tokens are matched greedily by cosine similarity. All tokens have the same weight (no idf), special tokens are excluded,
+    and scores are not rescaled with a baseline. A text without tokens scores 0. Texts longer than the encoder's limit are
+    truncated.
 
     Args:
-        predictions: A text a row.
-        references: The true texts of each row.
-        model: Folder or hub name of the encoder. Scores of different encoders or layers do not compare.
-        layer: Number of the layer whose output is compared: 0 is the embeddings, -1 the last.
-        batch_size: Rows encoded at a time.
+        predictions: One text per row.
+        references: Reference texts of each row.
+        model: Folder or hub name of the encoder. Scores of different encoders or layers are not comparable.
+        layer: Layer whose output is compared. 0 is the embedding layer, -1 the last layer.
+        batch_size: Number of rows to encode at a time.
 
     Raises:
-        UserError: The encoder is not there, or has no such layer.
+        UserError: If the encoder cannot be found, or has no such layer.
     """
     check_rows(predictions, references)
     embed = _embedder(model)
@@ -37,16 +38,16 @@ def bertscore(
     for start in range(0, len(predictions), batch_size):
         texts, gold = predictions[start : start + batch_size], references[start : start + batch_size]
         embedded = iter(embed([*texts, *(text for row in gold for text in row)], layer))
-        found = [next(embedded) for _ in texts]
+        predicted = [next(embedded) for _ in texts]
         rows += [
             max((match(tokens, next(embedded)) for _ in row), key=lambda score: score[2])
-            for tokens, row in zip(found, gold, strict=True)
+            for tokens, row in zip(predicted, gold, strict=True)
         ]
     return {f"bertscore_{name}": mean([row[i] for row in rows]) for i, name in enumerate(("precision", "recall", "f1"))}
 
 
 def match(predicted: "Tensor", gold: "Tensor") -> tuple[float, float, float]:
-    """Precision, recall and F of two texts from unit vectors ``(tokens, hidden)``."""
+    """Compute precision, recall and F1 of two texts from their unit vectors, ``(tokens, hidden)`` each."""
     if not len(predicted) or not len(gold):
         return 0.0, 0.0, 0.0
     similarity = predicted @ gold.T
@@ -54,7 +55,7 @@ def match(predicted: "Tensor", gold: "Tensor") -> tuple[float, float, float]:
     return precision, recall, 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-@lru_cache(maxsize=1)  # a run scores with the same encoder after each epoch
+@lru_cache(maxsize=1)  # a run uses the same encoder after each epoch
 def _embedder(name: str) -> "_Embedder":
     try:
         return _Embedder(name)
@@ -64,7 +65,7 @@ def _embedder(name: str) -> "_Embedder":
 
 
 class _Embedder:
-    """Unit vectors ``(tokens, hidden)`` of the tokens of texts, without special tokens."""
+    """Embeds texts as unit vectors ``(tokens, hidden)``, without special tokens."""
 
     def __init__(self, name: str) -> None:
         import torch
@@ -96,6 +97,8 @@ class _Embedder:
         with torch.inference_mode():
             layers = self.model(**batch, output_hidden_states=True).hidden_states
         if not -len(layers) <= layer < len(layers):
-            raise UserError(f"the encoder of BERTScore has the layers 0 to {len(layers) - 1}, and -1 for the last; got {layer}")
+            raise UserError(
+                f"layer must be from 0 to {len(layers) - 1} for this BERTScore encoder, or -1 for the last layer, got {layer}"
+            )
         unit = torch.nn.functional.normalize(layers[layer].float(), dim=-1)
         return (vectors[kept] for vectors, kept in zip(unit, keep, strict=True))

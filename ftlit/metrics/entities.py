@@ -1,4 +1,4 @@
-"""The words of a text, and the entities that tags mark among them, by their places in characters."""
+"""Words of a text, and entities tagged in it, with character offsets."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ def _splitter() -> Any:
 
 
 def word_offsets(text: str) -> list[Offset]:
-    """Start and end of each word of a text, the same for every backbone.
+    """Split a text into words and return their start and end offsets. The words do not depend on the backbone.
 
-    Words end at white space; punctuation marks, symbols and Chinese and Japanese characters are words of their own.
+    Words are separated by white space. Punctuation, symbols and Chinese and Japanese characters are separate words.
     """
     return [offset for _, offset in _splitter().pre_tokenize_str(text)]
 
 
 def located_words(given: str | list[str]) -> tuple[str, list[Offset]]:
-    """A text and the places of its words; words that are given as a list are joined by spaces."""
+    """Return a text and the offsets of its words. A list of words is joined by spaces."""
     if isinstance(given, str):
         return given, word_offsets(given)
     offsets, start = [], 0
@@ -38,7 +38,7 @@ def located_words(given: str | list[str]) -> tuple[str, list[Offset]]:
 
 
 def covered_words(start: int, end: int, offsets: Sequence[Offset]) -> tuple[int, int]:
-    """First and last (exclusive) of the words that share a character with a part of the text."""
+    """Return the range of words, end exclusive, that overlap with a range of characters."""
     first = bisect_right(offsets, start, key=lambda offset: offset[1])
     return first, bisect_left(offsets, end, key=lambda offset: offset[0])
 
@@ -46,14 +46,14 @@ def covered_words(start: int, end: int, offsets: Sequence[Offset]) -> tuple[int,
 def located_entities(
     tags: list[str], offsets: Sequence[Offset], text: str, begin: int = 0, scores: list[float] | None = None
 ) -> list[dict[str, Any]]:
-    """The entities of a tagged text: ``label``, ``start`` and ``end`` in characters, ``text``, and perhaps ``score``.
+    """Return the entities of a tagged text as dicts with ``label``, ``start``, ``end``, ``text`` and optionally ``score``.
 
     Args:
-        tags: Tag of each word in IOB2.
-        offsets: Start and end of each word.
-        text: The text, or its part from `begin` on.
-        begin: Where the given part begins.
-        scores: Score of each word's tag; an entity's is their mean.
+        tags: IOB2 tag of each word.
+        offsets: Start and end offset of each word.
+        text: The text, or the part of it from `begin`.
+        begin: Offset of the given part in the text.
+        scores: Score of each word's tag. The score of an entity is their mean.
     """
     found = []
     for label, first, last in entities(tags):

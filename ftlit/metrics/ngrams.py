@@ -1,4 +1,4 @@
-"""BLEU, chrF, ROUGE and METEOR: the overlap of generated texts with one or several references in n-grams and words."""
+"""BLEU, chrF, ROUGE and METEOR of generated texts, with one or several references for each."""
 
 import re
 from itertools import zip_longest
@@ -8,46 +8,48 @@ from ftlit.errors import UserError
 from ftlit.metrics.squad import CJK, HAS_CJK
 
 ROUGE_TYPES = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
-# Latin words as rouge_score splits them, single Chinese and Japanese characters, words of all other scripts.
+# Latin words as split by rouge_score, single Chinese and Japanese characters, and words of all other scripts.
 ROUGE_TOKENS = re.compile(f"[a-z0-9]+|[{CJK}]|[^\\W\u0000-\u024f\u1e00-\u1eff{CJK}]+")
 KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\u31f0-\u31ff\uff66-\uff9d]")
 METEOR_TOKENS = re.compile(f"[{CJK}]|[^\\W{CJK}]+|[^\\w\\s]")
 
 
 def check_rows(predictions: list[str], references: list[list[str]]) -> None:
-    """Refuse rows without a reference.
+    """Check that every prediction has a reference.
 
     Raises:
-        UserError: A row has none, or there are more predictions than rows of references, or fewer.
+        UserError: If a row has no reference, or the numbers of rows differ.
     """
     if len(predictions) != len(references):
-        raise UserError(f"there are {len(predictions)} predictions, but references for {len(references)}")
+        raise UserError(f"got {len(predictions)} predictions, but references for {len(references)}")
     for i, row in enumerate(references):
         if not row:
             raise UserError(f"row {i} has no reference; each prediction needs at least one")
 
 
 def mean(values: list[float]) -> float:
-    """The mean, or 0 of nothing."""
+    """Return the mean, or 0 for an empty list."""
     return sum(values) / (len(values) or 1)
 
 
 def _mostly(letter: re.Pattern[str], references: list[list[str]]) -> bool:
-    """Whether most references have such a letter."""
+    """Whether most references contain a character that matches."""
     texts = [text for row in references for text in row]
     return sum(bool(letter.search(text)) for text in texts) * 2 > len(texts)
 
 
 def bleu_metric(references: list[list[str]]) -> Any:
+    """Return the BLEU metric of sacrebleu, with the tokenizer that fits the script of the references."""
     from sacrebleu.metrics import BLEU
 
-    # 13a takes a Chinese sentence for a single word, and zh does so with a run of kana.
+    # 13a treats a Chinese sentence as one word, and zh treats a sequence of kana as one word.
     if _mostly(KANA, references):
         return BLEU(tokenize="char")
     return BLEU(tokenize="zh" if _mostly(HAS_CJK, references) else "13a")
 
 
 def chrf_metric(references: list[list[str]]) -> Any:
+    """Return the chrF metric of sacrebleu."""
     from sacrebleu.metrics import CHRF
 
     return CHRF()
@@ -57,26 +59,26 @@ def _corpus_score(metric: Any, predictions: list[str], references: list[list[str
     check_rows(predictions, references)
     if not predictions:
         return 0.0
-    # sacrebleu takes a list for all first references, one for all second ones, with None where a row has fewer.
+    # sacrebleu expects a list of all first references, one of all second references, and so on, with None for missing ones.
     return float(metric.corpus_score(predictions, list(zip_longest(*references))).score)
 
 
 def bleu(predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-    """BLEU of the corpus by sacrebleu (Post 2018), 0 to 100, over words; the signature says how these are told.
+    """Compute corpus BLEU with sacrebleu (Post, 2018), from 0 to 100.
 
-    Where most references have kana, every character is a word (`tok:char`), as sacrebleu's own words of Japanese need a
-    dictionary. Where most have Chinese characters, each of these is a word, and other scripts keep theirs (`tok:zh`).
+    If most references contain kana, every character is a token (`tok:char`), because sacrebleu's Japanese tokenizer needs a
+    dictionary. If most contain Chinese characters, each of them is a token (`tok:zh`). Otherwise, tokens are words (`tok:13a`).
     """
     return {"bleu": _corpus_score(bleu_metric(references), predictions, references)}
 
 
 def chrf(predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-    """chrF2 of the corpus by sacrebleu (Popović 2015), 0 to 100."""
+    """Compute corpus chrF2 with sacrebleu (Popović, 2015), from 0 to 100."""
     return {"chrf": _corpus_score(chrf_metric(references), predictions, references)}
 
 
 class _RougeTokenizer:
-    """The words of rouge_score for Latin script, and words or characters where that would find none."""
+    """Tokenizes Latin script like rouge_score, and other scripts, which rouge_score ignores, by words or characters."""
 
     def __init__(self, stemmer: bool) -> None:
         from nltk.stem.porter import PorterStemmer
@@ -89,12 +91,12 @@ class _RougeTokenizer:
 
 
 def rouge(predictions: list[str], references: list[list[str]], stemmer: bool = False) -> dict[str, float]:
-    """ROUGE-1, -2, -L and -Lsum F (Lin 2004), 0 to 1: the mean over rows of each one's best over the references.
+    """Compute mean ROUGE-1, -2, -L and -Lsum F1 (Lin, 2004), from 0 to 1, using the best reference in each row.
 
     Args:
-        predictions: A text a row; its sentences are on lines of their own for ROUGE-Lsum.
-        references: The true texts of each row.
-        stemmer: Whether endings of English words are cut (Porter), as some published scores do.
+        predictions: One text per row. ROUGE-Lsum expects each sentence on its own line.
+        references: Reference texts of each row.
+        stemmer: Whether to stem English words (Porter), as in some published scores.
     """
     from rouge_score.rouge_scorer import RougeScorer
 
@@ -110,10 +112,10 @@ class _NoSynonyms:
 
 
 def meteor(predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-    """METEOR (Banerjee and Lavie 2005) by nltk, 0 to 1: the mean over rows of the best over the references.
+    """Compute mean METEOR (Banerjee and Lavie, 2005) with nltk, from 0 to 1, using the best reference in each row.
 
-    Words match where they or their Porter stems are equal. Synonyms are off, because WordNet is a download of its own, so
-    scores are a little lower than with it.
+    Words match if they or their Porter stems are equal. Synonyms are not matched, because WordNet would have to be downloaded,
+    so scores are slightly lower than with it.
     """
     from nltk.translate.meteor_score import meteor_score
 
@@ -126,12 +128,12 @@ def meteor(predictions: list[str], references: list[list[str]]) -> dict[str, flo
 
 
 def bleu_signature(references: list[list[str]] | None = None) -> str:
-    """How sacrebleu counts BLEU over these references."""
+    """Return sacrebleu's signature of BLEU for these references."""
     return _signature(bleu_metric(references or []), references)
 
 
 def chrf_signature(references: list[list[str]] | None = None) -> str:
-    """How sacrebleu counts chrF over these references."""
+    """Return sacrebleu's signature of chrF for these references."""
     return _signature(chrf_metric(references or []), references)
 
 

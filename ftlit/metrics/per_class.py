@@ -4,16 +4,15 @@ from typing import Any
 
 
 def per_class(matrix: list[Any], labels: list[str]) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and support of each label, and their averages.
+    """Compute precision, recall, F1 and support of each label, and their averages, from a confusion matrix.
 
     Args:
-        matrix: Confusion matrix, rows are the true labels: ``(labels, labels)``, or ``(labels, 2, 2)`` where a text has
-            several labels.
+        matrix: Confusion matrix with true labels as rows, ``(labels, labels)``, or ``(labels, 2, 2)`` for multi-label tasks.
         labels: Names of the labels.
 
     Returns:
-        A row a label, then the rows ``micro``, ``macro`` and ``weighted``. A score that would be 0 / 0 is 0; a label that
-        is neither right nor predicted anywhere has no part in the macro average, as in torchmetrics.
+        A row for each label, then the rows ``micro``, ``macro`` and ``weighted``. Undefined scores (0 / 0) are 0. Labels that
+        are neither true nor predicted anywhere are excluded from the macro average, as in torchmetrics.
     """
     if matrix and isinstance(matrix[0][0], list):
         counts = [(m[1][1], m[0][1], m[1][0]) for m in matrix]
@@ -24,13 +23,13 @@ def per_class(matrix: list[Any], labels: list[str]) -> list[dict[str, Any]]:
 
 
 def scores_of(counts: list[tuple[str, int, int, int]]) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and support from counts, and their averages.
+    """Compute precision, recall, F1 and support of each label, and their averages, from counts.
 
     Args:
-        counts: Name of each label, and how often it was found rightly, found wrongly, and missed.
+        counts: Name of each label with its numbers of true positives, false positives and false negatives.
 
     Returns:
-        A row a label, then the rows ``micro``, ``macro`` and ``weighted``, as `per_class` gives.
+        A row for each label, then the rows ``micro``, ``macro`` and ``weighted``, as in `per_class`.
     """
     rows = [_scores(*count) for count in counts]
     total = sum(row["support"] for row in rows)

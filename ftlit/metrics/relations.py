@@ -1,4 +1,4 @@
-"""Scores of relations between entities: the macro F1 of SemEval-2010 Task 8 and the micro F1 of TACRED."""
+"""Relation extraction scores: macro F1 of SemEval-2010 Task 8 and micro F1 of TACRED."""
 
 import re
 from collections import Counter
@@ -10,16 +10,16 @@ DIRECTION = re.compile(r"\((e1,e2|e2,e1)\)$")
 
 
 def relation_scores(gold: list[str], predicted: list[str], negative: str | None = None) -> dict[str, float]:
-    """Scores over the relations, without the negative one.
+    """Compute scores over all relations except the negative one.
 
     ``f1_macro`` is the official measure of SemEval-2010 Task 8 (Hendrickx et al., 2010), "(9+1)-way evaluation taking
     directionality into account". ``f1_micro`` and its precision and recall are those of TACRED (Zhang et al., 2017).
-    ``accuracy`` counts the negative relation as well.
+    ``accuracy`` includes the negative relation.
 
     Args:
-        gold: The right relations; where they have a direction, it ends the name, as in ``Cause-Effect(e1,e2)``.
+        gold: The true relations. A direction is given at the end of the name, as in ``Cause-Effect(e1,e2)``.
         predicted: The predicted relations.
-        negative: The name that says that there is no relation, such as ``Other``.
+        negative: Name of the negative relation, such as ``Other``.
     """
     *_, micro, macro, _ = relation_table(gold, predicted, negative)
     right = sum(a == b for a, b in zip(gold, predicted, strict=True))
@@ -33,13 +33,13 @@ def relation_scores(gold: list[str], predicted: list[str], negative: str | None 
 
 
 def relation_table(gold: list[str], predicted: list[str], negative: str | None = None) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and support of each relation, both directions together, and their averages.
+    """Compute precision, recall, F1 and support of each relation, with both directions together, and their averages.
 
-    The right relation in the wrong direction is wrong: it counts as predicted and as missed. As in the official scorer,
-    the macro average is over the relations that the right answers hold.
+    A relation predicted in the wrong direction counts as a false positive and a false negative. The macro average is taken
+    over the relations that occur among the true ones, as in the official scorer.
 
     Returns:
-        A row a relation, then the rows ``micro``, ``macro`` and ``weighted``.
+        A row for each relation, then the rows ``micro``, ``macro`` and ``weighted``.
     """
     counts = _counts(gold, predicted, negative)
     *rows, micro, _, weighted = scores_of(counts)
@@ -48,7 +48,7 @@ def relation_table(gold: list[str], predicted: list[str], negative: str | None =
 
 
 def _counts(gold: list[str], predicted: list[str], negative: str | None) -> list[tuple[str, int, int, int]]:
-    """Of each relation, how often it was found rightly, found wrongly, and missed."""
+    """Count true positives, false positives and false negatives of each relation."""
     hits = Counter(_undirected(a) for a, b in zip(gold, predicted, strict=True) if a == b)
     true, said = Counter(map(_undirected, gold)), Counter(map(_undirected, predicted))
     names = sorted((true | said).keys() - {negative})

@@ -1,4 +1,4 @@
-"""Entities in tagged sentences, and their scores as of CoNLL-2000 (conlleval) and seqeval."""
+"""Entities in tagged sentences, scored like CoNLL-2000 (conlleval) and seqeval."""
 
 from collections import Counter
 from itertools import pairwise
@@ -10,7 +10,7 @@ from ftlit.metrics.per_class import scores_of
 Span = tuple[str, int, int]
 Scheme = Literal["IOB1", "IOB2", "BIOES", "IO"]
 
-# What a prefix means: BILOU writes L and U, and BMES writes M, for what BIOES calls E, S and I.
+# Meaning of prefixes. BILOU uses L and U, and BMES uses M, instead of E, S and I in BIOES.
 PREFIXES: dict[str, dict[str, str]] = {
     "IOB1": {"B": "B", "I": "I"},
     "IOB2": {"B": "B", "I": "I"},
@@ -20,7 +20,7 @@ PREFIXES: dict[str, dict[str, str]] = {
 
 
 def check_tags(tags: list[str], scheme: Scheme = "IOB2") -> str | None:
-    """What is wrong with the first tag that is not of the scheme, in one sentence, or None."""
+    """Describe the first tag that does not belong to the scheme. Return None if all tags do."""
     known = PREFIXES[scheme]
     for i, tag in enumerate(tags):
         prefix, dash, label = tag.partition("-")
@@ -35,13 +35,13 @@ def check_tags(tags: list[str], scheme: Scheme = "IOB2") -> str | None:
 
 
 def entities(tags: list[str], scheme: Scheme = "IOB2") -> list[Span]:
-    """Type, first token and end (exclusive) of each entity in a sentence.
+    """Return type, first token and end (exclusive) of each entity in a sentence.
 
-    Lenient as conlleval: a tag that cannot continue the entity before it starts a new one, whatever its prefix. So the
-    schemes are read alike, and differ in the prefixes that they have.
+    As in conlleval, a tag that cannot continue the previous entity starts a new one, whatever its prefix. All schemes are
+    read in the same way and differ only in their prefixes.
 
     Raises:
-        UserError: A tag is not of the scheme.
+        UserError: If a tag does not belong to the scheme.
     """
     if wrong := check_tags(tags, scheme):
         raise UserError(wrong)
@@ -57,37 +57,39 @@ def entities(tags: list[str], scheme: Scheme = "IOB2") -> list[Span]:
 
 
 def iob2_tags(spans: list[Span], length: int) -> list[str]:
-    """The tags of a sentence of `length` tokens.
+    """Return the IOB2 tags of a sentence with `length` tokens.
 
     Raises:
-        UserError: Two entities share a token, or one is empty or ends behind the sentence.
+        UserError: If two entities overlap, or one is empty or not inside the sentence.
     """
     tags = ["O"] * length
     for label, start, end in spans:
         if not 0 <= start < end <= length:
-            raise UserError(f"the entity {label!r} from token {start} to {end} does not lie in a sentence of {length} tokens")
+            raise UserError(f"the entity {label!r} from token {start} to {end} is not inside a sentence of {length} tokens")
         if any(tag != "O" for tag in tags[start:end]):
-            raise UserError(f"the entity {label!r} from token {start} to {end} overlaps another; tags cannot hold both")
+            raise UserError(
+                f"the entity {label!r} from token {start} to {end} overlaps another entity; tags cannot represent both"
+            )
         tags[start:end] = [f"B-{label}", *[f"I-{label}"] * (end - start - 1)]
     return tags
 
 
 def to_iob2(tags: list[str], scheme: Scheme) -> list[str]:
-    """The same entities in IOB2, where each starts with B."""
+    """Convert tags to IOB2, where every entity starts with B."""
     return iob2_tags(entities(tags, scheme), len(tags))
 
 
 def span_scores(predicted: list[list[Span]], gold: list[list[Span]]) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and support of each entity type, and their averages.
+    """Compute precision, recall, F1 and support of each entity type, and their averages.
 
-    An entity is right where its type, start and end are; the same entity given twice counts once.
+    An entity is correct if its type, start and end are. Duplicates count once.
 
     Args:
-        predicted: Entities found in each sentence.
+        predicted: Predicted entities of each sentence.
         gold: True entities of each sentence.
 
     Returns:
-        A row for each type in `predicted` or `gold`, sorted, then ``micro``, ``macro`` and ``weighted``: see `scores_of`.
+        A row for each type, sorted by name, then ``micro``, ``macro`` and ``weighted``; see `scores_of`.
     """
     hits, false, missed = Counter[str](), Counter[str](), Counter[str]()
     for found, true in zip(map(set, predicted), map(set, gold), strict=True):
@@ -98,6 +100,6 @@ def span_scores(predicted: list[list[Span]], gold: list[list[Span]]) -> list[dic
 
 
 def token_accuracy(predicted: list[list[str]], gold: list[list[str]]) -> float:
-    """Share of tokens with the right tag, over all sentences; 0 where there is no token."""
+    """Return the fraction of tokens with the correct tag over all sentences, or 0 if there are no tokens."""
     pairs = [pair for row in zip(predicted, gold, strict=True) for pair in zip(*row, strict=True)]
     return sum(one == other for one, other in pairs) / (len(pairs) or 1)

@@ -1,4 +1,4 @@
-"""Exact match and F1 of answers, as the scripts of SQuAD 1.1 and 2.0 count them, and for Chinese by characters."""
+"""Exact match and F1 of answers as in the official scripts of SQuAD 1.1 and 2.0, by characters for Chinese."""
 
 import re
 import string
@@ -9,7 +9,7 @@ from typing import Literal
 
 Language = Literal["en", "zh"]
 
-# Han characters and kana, which no space separates; their punctuation lies elsewhere.
+# Han characters and kana, which are written without spaces. Their punctuation is outside these ranges.
 CJK = (
     "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d"
     "\U00020000-\U0003ffff"
@@ -20,10 +20,10 @@ HAS_CJK = re.compile(f"[{CJK}]")
 
 
 def normalize_answer(text: str, language: Language = "en") -> str:
-    """An answer in lower case, without punctuation, its tokens separated by spaces.
+    """Normalize an answer to lower case, without punctuation, with tokens separated by spaces.
 
-    English loses its articles (Rajpurkar et al. 2016). Chinese is split into characters and words of other scripts, and
-    full-width punctuation goes too, as in MLQA (Lewis et al. 2020); so is any text with Chinese or Japanese characters.
+    English articles are removed (Rajpurkar et al., 2016). Chinese, and any text with Chinese or Japanese characters, is split
+    into characters and words of other scripts, and full-width punctuation is removed too, as in MLQA (Lewis et al., 2020).
     """
     text = text.lower()
     if language == "zh" or HAS_CJK.search(text):
@@ -32,7 +32,7 @@ def normalize_answer(text: str, language: Language = "en") -> str:
 
 
 def _is_punctuation(char: str) -> bool:
-    # Full-width symbols such as ＋ count as the ASCII ones that the script of SQuAD removes.
+    # Full-width symbols such as ＋ are treated like the ASCII ones that the SQuAD script removes.
     return unicodedata.category(char).startswith("P") or unicodedata.normalize("NFKC", char) in string.punctuation
 
 
@@ -41,12 +41,12 @@ def _gold(answers: list[str], language: Language) -> list[str]:
 
 
 def exact_match(prediction: str, answers: list[str], language: Language = "en") -> float:
-    """Whether a prediction equals one of the answers, or is empty where there are none (SQuAD 2.0)."""
+    """Return 1 if a prediction equals one of the answers, or is empty if there are none (SQuAD 2.0), else 0."""
     return float(normalize_answer(prediction, language) in _gold(answers, language))
 
 
 def f1(prediction: str, answers: list[str], language: Language = "en") -> float:
-    """The best overlap in tokens with one of the answers; without answers, whether the prediction is empty."""
+    """Return the highest token F1 with one of the answers. Without answers, return 1 if the prediction is empty, else 0."""
     predicted = normalize_answer(prediction, language).split()
     return max(_overlap(predicted, answer.split()) for answer in _gold(answers, language))
 
@@ -58,15 +58,15 @@ def _overlap(predicted: list[str], gold: list[str]) -> float:
 
 
 def squad_scores(predictions: list[str], answers: list[list[str]], language: Language = "en") -> dict[str, float]:
-    """Mean exact match and F1, as fractions.
+    """Compute mean exact match and F1 as fractions.
 
     Args:
-        predictions: Answer to each question; empty where the model gives none.
-        answers: True answers of each question; none where it has no answer.
-        language: `zh` splits every text into characters; `en` does so only where a text has some.
+        predictions: Answer to each question, empty for no answer.
+        answers: True answers of each question, empty if it has no answer.
+        language: `zh` splits all texts into characters, `en` only texts with Chinese or Japanese characters.
 
     Returns:
-        `exact_match` and `f1`; where some questions have no answers also both with `_answerable` and `_unanswerable`.
+        `exact_match` and `f1`. If some questions have no answer, also both with `_answerable` and `_unanswerable`.
     """
     rows = [
         (bool(gold), exact_match(prediction, gold, language), f1(prediction, gold, language))
@@ -88,24 +88,24 @@ def _means(rows: list[tuple[bool, float, float]], suffix: str) -> dict[str, floa
 def best_threshold(
     null_scores: list[float], predictions: list[str], answers: list[list[str]], language: Language = "en"
 ) -> tuple[float, float]:
-    """The no-answer threshold with the best F1 (SQuAD 2.0, Rajpurkar et al. 2018).
+    """Find the no-answer threshold with the highest F1 (SQuAD 2.0; Rajpurkar et al., 2018).
 
     Args:
-        null_scores: How sure the model is that a question has no answer, less how sure it is of its prediction.
-        predictions: The best answer to each question that is not empty.
-        answers: True answers of each question; none where it has no answer.
+        null_scores: Score of no answer minus the score of the prediction, for each question.
+        predictions: Best non-empty answer to each question.
+        answers: True answers of each question, empty if it has no answer.
         language: As in `squad_scores`.
 
     Returns:
-        The threshold, and the mean F1 where a question is answered if its null score is not above the threshold. Below all
-        null scores where no question should be answered.
+        The threshold, and the mean F1 if questions are answered whose null score is at most the threshold. The threshold is
+        below all null scores if no question should be answered.
     """
     rows = list(zip(null_scores, predictions, answers, strict=True))
     if not rows:
         return 0.0, 0.0
-    silent = [f1("", gold, language) for gold in answers]
-    gains = [(score, f1(text, gold, language) - none) for (score, text, gold), none in zip(rows, silent, strict=True)]
-    total = best = sum(silent)
+    unanswered = [f1("", gold, language) for gold in answers]
+    gains = [(score, f1(text, gold, language) - base) for (score, text, gold), base in zip(rows, unanswered, strict=True)]
+    total = best = sum(unanswered)
     threshold = min(null_scores) - 1.0
     for score, tied in groupby(sorted(gains), key=lambda gain: gain[0]):
         total += sum(gain for _, gain in tied)

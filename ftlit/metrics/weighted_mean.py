@@ -1,4 +1,4 @@
-"""The mean of an evaluation's losses."""
+"""Weighted mean of the losses of an evaluation."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,12 @@ from torchmetrics import Metric
 class WeightedMean(Metric):
     """A weighted mean in double precision.
 
-    A NaN among the values makes the mean NaN. torchmetrics' own mean leaves NaNs out, which would compare a model whose loss
-    is NaN on some examples by the rest.
+    If a value is NaN, so is the mean. `MeanMetric` of torchmetrics ignores NaNs, which would hide that the loss of a model is
+    NaN on some examples.
     """
 
     full_state_update = False
+    higher_is_better = False  # it is a mean of losses
     total: Tensor
     weights: Tensor
 
@@ -22,10 +23,10 @@ class WeightedMean(Metric):
             self.add_state(name, torch.zeros((), dtype=torch.float64), "sum")
 
     def update(self, sums: Tensor, weights: Tensor) -> None:
-        """Add the weighted values of some examples, and their weights, ``(batch,)`` both."""
+        """Add the weighted values of examples and their weights, both ``(batch,)``."""
         self.total += sums.double().sum()
         self.weights += weights.double().sum()
 
     def compute(self) -> Tensor:
-        """The sum of the weighted values divided by the sum of the weights."""
+        """Return the sum of the weighted values divided by the sum of the weights."""
         return self.total / self.weights

@@ -312,7 +312,7 @@ def test_broken_rows(make: Make, row: dict[str, Any], said: str) -> None:
         ([{"start": 0, "end": 2, "label": ""}], "has the label '' (str); it should be a name"),
         (
             [{"start": 0, "end": 2, "label": "X"}, {"start": 1, "end": 5, "label": "Y"}],
-            "overlaps another; tags cannot hold both",
+            "overlaps another entity; tags cannot represent both",
         ),
         (None, "column 'marks' holds None (NoneType), not a list of entities; [] stands for none"),
     ],

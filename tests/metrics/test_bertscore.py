@@ -73,7 +73,9 @@ def test_greedy_matching_by_hand() -> None:
 
 def test_nothing_to_score_and_mistakes(tiny: Callable[[str], str]) -> None:
     assert set(bertscore([], [], tiny("bert")).values()) == {0}
-    with pytest.raises(UserError, match="has the layers 0 to 2, and -1 for the last; got 3"):
+    with pytest.raises(
+        UserError, match="layer must be from 0 to 2 for this BERTScore encoder, or -1 for the last layer, got 3"
+    ):
         bertscore(["good"], [["bad"]], tiny("bert"), layer=3)
     with pytest.raises(UserError, match="row 0 has no reference"):
         bertscore(["good"], [[]], tiny("bert"))

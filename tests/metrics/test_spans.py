@@ -56,7 +56,7 @@ def test_tags_of_spans() -> None:
     with pytest.raises(UserError, match="'LOC' from token 1 to 3 overlaps"):
         iob2_tags([("PER", 0, 2), ("LOC", 1, 3)], 4)
     for span in (("PER", 2, 2), ("PER", 3, 5), ("PER", -1, 1)):
-        with pytest.raises(UserError, match="does not lie in a sentence of 4 tokens"):
+        with pytest.raises(UserError, match="is not inside a sentence of 4 tokens"):
             iob2_tags([span], 4)
 
 

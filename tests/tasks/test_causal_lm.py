@@ -145,7 +145,7 @@ def test_settings_that_cannot_be(rows: str, llama: str) -> None:
     data = chat(rows, llama)
     with pytest.raises(UserError, match=r"max_new_tokens is 256, but the model takes 256 tokens with the prompt"):
         task(data, generation=Generation(max_new_tokens=256))
-    with pytest.raises(UserError, match=r"there is no text metric 'rogue'"):
+    with pytest.raises(UserError, match=r"unknown text metric 'rogue'"):
         task(data, metrics=["rogue"])
     with pytest.raises(UserError, match=r"needs written texts at every validation"):
         task(data, pattern="a", monitor="val/pattern_match", generate_every_n_epochs=2)

@@ -365,7 +365,7 @@ def test_bertscore_names_its_encoder(tiny: Tiny) -> None:
     [
         ({"tuning": Frozen()}, "leaves nothing to train: T5ForConditionalGeneration has no new head"),
         ({"head": PooledHead()}, "Seq2Seq takes no model.head"),
-        ({"metrics": ["belu"]}, "there is no text metric 'belu'. Did you mean 'bleu'?"),
+        ({"metrics": ["belu"]}, "unknown text metric 'belu'. Did you mean 'bleu'?"),
         ({"monitor": "val/bleu"}, "model.monitor 'val/bleu' is not a metric of this task"),
         (
             {"metrics": ["rouge"], "monitor": "val/rougeL", "generate_every_n_epochs": 2},

@@ -200,7 +200,7 @@ class TaskModule(Tuned):
     @property
     def mode(self) -> str:
         """Whether the monitored metric is better when lower (`min`) or higher (`max`)."""
-        return "min" if lower_is_better(self.monitor) else "max"
+        return "min" if lower_is_better(self.monitor, self.metrics["val"]) else "max"
 
     # Steps
 
