@@ -19,9 +19,7 @@ import ftlit
 from ftlit.__main__ import main
 from ftlit.commands.errors_in_words import with_values
 from ftlit.errors import UserError
-from ftlit.exports import merge as merged
-from ftlit.exports import verify as proof
-from ftlit.exports import verify_script as fresh
+from ftlit.exports import merge, verify, verify_script
 from ftlit.exports.predict import predict
 from ftlit.runs.checkpoint import find_checkpoint, load_task
 from tests.chats import chat_model, echoes
@@ -88,8 +86,8 @@ def classified(finished: Finished, tiny: Tiny, sentiment: str) -> Callable[[str]
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script of the proof runs here, which saves the start of a process; some tests do without this."""
-    monkeypatch.setattr(proof, "run_fresh", fresh.main)
+    """Run the verification script in this process, which saves the start of another one; some tests do without this."""
+    monkeypatch.setattr(verify, "run_in_new_process", verify_script.main)
 
 
 def export(run: Path, folder: Path, *options: str) -> Path:
@@ -182,7 +180,7 @@ def test_markers(
 ) -> None:
     """Tokens that the data added are in the tokenizer and in an ordinary table of embeddings; the folder can move."""
     if not adapter:
-        monkeypatch.setattr(proof, "run_fresh", fresh.main)
+        monkeypatch.setattr(verify, "run_in_new_process", verify_script.main)
     given = {"model__backbone": tiny("bert"), "model__tuning": "LoRA", "model__head": head, "data__dataset": relations}
     run = finished(head, "RelationExtraction", **given)
     export(run, tmp_path / "out", *(["--adapter-only"] if adapter else []))
@@ -265,7 +263,7 @@ def test_texts_for_texts(
     if kind == "joined" and adapter:
         said = refused(["export", "--run", str(run), "--output", str(tmp_path / "out"), "--adapter-only"], capsys)
         assert said == (
-            "--adapter-only: model.decoder joins two models, and no folder holds both as the base; leave --adapter-only out"
+            "--adapter-only: model.decoder combines two models, but an adapter has only one base model; remove --adapter-only"
         )
         return
     folder = export(run, tmp_path / "out", *(["--adapter-only"] if adapter else []))
@@ -350,8 +348,8 @@ def test_contents(classified: Callable[[str], Path], tmp_path: Path) -> None:
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {(folder / "README.md").stat().st_mode & 0o777}
 
 
-def test_the_script_of_the_proof_knows_nothing_of_ftlit() -> None:
-    source = Path(fresh.__file__).read_text()
+def test_the_verification_script_does_not_import_ftlit() -> None:
+    source = Path(verify_script.__file__).read_text()
     code = f"import sys\nsys.argv = ['x', 'none']\ntry:\n    exec({source!r}, {{'__name__': '__main__'}})\n"
     code += "except FileNotFoundError:\n    print([name for name in sys.modules if name.startswith('ftlit')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -361,7 +359,7 @@ def test_the_script_of_the_proof_knows_nothing_of_ftlit() -> None:
 @pytest.fixture
 def _tampered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the weights that are written, one is another."""
-    whole = merged.save_merged
+    whole = merge.save_merged
 
     def written(task: Any, folder: Path, dtype: str) -> None:
         whole(task, folder, dtype)
@@ -381,7 +379,7 @@ def test_a_folder_that_gives_something_else_is_not_written(
     args = ["export", "--run", str(classified("LoRA")), "--output", "there/out"]
     said = refused(args, capsys)
     assert said.startswith("the export differs from the run: logits in a process with transformers alone by ")
-    assert said.endswith(" of the largest value, where float32 allows 0.0001; nothing was written")
+    assert said.endswith(" of the largest value, but float32 allows 0.0001; nothing was written")
     assert list((tmp_path / "there").iterdir()) == []
 
 
@@ -392,10 +390,10 @@ def test_overwrite(
     folder = export(classified("Full"), tmp_path / "out")
     before = (folder / "model.safetensors").read_bytes()
     again = ["export", "--run", str(classified("LoRA")), "--output", str(folder)]
-    expected = f"--output {str(folder)!r} holds an export; replace it by --overwrite, or name another folder"
+    expected = f"--output {str(folder)!r} is an earlier export; replace it with --overwrite, or choose another folder"
     assert refused(again, capsys) == expected
     with monkeypatch.context() as patch:
-        patch.setitem(proof.TOLERANCES, "float32", -1.0)
+        patch.setitem(verify.TOLERANCES, "float32", -1.0)
         assert "nothing was written" in refused([*again, "--overwrite"], capsys)
     assert (folder / "model.safetensors").read_bytes() == before
     main([*again, "--overwrite"])
@@ -417,18 +415,18 @@ def test_what_cannot_be(
     cases = [
         (tmp_path / "no", [], f"{tmp_path}/no/checkpoints/best.ckpt does not exist: {tmp_path}/no holds no finished run"),
         (stopped, [], f"--run {str(stopped)!r} is not finished: run.json says preempted; finish it with `python -m ftlit fit"),
-        (started, ["--output", str(tmp_path / "full"), "--overwrite"], "is not empty and holds no export; name another folder"),
-        (started, ["--output", str(tmp_path / "full/thesis.tex")], "thesis.tex' is a file; name a folder"),
-        (started, ["--adapter-only", "--dtype", "float16"], "--dtype float16 goes with merged weights; an adapter is small"),
-        (classified("Full"), ["--adapter-only"], "model.tuning Full has none; leave --adapter-only out"),
-        (classified("BitFit"), ["--adapter-only"], "model.tuning BitFit has none; leave --adapter-only out"),
+        (started, ["--output", str(tmp_path / "full"), "--overwrite"], "is not empty and not an export; choose another folder"),
+        (started, ["--output", str(tmp_path / "full/thesis.tex")], "thesis.tex' is a file; expected a folder"),
+        (started, ["--adapter-only", "--dtype", "float16"], "--dtype float16 applies to merged weights only; an adapter"),
+        (classified("Full"), ["--adapter-only"], "model.tuning Full has none; remove --adapter-only"),
+        (classified("BitFit"), ["--adapter-only"], "model.tuning BitFit has none; remove --adapter-only"),
         (classified("BottleneckAdapter"), ["--adapter-only"], f"model.tuning BottleneckAdapter has none; {stay}"),
-        (classified("BottleneckAdapter"), [], f"is no change of weights; {stay}"),
+        (classified("BottleneckAdapter"), [], f"its learned parameters do not update the backbone's weights; {stay}"),
         (
             classified("PromptTuning"),
             [],
-            "model.tuning PromptTuning cannot be merged into the backbone: what it learned is no change of weights; "
-            f"export the adapter with --adapter-only, or {stay}",
+            "model.tuning PromptTuning cannot be merged into the backbone: its learned parameters do not update the "
+            f"backbone's weights; export the adapter with --adapter-only, or {stay}",
         ),
     ]
     there = sorted(path.name for path in tmp_path.iterdir())
@@ -450,8 +448,8 @@ def test_data_that_are_gone(
     monkeypatch.setattr("ftlit.data.rows.task_rows.load_splits", gone)
     assert ftlit.load(folder)(TEXTS) == ftlit.load(run)(TEXTS)
     assert refused(["export", "--run", str(run), "--output", str(tmp_path / "again")], capsys) == (
-        "an export is compared with its run on rows of validation, and these cannot be read (there are no data); put the data "
-        "back where data.dataset names them"
+        "the rows of validation on which an export is verified cannot be read (there are no data); restore the data at the "
+        "location of data.dataset"
     )
 
 
@@ -461,7 +459,7 @@ def test_an_exported_folder_that_is_not_whole(classified: Callable[[str], Path],
     weights = load_file(folder / "head.safetensors")
     save_file({"classifier.bias": weights["classifier.bias"]}, folder / "head.safetensors")
     with pytest.raises(
-        UserError, match=r"head\.safetensors does not fit .*: 1 weights, such as classifier\.weight; export the"
+        UserError, match=r"head\.safetensors does not match .*: 1 weights, such as classifier\.weight; export the"
     ):
         ftlit.load(folder)
     (folder / "ftlit.json").write_text("{}")

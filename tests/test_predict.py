@@ -79,7 +79,7 @@ def test_standard_input_is_read_as_files_are(
 
 def test_one_text_is_not_taken_for_many(run: str) -> None:
     for one in ("word", {"text": "word1"}):
-        with pytest.raises(UserError, match="expected several texts or rows, got"):
+        with pytest.raises(UserError, match="expected a list of texts or rows, got"):
             ftlit.load(run)(one)
 
 
@@ -117,7 +117,7 @@ def test_a_stream_is_not_read_ahead_of_its_chunk(run: str) -> None:
         ("[[1]]", "a.json", "a.json, row 1: expected a text or an object, got [1] (list); this run needs the column 'text'"),
         ("text,other\na,b\n\n,b\n", "a.csv", "a.csv, row 2 (line 4): the text in column 'text' is empty"),
         ('{"text": "a"}\nnonsense\n', "a.jsonl", "line 2"),
-        ("a", "a.doc", "should end in one of .csv"),
+        ("a", "a.doc", "must end in one of .csv"),
         ('{"text": "\\ud83d"}\n', "a.jsonl", "a.jsonl, line 1: the text in column 'text' holds half a character"),
     ],
 )
@@ -136,7 +136,7 @@ def test_batches_hold_a_row_at_least(run: str, tmp_path: Path, size: int, capsys
     with pytest.raises(SystemExit) as left:
         main(["predict", "--run", run, "--input", str(tmp_path / "a.txt"), f"--batch_size={size}"])
     assert left.value.code == 2
-    assert f"batch_size should be at least 1, got {size}" in capsys.readouterr().err
+    assert f"batch_size must be at least 1, got {size}" in capsys.readouterr().err
 
 
 def test_a_text_that_is_cut_says_so(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,7 +144,7 @@ def test_a_text_that_is_cut_says_so(run: str, tmp_path: Path, capsys: pytest.Cap
     assert [row.get("truncated") for row in ftlit.load(run)((tmp_path / "a.txt").read_text().splitlines())] == [None, True] * 2
     for name in ("out.jsonl", "out.csv"):
         main(["predict", "--run", run, "--input", str(tmp_path / "a.txt"), "--output", str(tmp_path / name)])
-        assert "2 of 4 texts were cut at 64 tokens" in capsys.readouterr().err
+        assert "2 of 4 texts were truncated to 64 tokens" in capsys.readouterr().err
     assert [row.get("truncated", False) for row in lines(tmp_path / "out.jsonl")] == [False, True, False, True]
     assert [row["truncated"] for row in csv.DictReader((tmp_path / "out.csv").open())] == ["false", "true"] * 2
     (tmp_path / "a.txt").write_text("good")

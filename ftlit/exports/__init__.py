@@ -1,1 +1,1 @@
-"""What leaves a run: exported folders, adapters, predictions."""
+"""Exported folders, adapters and predictions of finished runs."""

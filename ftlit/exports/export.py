@@ -1,4 +1,4 @@
-"""A finished run as a folder of Hugging Face, which proves that it gives what the run gave."""
+"""Export a finished run as a Hugging Face folder, and verify that its outputs are those of the run."""
 
 import json
 import shutil
@@ -11,11 +11,20 @@ from transformers import PreTrainedModel
 
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
-from ftlit.exports.adapters import require_adapter, save_adapter
-from ftlit.exports.folder import ABOUT, Kind, arguments_of, build, data_for_export, is_exported, open_exported, save_beside
+from ftlit.exports.adapters import check_adapter, save_adapter
+from ftlit.exports.folder import (
+    METADATA_FILE,
+    Kind,
+    build,
+    data_for_export,
+    export_arguments,
+    is_exported,
+    open_exported,
+    save_separate_weights,
+)
 from ftlit.exports.merge import save_merged, save_tokenizer
 from ftlit.exports.model_card import CONFIG, model_card
-from ftlit.exports.verify import probe, prove, prove_again
+from ftlit.exports.verify import reference_outputs, verify_folder, verify_loaded
 from ftlit.runs.checkpoint import find_checkpoint, load_task, read_checkpoint
 from ftlit.runs.record import versions
 from ftlit.runs.secrets import hidden
@@ -24,10 +33,10 @@ from ftlit.util.files import read_json
 from ftlit.util.quiet import quiet
 
 Dtype = Literal["float32", "bfloat16", "float16"]
-WRITTEN: dict[Kind, str] = {
-    "model": "the whole model",
-    "backbone": "the backbone and, beside it, the head",
-    "adapter": "the adapter and, beside it, the head",
+CONTENTS: dict[Kind, str] = {
+    "model": "the model",
+    "backbone": "the backbone, with the head in a separate file",
+    "adapter": "the adapter, with the head in a separate file",
 }
 
 
@@ -39,19 +48,18 @@ def export(
     dtype: Dtype = "float32",
     overwrite: bool = False,
 ) -> None:
-    """Write a finished run as a Hugging Face folder, compared with the run in a process that knows transformers alone.
+    """Export a finished run as a Hugging Face folder. Its outputs are compared with the run in a process without ftlit.
 
     Args:
-        run: The run's folder.
-        output: The folder to write.
-        adapter_only: Whether to write the adapter of peft and the head instead of the whole model with the adapter merged.
+        run: Folder of the run.
+        output: Folder to write.
+        adapter_only: Whether to write the peft adapter and the head instead of the model with merged weights.
         checkpoint: `best`, `last`, or the path of a checkpoint.
-        dtype: Type of the written weights.
+        dtype: Data type of the written weights.
         overwrite: Whether to replace an earlier export in the output folder.
 
     Raises:
-        UserError: The run is not finished, its method does not go with what is asked, or the written folder does not give
-            what the run gives.
+        UserError: If the run is not finished, its tuning method does not support the export, or the outputs differ.
     """
     quiet()
     run_dir, target = Path(run).expanduser(), Path(output).expanduser()
@@ -59,14 +67,14 @@ def export(
     _check_finished(run_dir)
     _check_target(target, overwrite)
     if adapter_only and dtype != "float32":
-        raise UserError(f"--dtype {dtype} goes with merged weights; an adapter is small and stays in float32")
-    work = _beside(target)
+        raise UserError(f"--dtype {dtype} applies to merged weights only; an adapter is saved in float32")
+    work = _temporary_folder(target)
     try:
         kind, difference = Export(run_dir, path, work, dtype).write(adapter_only)
-        _place(work / "folder", target, work / "replaced")
+        _replace(work / "folder", target, work / "replaced")
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    print(f"wrote {WRITTEN[kind]} to {target}; what it gives differs from the run's by {difference:.1e} of the largest value")
+    print(f"wrote {CONTENTS[kind]} to {target}; its outputs differ from the run's by {difference:.1e} of the largest value")
 
 
 def _check_finished(run_dir: Path) -> None:
@@ -80,17 +88,17 @@ def _check_finished(run_dir: Path) -> None:
 
 def _check_target(target: Path, overwrite: bool) -> None:
     if target.is_file():
-        raise UserError(f"--output {str(target)!r} is a file; name a folder")
+        raise UserError(f"--output {str(target)!r} is a file; expected a folder")
     if not target.is_dir() or not any(target.iterdir()):
         return
     if not is_exported(target):
-        raise UserError(f"--output {str(target)!r} is not empty and holds no export; name another folder")
+        raise UserError(f"--output {str(target)!r} is not empty and not an export; choose another folder")
     if not overwrite:
-        raise UserError(f"--output {str(target)!r} holds an export; replace it by --overwrite, or name another folder")
+        raise UserError(f"--output {str(target)!r} is an earlier export; replace it with --overwrite, or choose another folder")
 
 
-def _beside(target: Path) -> Path:
-    """A new folder beside the target, on the same disk, so that what is in it can be renamed into place."""
+def _temporary_folder(target: Path) -> Path:
+    """Create a folder next to the target, on the same disk, so that its contents can be moved by renaming."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent)).resolve()
@@ -98,77 +106,80 @@ def _beside(target: Path) -> Path:
         raise UserError(f"--output {str(target)!r} cannot be written: {error}") from error
 
 
-def _place(folder: Path, target: Path, aside: Path) -> None:
-    """Rename a whole folder into place."""
+def _replace(folder: Path, target: Path, backup: Path) -> None:
+    """Move a folder to its target by renaming. An earlier target is restored if this fails."""
     replaced = target.is_dir()
     if replaced:
-        target.rename(aside)
+        target.rename(backup)
     try:
         folder.rename(target)
     except OSError:
         if replaced:
-            aside.rename(target)
+            backup.rename(target)
         raise
 
 
 class Export:
-    """The writing of a checkpoint as a folder.
+    """Writes and verifies the export of a checkpoint.
 
     Args:
-        run_dir: The run's folder.
-        path: The checkpoint.
-        work: A folder for the export, which becomes ``folder`` in it, and for its proof.
-        dtype: Type of the weights.
+        run_dir: Folder of the run.
+        path: Path of the checkpoint.
+        work: Temporary folder. The export is written to ``folder`` inside it.
+        dtype: Data type of the weights.
     """
 
     def __init__(self, run_dir: Path, path: Path, work: Path, dtype: Dtype) -> None:
-        self.run_dir, self.folder, self.proof, self.dtype = run_dir, work / "folder", work / "proof", dtype
+        self.run_dir, self.folder, self.exchange, self.dtype = run_dir, work / "folder", work / "exchange", dtype
         self.stored = read_checkpoint(path)
         self.task: TaskModule = load_task(path).eval()
         self.data: TaskData = build(TaskData, data_for_export(self.stored["datamodule_hyper_parameters"]))
 
     def write(self, adapter_only: bool) -> tuple[Kind, float]:
-        """Write and prove the folder; give its kind, and how far what it gives is from what the run gives.
+        """Write and verify the folder.
+
+        Returns:
+            The kind of folder, and the largest relative difference of its outputs.
 
         Raises:
-            UserError: The tuning method does not go with what is asked, or the difference is too large.
+            UserError: If the tuning method does not support the export, or the outputs differ too much.
         """
         if adapter_only:
-            require_adapter(self.task)
+            check_adapter(self.task)
         kind = self._kind(adapter_only)
-        expected = probe(self.task, self.data, kind)
+        expected = reference_outputs(self.task, self.data, kind)
         self.folder.mkdir()
         if adapter_only:
             save_adapter(self.task, self.folder)
         else:
             save_merged(self.task, self.folder, self.dtype)
-        save_beside(self.task, kind, self.folder)
+        save_separate_weights(self.task, kind, self.folder)
         save_tokenizer(self.task, self.data, self.folder)
-        self._describe(kind)
-        for file in self.folder.rglob("*.safetensors"):  # which safetensors writes for its owner alone
-            shutil.copymode(self.folder / ABOUT, file)
+        self._write_metadata(kind)
+        for file in self.folder.rglob("*.safetensors"):  # safetensors makes them readable by their owner only
+            shutil.copymode(self.folder / METADATA_FILE, file)
         differences = (
-            prove(expected, self.task, kind, self.folder, self.proof, self.dtype),
-            prove_again(expected, *open_exported(self.folder), self.dtype),
+            verify_folder(expected, self.task, kind, self.folder, self.exchange, self.dtype),
+            verify_loaded(expected, *open_exported(self.folder), self.dtype),
         )
-        self._note(difference=max(differences))
+        self._add_metadata(difference=max(differences))
         return kind, max(differences)
 
     def _kind(self, adapter_only: bool) -> Kind:
         if adapter_only:
             return "adapter"
-        known = isinstance(self.task.model, PreTrainedModel) or self.task.model is self.task.backbone
-        return "model" if known else "backbone"
+        standard = isinstance(self.task.model, PreTrainedModel) or self.task.model is self.task.backbone
+        return "model" if standard else "backbone"
 
-    def _describe(self, kind: Kind) -> None:
-        """Write what opens the folder again, the model card, and the config of the run."""
-        arguments = arguments_of(self.stored, kind, self.data)
-        self._note(kind=kind, **arguments, dtype=self.dtype, versions=versions(), run=self.run_dir.resolve().name)
+    def _write_metadata(self, kind: Kind) -> None:
+        """Write the arguments for loading the folder, the model card, and the config of the run."""
+        arguments = export_arguments(self.stored, kind, self.data)
+        self._add_metadata(kind=kind, **arguments, dtype=self.dtype, versions=versions(), run=self.run_dir.resolve().name)
         (self.folder / "README.md").write_text(model_card(self.run_dir, self.task, kind, self.dtype), encoding="utf-8")
         config = hidden(yaml.safe_load((self.run_dir / "config.yaml").read_text("utf-8")))
         (self.folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
-    def _note(self, **facts: Any) -> None:
-        about = self.folder / ABOUT
-        text = json.dumps({**read_json(about), **facts}, indent=2, ensure_ascii=False)
-        about.write_text(text + "\n", encoding="utf-8")
+    def _add_metadata(self, **facts: Any) -> None:
+        path = self.folder / METADATA_FILE
+        text = json.dumps({**read_json(path), **facts}, indent=2, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A tuned model as a plain one of transformers: adapters in the weights, added tokens among the others."""
+"""Save a tuned model as a plain transformers model, with adapters merged and added tokens in the vocabulary."""
 
 from pathlib import Path
 from typing import Any
@@ -9,24 +9,24 @@ from transformers import PreTrainedModel
 
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
-from ftlit.exports.adapters import STAY, adapter_of
-from ftlit.exports.folder import TARGETS
+from ftlit.exports.adapters import KEEP_RUN, find_adapter
+from ftlit.exports.folder import TARGET_TOKENIZER
 from ftlit.models.embeddings import ExtendedEmbedding
 from ftlit.models.generation import SAMPLING, Generation
 from ftlit.tasks import TaskModule
 
 
 def save_merged(task: TaskModule, folder: Path, dtype: str) -> None:
-    """Write a task's model, or its backbone where transformers does not know the head; the task is merged in place.
+    """Save the model of a task, or its backbone if the head is not part of transformers. The task is merged in place.
 
     Raises:
-        UserError: The method cannot be merged.
+        UserError: If the tuning method cannot be merged.
     """
-    adapter = adapter_of(task) is not None
+    adapter = find_adapter(task) is not None
     try:
         task.replace_backbone(task.tuning.merge(task.backbone))
     except UserError as error:
-        remedy = f"export the adapter with --adapter-only, or {STAY}" if adapter else STAY
+        remedy = f"export the adapter with --adapter-only, or {KEEP_RUN}" if adapter else KEEP_RUN
         raise UserError(str(error) if "--adapter-only" in str(error) else f"{error}; {remedy}") from error
     plain_embeddings(task.backbone)
     model: Any = task.model if isinstance(task.model, PreTrainedModel) else task.backbone
@@ -37,45 +37,45 @@ def save_merged(task: TaskModule, folder: Path, dtype: str) -> None:
 
 @torch.no_grad()
 def plain_embeddings(backbone: Any) -> None:
-    """Make embeddings of added tokens rows of an ordinary table, which grows where their ids are beyond it."""
+    """Replace an extended embedding by an ordinary one, which is enlarged if necessary."""
     table = backbone.get_input_embeddings()
     if not isinstance(table, ExtendedEmbedding):
         return
     end = table.first + len(table.extra)
-    whole = nn.Embedding(max(table.num_embeddings, end), table.embedding_dim, table.padding_idx)
-    whole.weight[: table.num_embeddings] = table.weight
-    whole.weight[table.first : end] = table.extra
-    backbone.set_input_embeddings(whole)
-    backbone.config.get_text_config().vocab_size = whole.num_embeddings
+    merged = nn.Embedding(max(table.num_embeddings, end), table.embedding_dim, table.padding_idx)
+    merged.weight[: table.num_embeddings] = table.weight
+    merged.weight[table.first : end] = table.extra
+    backbone.set_input_embeddings(merged)
+    backbone.config.get_text_config().vocab_size = merged.num_embeddings
 
 
 def set_generation(task: Any, config: Any, generation: Generation) -> None:
-    """Make the run's settings of generation those of the model."""
+    """Write the generation settings of the run into the model's generation config."""
     settings = generation.config(task.tokenizer, task.longest)
     names = ("num_beams", "max_new_tokens", "min_new_tokens", "length_penalty", "no_repeat_ngram_size", "repetition_penalty")
     for name in (*names, "do_sample", "early_stopping", "forced_bos_token_id", *SAMPLING):
         value = getattr(settings, name)
-        if value is not None or name in SAMPLING:  # what is left open comes from the model
+        if value is not None or name in SAMPLING:  # None keeps the value of the model
             setattr(config, name, value)
     if settings.num_beams == 1:
-        config.length_penalty = None  # of beams alone
-    config._from_model_config = False  # it must not be made anew from config.json
+        config.length_penalty = None  # applies to beam search only
+    config._from_model_config = False  # it must not be regenerated from config.json
 
 
 def save_tokenizer(task: Any, data: TaskData, folder: Path) -> None:
-    """Write the tokenizer with all that the data added to it, and that of targets where it is another."""
+    """Save the tokenizer with added tokens, and the tokenizer of a separate decoder."""
     tokenizer: Any = data.tokenizer
-    if not task.pretrained_head:  # pipelines cut where the run did; language models write texts of any length
+    if not task.pretrained_head:  # pipelines truncate like the run; language models generate texts of any length
         tokenizer.model_max_length = data.max_length
     if template := getattr(data, "chat_template", None):
         tokenizer.chat_template = template.source
     _save(tokenizer, folder)
     if getattr(task, "decoder", None):
-        _save(task.tokenizer, folder / TARGETS)
+        _save(task.tokenizer, folder / TARGET_TOKENIZER)
 
 
 def _save(tokenizer: Any, folder: Path) -> None:
-    if backend := getattr(tokenizer, "backend_tokenizer", None):  # its last call is no property of it
+    if backend := getattr(tokenizer, "backend_tokenizer", None):  # reset the settings of the last call
         backend.no_truncation()
         backend.no_padding()
     tokenizer.save_pretrained(folder)

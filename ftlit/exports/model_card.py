@@ -1,4 +1,4 @@
-"""The README.md of an exported folder: what the model is, how good it is, how to use it, and where it comes from."""
+"""Model card of an exported folder: description, results, usage and origin."""
 
 import shlex
 from pathlib import Path
@@ -7,35 +7,35 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from ftlit.exports.adapters import base_name
+from ftlit.exports.adapters import base_model_name
 from ftlit.exports.folder import Kind
 from ftlit.runs.reading import results_text
 from ftlit.tasks import TaskModule, TextRegression
 from ftlit.util.files import read_json
 
-HERE = "this/folder"
-CONFIG = "ftlit_config.yaml"  # the resolved config of the run, beside the card
-WHAT: dict[Kind, str] = {
-    "model": "A whole model for transformers, nothing of ftlit in it.",
-    "backbone": "The folder is the backbone for transformers; `head.safetensors` holds the head, which ftlit puts on it.",
-    "adapter": "The folder is an adapter for peft; `head.safetensors` holds what else trained: the head, and weights that the "
-    "base's files lack.",
+FOLDER = "this/folder"
+CONFIG = "ftlit_config.yaml"  # resolved config of the run
+DESCRIPTIONS: dict[Kind, str] = {
+    "model": "A model for transformers, independent of ftlit.",
+    "backbone": "The folder is a backbone for transformers. `head.safetensors` contains the head, which requires ftlit.",
+    "adapter": "The folder is an adapter for peft. `head.safetensors` contains the other trained weights: the head, and "
+    "weights that the base model lacks.",
 }
 
 
 def model_card(run_dir: Path, task: TaskModule, kind: Kind, dtype: str) -> str:
-    """The card of a run.
+    """Return the model card of a run in Markdown.
 
     Args:
-        run_dir: The run's folder.
-        task: Its task.
-        kind: What the folder is.
-        dtype: Type of the weights.
+        run_dir: Folder of the run.
+        task: Task of the run.
+        kind: Kind of the exported folder.
+        dtype: Data type of the weights.
     """
     record, results = read_json(run_dir / "run.json"), read_json(run_dir / "results.json")
     parts = [
         _front(task, kind),
-        f"# {run_dir.resolve().name}\n\n{WHAT[kind]}",
+        f"# {run_dir.resolve().name}\n\n{DESCRIPTIONS[kind]}",
         _table({"task": record["task"], "backbone": record["backbone"], "tuning": record["tuning"], "weights": dtype}),
         f"## Results\n\n{results_text(results, 'github')}",
         f"## Use\n\n```python\n{_use(task, kind)}\n```" + _notes(task),
@@ -48,8 +48,8 @@ def model_card(run_dir: Path, task: TaskModule, kind: Kind, dtype: str) -> str:
 
 def _front(task: TaskModule, kind: Kind) -> str:
     facts: dict[str, Any] = {"library_name": "peft" if kind == "adapter" else "transformers", "tags": ["ftlit"]}
-    base = base_name(task)
-    if not Path(base).is_dir():  # the hub knows names, not folders
+    base = base_model_name(task)
+    if not Path(base).is_dir():  # the metadata accept hub names only
         facts["base_model"] = base
     return f"---\n{yaml.safe_dump(facts, sort_keys=False)}---"
 
@@ -58,24 +58,24 @@ def _use(task: TaskModule, kind: Kind) -> str:
     name = "AutoModel" if kind == "backbone" or task.backbone is not task.model else task.auto_class.__name__
     if kind == "model":
         name = task.auto_class.__name__
-    base, head = base_name(task) if kind == "adapter" else HERE, "" if kind == "model" else "  # without the head"
+    base, head = base_model_name(task) if kind == "adapter" else FOLDER, "" if kind == "model" else "  # without the head"
     lines = [
         "import ftlit",
         f"from transformers import {name}, AutoTokenizer",
         "",
-        f'ftlit.load("{HERE}")([...])  # rows as in the run, predictions with their labels',
-        f'tokenizer = AutoTokenizer.from_pretrained("{HERE}")',
+        f'ftlit.load("{FOLDER}")([...])  # texts or rows as in the run',
+        f'tokenizer = AutoTokenizer.from_pretrained("{FOLDER}")',
         f'model = {name}.from_pretrained("{base}"){head}',
     ]
     if kind == "adapter":
         lines[2:2] = ["from peft import PeftModel"]
-        lines += [f'model = PeftModel.from_pretrained(model, "{HERE}")']
+        lines += [f'model = PeftModel.from_pretrained(model, "{FOLDER}")']
     return "\n".join(lines)
 
 
 def _notes(task: TaskModule) -> str:
     if isinstance(task, TextRegression):
-        return f"\n\nThe logit is the standardised number: multiply by {task.deviation} and add {task.mean}."
+        return f"\n\nThe logit is the standardized prediction: multiply by {task.deviation} and add {task.mean}."
     if names := getattr(task, "label_names", None):
         return f"\n\nLabels: {', '.join(names[:50])}{', ...' if len(names) > 50 else ''}."
     return ""

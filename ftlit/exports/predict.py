@@ -1,4 +1,4 @@
-"""Label new texts with a finished run, in Python or from a file."""
+"""Predict with a finished run, in Python or from a file."""
 
 import csv
 import json
@@ -22,16 +22,16 @@ from ftlit.runs.checkpoint import find_checkpoint, load_task
 from ftlit.tasks import TaskModule
 from ftlit.util.quiet import quiet
 
-CHUNK = 1024  # rows that are sorted by length together; what is held in memory
+CHUNK = 1024  # rows that are held in memory and sorted by length together
 
 
 class Predictor:
-    """A finished run that labels new texts; open one with `load`.
+    """Predicts for new texts or rows with a finished run. Create one with `load`.
 
     Args:
         model: The task with its trained weights.
-        data: Encodes rows as in training.
-        device: Where the model runs, such as `cpu` or `cuda`.
+        data: Data module that encodes rows as in training.
+        device: Device of the model, such as `cpu` or `cuda`.
     """
 
     def __init__(self, model: TaskModule, data: TaskData, device: str) -> None:
@@ -40,35 +40,35 @@ class Predictor:
     def __call__(
         self, rows: Iterable[str | dict[str, Any]], batch_size: int = 32, scores: bool = False
     ) -> list[dict[str, Any]]:
-        """A prediction for each row, in order, with ``truncated`` where the model did not see the whole row.
+        """Return a prediction for each row, in order. ``truncated`` is set if the row was longer than the model's limit.
 
         Args:
             rows: Texts, or rows with the columns of the run's data.
-            batch_size: Rows that go through the model together.
-            scores: Whether to give the scores of all labels.
+            batch_size: Number of rows per batch.
+            scores: Whether to include the scores of all labels.
         """
         return list(self.stream(rows, batch_size, scores))
 
     def stream(
         self, rows: Iterable[str | dict[str, Any]], batch_size: int = 32, scores: bool = False, chunk: int = CHUNK
     ) -> Iterator[dict[str, Any]]:
-        """Like calling, but for rows without end: predictions come as they are made, in order, after each `chunk` rows."""
-        if isinstance(rows, str | dict):  # whose letters or keys would be taken for texts
-            raise UserError(f"expected several texts or rows, got {shown(rows)}; for one, give a list of it")
+        """Yield predictions for a stream of rows, in order, after each `chunk` rows."""
+        if isinstance(rows, str | dict):  # its characters or keys would be taken for texts
+            raise UserError(f"expected a list of texts or rows, got {shown(rows)}; put a single one into a list")
         return self.located(((f"row {number}", row) for number, row in enumerate(rows, start=1)), batch_size, scores, chunk)
 
     def located(
         self, rows: Iterable[tuple[str, Any]], batch_size: int = 32, scores: bool = False, chunk: int = CHUNK
     ) -> Iterator[dict[str, Any]]:
-        """Like `stream`, for rows that come with the places where they stand, for messages."""
+        """Like `stream`, for rows with their locations, which are used in error messages."""
         if batch_size < 1:
-            raise UserError(f"batch_size should be at least 1, got {batch_size}")
+            raise UserError(f"batch_size must be at least 1, got {batch_size}")
         numbered = enumerate(rows)
         while some := list(islice(numbered, chunk)):
             yield from self._chunk([self._row(number, place, row) for number, (place, row) in some], batch_size, scores)
 
     def chunk(self, input: str) -> int:
-        """Rows to read before they are answered: one where somebody may wait for it, at the keyboard or in a chat."""
+        """Return the number of rows to read before predicting: one if a user may wait for the answer, else `CHUNK`."""
         waiting = input == "-" and (sys.stdin.isatty() or hasattr(self.model, "generation"))
         return 1 if waiting else CHUNK
 
@@ -111,15 +111,15 @@ class Predictor:
 
 
 def load(run: str | Path, checkpoint: str = "best", device: str | None = None) -> Predictor:
-    """Open a run for predicting: ``ftlit.load("runs/x")(["some text"])``.
+    """Load a run for prediction, as in ``ftlit.load("runs/x")(["some text"])``.
 
     Args:
-        run: The run's folder, or a folder that `ftlit export` wrote.
-        checkpoint: `best`, `last`, or the path of a checkpoint; an exported folder has one.
-        device: Where the model runs; by default the GPU where there is one.
+        run: Folder of the run, or a folder written by `ftlit export`.
+        checkpoint: `best`, `last`, or the path of a checkpoint. Ignored for exported folders, which have only one.
+        device: Device of the model. Defaults to the GPU if there is one.
 
     Raises:
-        UserError: There is no such run, or its weights do not fit its backbone.
+        UserError: If the run does not exist, or its weights do not match its backbone.
     """
     quiet()
     device = _device(device)
@@ -134,7 +134,7 @@ def load(run: str | Path, checkpoint: str = "best", device: str | None = None) -
 
 
 def _device(name: str | None) -> str:
-    """The device of a name, by default the GPU where there is one."""
+    """Check a device; it defaults to the GPU if there is one."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(1, device=name)
@@ -152,17 +152,20 @@ def predict(
     checkpoint: str = "best",
     device: str | None = None,
 ) -> None:
-    """Label new texts with a finished run.
+    """Predict for new texts with a finished run.
 
     Args:
-        run: The run's folder, or an exported one.
-        input: Texts as jsonl, csv, tsv, json or parquet with the run's text columns, as txt with one a line, or `-` for the
-            keyboard or a pipe, one a line.
-        output: jsonl or csv file to write, or `-` for jsonl on the screen.
-        scores: Whether to give the scores of all labels.
-        batch_size: Texts that go through the model together.
+        run: Folder of the run, or an exported folder.
+        input: File with the texts (jsonl, csv, tsv, json or parquet with the run's text columns, or txt with one text per
+            line), or `-` to read one text per line from standard input.
+        output: Output file (jsonl or csv), or `-` to print jsonl.
+        scores: Whether to include the scores of all labels.
+        batch_size: Number of texts per batch.
         checkpoint: `best`, `last`, or the path of a checkpoint.
-        device: Where the model runs; by default the GPU where there is one.
+        device: Device of the model. Defaults to the GPU if there is one.
+
+    Raises:
+        UserError: If a file cannot be used, or the run does not exist.
     """
     if input != "-" and not Path(input).is_file():
         raise UserError(f"--input {input!r} does not exist")
@@ -177,30 +180,30 @@ def predict(
             if input == "-":
                 file.flush()
     if cut:
-        print(f"{cut} of {count} texts were cut at {predictor.data.max_length} tokens", file=sys.stderr)
+        print(f"{cut} of {count} texts were truncated to {predictor.data.max_length} tokens", file=sys.stderr)
 
 
 def _read(name: str, own: dict[str, Reader]) -> Located:
-    """The rows of a file, or the lines of the keyboard, with their places; `own` are the data module's readers."""
+    """Read rows with their locations from a file or from standard input. `own` are the readers of the data module."""
     if name == "-":
         typed = decoded(sys.stdin.buffer, "standard input")
         return ((f"line {n}", line.rstrip("\r\n")) for n, line in typed if line.strip())
-    readers = {**READERS, **own, ".txt": text_rows}  # a txt file is of plain texts, whatever it is in training
+    readers = {**READERS, **own, ".txt": text_rows}  # a txt file contains plain texts, whatever its format in training
     suffix = Path(name).suffix.lower()
     if suffix not in readers:
-        raise UserError(f"--input {name!r} should end in one of {', '.join(readers)}, or be - for lines from the keyboard")
+        raise UserError(f"--input {name!r} must end in one of {', '.join(readers)}, or be - for standard input")
     rows = readers[suffix](Path(name))
     return ((f"{name}, {place}", row["text"] if suffix == ".txt" else row) for place, row in rows)
 
 
 @contextmanager
 def _writing(name: str) -> Iterator[TextIO]:
-    """The screen, or a file that appears whole or not at all."""
+    """Open standard output, or a file that is written atomically."""
     if name == "-":
         yield sys.stdout
         return
     if not name.endswith((".jsonl", ".csv")):
-        raise UserError(f"--output {name!r} should end in jsonl or csv, or be - for the screen")
+        raise UserError(f"--output {name!r} must end in jsonl or csv, or be - for standard output")
     beside = Path(f"{name}.part")
     beside.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -222,9 +225,9 @@ def _csv_writer(file: TextIO) -> Any:
     def write(row: dict[str, Any]) -> None:
         nonlocal table
         scores = row.get("scores")
-        named = scores if isinstance(scores, dict) else {}  # those of choices are a list
+        named = scores if isinstance(scores, dict) else {}  # scores of choices are a list
         flat = {key: value for key, value in row.items() if value is not named} | named
-        flat["truncated"] = json.dumps(row.get("truncated", False))  # in every row: the first decides the columns
+        flat["truncated"] = json.dumps(row.get("truncated", False))  # in every row, since the first one determines the columns
         if table is None:
             table = csv.DictWriter(file, list(flat))
             table.writeheader()

@@ -1,4 +1,4 @@
-"""What an exported folder gives to transformers and peft alone: the source of a script, run by `ftlit.exports.verify`."""
+"""Script that computes the outputs of an exported folder with transformers and peft only, run by `ftlit.exports.verify`."""
 
 import json
 import sys
@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 
 
 def main(folder: Path) -> None:
-    """Run a model on inputs and keep its outputs.
+    """Run a model on inputs and save its outputs.
 
     Args:
-        folder: Holds ``plan.json`` and ``inputs.safetensors``; ``found.safetensors`` is written there.
+        folder: Folder with ``plan.json`` and ``inputs.safetensors``. ``found.safetensors`` is written to it.
     """
     plan = json.loads((folder / "plan.json").read_text("utf-8"))
-    model = opened(plan).eval()
+    model = load_model(plan).eval()
     device = next(model.parameters()).device
     inputs = {name: value.to(device) for name, value in load_file(folder / "inputs.safetensors").items()}
     with torch.inference_mode():
@@ -25,31 +25,31 @@ def main(folder: Path) -> None:
     save_file({name: value.float().cpu().contiguous() for name, value in kept.items()}, folder / "found.safetensors")
 
 
-def opened(plan: dict[str, Any]) -> Any:
-    """The model of a folder, with its adapter where it is one."""
+def load_model(plan: dict[str, Any]) -> Any:
+    """Load the model of a folder, or the base model with the adapter of a folder."""
     import transformers
 
     kind = getattr(transformers, plan["auto_class"])
-    trust: dict[str, Any] = {"trust_remote_code": True} if plan["trust_remote_code"] else {}
+    options: dict[str, Any] = {"trust_remote_code": True} if plan["trust_remote_code"] else {}
     if plan["base"] is None:
-        return kind.from_pretrained(plan["folder"], **trust)
+        return kind.from_pretrained(plan["folder"], **options)
     from peft import PeftModel
 
     if plan["quantization"]:
-        trust["quantization_config"] = transformers.BitsAndBytesConfig(**plan["quantization"])
-    base = kind.from_pretrained(plan["base"], dtype=torch.float32, **trust)
+        options["quantization_config"] = transformers.BitsAndBytesConfig(**plan["quantization"])
+    base = kind.from_pretrained(plan["base"], dtype=torch.float32, **options)
     restore(base, load_file(f"{plan['folder']}/head.safetensors"), plan["added_tokens"])
     return PeftModel.from_pretrained(base, plan["folder"])
 
 
 def restore(base: Any, weights: dict[str, torch.Tensor], added_tokens: list[int]) -> None:
-    """Put into a base those of its weights that trained outside of the adapter.
+    """Load the trained weights of a base model that are not in its adapter.
 
     Args:
-        base: The base, changed in place.
-        weights: Its weights under names that begin with ``backbone.``, and others; the embeddings of added tokens are
-            called ``extra``.
-        added_tokens: Ids of these tokens.
+        base: The base model, modified in place.
+        weights: Weights of the base model, whose names start with ``backbone.``, among others. The embeddings of added tokens
+            are named ``extra``.
+        added_tokens: Ids of the added tokens.
     """
     own = {name.removeprefix("backbone."): value for name, value in weights.items() if name.startswith("backbone.")}
     extra = next((own.pop(name) for name in list(own) if name.endswith(".extra")), None)
@@ -58,7 +58,7 @@ def restore(base: Any, weights: dict[str, torch.Tensor], added_tokens: list[int]
         base.resize_token_embeddings(rows, mean_resizing=False)
         base.get_input_embeddings().weight.data[added_tokens] = extra
     if unexpected := base.load_state_dict(own, strict=False).unexpected_keys:
-        raise ValueError(f"the base has no weights {unexpected}")
+        raise ValueError(f"the base model has no weights {unexpected}")
 
 
 if __name__ == "__main__":
