@@ -29,12 +29,6 @@ NEW_KEYS = {
     "warmup_ratio": "warmup",
     "evaluate_untrained": "before",
     "training_checks": "tripwires",
-    "Combined": "Both",
-    "init_r": "initial_r",
-    "deltaT": "every",
-    "tinit": "begin_share",
-    "tfinal": "end_share",
-    "locations": "places",
     "document_unit": "documents",
     "isolate_documents": "boundaries",
 }
