@@ -120,8 +120,8 @@ class AdaLoRA(PeftTuning):
         dropout: Dropout probability before the down projection.
         targets: Layers to update, given as in LoRA.
         layers: First and last layer to update, given as in LoRA.
-        tinit: Initial optimizer steps with constant ranks. A value below 1 is a fraction of all steps.
-        tfinal: Final optimizer steps with constant ranks. A value below 1 is a fraction of all steps.
+        tinit: Number of initial optimizer steps with constant ranks. A value below 1 is a fraction of all steps.
+        tfinal: Number of final optimizer steps with constant ranks. A value below 1 is a fraction of all steps.
         deltaT: Number of optimizer steps between two rank allocations.
         orthogonality: Weight of the loss term that keeps the projections orthogonal.
     """

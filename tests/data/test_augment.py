@@ -245,7 +245,7 @@ def test_back_translation_that_comes_out_empty_leaves_the_text(runs: dict[str, T
 
 @pytest.mark.parametrize("run", ["classifier", "regression"])
 def test_back_translation_by_a_run_that_does_not_write(runs: dict[str, Translator], run: str) -> None:
-    with pytest.raises(UserError, match=f"BackTranslation needs runs of Seq2Seq, and '{run}' does not write texts"):
+    with pytest.raises(UserError, match=f"BackTranslation needs runs of Seq2Seq, but '{run}' does not generate texts"):
         apply(BackTranslation(run), ["so good"])
 
 

@@ -190,11 +190,11 @@ def test_lengths_that_the_model_does_not_take(make: Any, options: dict[str, Any]
 
 
 def test_models_that_cannot_write(make: Any, tiny: Tiny, tiny_seq2seq: Tiny) -> None:
-    with pytest.raises(UserError, match=r"is a bert, which has no decoder; name the model .* with model\.decoder"):
+    with pytest.raises(UserError, match=r"is a bert, which has no decoder; set model\.decoder"):
         make(backbone=tiny("bert"))
-    with pytest.raises(UserError, match=r"is a bart, which has its own decoder; leave model\.decoder out"):
+    with pytest.raises(UserError, match=r"is a bart, which has its own decoder; remove model\.decoder"):
         make(backbone=tiny_seq2seq("bart"), decoder=tiny("bert"))
-    with pytest.raises(UserError, match=r"model\.decoder .* is a distilbert, which transformers cannot make attend"):
+    with pytest.raises(UserError, match=r"model\.decoder .* is a distilbert, which has no cross-attention in transformers"):
         make(backbone=tiny("bert"), decoder=tiny("distilbert"))
     with pytest.raises(UserError, match=r"model\.decoder '\./nowhere' is not a folder"):
         make(backbone=tiny("bert"), decoder="./nowhere")
