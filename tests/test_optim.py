@@ -10,7 +10,7 @@ from transformers import SchedulerType
 
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
-from ftlit.models.backbones import depths
+from ftlit.models.layer_depths import depths
 from ftlit.optimization.optimizer import build_optimizer
 from ftlit.optimization.parameter_groups import param_groups
 from ftlit.optimization.schedule import SCHEDULES, build_schedule, check_lr_schedule

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from ftlit.errors import UserError
-from ftlit.models.backbones import depths
+from ftlit.models.layer_depths import depths
 from ftlit.tuning.base import is_trainable
 
 

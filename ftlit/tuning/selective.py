@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ftlit.errors import UserError, near
-from ftlit.models.backbones import depths, layer_stack
+from ftlit.models.layer_depths import depths, layer_stack
 from ftlit.tuning.base import Tuning
 
 Predicate = Callable[[str], bool]

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from ftlit.errors import UserError
-from ftlit.models.backbones import depths, layer_stack
+from ftlit.models.layer_depths import depths, layer_stack
 from ftlit.tuning.base import Tuning, check_at_least, is_trainable, set_scheduled
 from ftlit.tuning.lowrank import AdaLoRA
 from ftlit.tuning.selective import Full

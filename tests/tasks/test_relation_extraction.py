@@ -16,8 +16,8 @@ from ftlit.data import RelationExtractionData
 from ftlit.errors import UserError
 from ftlit.heads import EntityHead, PooledHead, TaskHead
 from ftlit.metrics.relations import relation_scores
-from ftlit.models.backbones import depths
 from ftlit.models.embeddings import ExtendedEmbedding
+from ftlit.models.layer_depths import depths
 from ftlit.runs.checkpoint import trained_keys
 from ftlit.tasks import RelationExtraction
 from ftlit.tuning import BitFit, Frozen, Full, LoRA, TopLayers, Tuning

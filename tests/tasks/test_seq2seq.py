@@ -25,8 +25,8 @@ from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.losses import MSE, CrossEntropy
 from ftlit.metrics.text import metric_keys, text_scores
-from ftlit.models.backbones import depths
 from ftlit.models.generation import Generation
+from ftlit.models.layer_depths import depths
 from ftlit.optimization.parameter_groups import param_groups
 from ftlit.tasks import Seq2Seq
 from ftlit.tuning import Frozen, Full, LoRA, TopLayers

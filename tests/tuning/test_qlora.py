@@ -44,5 +44,5 @@ def test_it_learns_and_comes_back_without_its_frozen_weights(tiny: Tiny) -> None
 
 def test_it_is_not_merged(tiny: Tiny) -> None:
     module = classifier(tiny("bert"), tuning=QLoRA(r=2))
-    with pytest.raises(UserError, match=r"QLoRA cannot be merged without loss .* --adapter-only"):
+    with pytest.raises(UserError, match=r"QLoRA cannot be merged into 4-bit weights without loss; .* --adapter-only"):
         module.tuning.merge(module.backbone)
