@@ -12,6 +12,7 @@ from ftlit.heads import PooledHead
 from ftlit.losses import CrossEntropy, Loss
 from ftlit.metrics.squad import best_threshold, squad_scores
 from ftlit.tasks.shared.base import TaskModule
+from ftlit.tasks.shared.evaluator import Evaluator
 
 NEVER = float("-inf")
 
@@ -30,7 +31,7 @@ class QuestionAnswering(TaskModule):
     auto_class = AutoModelForQuestionAnswering
     smoothed: ClassVar[bool] = False  # some of what competes is padding, without probability
     tuned_threshold: Tensor
-    summary_names: ClassVar[tuple[str, ...]] = ("exact_match", "f1")
+    corpus_metric_names = ("exact_match", "f1")
 
     def __init__(
         self,
@@ -48,8 +49,10 @@ class QuestionAnswering(TaskModule):
         self.no_answer, self.no_answer_threshold = no_answer, no_answer_threshold
         if isinstance(self.head, PooledHead):
             raise UserError("model.head: PooledHead has one vector a text, and QuestionAnswering scores tokens; take TaskHead")
-        self.adopt(num_labels=2)
         self.register_buffer("tuned_threshold", torch.tensor(0.0, dtype=torch.float64))
+
+    def model_config(self) -> dict[str, Any]:
+        return {"num_labels": 2}
 
     @property
     def default_monitor(self) -> str:
@@ -79,7 +82,7 @@ class QuestionAnswering(TaskModule):
         windows = zip(batch["metadata"]["context"], *(place.tolist() for place in places), strict=True)
         return [_window(context, [*zip(*spans, strict=True)], null) for context, *spans, null in windows]
 
-    def assemble(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    def merge_windows(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
         """The prediction of a row: its windows' best answer, and the scores of the others as probabilities."""
         spans: dict[tuple[int, int], dict[str, Any]] = {}
         for span in sorted((span for part in parts for span in part["scores"]), key=lambda span: -span["score"]):
@@ -106,22 +109,26 @@ class QuestionAnswering(TaskModule):
 
     # Metrics
 
-    def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
+    def corpus_metrics(self, evaluation: Evaluator) -> dict[str, float]:
         if not self.no_answer:
-            return self._scores()
-        if split == "val" and self.no_answer_threshold == "best":
-            self._tune()
-        return {**self._scores(), "no_answer_threshold": self.threshold}
+            return _scores(evaluation)
+        if evaluation.split == "val" and self.no_answer_threshold == "best":
+            self._tune(evaluation)
+        return {**_scores(evaluation), "no_answer_threshold": self.threshold}
 
-    def _scores(self) -> dict[str, float]:
-        return squad_scores([found["prediction"] for found in self.predictions.values()], list(self.references.values()))
-
-    def _tune(self) -> None:
-        found = list(self.predictions.values())
+    def _tune(self, evaluation: Evaluator) -> None:
+        """Set the threshold that gives the best F1, and decide the predictions again by it."""
+        found = list(evaluation.predictions.values())
         texts = [one["scores"][0]["prediction"] for one in found]
-        best, _ = best_threshold([one["null_score"] for one in found], texts, list(self.references.values()))
+        best, _ = best_threshold([one["null_score"] for one in found], texts, list(evaluation.references.values()))
         self.tuned_threshold.fill_(best)
-        self.predictions = {row: self._decided(one) for row, one in self.predictions.items()}
+        evaluation.predictions = {row: self._decided(one) for row, one in evaluation.predictions.items()}
+
+
+def _scores(evaluation: Evaluator) -> dict[str, float]:
+    return squad_scores(
+        [found["prediction"] for found in evaluation.predictions.values()], list(evaluation.references.values())
+    )
 
 
 def best_spans(starts: Tensor, ends: Tensor, inside: Tensor, longest: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
