@@ -35,7 +35,7 @@ NEW_KEYS = {
     "document_unit": "documents",
     "isolate_documents": "boundaries",
 }
-RENAMED = {} if hasattr(ftlit.tuning, "Combined") else NEW_KEYS
+RENAMED = {} if hasattr(importlib.import_module("ftlit.tuning"), "Combined") else NEW_KEYS
 
 
 def blocks(language: str) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -16,15 +15,13 @@ from ftlit.errors import UserError, near
 from ftlit.heads import Head, TaskHead
 from ftlit.losses import CrossEntropy, Focal, Loss
 from ftlit.metrics.direction import lower_is_better
-from ftlit.models.backbones import load_model
 from ftlit.optimization.parameter_groups import param_groups
-from ftlit.optimization.schedule import check_lr_schedule
 from ftlit.runs.checkpoint import frozen_digest, trained_keys
 from ftlit.tasks.shared.building import ConfiguredAfterInit, build_model
 from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, save_trained
 from ftlit.tasks.shared.evaluator import Evaluator, Outputs
 from ftlit.tasks.shared.stages import Stages
-from ftlit.tasks.shared.training import check_losses, optimizer_and_schedule, training_loss
+from ftlit.tasks.shared.training import check_settings, optimizer_and_schedule, training_loss
 from ftlit.tuning import Full, Tuning
 from ftlit.util.batch import BOOKKEEPING
 
@@ -91,20 +88,13 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         self.tuning, self.head, self.optimizer = tuning, head, optimizer
         self.loss: Any = loss  # these two are None until `prepare`, where the task names its own
         self.monitor: Any = monitor
-        check_lr_schedule(schedule, warmup_ratio)
         self.schedule, self.warmup_ratio = schedule, warmup_ratio
         self.layer_decay, self.head_lr_factor, self.lr_factors = layer_decay, head_lr_factor, lr_factors
-        self.pad_token_id, self.init_from, self.auxiliary = pad_token_id, init_from, auxiliary
+        self.pretrained, self.dropout, self.init_from = pretrained, dropout, init_from
+        self.pad_token_id, self.auxiliary = pad_token_id, auxiliary
         self.self_supervision: SelfSupervision | None = None
         self.keep_predictions, self.stages = False, Stages()
         self.total_steps = 0  # known once the optimizer is built
-        self.load_backbone: Callable[..., Any] = partial(
-            load_model, backbone=backbone, trust_remote_code=trust_remote_code, pretrained=pretrained, dropout=dropout
-        )
-        if dropout is not None and not 0 <= dropout < 1:
-            raise UserError(f"model.dropout should be at least 0 and below 1, got {dropout}")
-        if not pretrained and not tuning.trains_everything:
-            raise UserError(f"model.pretrained is false: weights that are random must all train; {tuning} would freeze some")
 
     # What a task defines
 
@@ -199,15 +189,14 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         """Complete and check the settings before anything is loaded."""
         self.loss = self.default_loss() if self.loss is None else self.loss
         self.monitor = self.monitor or self.default_monitor
-        check_losses(self)
+        check_settings(self)
 
     def build(self) -> None:
         """Build the model and the metrics."""
         build_model(self)
         self.frozen_digest = frozen_digest(self, self.tuning.rewrites_frozen)
         self.initial_trained_keys = trained_keys(self)  # every checkpoint must hold these, whatever happens to the model
-        evaluators = {split: Evaluator(split, self) for split in ("val", "test")}
-        self.evaluators: Any = nn.ModuleDict(evaluators)
+        self.evaluators: Any = nn.ModuleDict({split: Evaluator(split, self) for split in ("val", "test")})
         known = [f"val/{name}" for name in self.metric_names]
         if self.monitor not in known:
             raise UserError(f"model.monitor {self.monitor!r} is not a metric of this task. {near(self.monitor, known)}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ftlit.errors import UserError
-from ftlit.models.backbones import load_tokenizer
+from ftlit.models.backbones import load_model, load_tokenizer
 from ftlit.models.embeddings import extend_embeddings
 from ftlit.tasks.shared.init_from import initialise
 from ftlit.tuning import Tuning
@@ -41,7 +41,9 @@ def build_model(task: "TaskModule") -> None:
     config = task.model_config()
     if task.pad_token_id is not None:
         config["pad_token_id"] = task.pad_token_id
-    load = partial(task.load_backbone, loading=_check_tuning(task, config))
+    trust = task.hparams["trust_remote_code"]
+    load = partial(load_model, backbone=task.hparams["backbone"], trust_remote_code=trust, dropout=task.dropout)
+    load = partial(load, pretrained=task.pretrained, loading=_check_tuning(task, load, config))
     task.model, fresh = task.head.build(load, task.auto_class, config)
     added = None
     if task.init_from is not None:
@@ -54,12 +56,12 @@ def build_model(task: "TaskModule") -> None:
         task.self_supervision = task.auxiliary.build(load, task.backbone, embedding, partial(_tokenizer, task))
 
 
-def _check_tuning(task: "TaskModule", config: dict[str, Any]) -> dict[str, Any]:
+def _check_tuning(task: "TaskModule", load: Callable[..., Any], config: dict[str, Any]) -> dict[str, Any]:
     """Check the method on the model's layers before any weights are loaded; return the arguments it loads them with."""
     if type(task.tuning).check is Tuning.check:
         return {}
     with torch.device("meta"):
-        skeleton: Any = task.head.build(partial(task.load_backbone, pretrained=False), task.auto_class, config)[0]
+        skeleton: Any = task.head.build(partial(load, pretrained=False), task.auto_class, config)[0]
     prefix = skeleton.base_model_prefix
     task.tuning.check(getattr(skeleton, prefix, skeleton))
     parts = [(name, part) for name, part in skeleton.named_children() if name != prefix]

@@ -1,4 +1,4 @@
-"""What a task trains: its loss with what is added to it, its optimizer and its schedule."""
+"""How a task trains: the check of its settings, the loss to minimise, the optimizer and its schedule."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,18 +7,27 @@ from torch import Tensor
 from ftlit.errors import UserError
 from ftlit.losses import Loss
 from ftlit.optimization.optimizer import build_optimizer
-from ftlit.optimization.schedule import build_schedule, finite_steps
+from ftlit.optimization.schedule import build_schedule, check_lr_schedule, finite_steps
 
 if TYPE_CHECKING:
     from ftlit.tasks.shared.base import TaskModule
 
 
-def check_losses(task: "TaskModule") -> None:
-    """Check that the losses fit what the task predicts; the kind of a user's own loss is not checked.
+def check_settings(task: "TaskModule") -> None:
+    """Check the settings that all tasks share; whether a user's own kind of loss fits is not checked.
 
     Raises:
-        UserError: The loss, its class weights, its label smoothing or the auxiliary loss do not fit.
+        UserError: A setting is out of range, or a loss does not fit what the task predicts.
     """
+    check_lr_schedule(task.schedule, task.warmup_ratio)
+    if task.dropout is not None and not 0 <= task.dropout < 1:
+        raise UserError(f"model.dropout should be at least 0 and below 1, got {task.dropout}")
+    if not task.pretrained and not task.tuning.trains_everything:
+        raise UserError(f"model.pretrained is false: weights that are random must all train; {task.tuning} would freeze some")
+    _check_loss(task)
+
+
+def _check_loss(task: "TaskModule") -> None:
     name, kind = type(task).__name__, type(task.loss)
     if kind.__module__ == Loss.__module__ and not isinstance(task.loss, task.loss_kinds):
         fitting = " or ".join(known.__name__ for known in task.loss_kinds)
