@@ -15,7 +15,7 @@ from ftlit.tasks.shared.evaluator import Outputs
 
 
 class MultipleChoice(TaskModule):
-    """The right one of the choices that each question has.
+    """The right choice for each question.
 
     Every choice is scored by itself, so that questions may have different numbers of choices; the scores of a question
     compete in a softmax, as in transformers' models for multiple choice.
@@ -34,7 +34,7 @@ class MultipleChoice(TaskModule):
         return CrossEntropy()
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
-        """The scores of each row's choices, ``(batch, most choices)``, with minus infinity where a row has fewer."""
+        """Return the scores of each row's choices, ``(batch, most choices)``, with minus infinity if a row has fewer."""
         scores = super().logits(batch).squeeze(1).split(_counts(batch))
         return pad_sequence(list(scores), batch_first=True, padding_value=float("-inf"))
 

@@ -22,10 +22,10 @@ class QuestionAnswering(TaskModule):
 
     Args:
         n_best: Number of answers to keep for each question.
-        max_answer_tokens: Length of the longest answer.
+        max_answer_tokens: The largest number of tokens of an answer.
         no_answer: Taken from the data: whether a question may have no answer.
-        no_answer_threshold: A question is left without answer where the score of no answer exceeds that of the best
-            answer by more than this; `best` takes what gives the best F1 in each validation.
+        no_answer_threshold: A question is left unanswered if the score of no answer exceeds that of the best answer by more
+            than this; `best` takes the value with the best F1 in each validation.
     """
 
     auto_class = AutoModelForQuestionAnswering
@@ -62,7 +62,7 @@ class QuestionAnswering(TaskModule):
         return CrossEntropy()
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
-        """Scores of each token as the first and as the last of the answer, ``(batch, tokens, 2)``."""
+        """Return the scores of each token as the first and as the last of the answer, ``(batch, tokens, 2)``."""
         found = self(batch)
         logits = torch.stack([found.start_logits, found.end_logits], -1)
         return logits.masked_fill(batch["attention_mask"].unsqueeze(-1) == 0, NEVER)  # padding must not change the loss
@@ -74,7 +74,7 @@ class QuestionAnswering(TaskModule):
     # Answers
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        """The best answers of each window, with their logits, and that of no answer, which is its first token's."""
+        """Return the best answers of each window with their logits, and the logit of no answer, which its first token has."""
         offsets = batch["metadata"]["offsets"].to(logits.device)
         starts, ends = logits.unbind(-1)
         values, first, last = best_spans(starts, ends, offsets[..., 0] >= 0, self.max_answer_tokens, self.n_best)
@@ -83,7 +83,7 @@ class QuestionAnswering(TaskModule):
         return [_window(context, [*zip(*spans, strict=True)], null) for context, *spans, null in windows]
 
     def merge_windows(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
-        """The prediction of a row: its windows' best answer, and the scores of the others as probabilities."""
+        """Return the best answer of a row's windows, with the scores of all as probabilities."""
         spans: dict[tuple[int, int], dict[str, Any]] = {}
         for span in sorted((span for part in parts for span in part["scores"]), key=lambda span: -span["score"]):
             spans.setdefault((span["start"], span["end"]), span)
@@ -97,14 +97,14 @@ class QuestionAnswering(TaskModule):
         return self._decided({**scores[0], "null_score": null - best[0]["score"], "scores": scores})
 
     def _decided(self, found: dict[str, Any]) -> dict[str, Any]:
-        """A prediction with its best answer, or with none where its null score is above the threshold."""
+        """Return a prediction with its best answer, or with none if its null score is above the threshold."""
         if found["null_score"] <= self.threshold:
             return {**found, **found["scores"][0]}
         return {**found, **_answer("", None, None, 1 - sum(span["score"] for span in found["scores"]))}
 
     @property
     def threshold(self) -> float:
-        """The null score above which a question is left without answer."""
+        """The null score above which a question is left unanswered."""
         return float(self.tuned_threshold) if self.no_answer_threshold == "best" else self.no_answer_threshold
 
     # Metrics
@@ -137,13 +137,13 @@ def best_spans(starts: Tensor, ends: Tensor, inside: Tensor, longest: int, count
     Args:
         starts: Scores of each token as the first, ``(batch, tokens)``.
         ends: Scores of each token as the last, ``(batch, tokens)``.
-        inside: Which tokens a span may begin and end with, ``(batch, tokens)``.
-        longest: Tokens of the longest span.
+        inside: Whether a span may begin and end with a token, ``(batch, tokens)``.
+        longest: The largest number of tokens of a span.
         count: Number of spans.
 
     Returns:
-        Sums, first and last tokens of the best spans, ``(batch, count)`` each. Where there are fewer spans, the sums of the
-        last ones are minus infinity and their last tokens the first ones.
+        Sums, first and last tokens of the best spans, ``(batch, count)`` each. If there are fewer spans, the remaining sums
+        are minus infinity, and the last tokens equal the first ones.
     """
     longest = min(longest, starts.shape[1])
     later = functional.pad(ends.masked_fill(~inside, NEVER), (0, longest - 1), value=NEVER).unfold(1, longest, 1)
@@ -160,7 +160,7 @@ def _window(context: str, spans: list[tuple[int, int, float]], null: float) -> d
 
 
 def _trimmed(context: str, start: int, end: int, score: float) -> dict[str, Any]:
-    """The answer between two characters without the spaces around it, which some tokenizers count to their tokens."""
+    """The answer between two characters, without the spaces that some tokenizers include in its tokens."""
     text = context[start:end]
     return _answer(text.strip(), start + len(text) - len(text.lstrip()), start + len(text.rstrip()), score)
 

@@ -21,14 +21,14 @@ Tags = list[list[str]]
 class TokenClassification(LabelledTask):
     """A label for each word of a text; with `spans` the labels of neighbours together mark entities.
 
-    A prediction is a list of entities, each with its `label`, its `start` and `end` in the characters of the text (of the
-    words joined by spaces, where a row has words), its `text`, and as `score` the mean probability of its words' labels.
-    Beside it stand the `words` and their `tags` in IOB2. Without `spans` the prediction is the list of tags, and `score` the
-    probability of each.
+    A prediction is a list of entities, each with its `label`, its `start` and `end` in the characters of the text (or of the
+    words joined by spaces, if a row has words), its `text`, and as `score` the mean probability of its words' labels. The
+    `words` and their `tags` in IOB2 come with it. Without `spans` the prediction is the list of tags, and `score` lists their
+    probabilities.
 
     Args:
-        spans: Whether tags mark spans of words, as in named entities and chunks; false where each word has its tag by
-            itself, as a part of speech.
+        spans: Whether tags mark spans of words, as in named entities and chunks; false if each word has a tag of its own, such
+            as a part of speech.
     """
 
     auto_class = AutoModelForTokenClassification
@@ -52,7 +52,7 @@ class TokenClassification(LabelledTask):
     # Predictions
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        """The tags and scores of the words that each window has as its own."""
+        """Return the tags and scores of the words that belong to each window."""
         metadata = batch["metadata"]
         scores, ids = (best.tolist() for best in logits.softmax(-1).max(-1))
         return [

@@ -128,7 +128,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         return None
 
     def build_earlier(self, load: Callable[..., Any], config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
-        """Build the model of the Hugging Face folder that `init_from` names; return it and its newly initialised weights."""
+        """Build the model of the Hugging Face folder that `init_from` names; return it and its newly initialized weights."""
         return self.head.build(load, self.auto_class, config)
 
     # What a task defines for its evaluation

@@ -37,7 +37,7 @@ class LabelledTask(TaskModule):
         self.register_buffer("class_weights", self._weights(self.label_counts), persistent=False)
 
     def _weights(self, label_counts: list[int] | None) -> Tensor | None:
-        """The weight of each class; data without train have no counts, and wait for those of the checkpoint."""
+        """The weight of each class; without train there are no counts until a checkpoint with them is loaded."""
         *counts, every = label_counts or [0] * (len(self.label_names) + 1)
         return self.loss.weights(counts, every)
 
