@@ -86,7 +86,7 @@ def run(folder: str, dataset: str, tuning: Tuning = Full(), rate: float = RATE) 
         tuning=tuning,
         pad_token_id=0,
         schedule="constant",
-        warmup=0.0,
+        warmup_ratio=0.0,
         optimizer=lambda params: torch.optim.AdamW(params, lr=rate, weight_decay=DECAY),
     )
     start, losses = copy.deepcopy(module.model.state_dict()), Losses()

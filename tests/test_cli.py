@@ -70,8 +70,8 @@ def printed(args: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, An
         ),
         (["fit", "--model=TextClassification"], "error: TextClassification: the following arguments are required: backbone"),
         (
-            ["fit", "--model=TextClassification", "--model.backbone=x", "--model.warmup=soon"],
-            "error: model.warmup: expected float, got soon",
+            ["fit", "--model=TextClassification", "--model.backbone=x", "--model.warmup_ratio=soon"],
+            "error: model.warmup_ratio: expected float, got soon",
         ),
     ],
 )

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import inspect
 import json
 import re
 import shlex
@@ -18,7 +17,6 @@ import ftlit
 from ftlit.__main__ import main
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
-from ftlit.tasks import TaskModule
 from tests.conftest import NEUTRAL
 from tests.helpers import ROOT, arguments
 
@@ -26,13 +24,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = {str(page.relative_to(ROOT)): page.read_text("utf-8") for page in PAGES}
 # Keys as the pages name them, and as they were called before: empty once the package has the new ones.
 NEW_KEYS = {
-    "warmup_ratio": "warmup",
     "evaluate_untrained": "before",
     "training_checks": "tripwires",
     "document_unit": "documents",
     "isolate_documents": "boundaries",
 }
-RENAMED = {} if "warmup_ratio" in inspect.signature(TaskModule.__init__).parameters else NEW_KEYS
+RENAMED = {} if hasattr(importlib.import_module("ftlit.tuning"), "Combined") else NEW_KEYS
 
 
 def blocks(language: str) -> list[tuple[str, str]]:

@@ -58,7 +58,7 @@ def epoch(folder: str, dataset: str, case: str, layout: tuple[int, int, int], pa
         loss=loss,
         pad_token_id=0,
         schedule="constant",
-        warmup=0.0,
+        warmup_ratio=0.0,
         optimizer=lambda params: torch.optim.SGD(params, lr=0.01),
     )
     module.model.classifier.weight.data *= 10  # fresh, it says the same of every text

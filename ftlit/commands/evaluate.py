@@ -140,7 +140,7 @@ class Evaluation:
 
     @rank_zero_only
     def _write_report(self, split: str, picture: bool = True) -> None:
-        report = self.model.last_report
+        report = self.model.evaluators["val" if split == "validation" else "test"].details
         files = write_report(self.run_dir, split, report, picture)
         if report and split == "test":
             print(f"\nTest{', by label' if 'per_class' in report else ''}\n{report_text(report)}")

@@ -111,7 +111,7 @@ def separate_weights(task: TaskModule, kind: Kind) -> dict[str, str]:
     else:
         in_model = "model." if isinstance(task.model, PreTrainedModel) else prefix
         keys = {key for key in keys if not key.startswith(in_model)}
-    kept = [key for key in sorted(keys) if key.split(".")[0] not in ("metrics", "self_supervision")]
+    kept = [key for key in sorted(keys) if key.split(".")[0] not in ("evaluators", "self_supervision")]
     return {_separate_name(key, prefix): key for key in kept}
 
 

@@ -51,7 +51,7 @@ def plain_embeddings(backbone: Any) -> None:
 
 def set_generation(task: Any, config: Any, generation: Generation) -> None:
     """Write the generation settings of the run into the model's generation config."""
-    settings = generation.config(task.tokenizer, task.longest)
+    settings = generation.config(task.tokenizer, task.max_new_tokens)
     names = ("num_beams", "max_new_tokens", "min_new_tokens", "length_penalty", "no_repeat_ngram_size", "repetition_penalty")
     for name in (*names, "do_sample", "early_stopping", "forced_bos_token_id", *SAMPLING):
         value = getattr(settings, name)

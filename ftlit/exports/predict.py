@@ -98,9 +98,9 @@ class Predictor:
             chosen = order[start : start + batch_size]
             batch = self.data.collate({name: [values[i] for i in chosen] for name, values in columns.items()})
             moved = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
-            for i, found in zip(chosen, self.model.decoded(moved), strict=True):
+            for i, found in zip(chosen, self.model.predict_batch(moved), strict=True):
                 parts[columns["row"][i]][i] = found or {}
-        whole = [self.model.assemble([part[i] for i in sorted(part)]) for part in parts]
+        whole = [self.model.merge_windows([part[i] for i in sorted(part)]) for part in parts]
         for i in {row for row, cut in zip(columns["row"], columns["truncated"], strict=True) if cut}:
             whole[i] = {**whole[i], "truncated": True}
         hidden = () if scores else ("scores",)

@@ -19,7 +19,7 @@ from ftlit.study.running.launchers import gpus
 
 # Keys that change neither time nor memory.
 SAME = ("head_lr_factor", "label_noise", "layer_decay", "lr", "lr_factors", "run_dir", "schedule", "seed", "seed_everything",
-        "warmup", "weight_decay")  # fmt: skip
+        "warmup_ratio", "weight_decay")  # fmt: skip
 
 
 def kind(config: dict[str, Any]) -> str:

@@ -1,7 +1,9 @@
 """Causal language modelling: replies in conversations, instructions, or raw text."""
 
 import json
+import math
 import re
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,8 +17,9 @@ from ftlit.metrics.text import check_names, metric_keys, pattern_match, signatur
 from ftlit.models.backbones import evaluation_mode, load_config, looks_ahead, max_positions
 from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.models.generation import Generation, left_padded
+from ftlit.tasks.shared.evaluator import Evaluator, Outputs
 from ftlit.tasks.shared.language_model import LanguageModel
-from ftlit.tasks.shared.samples import Sources, check_schedule, show_samples
+from ftlit.tasks.shared.samples import GenerationQueue, check_schedule, show_samples
 from ftlit.util.batch import IGNORED
 from ftlit.util.files import write_text
 
@@ -30,19 +33,20 @@ class CausalLM(LanguageModel):
     """Predicts each token of a text from those before it; with ChatData, the assistant's part of conversations.
 
     Args:
-        generation: How replies are written.
+        generation: How replies are generated.
         samples: Replies shown after each validation during training, and kept in samples.jsonl of the run folder.
-        metrics: Metrics of the written replies, such as [rouge, bleu].
+        metrics: Metrics of the generated replies, such as [rouge, bleu].
         pattern: Regular expression that finds the final answer in a reply, such as `#### (-?[0-9.,]+)` for GSM8K; its
             metric `pattern_match` is the share of replies whose answer is right.
-        generate_every_n_epochs: Epochs of training from one validation that writes replies to the next.
-        generate_limit: Replies written for `metrics` and `pattern` at a validation during training, the first of the split;
-            null for all. Other evaluations write all.
+        generate_every_n_epochs: Epochs of training from one validation that generates replies to the next.
+        generate_limit: Number of replies generated for `metrics` and `pattern` at a validation during training, to the first
+            rows of the split; null for all. Other evaluations generate all.
         stop_id: Taken from the data: the token that closes a reply.
     """
 
     auto_class: Any = AutoModelForCausalLM
     objective: ClassVar[Literal["causal", "masked"]] = "causal"
+    mean_names = ("nll", "bytes")
 
     def __init__(
         self,
@@ -58,11 +62,27 @@ class CausalLM(LanguageModel):
         super().__init__(**kwargs)
         self.generation, self.samples, self.text_metrics, self.pattern = generation, samples, metrics or [], pattern
         self.generate_every_n_epochs, self.generate_limit = generate_every_n_epochs, generate_limit
-        self.stop_id, self.sources = stop_id, Sources()
-        written = [*metric_keys(self.text_metrics), *(["pattern_match"] if pattern else [])]
-        self.summary_names = ("perplexity", "bits_per_byte", *written)  # type: ignore[misc]
-        self._check(written)
-        self.adopt()
+        self.stop_id, self.queue = stop_id, GenerationQueue()
+        self.reply_metrics = (*metric_keys(self.text_metrics), *(["pattern_match"] if pattern else []))
+        self.corpus_metric_names = ("perplexity", "bits_per_byte", *self.reply_metrics)
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.generation.check()
+        check_names(self.text_metrics)
+        limit, longest = self.position_limit, self.generation.max_new_tokens
+        if limit is not None and longest is not None and longest >= limit:
+            raise UserError(f"model.generation.max_new_tokens is {longest}, but the model takes {limit} tokens with the prompt")
+        if self.reply_metrics and self.stop_id is None:
+            raise UserError("model.metrics and model.pattern compare replies, which raw text has not; they go with ChatData")
+        check_schedule(self.generate_every_n_epochs, self.generate_limit, self.monitor, self.reply_metrics)
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
+            raise UserError(f"model.pattern {self.pattern!r} is no regular expression: {error}") from error
+
+    def build(self) -> None:
+        super().build()
         if looks_ahead(self, lambda ids: self({"input_ids": ids}).logits):
             raise UserError(
                 f"model.backbone {self.hparams['backbone']!r} sees the tokens that come after each, which CausalLM predicts; "
@@ -70,22 +90,8 @@ class CausalLM(LanguageModel):
             )
         self._end_replies()
 
-    def _check(self, written: list[str]) -> None:
-        """Refuse settings that cannot work together."""
-        self.generation.check()
-        check_names(self.text_metrics)
-        limit, longest = self.position_limit, self.generation.max_new_tokens
-        if limit is not None and longest is not None and longest >= limit:
-            raise UserError(f"model.generation.max_new_tokens is {longest}, but the model takes {limit} tokens with the prompt")
-        if written and self.stop_id is None:
-            raise UserError("model.metrics and model.pattern compare replies, which raw text has not; they go with ChatData")
-        check_schedule(self.generate_every_n_epochs, self.generate_limit, self.monitor, written)
-        try:
-            re.compile(self.pattern or "")
-        except re.error as error:
-            raise UserError(f"model.pattern {self.pattern!r} is no regular expression: {error}") from error
-
     def _end_replies(self) -> None:
+        """Let a reply end with the token that closes it in the data."""
         config = self.model.generation_config
         ends = config.eos_token_id
         ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
@@ -94,13 +100,13 @@ class CausalLM(LanguageModel):
 
     @cached_property
     def position_limit(self) -> int | None:
-        """Tokens that the model takes at most, prompt and reply together."""
+        """The largest number of tokens that the model takes, prompt and reply together, or None."""
         limit = max_positions(load_config(self.hparams["backbone"], self.hparams["trust_remote_code"]))
         return None if limit is None else limit - self.tuning.positions
 
     @property
-    def longest(self) -> int:
-        """Tokens of a reply at most."""
+    def max_new_tokens(self) -> int:
+        """The largest number of tokens of a reply."""
         limit = self.position_limit
         return self.generation.max_new_tokens or (REPLY if limit is None else min(REPLY, limit // 2))
 
@@ -112,7 +118,7 @@ class CausalLM(LanguageModel):
     # Training
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
-        if "position_ids" in batch and not self.apart:
+        if "position_ids" in batch and not self.supports_packing:
             raise UserError(
                 f"{type(self.model).__name__} lets the examples of a block see each other; set data.packing: false, or "
                 "with raw text data.boundaries: false"
@@ -120,8 +126,8 @@ class CausalLM(LanguageModel):
         return super().logits(batch)
 
     @cached_property
-    def apart(self) -> bool:
-        """Whether positions that begin anew keep the examples of a block apart: tried, as not every architecture heeds them."""
+    def supports_packing(self) -> bool:
+        """Whether the model keeps the examples of a block apart if their positions start at 0: tried, as not all do."""
         ids = torch.tensor([[1, 2, 3, 7, 8, 9], [4, 5, 6, 7, 8, 9]], device=self.device)
         positions = torch.tensor([[0, 1, 2] * 2] * 2, device=self.device)
         with evaluation_mode(self):
@@ -131,33 +137,34 @@ class CausalLM(LanguageModel):
     def targets(self, labels: Tensor) -> Tensor:
         return nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
 
-    # Replies
+    # Evaluation
 
-    def collects(self, split: str) -> bool:
-        return self.wanted() != 0
+    def evaluate_batch(self, batch: dict[str, Any]) -> Outputs:
+        outputs = super().evaluate_batch(batch)
+        if "bytes" not in batch:
+            return outputs
+        return replace(outputs, means={**outputs.means, "bytes": (batch["bytes"], batch["loss_weights"])})
 
-    @property
-    def fitting(self) -> bool:
-        """Whether this evaluation is one of those during training."""
-        return self.trainer.state.fn == "fit"
+    def needs_predictions(self) -> bool:
+        return self.replies_to_generate() != 0
 
-    def wanted(self) -> int | None:
-        """How many replies this evaluation writes, the first of the split; None for all."""
-        if self.trainer.sanity_checking or (self.fitting and (self.current_epoch + 1) % self.generate_every_n_epochs):
+    def replies_to_generate(self) -> int | None:
+        """Return how many replies this evaluation generates, to the first rows of the split; None for all."""
+        if self.trainer.sanity_checking or (self.is_fitting and (self.current_epoch + 1) % self.generate_every_n_epochs):
             return 0
-        shown = self.samples if self.fitting else 0
-        if not self.text_metrics and not self.pattern:
+        shown = self.samples if self.is_fitting else 0
+        if not self.reply_metrics:
             return shown
-        return max(self.generate_limit, shown) if self.fitting and self.generate_limit is not None else None
+        return max(self.generate_limit, shown) if self.is_fitting and self.generate_limit is not None else None
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        """The mean of ``-log p`` over each example's targets, and the prompt where a reply is to be written."""
+        """Return the mean of ``-log p`` over each example's targets, and its prompt if a reply is to be generated."""
         scored = super().decode(logits, batch)
         prompts = batch["metadata"].get("prompt_ids")
         if prompts is None:
             return scored
-        self.sources.fits(batch)
-        limit, rows = self.wanted(), batch["ids"].tolist()
+        self.queue.observe(batch)
+        limit, rows = self.replies_to_generate(), batch["ids"].tolist()
         return [
             {"prediction": None, "nll": found["prediction"], "targets": found["targets"]}
             | ({"source": {"input_ids": ids}} if limit is None or row < limit else {})
@@ -165,65 +172,74 @@ class CausalLM(LanguageModel):
             if found
         ]
 
-    def answer(self, parts: list[dict[str, Any]]) -> None:
-        self.sources.write(self, parts, lambda some: self.replies([source["input_ids"] for source in some]))
+    def generate_predictions(self, parts: list[dict[str, Any]]) -> None:
+        self.queue.generate(self, parts, lambda some: self.replies([source["input_ids"] for source in some]))
 
-    def decoded(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        if (prompts := batch["metadata"].get("prompt_ids")) is None:  # raw text is gone on with
-            rows = zip(batch["input_ids"].tolist(), batch["attention_mask"].sum(1).tolist(), strict=True)
-            prompts = [ids[:length] for ids, length in rows]
-        return [{"prediction": text} for text in self.replies(prompts)]
+    def corpus_metrics(self, evaluation: Evaluator) -> dict[str, float]:
+        """Compute perplexity, bits per byte, and the metrics of the replies.
 
-    def replies(self, prompts: list[list[int]]) -> list[str]:
-        """What the model writes after each of several prompts; of a prompt that leaves no room, the end is taken."""
-        if not prompts:
-            return []
-        limit, longest = self.position_limit, self.longest
-        cut = [ids if limit is None else ids[-(limit - longest) :] for ids in prompts]
-        inputs = left_padded(cut, self.model.generation_config.pad_token_id or 0, self.device)
-        return self.generation.texts(self.model, self.tokenizer, inputs, longest)
+        Bits per byte of the texts are comparable between tokenizers (Gao et al., 2020, "The Pile").
+        """
+        found = super().corpus_metrics(evaluation)
+        if size := evaluation.mean("bytes"):
+            found["bits_per_byte"] = evaluation.mean("nll") / size / math.log(2)
+        generated = generations(evaluation)
+        if not generated:
+            return found
+        if self.is_fitting:
+            show_samples(self, generated, count=self.samples)
+            self._keep_samples(generated)
+        return found | self._reply_scores(evaluation)
 
-    def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
-        summary = super().summarise(split, values)
-        written = self.written
-        if not written:
-            return summary
-        if self.fitting:
-            show_samples(self, written, count=self.samples)
-            self._keep_samples(written)
-        return summary | self._scores(self.scored)
+    def scored_generations(self, evaluation: Evaluator) -> dict[int, dict[str, Any]]:
+        """Return the generated replies that are scored; replies that are only shown are left out."""
+        limit = self.generate_limit if self.is_fitting else None
+        return {row: found for row, found in generations(evaluation).items() if limit is None or row < limit}
 
-    @property
-    def written(self) -> dict[int, dict[str, Any]]:
-        """The predictions of the last evaluation that hold a reply, by row."""
-        return {row: found for row, found in self.predictions.items() if isinstance(found["prediction"], str)}
-
-    @property
-    def scored(self) -> dict[int, dict[str, Any]]:
-        """Those of them that the metrics are of: not those that are written to be shown only."""
-        limit = self.generate_limit if self.fitting else None
-        return {row: found for row, found in self.written.items() if limit is None or row < limit}
-
-    def _scores(self, written: dict[int, dict[str, Any]]) -> dict[str, float]:
-        if not self.text_metrics and not self.pattern:
+    def _reply_scores(self, evaluation: Evaluator) -> dict[str, float]:
+        if not self.reply_metrics:
             return {}
-        texts = [found["prediction"] for found in written.values()]
-        references = [[self.references[row]] for row in written]
+        scored = self.scored_generations(evaluation)
+        texts = [found["prediction"] for found in scored.values()]
+        references = [[evaluation.references[row]] for row in scored]
         scores = text_scores(self.text_metrics, texts, references)
         return scores | (pattern_match(texts, references, self.pattern) if self.pattern else {})
 
-    def _keep_samples(self, written: dict[int, dict[str, Any]]) -> None:
-        """Add the shown replies to samples.jsonl, in the place of any of later steps, which a resumed run makes again."""
+    def _keep_samples(self, generated: dict[int, dict[str, Any]]) -> None:
+        """Add the shown replies to samples.jsonl, and drop those of later steps, which a resumed run generates again."""
         if not self.trainer.is_global_zero:
             return
         file = Path(self.trainer.default_root_dir) / "samples.jsonl"
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         kept = [line for line in lines if json.loads(line)["step"] < self.global_step]
         when, data = {"epoch": self.current_epoch, "step": self.global_step}, self.trainer.datamodule  # type: ignore[attr-defined]
-        shown = [{**when, **data.shown_at("validation", row), **written[row]} for row in list(written)[: self.samples]]
+        shown = [{**when, **data.shown_at("validation", row), **generated[row]} for row in list(generated)[: self.samples]]
         write_text(file, "\n".join([*kept, *(json.dumps(row, ensure_ascii=False) for row in shown)]) + "\n")
 
-    def report(self, split: str) -> dict[str, Any]:
-        if not self.text_metrics or not self.scored:
+    def evaluation_details(self, evaluation: Evaluator) -> dict[str, Any]:
+        scored = self.scored_generations(evaluation)
+        if not self.text_metrics or not scored:
             return {}
-        return {"signatures": signatures(self.text_metrics, [[self.references[row]] for row in self.scored])}
+        return {"signatures": signatures(self.text_metrics, [[evaluation.references[row]] for row in scored])}
+
+    # Replies
+
+    def predict_batch(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
+        if (prompts := batch["metadata"].get("prompt_ids")) is None:  # raw text is continued
+            rows = zip(batch["input_ids"].tolist(), batch["attention_mask"].sum(1).tolist(), strict=True)
+            prompts = [ids[:length] for ids, length in rows]
+        return [{"prediction": text} for text in self.replies(prompts)]
+
+    def replies(self, prompts: list[list[int]]) -> list[str]:
+        """Generate a reply to each of several prompts; a prompt that leaves no room is cut at its beginning."""
+        if not prompts:
+            return []
+        limit, longest = self.position_limit, self.max_new_tokens
+        cut = [ids if limit is None else ids[-(limit - longest) :] for ids in prompts]
+        inputs = left_padded(cut, self.model.generation_config.pad_token_id or 0, self.device)
+        return self.generation.texts(self.model, self.tokenizer, inputs, longest)
+
+
+def generations(evaluation: Evaluator) -> dict[int, dict[str, Any]]:
+    """The predictions of an evaluation that hold a generated reply, by row."""
+    return {row: found for row, found in evaluation.predictions.items() if isinstance(found["prediction"], str)}

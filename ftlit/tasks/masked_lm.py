@@ -1,5 +1,6 @@
-"""Masked language modelling, to pre-train an encoder or to go on with it on texts of a domain."""
+"""Masked language modelling, to pre-train an encoder or to adapt it to the texts of a domain."""
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -9,8 +10,8 @@ from torch.nn import functional
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, PreTrainedTokenizerBase
 
 from ftlit.errors import UserError
-from ftlit.metrics.weighted_mean import WeightedMean
 from ftlit.models.backbones import load_config, load_tokenizer
+from ftlit.tasks.shared.evaluator import Evaluator, Outputs
 from ftlit.tasks.shared.language_model import LanguageModel
 from ftlit.util.batch import IGNORED
 
@@ -21,7 +22,7 @@ class MaskedLM(LanguageModel):
     Args:
         mask_probability: Share of the tokens that are chosen for prediction.
         whole_words: Whether all tokens of a word are chosen together.
-        next_sentence: Whether to predict too if a second segment follows the first or comes from another document; for
+        next_sentence: Whether to predict as well if a second segment follows the first or comes from another document; for
             BERT only.
     """
 
@@ -31,8 +32,8 @@ class MaskedLM(LanguageModel):
     def __init__(
         self, mask_probability: float = 0.15, whole_words: bool = False, next_sentence: bool = False, **kwargs: Any
     ) -> None:
-        self.next_sentence = next_sentence
         super().__init__(**kwargs)
+        self.next_sentence = next_sentence
         if not 0 < mask_probability <= 1:
             raise UserError(f"model.mask_probability should be above 0 and at most 1, got {mask_probability}")
         if next_sentence:
@@ -40,55 +41,49 @@ class MaskedLM(LanguageModel):
             if kind != "bert":
                 raise UserError(f"model.next_sentence needs a BERT backbone, and {self.hparams['backbone']!r} is {kind}")
             self.auto_class = AutoModelForPreTraining
-            self.summary_names = (*self.summary_names, "nsp_accuracy")  # type: ignore[misc]
-        self.adopt()
-        if next_sentence:
-            for split in ("val", "test"):
-                self.metrics[f"{split}_nsp"] = WeightedMean()
+            self.mean_names, self.corpus_metric_names = ("nll", "nsp"), ("perplexity", "nsp_accuracy")
 
     def targets(self, labels: Tensor) -> Tensor:
         return labels
 
     # Next sentence prediction
 
-    def token_logits(self, output: Any, batch: dict[str, Any]) -> Tensor:
+    def pretraining_logits(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Return the logits of the masked tokens, ``(targets, vocabulary)``, and of the next sentence, ``(batch, 2)``."""
+        output = self.target_output(batch)
+        return output.prediction_logits.squeeze(0), output.seq_relationship_logits
+
+    def logits(self, batch: dict[str, Any]) -> Tensor:
+        return self.pretraining_logits(batch)[0] if self.next_sentence else super().logits(batch)
+
+    def batch_losses(self, batch: dict[str, Any]) -> Tensor:
         if not self.next_sentence:
-            return super().token_logits(output, batch)
-        batch["next_sentence_logits"] = output.seq_relationship_logits
-        return output.prediction_logits.squeeze(0)
+            return super().batch_losses(batch)
+        tokens, follows = self.pretraining_logits(batch)
+        return self.losses(tokens, batch) + next_sentence_losses(follows, batch)
 
-    def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
-        """The sum over each example's masked tokens; the loss of its next sentence counts as often as its tokens."""
-        losses = super().losses(logits, batch)
+    def evaluate_batch(self, batch: dict[str, Any]) -> Outputs:
         if not self.next_sentence:
-            return losses
-        follows = functional.cross_entropy(batch["next_sentence_logits"].float(), batch["next_sentence"], reduction="none")
-        return losses + follows * batch["loss_weights"]
+            return super().evaluate_batch(batch)
+        tokens, follows = self.pretraining_logits(batch)
+        outputs = self.measure(tokens.float(), batch)
+        right = follows.argmax(-1) == batch["next_sentence"]
+        means = {**outputs.means, "nsp": (right, torch.ones_like(right))}
+        return replace(outputs, losses=outputs.losses + next_sentence_losses(follows, batch), means=means)
 
-    def is_nll(self) -> bool:
-        return super().is_nll() and not self.next_sentence
+    def corpus_metrics(self, evaluation: Evaluator) -> dict[str, float]:
+        found = super().corpus_metrics(evaluation)
+        return {**found, "nsp_accuracy": evaluation.mean("nsp")} if self.next_sentence else found
 
-    def record(self, split: str, losses: Tensor, logits: Tensor, batch: dict[str, Any]) -> None:
-        super().record(split, losses, logits, batch)
-        if self.next_sentence:
-            right = batch["next_sentence_logits"].argmax(-1) == batch["next_sentence"]
-            self.metrics[f"{split}_nsp"].update(right, torch.ones_like(right))
-
-    def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
-        found = super().summarise(split, values)
-        if self.next_sentence:
-            found["nsp_accuracy"] = float(self.metrics[f"{split}_nsp"].compute())
-        return found
-
-    # New texts: fill in their mask tokens
+    # New texts, whose mask tokens are filled in
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The backbone's tokenizer."""
         return load_tokenizer(self.hparams["backbone"], trust_remote_code=self.hparams["trust_remote_code"])
 
-    def decoded(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        """Each text with its mask tokens filled in by the likeliest tokens, these, and their probabilities."""
+    def predict_batch(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
+        """Return each text with the likeliest tokens in place of its mask tokens, these tokens, and their probabilities."""
         ids = batch["input_ids"]
         masks = ids == self.tokenizer.mask_token_id
         logits = self.logits({**batch, "labels": torch.where(masks, ids, IGNORED)})
@@ -100,3 +95,9 @@ class MaskedLM(LanguageModel):
             text = self.tokenizer.decode(row.tolist(), skip_special_tokens=True)
             found.append({"prediction": text, "tokens": tokens, "score": row_scores.tolist()})
         return found
+
+
+def next_sentence_losses(logits: Tensor, batch: dict[str, Any]) -> Tensor:
+    """The loss of each example's next sentence, which counts as often as its masked tokens, ``(batch,)``."""
+    losses = functional.cross_entropy(logits.float(), batch["next_sentence"], reduction="none")
+    return losses * batch["loss_weights"]

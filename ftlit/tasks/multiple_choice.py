@@ -1,5 +1,6 @@
 """Multiple choice: which of a row's texts is right."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,10 +11,11 @@ from transformers import AutoModelForSequenceClassification
 
 from ftlit.losses import CrossEntropy, Loss
 from ftlit.tasks.shared.base import TaskModule
+from ftlit.tasks.shared.evaluator import Outputs
 
 
 class MultipleChoice(TaskModule):
-    """The right one of the choices that each question has.
+    """The right choice for each question.
 
     Every choice is scored by itself, so that questions may have different numbers of choices; the scores of a question
     compete in a softmax, as in transformers' models for multiple choice.
@@ -21,9 +23,8 @@ class MultipleChoice(TaskModule):
 
     auto_class = AutoModelForSequenceClassification
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.adopt(num_labels=1)
+    def model_config(self) -> dict[str, Any]:
+        return {"num_labels": 1}
 
     @property
     def default_monitor(self) -> str:
@@ -33,7 +34,7 @@ class MultipleChoice(TaskModule):
         return CrossEntropy()
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
-        """The scores of each row's choices, ``(batch, most choices)``, with minus infinity where a row has fewer."""
+        """Return the scores of each row's choices, ``(batch, most choices)``, with minus infinity if a row has fewer."""
         scores = super().logits(batch).squeeze(1).split(_counts(batch))
         return pad_sequence(list(scores), batch_first=True, padding_value=float("-inf"))
 
@@ -51,10 +52,10 @@ class MultipleChoice(TaskModule):
     def build_metrics(self) -> MetricCollection:
         return MetricCollection({"accuracy": MeanMetric()}).set_dtype(torch.float64)
 
-    def metric_inputs(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether each answer is right, and its weight."""
-        right = (logits.argmax(-1) == labels).double()
-        return right, torch.ones_like(right)
+    def evaluate_batch(self, batch: dict[str, Any]) -> Outputs:
+        outputs = super().evaluate_batch(batch)
+        right = (outputs.scores.argmax(-1) == outputs.targets).double()
+        return replace(outputs, predicted=right, targets=torch.ones_like(right))  # the mean of values and their weights
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         rows = zip(batch["metadata"]["choices"], logits.softmax(-1).tolist(), strict=True)

@@ -12,6 +12,7 @@ from ftlit.heads import PooledHead
 from ftlit.losses import CrossEntropy, Loss
 from ftlit.metrics.squad import best_threshold, squad_scores
 from ftlit.tasks.shared.base import TaskModule
+from ftlit.tasks.shared.evaluator import Evaluator
 
 NEVER = float("-inf")
 
@@ -21,16 +22,16 @@ class QuestionAnswering(TaskModule):
 
     Args:
         n_best: Number of answers to keep for each question.
-        max_answer_tokens: Length of the longest answer.
+        max_answer_tokens: The largest number of tokens of an answer.
         no_answer: Taken from the data: whether a question may have no answer.
-        no_answer_threshold: A question is left without answer where the score of no answer exceeds that of the best
-            answer by more than this; `best` takes what gives the best F1 in each validation.
+        no_answer_threshold: A question is left unanswered if the score of no answer exceeds that of the best answer by more
+            than this; `best` takes the value with the best F1 in each validation.
     """
 
     auto_class = AutoModelForQuestionAnswering
     smoothed: ClassVar[bool] = False  # some of what competes is padding, without probability
     tuned_threshold: Tensor
-    summary_names: ClassVar[tuple[str, ...]] = ("exact_match", "f1")
+    corpus_metric_names = ("exact_match", "f1")
 
     def __init__(
         self,
@@ -48,8 +49,10 @@ class QuestionAnswering(TaskModule):
         self.no_answer, self.no_answer_threshold = no_answer, no_answer_threshold
         if isinstance(self.head, PooledHead):
             raise UserError("model.head: PooledHead has one vector a text, and QuestionAnswering scores tokens; take TaskHead")
-        self.adopt(num_labels=2)
         self.register_buffer("tuned_threshold", torch.tensor(0.0, dtype=torch.float64))
+
+    def model_config(self) -> dict[str, Any]:
+        return {"num_labels": 2}
 
     @property
     def default_monitor(self) -> str:
@@ -59,7 +62,7 @@ class QuestionAnswering(TaskModule):
         return CrossEntropy()
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
-        """Scores of each token as the first and as the last of the answer, ``(batch, tokens, 2)``."""
+        """Return the scores of each token as the first and as the last of the answer, ``(batch, tokens, 2)``."""
         found = self(batch)
         logits = torch.stack([found.start_logits, found.end_logits], -1)
         return logits.masked_fill(batch["attention_mask"].unsqueeze(-1) == 0, NEVER)  # padding must not change the loss
@@ -71,7 +74,7 @@ class QuestionAnswering(TaskModule):
     # Answers
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        """The best answers of each window, with their logits, and that of no answer, which is its first token's."""
+        """Return the best answers of each window with their logits, and the logit of no answer, which its first token has."""
         offsets = batch["metadata"]["offsets"].to(logits.device)
         starts, ends = logits.unbind(-1)
         values, first, last = best_spans(starts, ends, offsets[..., 0] >= 0, self.max_answer_tokens, self.n_best)
@@ -79,8 +82,8 @@ class QuestionAnswering(TaskModule):
         windows = zip(batch["metadata"]["context"], *(place.tolist() for place in places), strict=True)
         return [_window(context, [*zip(*spans, strict=True)], null) for context, *spans, null in windows]
 
-    def assemble(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
-        """The prediction of a row: its windows' best answer, and the scores of the others as probabilities."""
+    def merge_windows(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the best answer of a row's windows, with the scores of all as probabilities."""
         spans: dict[tuple[int, int], dict[str, Any]] = {}
         for span in sorted((span for part in parts for span in part["scores"]), key=lambda span: -span["score"]):
             spans.setdefault((span["start"], span["end"]), span)
@@ -94,34 +97,38 @@ class QuestionAnswering(TaskModule):
         return self._decided({**scores[0], "null_score": null - best[0]["score"], "scores": scores})
 
     def _decided(self, found: dict[str, Any]) -> dict[str, Any]:
-        """A prediction with its best answer, or with none where its null score is above the threshold."""
+        """Return a prediction with its best answer, or with none if its null score is above the threshold."""
         if found["null_score"] <= self.threshold:
             return {**found, **found["scores"][0]}
         return {**found, **_answer("", None, None, 1 - sum(span["score"] for span in found["scores"]))}
 
     @property
     def threshold(self) -> float:
-        """The null score above which a question is left without answer."""
+        """The null score above which a question is left unanswered."""
         return float(self.tuned_threshold) if self.no_answer_threshold == "best" else self.no_answer_threshold
 
     # Metrics
 
-    def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
+    def corpus_metrics(self, evaluation: Evaluator) -> dict[str, float]:
         if not self.no_answer:
-            return self._scores()
-        if split == "val" and self.no_answer_threshold == "best":
-            self._tune()
-        return {**self._scores(), "no_answer_threshold": self.threshold}
+            return _scores(evaluation)
+        if evaluation.split == "val" and self.no_answer_threshold == "best":
+            self._tune(evaluation)
+        return {**_scores(evaluation), "no_answer_threshold": self.threshold}
 
-    def _scores(self) -> dict[str, float]:
-        return squad_scores([found["prediction"] for found in self.predictions.values()], list(self.references.values()))
-
-    def _tune(self) -> None:
-        found = list(self.predictions.values())
+    def _tune(self, evaluation: Evaluator) -> None:
+        """Set the threshold that gives the best F1, and decide the predictions again by it."""
+        found = list(evaluation.predictions.values())
         texts = [one["scores"][0]["prediction"] for one in found]
-        best, _ = best_threshold([one["null_score"] for one in found], texts, list(self.references.values()))
+        best, _ = best_threshold([one["null_score"] for one in found], texts, list(evaluation.references.values()))
         self.tuned_threshold.fill_(best)
-        self.predictions = {row: self._decided(one) for row, one in self.predictions.items()}
+        evaluation.predictions = {row: self._decided(one) for row, one in evaluation.predictions.items()}
+
+
+def _scores(evaluation: Evaluator) -> dict[str, float]:
+    return squad_scores(
+        [found["prediction"] for found in evaluation.predictions.values()], list(evaluation.references.values())
+    )
 
 
 def best_spans(starts: Tensor, ends: Tensor, inside: Tensor, longest: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -130,13 +137,13 @@ def best_spans(starts: Tensor, ends: Tensor, inside: Tensor, longest: int, count
     Args:
         starts: Scores of each token as the first, ``(batch, tokens)``.
         ends: Scores of each token as the last, ``(batch, tokens)``.
-        inside: Which tokens a span may begin and end with, ``(batch, tokens)``.
-        longest: Tokens of the longest span.
+        inside: Whether a span may begin and end with a token, ``(batch, tokens)``.
+        longest: The largest number of tokens of a span.
         count: Number of spans.
 
     Returns:
-        Sums, first and last tokens of the best spans, ``(batch, count)`` each. Where there are fewer spans, the sums of the
-        last ones are minus infinity and their last tokens the first ones.
+        Sums, first and last tokens of the best spans, ``(batch, count)`` each. If there are fewer spans, the remaining sums
+        are minus infinity, and the last tokens equal the first ones.
     """
     longest = min(longest, starts.shape[1])
     later = functional.pad(ends.masked_fill(~inside, NEVER), (0, longest - 1), value=NEVER).unfold(1, longest, 1)
@@ -153,7 +160,7 @@ def _window(context: str, spans: list[tuple[int, int, float]], null: float) -> d
 
 
 def _trimmed(context: str, start: int, end: int, score: float) -> dict[str, Any]:
-    """The answer between two characters without the spaces around it, which some tokenizers count to their tokens."""
+    """The answer between two characters, without the spaces that some tokenizers include in its tokens."""
     text = context[start:end]
     return _answer(text.strip(), start + len(text) - len(text.lstrip()), start + len(text.rstrip()), score)
 

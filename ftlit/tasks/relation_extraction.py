@@ -1,26 +1,27 @@
 """Relation extraction: how two marked entities of a text relate."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from ftlit.errors import UserError, near
 from ftlit.heads import EntityHead, Head
 from ftlit.metrics.relations import relation_scores, relation_table
-from ftlit.tasks.shared.classification import Classification
+from ftlit.tasks.shared.evaluator import Evaluator
+from ftlit.tasks.shared.labelled import LabelledTask
 
 NEGATIVE_LABELS = ("Other", "no_relation")  # of SemEval-2010 Task 8 and of TACRED
 
 
-class RelationExtraction(Classification):
+class RelationExtraction(LabelledTask):
     """The relation between two entities, which markers in the text surround (Baldini Soares et al., 2019).
 
     Args:
-        negative_label: The relation that says that there is none, left out of the F1; by default `Other` or `no_relation`
-            where the data have it.
+        negative_label: The label of entities without a relation, left out of the F1; by default `Other` or `no_relation` if
+            the data have it.
         added_tokens: Taken from the data: ids of the markers, whose embeddings always train.
-        head: What stands on the backbone; by default a linear layer on the states of both entities' start markers.
+        head: The prediction head; by default a linear layer on the states of both entities' start markers.
     """
 
-    summary_names: ClassVar[tuple[str, ...]] = ("f1_macro", "f1_micro", "precision_micro", "recall_micro", "accuracy")
+    corpus_metric_names = ("f1_macro", "f1_micro", "precision_micro", "recall_micro", "accuracy")
 
     def __init__(
         self,
@@ -29,8 +30,8 @@ class RelationExtraction(Classification):
         head: Head = EntityHead(),
         **kwargs: Any,
     ) -> None:
-        self.added_tokens = added_tokens or []  # before the model is built
         super().__init__(head=head, **kwargs)
+        self.added_tokens = added_tokens or []
         if negative_label is not None and negative_label not in self.label_names:
             raise UserError(f"model.negative_label {negative_label!r} is no relation. {near(negative_label, self.label_names)}")
         found = (name for name in NEGATIVE_LABELS if name in self.label_names)
@@ -45,13 +46,15 @@ class RelationExtraction(Classification):
             return super().forward(batch)
         return super().forward({key: value for key, value in batch.items() if key != "entity_positions"})
 
-    def _answers(self) -> tuple[list[str], list[str]]:
-        """The right and the predicted relation of every row."""
-        rows = list(self.predictions)
-        return [self.references[i] for i in rows], [self.predictions[i]["prediction"] for i in rows]
+    def corpus_metrics(self, evaluation: Evaluator) -> dict[str, float]:
+        return relation_scores(*_relations(evaluation), self.negative_label)
 
-    def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
-        return relation_scores(*self._answers(), self.negative_label)
+    def evaluation_details(self, evaluation: Evaluator) -> dict[str, Any]:
+        table = relation_table(*_relations(evaluation), self.negative_label)
+        return {**super().evaluation_details(evaluation), "per_class": table}
 
-    def report(self, split: str) -> dict[str, Any]:
-        return {**super().report(split), "per_class": relation_table(*self._answers(), self.negative_label)}
+
+def _relations(evaluation: Evaluator) -> tuple[list[str], list[str]]:
+    """The right and the predicted relation of every row."""
+    rows = evaluation.predictions
+    return [evaluation.references[i] for i in rows], [found["prediction"] for found in rows.values()]

@@ -1,6 +1,7 @@
 """Sequence to sequence: translation, summarisation, generative question answering."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,12 +12,12 @@ from ftlit.errors import UserError
 from ftlit.heads import EncoderDecoderHead, TaskHead
 from ftlit.losses import CrossEntropy, Loss, perplexity, token_losses
 from ftlit.metrics.text import check_names, metric_keys, signatures, text_scores
-from ftlit.metrics.weighted_mean import WeightedMean
 from ftlit.models.backbones import load_tokenizer
 from ftlit.models.encoder_decoder import decoder_limit, decoder_tokenizer
 from ftlit.models.generation import Generation
 from ftlit.tasks.shared.base import TaskModule
-from ftlit.tasks.shared.samples import Sources, check_schedule, show_samples
+from ftlit.tasks.shared.evaluator import Evaluator, Outputs
+from ftlit.tasks.shared.samples import GenerationQueue, check_schedule, show_samples
 from ftlit.util.batch import BOOKKEEPING, IGNORED, pad
 
 if TYPE_CHECKING:
@@ -27,18 +28,19 @@ class Seq2Seq(TaskModule):
     """A target text for a source text.
 
     Args:
-        decoder: Hub name or folder of a second model that becomes the decoder, where the backbone is an encoder alone; its
+        decoder: Hub name or folder of a second model that becomes the decoder, for a backbone that is an encoder alone; its
             cross-attention is new.
-        generation: How targets are written.
-        metrics: Metrics of the written texts, such as [bleu, chrf] or [rouge, meteor].
-        generate_every_n_epochs: Epochs of training from one validation that writes texts to the next; only for `metrics`.
-        generate_limit: Texts written at a validation during training, the first of the split; null for all. Other
-            evaluations write all.
-        max_target_length: Taken from the data: the length of a written text at most, where `generation` names none.
+        generation: How targets are generated.
+        metrics: Metrics of the generated texts, such as [bleu, chrf] or [rouge, meteor].
+        generate_every_n_epochs: Epochs of training from one validation that generates texts to the next; only for `metrics`.
+        generate_limit: Number of texts generated at a validation during training, for the first rows of the split; null for
+            all. Other evaluations generate all.
+        max_target_length: Taken from the data: the largest length of a generated text, unless `generation` has another.
     """
 
     auto_class = AutoModelForSeq2SeqLM
     takes_auxiliary: ClassVar[bool] = False
+    mean_names = ("nll",)
 
     def __init__(
         self,
@@ -53,17 +55,11 @@ class Seq2Seq(TaskModule):
         super().__init__(**kwargs)
         self.decoder, self.generation, self.text_metrics = decoder, generation, metrics or []
         self.generate_every_n_epochs, self.generate_limit = generate_every_n_epochs, generate_limit
-        self.longest, self.sources = max_target_length or 128, Sources()
-        self._check()
-        if decoder is not None:
-            self.head = EncoderDecoderHead(decoder, self.hparams["trust_remote_code"])
-        self.summary_names = ("perplexity", *metric_keys(self.text_metrics))  # type: ignore[misc]
-        self.adopt()
-        for split in ("val", "test"):
-            self.metrics[f"{split}_nll"] = WeightedMean()
+        self.max_new_tokens, self.queue = max_target_length or 128, GenerationQueue()
+        self.corpus_metric_names = ("perplexity", *metric_keys(self.text_metrics))
 
-    def _check(self) -> None:
-        """Refuse settings that cannot work together."""
+    def prepare(self) -> None:
+        super().prepare()
         limit = decoder_limit(self.hparams["backbone"], self.decoder, self.hparams["trust_remote_code"])
         self.generation.check()
         check_names(self.text_metrics)
@@ -74,6 +70,8 @@ class Seq2Seq(TaskModule):
                 f"model.generation.max_new_tokens is {self.generation.max_new_tokens}, but the decoder writes at most {limit}"
             )
         check_schedule(self.generate_every_n_epochs, self.generate_limit, self.monitor, metric_keys(self.text_metrics))
+        if self.decoder is not None:
+            self.head = EncoderDecoderHead(self.decoder, self.hparams["trust_remote_code"])
 
     def build_earlier(self, load: Callable[..., Any], config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
         if self.decoder is None:
@@ -90,11 +88,11 @@ class Seq2Seq(TaskModule):
         return CrossEntropy()
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
-        """Logits of each target token given those before it, ``(batch, target tokens, vocabulary)``."""
+        """Return the logits of each target token given those before it, ``(batch, target tokens, vocabulary)``."""
         return self({**batch, "decoder_input_ids": self.decoder_inputs(batch["labels"])}).logits
 
     def decoder_inputs(self, labels: Tensor) -> Tensor:
-        """The targets ``(batch, target tokens)`` moved on by the start token: what the decoder reads."""
+        """Return the decoder's inputs: the targets ``(batch, target tokens)``, shifted right by the start token."""
         if hasattr(self.model, "prepare_decoder_input_ids_from_labels"):
             return self.model.prepare_decoder_input_ids_from_labels(labels)
         config = self.model.config  # NLLB, M2M100 and Blenderbot have no such method
@@ -105,62 +103,55 @@ class Seq2Seq(TaskModule):
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         return token_losses(self.loss, logits, batch["labels"])
 
-    def record(self, split: str, losses: Tensor, logits: Tensor, batch: dict[str, Any]) -> None:
-        super().record(split, losses, logits, batch)
-        plain = CrossEntropy()  # perplexity knows no label smoothing
-        values = losses if self.loss == plain else token_losses(plain, logits, batch["labels"])
-        self.metrics[f"{split}_nll"].update(values, batch["loss_weights"])
+    # Evaluation
 
-    # Writing texts
+    def evaluate_batch(self, batch: dict[str, Any]) -> Outputs:
+        outputs, plain = super().evaluate_batch(batch), CrossEntropy()  # perplexity ignores label smoothing
+        nll = outputs.losses if self.loss == plain else token_losses(plain, outputs.scores, batch["labels"])
+        return replace(outputs, means={"nll": (nll, batch["loss_weights"])})
 
-    @property
-    def fitting(self) -> bool:
-        """Whether this evaluation is one of those during training."""
-        return self.trainer.state.fn == "fit"
-
-    def collects(self, split: str) -> bool:
+    def needs_predictions(self) -> bool:
         if not self.text_metrics or self.trainer.sanity_checking:
             return False
-        return not self.fitting or (self.current_epoch + 1) % self.generate_every_n_epochs == 0
+        return not self.is_fitting or (self.current_epoch + 1) % self.generate_every_n_epochs == 0
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        """The sources of those rows whose texts are to be written."""
-        self.sources.fits(batch)
-        limit, rows = self.generate_limit if self.fitting else None, batch["ids"].tolist()
+        """Return the sources of the rows whose texts are generated at the end of the evaluation."""
+        self.queue.observe(batch)
+        limit, rows = self.generate_limit if self.is_fitting else None, batch["ids"].tolist()
         return [
             {"prediction": None, "source": source(batch, i)} if limit is None or row < limit else None
             for i, row in enumerate(rows)
         ]
 
-    def answer(self, parts: list[dict[str, Any]]) -> None:
-        self.sources.write(self, parts, self.texts)
+    def generate_predictions(self, parts: list[dict[str, Any]]) -> None:
+        self.queue.generate(self, parts, self.texts)
 
-    def decoded(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        return [{"prediction": text} for text in self.written(batch, list(range(len(batch["input_ids"]))))]
+    def corpus_metrics(self, evaluation: Evaluator) -> dict[str, float]:
+        found = {"perplexity": perplexity(evaluation.mean("nll"))}
+        if not evaluation.predictions:
+            return found
+        if self.is_fitting:
+            show_samples(self, evaluation.predictions)
+        texts = [row["prediction"] for row in evaluation.predictions.values()]
+        return found | text_scores(self.text_metrics, texts, list(evaluation.references.values()))
 
-    def written(self, batch: dict[str, Any], chosen: list[int]) -> list[str]:
-        """The targets that the model writes for some examples of a batch."""
-        return self.texts([source(batch, i) for i in chosen]) if chosen else []
+    def evaluation_details(self, evaluation: Evaluator) -> dict[str, Any]:
+        if not self.text_metrics or not evaluation.predictions:
+            return {}
+        return {"signatures": signatures(self.text_metrics, list(evaluation.references.values()))}
+
+    # Generation
+
+    def predict_batch(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
+        sources = [source(batch, i) for i in range(len(batch["input_ids"]))]
+        return [{"prediction": text} for text in self.texts(sources)]
 
     def texts(self, sources: list[dict[str, list[int]]]) -> list[str]:
-        """The targets that the model writes for some sources."""
+        """Generate the targets of some sources."""
         fillers = {"input_ids": self.pad_token_id or 0}
         inputs = {name: pad([one[name] for one in sources], fillers.get(name, 0)).to(self.device) for name in sources[0]}
-        return self.generation.texts(self.model, self.tokenizer, inputs, self.longest)
-
-    def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
-        summary = {"perplexity": perplexity(float(self.metrics[f"{split}_nll"].compute()))}
-        if not self.predictions:
-            return summary
-        if self.fitting:
-            show_samples(self, self.predictions)
-        texts = [found["prediction"] for found in self.predictions.values()]
-        return summary | text_scores(self.text_metrics, texts, list(self.references.values()))
-
-    def report(self, split: str) -> dict[str, Any]:
-        if not self.text_metrics or not self.predictions:
-            return {}
-        return {"signatures": signatures(self.text_metrics, list(self.references.values()))}
+        return self.generation.texts(self.model, self.tokenizer, inputs, self.max_new_tokens)
 
 
 def source(batch: dict[str, Any], i: int) -> dict[str, list[int]]:

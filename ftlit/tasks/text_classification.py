@@ -2,16 +2,15 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
-from torchmetrics import MetricCollection, classification
+from torchmetrics import Metric, MetricCollection, classification
 
 from ftlit.losses import BCE, Loss
 from ftlit.metrics.auroc import MacroMulticlassAUROC, MacroMultilabelAUROC
-from ftlit.tasks.shared.classification import Classification
+from ftlit.tasks.shared.labelled import LabelledTask
 
 
-class TextClassification(Classification):
+class TextClassification(LabelledTask):
     """Labels for a text or a pair of texts.
 
     Args:
@@ -19,14 +18,10 @@ class TextClassification(Classification):
     """
 
     def __init__(self, multi_label: bool = False, **kwargs: Any) -> None:
-        self.multi_label = multi_label  # before the default loss and monitor, which depend on it
-        if multi_label:
-            self.loss_kinds = (BCE,)  # type: ignore[misc]
         super().__init__(**kwargs)
-
-    @property
-    def problem_type(self) -> str:
-        return "multi_label_classification" if self.multi_label else super().problem_type
+        self.multi_label = multi_label
+        if multi_label:
+            self.loss_kinds, self.problem_type = (BCE,), "multi_label_classification"
 
     @property
     def default_monitor(self) -> str:
@@ -51,19 +46,18 @@ class TextClassification(Classification):
         metrics["mcc"] = getattr(classification, f"{kind}MatthewsCorrCoef")(n)
         return MetricCollection(metrics)
 
-    def metric_inputs(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return (logits.sigmoid(), labels) if self.multi_label else super().metric_inputs(logits, labels)
+    def build_confusion(self) -> Metric | None:
+        """Build the confusion matrix: ``(labels, labels)``, or ``(labels, 2, 2)`` for several labels a text."""
+        return (
+            classification.MultilabelConfusionMatrix(len(self.label_names)) if self.multi_label else super().build_confusion()
+        )
 
-    def confusion(self) -> Any:
-        """The confusion matrix: ``(labels, labels)``, or ``(labels, 2, 2)`` for several labels a text."""
-        return classification.MultilabelConfusionMatrix(len(self.label_names)) if self.multi_label else super().confusion()
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid() if self.multi_label else super().probabilities(logits)
 
-    def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        if self.multi_label:
-            return [self._decode_several(row) for row in torch.sigmoid(logits).tolist()]
-        return super().decode(logits, batch)
-
-    def _decode_several(self, scores: list[float]) -> dict[str, Any]:
+    def _decode_one(self, scores: list[float]) -> dict[str, Any]:
+        if not self.multi_label:
+            return super()._decode_one(scores)
         named = dict(zip(self.label_names, scores, strict=True))
         chosen = [name for name, score in named.items() if score > 0.5]
         return {"prediction": chosen, "score": [named[name] for name in chosen], "scores": named}

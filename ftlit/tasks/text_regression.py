@@ -1,6 +1,7 @@
 """Text regression: a number for a text or a pair of texts."""
 
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from ftlit.losses import MSE, Huber, Loss
 from ftlit.metrics.spearman import Spearman
 from ftlit.tasks.shared.base import TaskModule
+from ftlit.tasks.shared.evaluator import Outputs
 
 
 class TextRegression(TaskModule):
@@ -22,12 +24,14 @@ class TextRegression(TaskModule):
     """
 
     auto_class = AutoModelForSequenceClassification
-    loss_kinds: ClassVar[tuple[type[Loss], ...]] = (MSE, Huber)
+    loss_kinds: tuple[type[Loss], ...] = (MSE, Huber)
 
     def __init__(self, label_scale: list[float] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mean, self.deviation = label_scale or (0.0, 1.0)
-        self.adopt(num_labels=1, problem_type="regression")
+
+    def model_config(self) -> dict[str, Any]:
+        return {"num_labels": 1, "problem_type": "regression"}
 
     @property
     def default_monitor(self) -> str:
@@ -52,8 +56,10 @@ class TextRegression(TaskModule):
             compute_groups=False,
         ).set_dtype(torch.float64)
 
-    def metric_inputs(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return logits.squeeze(1).double() * self.deviation + self.mean, labels.double()
+    def evaluate_batch(self, batch: dict[str, Any]) -> Outputs:
+        outputs = super().evaluate_batch(batch)
+        predicted = outputs.scores.squeeze(1).double() * self.deviation + self.mean
+        return replace(outputs, predicted=predicted, targets=outputs.targets.double())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)

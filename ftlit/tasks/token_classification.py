@@ -12,35 +12,33 @@ from ftlit.losses import token_losses
 from ftlit.metrics.entities import located_entities
 from ftlit.metrics.per_class import per_class
 from ftlit.metrics.spans import entities, span_scores, token_accuracy
-from ftlit.tasks.shared.labelled import Labelled
+from ftlit.tasks.shared.evaluator import Evaluator
+from ftlit.tasks.shared.labelled import LabelledTask
 
 Tags = list[list[str]]
 
 
-class TokenClassification(Labelled):
+class TokenClassification(LabelledTask):
     """A label for each word of a text; with `spans` the labels of neighbours together mark entities.
 
-    A prediction is a list of entities, each with its `label`, its `start` and `end` in the characters of the text (of the
-    words joined by spaces, where a row has words), its `text`, and as `score` the mean probability of its words' labels.
-    Beside it stand the `words` and their `tags` in IOB2. Without `spans` the prediction is the list of tags, and `score` the
-    probability of each.
+    A prediction is a list of entities, each with its `label`, its `start` and `end` in the characters of the text (or of the
+    words joined by spaces, if a row has words), its `text`, and as `score` the mean probability of its words' labels. The
+    `words` and their `tags` in IOB2 come with it. Without `spans` the prediction is the list of tags, and `score` lists their
+    probabilities.
 
     Args:
-        spans: Whether tags mark spans of words, as in named entities and chunks; false where each word has its tag by
-            itself, as a part of speech.
+        spans: Whether tags mark spans of words, as in named entities and chunks; false if each word has a tag of its own, such
+            as a part of speech.
     """
 
     auto_class = AutoModelForTokenClassification
+    problem_type = None
 
     def __init__(self, spans: bool = True, **kwargs: Any) -> None:
-        self.spans = spans  # before the default monitor, which depends on it
         super().__init__(**kwargs)
-        self._check()
+        self.spans = spans
         averages = ("f1_macro", "f1_weighted", "accuracy")
-        self.summary_names = ("f1", "precision", "recall", *averages) if spans else averages  # type: ignore[misc]
-        self.adopt()
-
-    def _check(self) -> None:
+        self.corpus_metric_names = ("f1", "precision", "recall", *averages) if spans else averages
         if isinstance(self.head, PooledHead):
             raise UserError("model.head: PooledHead has one vector a text, and TokenClassification labels words; take TaskHead")
 
@@ -54,7 +52,7 @@ class TokenClassification(Labelled):
     # Predictions
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        """The tags and scores of the words that each window has as its own."""
+        """Return the tags and scores of the words that belong to each window."""
         metadata = batch["metadata"]
         scores, ids = (best.tolist() for best in logits.softmax(-1).max(-1))
         return [
@@ -67,7 +65,7 @@ class TokenClassification(Labelled):
             for i, starts in enumerate(metadata["starts"])
         ]
 
-    def decoded(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
+    def predict_batch(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         logits = self.logits(batch).float()
         parts = self.decode(logits, batch)
         for part, starts, chances in zip(parts, batch["metadata"]["starts"], logits.softmax(-1), strict=True):
@@ -75,7 +73,7 @@ class TokenClassification(Labelled):
             part["scores"] = chances[starts].T.tolist()  # for each label the words
         return parts
 
-    def assemble(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    def merge_windows(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
         tags, scores, offsets = (list(chain(*(part[key] for part in parts))) for key in ("prediction", "score", "offsets"))
         text, begin = "".join(part["piece"] for part in parts), offsets[0][0]
         found: dict[str, Any] = {"words": [text[start - begin : end - begin] for start, end in offsets]}
@@ -86,29 +84,33 @@ class TokenClassification(Labelled):
             return {"prediction": tags, "score": scores, **found}
         return {"prediction": located_entities(tags, offsets, text, begin, scores), "tags": tags, **found}
 
-    def whole_reference(self, parts: list[Any]) -> Any:
+    def merge_references(self, parts: list[Any]) -> Any:
         return list(chain(*parts))
 
     # Metrics
 
-    def _tags(self) -> tuple[Tags, Tags]:
-        """Predicted and right tags of each text."""
-        key = "tags" if self.spans else "prediction"
-        return [self.predictions[row][key] for row in self.predictions], [self.references[row] for row in self.predictions]
+    def build_confusion(self) -> None:
+        return None  # it is counted from the words of whole texts
 
-    def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
-        *_, micro, macro, weighted = self.last_report["per_class"]
-        found = {"f1_macro": macro["f1"], "f1_weighted": weighted["f1"], "accuracy": token_accuracy(*self._tags())}
+    def corpus_metrics(self, evaluation: Evaluator) -> dict[str, float]:
+        *_, micro, macro, weighted = evaluation.details["per_class"]
+        accuracy = token_accuracy(*self._tags(evaluation))
+        found = {"f1_macro": macro["f1"], "f1_weighted": weighted["f1"], "accuracy": accuracy}
         return {key: micro[key] for key in ("f1", "precision", "recall") if self.spans} | found
 
-    def report(self, split: str) -> dict[str, Any]:
-        predicted, right = self._tags()
+    def evaluation_details(self, evaluation: Evaluator) -> dict[str, Any]:
+        predicted, right = self._tags(evaluation)
         if self.spans:
             return {"per_class": span_scores(list(map(entities, predicted)), list(map(entities, right)))}
-        matrix = self._confusion(predicted, right)
+        matrix = self._confusion_of(predicted, right)
         return {"per_class": per_class(matrix, self.label_names), "confusion": matrix, "labels": self.label_names}
 
-    def _confusion(self, predicted: Tags, right: Tags) -> list[list[int]]:
+    def _tags(self, evaluation: Evaluator) -> tuple[Tags, Tags]:
+        """The predicted and the right tags of each text."""
+        key, rows = "tags" if self.spans else "prediction", evaluation.predictions
+        return [found[key] for found in rows.values()], [evaluation.references[row] for row in rows]
+
+    def _confusion_of(self, predicted: Tags, right: Tags) -> list[list[int]]:
         places = {name: i for i, name in enumerate(self.label_names)}
         matrix = [[0] * len(places) for _ in places]
         for found, true in zip(chain(*predicted), chain(*right), strict=True):

@@ -27,11 +27,11 @@ class Predictions(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if pl_module.keep_predictions:
-            self.write(trainer, "validation", pl_module.predictions)
+            self.write(trainer, "validation", pl_module.evaluators["val"].predictions)
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         if pl_module.keep_predictions:
-            self.write(trainer, "test", pl_module.predictions)
+            self.write(trainer, "test", pl_module.evaluators["test"].predictions)
 
     def write(self, trainer: Trainer, split: str, found: dict[int, dict[str, Any]]) -> None:
         """Write what was found for each row; the same call on every rank."""

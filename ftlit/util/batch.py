@@ -10,7 +10,7 @@ from torch import Tensor
 # length of the texts that a language model predicts, `unlabelled` a batch of texts for an auxiliary loss.
 BOOKKEEPING = {
     *("labels", "ids", "feature_ids", "loss_denominator", "tokens", "loss_weights", "metadata"),
-    *("bytes", "next_sentence", "next_sentence_logits", "unlabelled"),
+    *("bytes", "next_sentence", "unlabelled"),
 }
 # The loss denominator of a batch that only keeps a rank in step with the others: dividing by it leaves a loss of zero.
 FILLER = float("inf")

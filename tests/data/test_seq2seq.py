@@ -133,7 +133,7 @@ def test_texts_are_marked_with_their_language(make: Any, many_languages: str) ->
     batch = data.collate(found)
     assert torch.isfinite(task.losses(task.logits(batch), batch)).all()
     assert task.model.generate(**{k: batch[k] for k in ("input_ids", "attention_mask")}, max_new_tokens=3).shape[0] == 1
-    assert len(task.eval().decoded(batch)) == 1
+    assert len(task.eval().predict_batch(batch)) == 1
 
 
 def test_languages_that_are_missing_or_unknown(make: Any, many_languages: str) -> None:

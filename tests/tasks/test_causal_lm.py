@@ -19,7 +19,8 @@ from ftlit.errors import UserError
 from ftlit.losses import BCE, CrossEntropy
 from ftlit.models.generation import Generation
 from ftlit.tasks import CausalLM, TaskModule
-from ftlit.tasks.shared.samples import Sources
+from ftlit.tasks.causal_lm import generations
+from ftlit.tasks.shared.samples import GenerationQueue
 from ftlit.tuning import Frozen, Full, LoRA, TopLayers
 from ftlit.util.batch import IGNORED
 from tests.chats import SPECIAL, chat_model, echoes
@@ -147,7 +148,7 @@ def test_settings_that_cannot_be(rows: str, llama: str) -> None:
         task(data, generation=Generation(max_new_tokens=256))
     with pytest.raises(UserError, match=r"unknown text metric 'rogue'"):
         task(data, metrics=["rogue"])
-    with pytest.raises(UserError, match=r"needs written texts at every validation"):
+    with pytest.raises(UserError, match=r"needs generated texts at every validation"):
         task(data, pattern="a", monitor="val/pattern_match", generate_every_n_epochs=2)
     with pytest.raises(UserError, match=r"model\.generate_limit must be at least 1, got 0"):
         task(data, generate_limit=0)
@@ -173,7 +174,7 @@ def evaluation(module: CausalLM, command: str) -> None:
 def test_shown_replies_are_not_scored(command: str, written: int, scored: int, rows: str, llama: str) -> None:
     data = chat(rows, llama)
     module = task(data, metrics=["exact_match"], generate_limit=2, samples=4, generation=Generation(max_new_tokens=3)).eval()
-    module._keep_samples = lambda written: None  # type: ignore[method-assign]
+    module._keep_samples = lambda generated: None  # type: ignore[method-assign]
     evaluation(module, command)
     calls: list[int] = []
     replies = module.replies
@@ -181,14 +182,16 @@ def test_shown_replies_are_not_scored(command: str, written: int, scored: int, r
     for i in ([0, 3], [5, 1], [2, 4]):
         batch = data._collate((data.encoded["validation"][i], MicroBatch(i, 1.0)))
         with torch.no_grad():
-            module.evaluation_step(batch, "val")
+            module.evaluators["val"].update(module, batch)
     assert calls == []
-    module._gather()
-    module.summarise("val", {})
-    assert (list(module.written), list(module.scored)) == (list(range(written)), list(range(scored)))
+    found = module.evaluators["val"]
+    found.gather(module)
+    module.corpus_metrics(found)
+    generated = generations(found)
+    assert (list(generated), list(module.scored_generations(found))) == (list(range(written)), list(range(scored)))
     assert calls == [2] * (written // 2)
     prompts = data.encoded["validation"]["prompt_ids"]
-    assert [found["prediction"] for found in module.written.values()] == [replies([prompts[i]])[0] for i in range(written)]
+    assert [reply["prediction"] for reply in generated.values()] == [replies([prompts[i]])[0] for i in range(written)]
 
 
 def test_texts_are_written_in_full_batches() -> None:
@@ -198,12 +201,12 @@ def test_texts_are_written_in_full_batches() -> None:
         calls.append([len(source["input_ids"]) for source in sources])
         return [str(source["input_ids"][0]) for source in sources]
 
-    waiting, module = Sources(), SimpleNamespace()
+    queue, module = GenerationQueue(), SimpleNamespace()
     evaluation(module, "fit")  # type: ignore[arg-type]
-    waiting.fits({"input_ids": torch.zeros(3, 4)})
-    waiting.fits({"input_ids": torch.zeros(2, 9)})
+    queue.observe({"input_ids": torch.zeros(3, 4)})
+    queue.observe({"input_ids": torch.zeros(2, 9)})
     parts: list[dict[str, Any]] = [{"source": {"input_ids": [n] * n}} for n in lengths]
-    waiting.write(module, parts, texts)  # type: ignore[arg-type]
+    queue.generate(module, parts, texts)  # type: ignore[arg-type]
     assert calls == [[8, 9], [2, 3, 4], [1]]
     assert parts == [{"prediction": str(n)} for n in lengths]
 
@@ -305,5 +308,5 @@ def test_raw_text(rows: str, backbone: str) -> None:
             each = [float(plain(input_ids=part, labels=part).loss) * (part.shape[1] - 1) for part in parts if part.shape[1] > 1]
             assert float(losses[i]) == pytest.approx(sum(each), rel=1e-4)
     asked = data.collate(data.encode_inputs({"question": ["Say a", "Say bbb"]}))
-    replies = [found["prediction"] for found in module.decoded(asked)]
+    replies = [found["prediction"] for found in module.predict_batch(asked)]
     assert replies == module.replies([data.tokenizer(text)["input_ids"] for text in ("Say a", "Say bbb")])

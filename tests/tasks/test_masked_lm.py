@@ -76,10 +76,10 @@ def evaluated(task: TaskModule, batches: list[dict[str, Any]]) -> dict[str, floa
     task.eval()
     with torch.no_grad():
         for batch in batches:
-            task.evaluation_step(batch, "val")
-    values = {key: float(value) for key, value in task.metrics["val"].compute().items()}
-    values["loss"] = float(task.metrics["val_loss"].compute())
-    return values | task.summarise("val", values)
+            task.evaluators["val"].update(task, batch)
+    values = {key: float(value) for key, value in task.evaluators["val"].metrics.compute().items()}
+    values["loss"] = float(task.evaluators["val"].means["loss"].compute())
+    return values | task.corpus_metrics(task.evaluators["val"])
 
 
 # Logits at chosen tokens only
@@ -139,7 +139,7 @@ def test_metrics_over_unequal_batches(backbone: str, corpus: str) -> None:
     assert found["loss"] == pytest.approx(float(loss), rel=1e-5)
     assert found["perplexity"] == pytest.approx(math.exp(float(loss)), rel=1e-5)
     assert found["accuracy"] == pytest.approx(float((logits[mask].argmax(-1) == batch["labels"][mask]).float().mean()))
-    decoded = task.decode(task.logits(batch), batch)
+    decoded = task.decode(task.evaluate_batch(batch).scores, batch)
     shares = [part["prediction"] * part["targets"] for part in decoded if part]
     assert sum(shares) / int(mask.sum()) == pytest.approx(float(loss), rel=1e-5)
 
@@ -176,17 +176,17 @@ def test_next_sentence_loss_is_bert_s(backbone: str, corpus: str) -> None:
 def test_the_next_sentence_can_be_monitored(backbone: str, corpus: str) -> None:
     task = module(backbone, next_sentence=True, monitor="val/nsp_accuracy")
     assert task.mode == "max"
-    assert task.metrics["val_nsp"].compute().dtype == torch.float64
+    assert task.evaluators["val"].means["nsp"].compute().dtype == torch.float64
     task.log_dict = lambda *given, **options: None  # type: ignore[method-assign]
     stage = {"state": SimpleNamespace(fn="validate"), "sanity_checking": False, "world_size": 1}
     task.trainer = SimpleNamespace(**stage)  # type: ignore[assignment]
     batch = batch_of(corpus, backbone, [0, 1, 2], next_sentence=True, documents="blank_line")
     with torch.no_grad():
-        task.eval().evaluation_step(batch, "val")
-    task.finish_evaluation("val")
-    assert all(
-        float(state) == 0 for name in ("loss", "nll", "nsp") for state in task.metrics[f"val_{name}"].metric_state.values()
-    )
+        task.evaluators["val"].update(task.eval(), batch)
+    task.evaluators["val"].finish(task)
+    means = task.evaluators["val"].means
+    assert list(means) == ["loss", "nll", "nsp"]
+    assert all(float(state) == 0 for mean in means.values() for state in mean.metric_state.values())
 
 
 def test_perplexity_stays_a_number_when_it_is_logged() -> None:

@@ -193,7 +193,7 @@ def build(task: str, data: TaskData, method: str, seed: int) -> TaskModule:
     """The task with fresh weights of a seed, and what it takes from its data."""
     known = {name for kind in inspect.getmro(CASES[task].model) for name in inspect.signature(kind).parameters}
     linked = {name: getattr(data, name) for name in LINKED if name in known and hasattr(data, name)}
-    adam = {"optimizer": lambda params: torch.optim.Adam(params, lr=1e-2), "schedule": "constant", "warmup": 0.0}
+    adam = {"optimizer": lambda params: torch.optim.Adam(params, lr=1e-2), "schedule": "constant", "warmup_ratio": 0.0}
     torch.manual_seed(seed)
     return CASES[task].model(backbone=data.backbone, tuning=METHODS[method].tuning, **linked, **adam)
 

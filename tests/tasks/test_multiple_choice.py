@@ -109,8 +109,9 @@ def test_decoding_and_accuracy(tiny: Tiny) -> None:
     ] * 2
     assert [len(row["scores"]) for row in found if row] == COUNTS
     assert all(sum(row["scores"]) == pytest.approx(1) and row["score"] == max(row["scores"]) for row in found if row)
-    task.update("val", logits, given)
-    assert float(task.metrics["val"].compute()["accuracy"]) == 0.75
+    task.logits = lambda batch: logits  # type: ignore[method-assign]
+    task.evaluators["val"].update(task, {**given, "loss_denominator": 1.0})
+    assert float(task.evaluators["val"].metrics.compute()["accuracy"]) == 0.75
     assert (task.monitor, task.mode) == ("val/accuracy", "max")
 
 

@@ -112,8 +112,8 @@ def test_windows_of_a_row_are_joined(tiny: Tiny) -> None:
     other = task.decode(*window([7.0, 0.0, 0.0, 9.0, 3.0], [7.0, 0.0, -9.0, 0.0, -9.0]))[0]
     assert one is not None
     assert other is not None
-    found = task.assemble([one, other])
-    assert task.assemble([other, one]) == found
+    found = task.merge_windows([one, other])
+    assert task.merge_windows([other, one]) == found
     assert (found["prediction"], found["start"], found["end"]) == ("two", 4, 7)
     assert [span["prediction"] for span in found["scores"]] == ["two", "two  three", "three"]  # 9 beats 5 for the same span
     shares = torch.tensor([9.0, 6.0, 5.0]).double().softmax(0).tolist()
@@ -127,7 +127,7 @@ def test_a_question_without_answer(tiny: Tiny, threshold: float, text: str) -> N
     task = module(tiny("bert"), no_answer=True, no_answer_threshold=threshold)
     one = task.decode(*window([1.0, 0.0, 0.0, 4.0, 3.0], [0.5, 0.0, 0.0, 1.0, 2.0]))[0]
     other = task.decode(*window([7.0, 0.0, 0.0, 9.0, 3.0], [7.0, 0.0, -9.0, 0.0, -9.0]))[0]
-    found = task.assemble([part for part in (one, other) if part])
+    found = task.merge_windows([part for part in (one, other) if part])
     assert found["prediction"] == text
     assert found["null_score"] == pytest.approx(1.5 - 9.0)  # the window that is least sure of having no answer
     assert found["scores"][0]["prediction"] == "two"
@@ -141,16 +141,17 @@ def test_a_question_without_answer(tiny: Tiny, threshold: float, text: str) -> N
 def test_a_context_without_tokens_has_no_answer(tiny: Tiny) -> None:
     logits, batch = torch.zeros(1, 2, 2), {"metadata": {"offsets": torch.full((1, 2, 2), -1), "context": ["\u200b"]}}
     task = module(tiny("bert"))
-    found = task.assemble([part for part in task.decode(logits, batch) if part])
+    found = task.merge_windows([part for part in task.decode(logits, batch) if part])
     assert (found["prediction"], found["start"]) == ("", None)
 
 
 def test_metrics_take_the_best_of_several_answers(tiny: Tiny) -> None:
     task = module(tiny("bert"))
     texts, gold = ["The cat", "a dog sat", "鸟"], [["dog", "cat"], ["dog"], ["飞鸟"]]
-    task.predictions = {i: {"prediction": text} for i, text in enumerate(texts)}
-    task.references = dict(enumerate(gold))
-    assert task.summarise("val", {}) == pytest.approx({"exact_match": 1 / 3, "f1": (1 + 2 / 3 + 2 / 3) / 3})
+    evaluation = task.evaluators["val"]
+    evaluation.predictions = {i: {"prediction": text} for i, text in enumerate(texts)}
+    evaluation.references = dict(enumerate(gold))
+    assert task.corpus_metrics(evaluation) == pytest.approx({"exact_match": 1 / 3, "f1": (1 + 2 / 3 + 2 / 3) / 3})
     assert (task.monitor, task.mode) == ("val/f1", "max")
 
 
@@ -158,16 +159,17 @@ def test_the_best_threshold_is_set_on_validation_and_kept(tiny: Tiny) -> None:
     task = module(tiny("bert"), no_answer=True)
     scores = {"cat": (-2.0, ["cat"]), "dog": (3.0, []), "bird": (1.0, ["bird"]), "fish": (0.5, ["eel"])}
     spans = {word: {"prediction": word, "score": 0.9, "start": 0, "end": 3} for word in scores}
-    task.predictions = {
+    evaluation, test = task.evaluators["val"], task.evaluators["test"]
+    test.predictions = evaluation.predictions = {
         i: task._decided({**spans[word], "null_score": null, "scores": [spans[word]]})
         for i, (word, (null, _)) in enumerate(scores.items())
     }
-    task.references = {i: gold for i, (_, gold) in enumerate(scores.values())}
-    assert [found["prediction"] for found in task.predictions.values()] == ["cat", "", "", ""]
-    before = task.summarise("test", {})
+    test.references = evaluation.references = {i: gold for i, (_, gold) in enumerate(scores.values())}
+    assert [found["prediction"] for found in evaluation.predictions.values()] == ["cat", "", "", ""]
+    before = task.corpus_metrics(test)
     assert (before["f1"], before["no_answer_threshold"]) == (0.5, 0.0)
-    found = task.summarise("val", {})
-    assert [one["prediction"] for one in task.predictions.values()] == ["cat", "", "bird", "fish"]
+    found = task.corpus_metrics(evaluation)
+    assert [one["prediction"] for one in evaluation.predictions.values()] == ["cat", "", "bird", "fish"]
     assert found == {
         "exact_match": 0.75,
         "f1": 0.75,
@@ -262,18 +264,20 @@ def test_windows_of_a_row_on_different_ranks(tiny: Tiny, tmp_path: Path, monkeyp
             task.eval()
             for batch in data._loader("test", EvaluationBatches(data.batching, data.lengths("test"), rank, world)):
                 with torch.no_grad():
-                    task.evaluation_step(batch, "test")
+                    task.evaluators["test"].update(task, batch)
             task._trainer = SimpleNamespace(world_size=world)  # type: ignore[assignment]
-    kept = [task._parts for task in ranks]
+    kept = [task.evaluators["test"]._parts for task in ranks]
     assert kept[0].keys() & kept[1].keys(), "no row has windows on both ranks"
     monkeypatch.setattr(torch.distributed, "all_gather_object", lambda found, _: found.__setitem__(slice(None), kept))
     for task in (alone, *ranks):
-        task._gather()
-    assert list(alone.predictions) == list(range(21))
+        task.evaluators["test"].gather(task)
+    whole = alone.evaluators["test"]
+    assert list(whole.predictions) == list(range(21))
     for task in ranks:
-        assert task.predictions == alone.predictions
-        assert task.references == alone.references
-        assert task.summarise("test", {}) == alone.summarise("test", {})
+        part = task.evaluators["test"]
+        assert part.predictions == whole.predictions
+        assert part.references == whole.references
+        assert task.corpus_metrics(part) == alone.corpus_metrics(whole)
 
 
 def test_rows_of_the_tests_are_right() -> None:

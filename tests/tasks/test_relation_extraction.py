@@ -130,12 +130,13 @@ def test_metrics_of_whole_splits(tiny: Tiny) -> None:
     assert (task.monitor, task.mode) == ("val/f1_macro", "max")
     gold = [RELATIONS[i] for i in (0, 1, 2, 3, 0, 1)]
     said = [RELATIONS[i] for i in (0, 0, 2, 0, 3, 1)]
-    task.references = dict(enumerate(gold))
-    task.predictions = {i: {"prediction": name} for i, name in enumerate(said)}
-    found = task.summarise("val", {})
+    evaluation = task.evaluators["val"]
+    evaluation.references = dict(enumerate(gold))
+    evaluation.predictions = {i: {"prediction": name} for i, name in enumerate(said)}
+    found = task.corpus_metrics(evaluation)
     assert found == relation_scores(gold, said, "Other")
-    assert tuple(found) == task.summary_names
-    table = task.report("val")["per_class"]
+    assert tuple(found) == task.corpus_metric_names
+    table = task.evaluation_details(evaluation)["per_class"]
     assert [row["label"] for row in table] == ["Cause-Effect", "Member-Collection", "micro", "macro", "weighted"]
     assert (table[0]["precision"], table[0]["recall"]) == (2 / 4, 2 / 4)
 

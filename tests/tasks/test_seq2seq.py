@@ -29,6 +29,7 @@ from ftlit.models.generation import Generation
 from ftlit.models.layer_depths import depths
 from ftlit.optimization.parameter_groups import param_groups
 from ftlit.tasks import Seq2Seq
+from ftlit.tasks.seq2seq import source
 from ftlit.tuning import Frozen, Full, LoRA, TopLayers
 from ftlit.util.batch import FILLER
 from tests.helpers import arguments
@@ -139,19 +140,19 @@ def test_texts_are_those_of_transformers(model: str, settings: Generation, make:
     }
     expected = module.model.generate(**inputs(batch), **given)
     texts = [text.strip() for text in module.tokenizer.batch_decode(expected, skip_special_tokens=True)]
-    assert [row["prediction"] for row in module.decoded(batch)] == texts
+    assert [row["prediction"] for row in module.predict_batch(batch)] == texts
     assert not settings.forced_bos_token or all(text.startswith("great") for text in texts)
     # The settings of the model's own files have no part.
     own = module.model.generation_config
     own.num_beams, own.min_length, own.no_repeat_ngram_size, own.length_penalty = 4, 9, 1, 3.0
-    assert [row["prediction"] for row in module.decoded(batch)] == texts
+    assert [row["prediction"] for row in module.predict_batch(batch)] == texts
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_text_does_not_depend_on_its_batch(model: str, make: Any, batch_for: Any) -> None:
     module, batch = make(model).eval(), batch_for(model)
-    assert module.written(batch, [4, 1]) == [module.decoded(batch)[i]["prediction"] for i in (4, 1)]
-    assert module.written(batch, []) == []
+    some = [source(batch, i) for i in (4, 1)]
+    assert module.texts(some) == [module.predict_batch(batch)[i]["prediction"] for i in (4, 1)]
 
 
 def test_sampling_repeats_and_leaves_chance_as_it_is(make: Any, batch_for: Any) -> None:
@@ -160,7 +161,7 @@ def test_sampling_repeats_and_leaves_chance_as_it_is(make: Any, batch_for: Any) 
     for seed in (1, 1, 2):
         module = make("t5", generation=Generation(do_sample=True, temperature=3.0, top_p=0.9, seed=seed)).eval()
         before = torch.get_rng_state()
-        found.append(module.decoded(batch))
+        found.append(module.predict_batch(batch))
         assert torch.equal(torch.get_rng_state(), before)
     assert found[0] == found[1] != found[2]
 
@@ -205,7 +206,7 @@ def test_new_weights_of_a_joined_model_move_and_are_saved(tuning: Any, make: Any
     checkpoint = saved(module)
     again.on_load_checkpoint(checkpoint)
     again.load_state_dict(checkpoint["state_dict"])
-    assert again.eval().decoded(batch) == module.eval().decoded(batch)
+    assert again.eval().predict_batch(batch) == module.eval().predict_batch(batch)
     with torch.no_grad():
         assert torch.equal(again.logits(batch), module.logits(batch))
 
@@ -217,7 +218,7 @@ def test_models_of_two_widths_are_joined_by_a_new_projection(make: Any, tiny: Ti
     module, batch = make("joined", backbone=str(tmp_path / "narrow"), tuning=Frozen()), batch_for("joined")
     module.training_step(batch, 0).backward()
     assert module.model.enc_to_dec_proj.weight.grad.abs().sum() > 0
-    assert len(module.eval().decoded(batch)) == 6
+    assert len(module.eval().predict_batch(batch)) == 6
 
 
 def test_a_decoder_without_cls_and_pad_begins_with_bos(make: Any, tiny: Tiny, batch_for: Any, tmp_path: Path) -> None:
@@ -230,7 +231,7 @@ def test_a_decoder_without_cls_and_pad_begins_with_bos(make: Any, tiny: Tiny, ba
     config = module.model.config
     assert (config.decoder_start_token_id, config.eos_token_id, config.pad_token_id) == (2, 3, 3)
     assert torch.isfinite(module.training_step(batch_for("joined"), 0))
-    assert len(module.eval().decoded(batch_for("joined"))) == 6
+    assert len(module.eval().predict_batch(batch_for("joined"))) == 6
 
 
 # Layers
@@ -283,23 +284,23 @@ def attach(module: Seq2Seq, command: str, epoch: int = 0, sanity: bool = False) 
 def summary(module: Seq2Seq, batch: dict[str, Any]) -> dict[str, float]:
     """The values of an evaluation of one batch."""
     with torch.no_grad():
-        module.eval().evaluation_step(batch, "val")
-    module._gather()
-    return module.summarise("val", {})
+        module.evaluators["val"].update(module.eval(), batch)
+    module.evaluators["val"].gather(module)
+    return module.corpus_metrics(module.evaluators["val"])
 
 
 def test_metrics_are_those_of_all_references(make: Any, batch_for: Any) -> None:
     module, batch = make("t5", metrics=["bleu", "token_f1"], loss=CrossEntropy(label_smoothing=0.1)), batch_for("t5", "test")
     attach(module, "test")
     found = summary(module, batch)
-    texts = [row["prediction"] for row in module.decoded(batch)]
+    texts = [row["prediction"] for row in module.predict_batch(batch)]
     assert [len(texts) for texts in batch["metadata"]["reference"]] == [2] * 6
     expected = text_scores(["bleu", "token_f1"], texts, batch["metadata"]["reference"])
     nll = float(module.model(**inputs(batch), labels=batch["labels"]).loss.detach())
     assert found == pytest.approx({"perplexity": math.exp(nll), **expected}, rel=1e-5)
-    assert set(found) == set(module.summary_names)
-    assert float(module.metrics["val_loss"].compute()) != pytest.approx(nll, rel=1e-4)
-    assert "nrefs:2" in module.report("val")["signatures"]["bleu"]
+    assert set(found) == set(module.corpus_metric_names)
+    assert float(module.evaluators["val"].means["loss"].compute()) != pytest.approx(nll, rel=1e-4)
+    assert "nrefs:2" in module.evaluation_details(module.evaluators["val"])["signatures"]["bleu"]
 
 
 def test_fillers_write_nothing(make: Any, batch_for: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +308,7 @@ def test_fillers_write_nothing(make: Any, batch_for: Any, monkeypatch: pytest.Mo
     attach(module, "fit")
     monkeypatch.setattr(Generation, "texts", lambda *given: pytest.fail("texts were written"))
     assert summary(module, {**batch, "loss_denominator": FILLER}).keys() == {"perplexity"}
-    assert module.predictions == {}
+    assert module.evaluators["val"].predictions == {}
 
 
 @pytest.mark.parametrize(
@@ -328,7 +329,7 @@ def test_when_texts_are_written(
     module = make("t5", **{"metrics": ["chrf"], **options})
     attach(module, command, epoch)
     assert ("chrf" in summary(module, batch_for("t5"))) == (rows > 0)
-    assert list(module.predictions) == list(range(rows))
+    assert list(module.evaluators["val"].predictions) == list(range(rows))
 
 
 def test_the_sanity_check_writes_nothing(make: Any, batch_for: Any) -> None:
@@ -340,12 +341,13 @@ def test_the_sanity_check_writes_nothing(make: Any, batch_for: Any) -> None:
 def test_a_loss_that_is_no_number_is_none_of_the_split(make: Any, batch_for: Any) -> None:
     module, batch = make("t5"), batch_for("t5")
     attach(module, "test")
-    logits = module.logits(batch).detach()
-    module.update("val", logits, batch)
+    logits, evaluation = module.logits(batch).detach(), module.evaluators["val"]
+    module.logits = lambda batch: logits  # type: ignore[method-assign]
+    evaluation.update(module, batch)
     logits[0] = float("nan")
-    module.update("val", logits, batch)
-    assert math.isnan(float(module.metrics["val_loss"].compute()))
-    assert math.isnan(module.summarise("val", {})["perplexity"])
+    evaluation.update(module, batch)
+    assert math.isnan(float(module.evaluators["val"].means["loss"].compute()))
+    assert math.isnan(module.corpus_metrics(evaluation)["perplexity"])
 
 
 def test_the_keys_of_metrics_are_what_they_give() -> None:
@@ -369,7 +371,7 @@ def test_bertscore_names_its_encoder(tiny: Tiny) -> None:
         ({"monitor": "val/bleu"}, "model.monitor 'val/bleu' is not a metric of this task"),
         (
             {"metrics": ["rouge"], "monitor": "val/rougeL", "generate_every_n_epochs": 2},
-            "'val/rougeL' needs written texts at every validation",
+            "'val/rougeL' needs generated texts at every validation",
         ),
         ({"generate_every_n_epochs": 0}, "generate_every_n_epochs must be at least 1"),
         ({"metrics": ["bleu"], "generate_limit": 0}, "model.generate_limit must be at least 1, got 0"),
@@ -391,7 +393,7 @@ def test_texts_longer_than_the_decoder_writes(make: Any, batch_for: Any) -> None
     with pytest.raises(UserError, match="max_new_tokens is 65, but the decoder writes at most 64"):
         make("bart", generation=Generation(max_new_tokens=65))
     with pytest.raises(UserError, match="forced_bos_token 'xx' is not a token"):
-        make("bart", generation=Generation(forced_bos_token="xx")).decoded(batch_for("bart"))
+        make("bart", generation=Generation(forced_bos_token="xx")).predict_batch(batch_for("bart"))
 
 
 def test_the_monitor_may_be_a_text_metric(make: Any) -> None:
@@ -407,10 +409,10 @@ def test_low_rank_updates_are_loaded_again(make: Any, batch_for: Any, tiny_seq2s
         for name, weight in module.named_parameters():
             if "lora_B" in name:
                 weight.normal_()
-    plain, tuned = make("bart").eval().decoded(batch), module.eval().decoded(batch)
+    plain, tuned = make("bart").eval().predict_batch(batch), module.eval().predict_batch(batch)
     again = make("bart", tuning=LoRA(r=2)).eval()
     again.load_state_dict(saved(module)["state_dict"])
-    assert again.decoded(batch) == tuned != plain
+    assert again.predict_batch(batch) == tuned != plain
     again.replace_backbone(again.tuning.merge(again.backbone))
     peer = AutoModelForSeq2SeqLM.from_pretrained(tiny_seq2seq("bart"))
     peer.load_state_dict(again.model.state_dict())

@@ -28,13 +28,13 @@ def evaluated(task: TextClassification, logits: Tensor, labels: Tensor) -> tuple
     for x, y in zip(logits.split(SIZES), labels.split(SIZES), strict=True):
         batch = {"logits": x, "labels": y, "loss_denominator": 1.0}
         task.forward = lambda b: type("Output", (), {"logits": b["logits"]})  # type: ignore[method-assign, assignment]
-        task.evaluation_step(batch, "val")
+        task.evaluators["val"].update(task, batch)
     found: dict[str, float] = {}
     task.log_dict = lambda numbers, **options: found.update(numbers)  # type: ignore[method-assign, assignment]
     stage = {"state": SimpleNamespace(fn="validate"), "sanity_checking": False, "world_size": 1}
     task.trainer = SimpleNamespace(**stage)  # type: ignore[assignment]
-    task.finish_evaluation("val")
-    return {key.removeprefix("val/"): value for key, value in found.items()}, task.last_report
+    task.evaluators["val"].finish(task)
+    return {key.removeprefix("val/"): value for key, value in found.items()}, task.evaluators["val"].details
 
 
 def expected_scores(labels: np.ndarray, predictions: np.ndarray, scores: np.ndarray) -> dict[str, float]:
@@ -84,11 +84,11 @@ def test_evaluation_starts_anew_after_a_report(tiny: Tiny) -> None:
 def test_filler_batches_are_not_counted(tiny: Tiny) -> None:
     task = module(tiny)
     batch = {"input_ids": torch.ones(2, 3).long(), "attention_mask": torch.ones(2, 3).long(), "labels": torch.tensor([0, 1])}
-    task.evaluation_step({**batch, "loss_denominator": float("inf")}, "val")
-    assert task.metrics["val_loss"].weights == 0
-    assert int(task.metrics["val_confusion"].confmat.sum()) == 0
-    task.evaluation_step({**batch, "loss_denominator": 1.0}, "val")
-    assert int(task.metrics["val_confusion"].confmat.sum()) == 2
+    task.evaluators["val"].update(task, {**batch, "loss_denominator": float("inf")})
+    assert task.evaluators["val"].means["loss"].weights == 0
+    assert int(task.evaluators["val"].confusion.confmat.sum()) == 0
+    task.evaluators["val"].update(task, {**batch, "loss_denominator": 1.0})
+    assert int(task.evaluators["val"].confusion.confmat.sum()) == 2
     assert float(task.training_step({**batch, "loss_denominator": float("inf")}, 0)) == 0
 
 

@@ -34,8 +34,8 @@ def test_metrics_are_in_the_unit_of_the_target(tiny: Tiny) -> None:
     task, (logits, labels) = module(tiny), outputs()
     task.forward = lambda batch: type("Output", (), {"logits": batch["logits"]})  # type: ignore[method-assign, assignment]
     for x, y in zip(logits.split((16, 16, 5)), labels.split((16, 16, 5)), strict=True):
-        task.evaluation_step({"logits": x, "labels": y, "loss_denominator": 1.0}, "val")
-    found = {key: float(value) for key, value in task.metrics["val"].compute().items()}
+        task.evaluators["val"].update(task, {"logits": x, "labels": y, "loss_denominator": 1.0})
+    found = {key: float(value) for key, value in task.evaluators["val"].metrics.compute().items()}
     truth, guess = labels.double().numpy(), (logits.squeeze(1).double() * DEVIATION + MEAN).numpy()
     expected = {
         "mse": sk.mean_squared_error(truth, guess),
@@ -45,7 +45,7 @@ def test_metrics_are_in_the_unit_of_the_target(tiny: Tiny) -> None:
         "spearman": stats.spearmanr(truth, guess).statistic,
     }
     assert found == pytest.approx(expected, abs=1e-6)
-    loss = float(task.metrics["val_loss"].compute())
+    loss = float(task.evaluators["val"].means["loss"].compute())
     assert loss == pytest.approx(expected["mse"] / DEVIATION**2), "the loss is in units of the standardised target"
 
 

@@ -76,7 +76,14 @@ def evaluate(module: TokenClassification, given: list[dict[str, Any]]) -> None:
     module.keep_predictions = True
     with torch.no_grad():
         for batch in given:
-            module.evaluation_step(batch, "test")
+            module.evaluators["test"].update(module, batch)
+
+
+def summary(module: TokenClassification) -> dict[str, float]:
+    """The metrics of gathered predictions."""
+    evaluation = module.evaluators["test"]
+    evaluation.details = module.evaluation_details(evaluation)
+    return module.corpus_metrics(evaluation)
 
 
 # Loss
@@ -125,7 +132,7 @@ def test_mean_loss_weighs_words_alike(backbone: str, data: TokenClassificationDa
     labels = [batch["labels"][batch["labels"] != IGNORED] for batch in given]
     expected = functional.cross_entropy(torch.cat(logits).double(), torch.cat(labels))
     assert len(torch.cat(labels)) == data.counts("test")["words"]
-    assert float(module.metrics["test_loss"].compute()) == pytest.approx(float(expected))
+    assert float(module.evaluators["test"].means["loss"].compute()) == pytest.approx(float(expected))
 
 
 def test_balanced_weights_come_from_words(backbone: str, data: TokenClassificationData) -> None:
@@ -147,10 +154,11 @@ def random_predictions(module: TokenClassification, data: TokenClassificationDat
 
     module.logits = logits  # type: ignore[method-assign]
     evaluate(module, batches(data))
-    module._gather()
+    evaluation = module.evaluators["test"]
+    evaluation.gather(module)
     key = "tags" if module.spans else "prediction"
     right = [data.answer(row) for row in data.rows["test"]]
-    predicted = [module.predictions[i][key] for i in range(len(right))]
+    predicted = [evaluation.predictions[i][key] for i in range(len(right))]
     assert list(map(len, predicted)) == list(map(len, right))
     return predicted, right
 
@@ -162,13 +170,12 @@ def test_metrics_of_entities(backbone: str, data: TokenClassificationData) -> No
     for name, score in (("precision", "precision_score"), ("recall", "recall_score"), ("f1", "f1_score")):
         expected[name] = getattr(seqeval, score)(right, predicted)
     expected |= {f"f1_{average}": seqeval.f1_score(right, predicted, average=average) for average in ("macro", "weighted")}
-    module.last_report = module.report("test")
-    found = module.summarise("test", {})
+    found = summary(module)
     assert found == pytest.approx(expected)
-    assert set(found) == set(module.summary_names)
+    assert set(found) == set(module.corpus_metric_names)
     assert 0.1 < found["f1"] < 0.9
     table = seqeval.classification_report(right, predicted, output_dict=True)
-    rows = {row["label"]: row for row in module.last_report["per_class"]}
+    rows = {row["label"]: row for row in module.evaluators["test"].details["per_class"]}
     assert set(rows) == {"LOC", "PER", "micro", "macro", "weighted"}
     for name, label in (("LOC", "LOC"), ("PER", "PER"), ("macro", "macro avg"), ("weighted", "weighted avg")):
         values = [table[label][key] for key in ("precision", "recall", "f1-score", "support")]
@@ -180,13 +187,13 @@ def test_metrics_of_plain_tags(backbone: str, folder: str) -> None:
     plain.setup()
     module = task(backbone, spans=False, label_names=plain.label_names)
     predicted, right = (list(chain(*tags)) for tags in random_predictions(module, plain))
-    module.last_report = module.report("test")
-    found = module.summarise("test", {})
+    found = summary(module)
     expected = {"accuracy": sk.accuracy_score(right, predicted)}
     expected |= {f"f1_{average}": sk.f1_score(right, predicted, average=average) for average in ("macro", "weighted")}
     assert found == pytest.approx(expected)
-    assert set(found) == set(module.summary_names)
-    assert module.last_report["confusion"] == sk.confusion_matrix(right, predicted, labels=plain.label_names).tolist()
+    assert set(found) == set(module.corpus_metric_names)
+    matrix = sk.confusion_matrix(right, predicted, labels=plain.label_names)
+    assert module.evaluators["test"].details["confusion"] == matrix.tolist()
     assert (module.monitor, task(backbone).monitor) == ("val/accuracy", "val/f1")
 
 
@@ -195,23 +202,24 @@ def test_ranks_together_see_each_row_once(backbone: str, data: TokenClassificati
     evaluate(alone, batches(data))
     for rank, module in enumerate(several):
         evaluate(module, batches(data, rank, world=3))
-    seen = [(row, feature) for module in several for row, features in module._parts.items() for feature in features]
+    kept = [module.evaluators["test"]._parts for module in several]
+    seen = [(row, feature) for parts in kept for row, features in parts.items() for feature in features]
     assert len(seen) == len(set(seen)) == len(data.encoded["test"])
-    for module in several[1:]:
-        for row, features in module._parts.items():
-            several[0]._parts.setdefault(row, {}).update(features)
+    for parts in kept[1:]:
+        for row, features in parts.items():
+            kept[0].setdefault(row, {}).update(features)
     for module in (alone, several[0]):
-        module._gather()
-    assert several[0].references == alone.references == dict(enumerate(row["tags"] for row in data.rows["test"]))
-    assert [row["tags"] for row in several[0].predictions.values()] == [row["tags"] for row in alone.predictions.values()]
+        module.evaluators["test"].gather(module)
+    one, three = alone.evaluators["test"], several[0].evaluators["test"]
+    assert three.references == one.references == dict(enumerate(row["tags"] for row in data.rows["test"]))
+    assert [row["tags"] for row in three.predictions.values()] == [row["tags"] for row in one.predictions.values()]
 
 
 def test_part_of_the_windows_can_be_measured(backbone: str, data: TokenClassificationData) -> None:
     module = task(backbone)
     evaluate(module, batches(data)[:1])  # as before training, where a row's other windows are in later batches
-    module._gather()
-    module.last_report = module.report("test")
-    assert module.summarise("test", {})["accuracy"] >= 0
+    module.evaluators["test"].gather(module)
+    assert summary(module)["accuracy"] >= 0
 
 
 # Predictions
@@ -221,7 +229,7 @@ def test_a_prediction_is_found_in_its_text(backbone: str, data: TokenClassificat
     module = task(backbone)
     random_predictions(module, data)
     for i, row in enumerate(data.rows["test"]):
-        text, found = " ".join(row["tokens"]), module.predictions[i]
+        text, found = " ".join(row["tokens"]), module.evaluators["test"].predictions[i]
         assert found["words"] == row["tokens"]
         for entity in found["prediction"]:
             assert text[entity["start"] : entity["end"]] == entity["text"]

@@ -25,7 +25,7 @@ def texts(seed: int = 0) -> dict[str, Any]:
 
 def tuned(folder: str, tuning: Tuning, seed: int = 0, **options: Any) -> TextClassification:
     """A classifier with fresh weights of a seed, whose optimizer has no weight decay: what moves has a gradient."""
-    adam = {"optimizer": lambda params: torch.optim.Adam(params, lr=1e-2), "schedule": "constant", "warmup": 0.0}
+    adam = {"optimizer": lambda params: torch.optim.Adam(params, lr=1e-2), "schedule": "constant", "warmup_ratio": 0.0}
     return classifier(folder, seed, tuning=tuning, **{**adam, **options})
 
 

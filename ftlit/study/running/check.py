@@ -122,7 +122,7 @@ def _made(sample: Sample) -> tuple[str, list[str]]:
         resolved.pop("config", None)
         resolved.pop("run_dir", None)
         text = tried._parser("fit").dump(resolved, skip_unset=False, skip_validation=True)
-        return text, ["loss", *tried.model.metrics["val"], *tried.model.summary_names]
+        return text, tried.model.metric_names
 
 
 @contextmanager

@@ -1,42 +1,43 @@
-"""What every task shares beside its evaluation and its tuning: loading, loss and optimizer."""
+"""The base class of every task: a backbone with a head, its loss, its optimizer and its evaluation."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
+from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
 
 from ftlit.auxiliary import Auxiliary, SelfSupervision
 from ftlit.errors import UserError, near
 from ftlit.heads import Head, TaskHead
 from ftlit.losses import CrossEntropy, Focal, Loss
 from ftlit.metrics.direction import lower_is_better
-from ftlit.models.backbones import load_model, load_tokenizer
-from ftlit.models.embeddings import extend_embeddings
-from ftlit.optimization.optimizer import build_optimizer
 from ftlit.optimization.parameter_groups import param_groups
-from ftlit.optimization.schedule import build_schedule, check_lr_schedule, finite_steps
-from ftlit.tasks.shared.init_from import initialise
-from ftlit.tasks.shared.tuned import Tuned
+from ftlit.runs.checkpoint import frozen_digest, trained_keys
+from ftlit.tasks.shared.building import ConfiguredAfterInit, build_model
+from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, save_trained
+from ftlit.tasks.shared.evaluator import Evaluator, Outputs
+from ftlit.tasks.shared.stages import Stages
+from ftlit.tasks.shared.training import check_settings, optimizer_and_schedule, training_loss
 from ftlit.tuning import Full, Tuning
 from ftlit.util.batch import BOOKKEEPING
 
 
-class TaskModule(Tuned):
+class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
     """A task: a backbone with a head, tuned by a method.
 
     Args:
         backbone: Hub name or folder of the pretrained model, or `package:<module>/<path>`.
         tuning: Which weights of the backbone train.
-        head: What stands on the backbone; by default the head that transformers has for the task.
-        loss: What training minimises; by default the task's usual loss.
+        head: The prediction head on the backbone; by default the head that transformers has for the task.
+        loss: The loss that training minimises; by default the task's usual loss.
         optimizer: Class path and arguments of the optimizer; it gets the parameter groups.
         schedule: Name of a learning rate schedule of transformers: linear, cosine, cosine_with_restarts, polynomial,
             inverse_sqrt, constant or constant_with_warmup.
-        warmup: Share of all optimizer steps over which the learning rate rises.
+        warmup_ratio: Share of all optimizer steps over which the learning rate rises.
         layer_decay: Factor of the learning rate from each layer to the one below it; 1 is off.
         head_lr_factor: The head's learning rate as a multiple of the optimizer's.
         lr_factors: Learning rates of further groups as multiples of the optimizer's, by regular expressions that find the
@@ -51,12 +52,16 @@ class TaskModule(Tuned):
     """
 
     auto_class: Any  # the class of transformers that has the task's head
+    model: Any
     added_tokens: Sequence[int] = ()  # ids of tokens that the data add to the tokenizer
+    pretrained_head: ClassVar[bool] = False  # whether the head is the language model's own, which tuning and init_from heed
     takes_auxiliary: ClassVar[bool] = True
-    # Which losses of `ftlit.losses` fit, and whether their class weights and label smoothing do.
-    loss_kinds: ClassVar[tuple[type[Loss], ...]] = (CrossEntropy, Focal)
+    # The losses of `ftlit.losses` that fit, and whether their class weights and label smoothing do.
+    loss_kinds: tuple[type[Loss], ...] = (CrossEntropy, Focal)
     weighted: ClassVar[bool] = False
     smoothed: ClassVar[bool] = True
+    mean_names: tuple[str, ...] = ()  # of means over examples that `evaluate_batch` gives beside the loss
+    corpus_metric_names: tuple[str, ...] = ()  # of the metrics that `corpus_metrics` returns
 
     def __init__(
         self,
@@ -66,7 +71,7 @@ class TaskModule(Tuned):
         loss: Loss | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=5e-5, weight_decay=0.01, fused=True),
         schedule: str = "linear",
-        warmup: float = 0.06,
+        warmup_ratio: float = 0.06,
         layer_decay: float = 1.0,
         head_lr_factor: float = 1.0,
         lr_factors: dict[str, float] | None = None,
@@ -78,29 +83,18 @@ class TaskModule(Tuned):
         init_from: str | None = None,
         auxiliary: Auxiliary | None = None,
     ) -> None:
-        super().__init__(tuning)
+        super().__init__()
         self.save_hyperparameters(logger=False)
-        self.head, self.optimizer = head, optimizer
-        self.loss = loss if loss is not None else self.default_loss()
-        self._check_loss()
-        check_lr_schedule(schedule, warmup)
-        self.schedule, self.warmup = schedule, warmup
+        self.tuning, self.head, self.optimizer = tuning, head, optimizer
+        self.loss: Any = loss  # these two are None until `prepare`, where the task names its own
+        self.monitor: Any = monitor
+        self.schedule, self.warmup_ratio = schedule, warmup_ratio
         self.layer_decay, self.head_lr_factor, self.lr_factors = layer_decay, head_lr_factor, lr_factors
-        self.monitor = monitor or self.default_monitor
-        self.pad_token_id = pad_token_id
-        self.init_from, self.auxiliary = init_from, auxiliary
+        self.pretrained, self.dropout, self.init_from = pretrained, dropout, init_from
+        self.pad_token_id, self.auxiliary = pad_token_id, auxiliary
         self.self_supervision: SelfSupervision | None = None
-        self._load: Callable[..., Any] = partial(
-            load_model,
-            backbone=backbone,
-            trust_remote_code=trust_remote_code,
-            pretrained=pretrained,
-            dropout=dropout,
-        )
-        if dropout is not None and not 0 <= dropout < 1:
-            raise UserError(f"model.dropout should be at least 0 and below 1, got {dropout}")
-        if not pretrained and not tuning.trains_everything:
-            raise UserError(f"model.pretrained is false: weights that are random must all train; {tuning} would freeze some")
+        self.keep_predictions, self.stages = False, Stages()
+        self.total_steps = 0  # known once the optimizer is built
 
     # What a task defines
 
@@ -111,98 +105,125 @@ class TaskModule(Tuned):
 
     @abstractmethod
     def default_loss(self) -> Loss:
-        """The loss of this task when the config names none."""
+        """Return the loss of this task when the config names none."""
 
-    def _check_loss(self) -> None:
-        """Refuse a loss that does not fit what the task predicts; one from outside the package is taken at its word."""
-        task, kind = type(self).__name__, type(self.loss)
-        if kind.__module__ == Loss.__module__ and not isinstance(self.loss, self.loss_kinds):
-            fitting = " or ".join(known.__name__ for known in self.loss_kinds)
-            raise UserError(f"model.loss {kind.__name__} does not fit {task}; use {fitting}")
-        if self.loss.class_weights is not None and not self.weighted:
-            raise UserError(f"model.loss.class_weights weighs the labels of a list, and {task} has none; leave it out")
-        if getattr(self.loss, "label_smoothing", 0) and not self.smoothed:
-            raise UserError(f"model.loss.label_smoothing does not fit {task}, whose texts have different numbers of classes")
+    def model_config(self) -> dict[str, Any]:
+        """Return changes to the backbone's configuration, such as ``num_labels``."""
+        return {}
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
-        """What the head gives for a batch, ``(batch, labels)`` where an example has one answer."""
+        """Return the logits of a batch, ``(batch, labels)`` if an example has one answer."""
         return self(batch).logits
 
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
-        """The loss of each example, ``(batch,)``, summed over its labelled tokens where it has several."""
+        """Return the loss of each example, ``(batch,)``, summed over its labelled tokens if it has several."""
         return self.loss(logits, batch["labels"])
 
+    def batch_losses(self, batch: dict[str, Any]) -> Tensor:
+        """Return the loss of each example of a training batch, ``(batch,)``."""
+        return self.losses(self.logits(batch), batch)
+
     def text_counts(self, batch: dict[str, Any]) -> list[int] | None:
-        """How many texts each example of a batch has, one below the other in ``input_ids``; None where each has one."""
+        """Return how many rows of ``input_ids`` each example of a batch has, or None if each has one."""
         return None
+
+    def build_earlier(self, load: Callable[..., Any], config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
+        """Build the model of the Hugging Face folder that `init_from` names; return it and its newly initialized weights."""
+        return self.head.build(load, self.auto_class, config)
+
+    # What a task defines for its evaluation
+
+    def build_metrics(self) -> MetricCollection:
+        """Build the metrics of one split that add up over batches."""
+        return MetricCollection({})
+
+    def build_confusion(self) -> Metric | None:
+        """Build the confusion matrix of one split, or None."""
+        return None
+
+    def evaluate_batch(self, batch: dict[str, Any]) -> Outputs:
+        """Return the losses of a batch with labels, and what the metrics and `decode` take."""
+        logits = self.logits(batch).float()
+        return Outputs(self.losses(logits, batch), logits, predicted=logits, targets=batch["labels"])
+
+    @abstractmethod
+    def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
+        """Return a dictionary with the key `prediction` for each example, or None to leave it out."""
+
+    def predict_batch(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
+        """Return the predictions for a batch without labels."""
+        return self.decode(self.logits(batch).float(), batch)
+
+    def merge_windows(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Merge the predictions of a row's features, in their order, into the prediction of the row."""
+        return parts[0]
+
+    def merge_references(self, parts: list[Any]) -> Any:
+        """Merge the `reference` of a row's features into the reference of the row."""
+        return parts[0]
+
+    def needs_predictions(self) -> bool:
+        """Whether the metrics of this evaluation need the predictions of all examples."""
+        return bool(self.corpus_metric_names)
+
+    def generate_predictions(self, parts: list[dict[str, Any]]) -> None:
+        """Complete the predictions that this rank kept, at the end of an evaluation; for tasks that generate text."""
+
+    def evaluation_details(self, evaluation: Evaluator) -> dict[str, Any]:
+        """Return results that are not single numbers, such as a table of labels: see `ftlit.commands.report`."""
+        return {}
+
+    def corpus_metrics(self, evaluation: Evaluator) -> dict[str, float]:
+        """Compute the metrics of all predictions together, from those of every rank."""
+        return {}
 
     # Building
 
-    def adopt(self, **config: Any) -> None:
-        """Build the model with its head, and hand its backbone to the tuning method.
+    def configure_model(self) -> None:
+        """Build the model, once; Lightning may call this again."""
+        if "model" not in self._modules:
+            self.prepare()
+            self.build()
 
-        Args:
-            **config: Changes to the backbone's configuration.
-        """
-        if self.pad_token_id is not None:
-            config["pad_token_id"] = self.pad_token_id
-        if self.auxiliary and not self.takes_auxiliary:
-            raise UserError(
-                f"model.auxiliary learns from the texts of a task, which is what {type(self).__name__} does; leave it out"
-            )
-        self._load = partial(self._load, loading=self.check_tuning(config))
-        self.model, fresh = self.build_model(config)
-        added = None
-        if self.init_from is not None:
-            fresh, added = self._initialise(fresh, config)
-        if self.added_tokens:
-            fresh = [*fresh, self._extend(added)]
-        embedding: Any = self.backbone.get_input_embeddings().weight if self.auxiliary else None  # type: ignore[operator]
-        self.apply_tuning(fresh)
-        if self.auxiliary and self.auxiliary.weight:
-            self.self_supervision = self.auxiliary.build(self._load, self.backbone, embedding, self._tokenizer)
-        self.remember_weights()
-        self.add_metrics()
-        known = ["val/loss", *(f"val/{name}" for name in (*self.metrics["val"], *self.summary_names))]
+    def prepare(self) -> None:
+        """Complete and check the settings before anything is loaded."""
+        self.loss = self.default_loss() if self.loss is None else self.loss
+        self.monitor = self.monitor or self.default_monitor
+        check_settings(self)
+
+    def build(self) -> None:
+        """Build the model and the metrics."""
+        build_model(self)
+        self.frozen_digest = frozen_digest(self, self.tuning.modifies_base_weights)
+        self.initial_trained_keys = trained_keys(self)  # every checkpoint must hold these, whatever happens to the model
+        self.evaluators: Any = nn.ModuleDict({split: Evaluator(split, self) for split in ("val", "test")})
+        known = [f"val/{name}" for name in self.metric_names]
         if self.monitor not in known:
             raise UserError(f"model.monitor {self.monitor!r} is not a metric of this task. {near(self.monitor, known)}")
 
-    def build_model(self, config: dict[str, Any], **loading: Any) -> tuple[Any, list[nn.Parameter]]:
-        return self.head.build(partial(self._load, **loading), self.auto_class, config)
-
-    def _initialise(self, fresh: list[nn.Parameter], config: dict[str, Any]) -> tuple[list[nn.Parameter], Tensor | None]:
-        """Take weights from `init_from`; give those that are fresh still, and its embeddings of added tokens."""
-        load = partial(self._load, pretrained=True)
-        return initialise(
-            self.model,
-            fresh,
-            str(self.init_from),
-            self.hparams["backbone"],
-            lambda folder: self.build_earlier(partial(load, backbone=folder), config),
-            type(self) if self.pretrained_head else None,
-            self.hparams["trust_remote_code"],
-        )
-
-    def build_earlier(self, load: Callable[..., Any], config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
-        """The model of a folder of Hugging Face, named by `init_from`, and its freshly initialised weights."""
-        return self.head.build(load, self.auto_class, config)
-
-    def _extend(self, earlier: Tensor | None) -> nn.Parameter:
-        """Embeddings of the added tokens: those of an earlier run where they are as many."""
-        extra = extend_embeddings(self.backbone, self.added_tokens)
-        if earlier is not None and earlier.shape == extra.shape:
-            extra.data.copy_(earlier)
-        return extra
-
-    def _tokenizer(self) -> Any:
-        return load_tokenizer(self.hparams["backbone"], trust_remote_code=self.hparams["trust_remote_code"])
+    @property
+    def metric_names(self) -> list[str]:
+        """The names of the metrics that an evaluation logs."""
+        return ["loss", *self.evaluators["val"].metrics, *self.corpus_metric_names]
 
     @property
     def mode(self) -> str:
         """Whether the monitored metric is better when lower (`min`) or higher (`max`)."""
-        return "min" if lower_is_better(self.monitor, self.metrics["val"]) else "max"
+        return "min" if lower_is_better(self.monitor, self.evaluators["val"].metrics) else "max"
 
-    # Steps
+    @property
+    def backbone(self) -> nn.Module:
+        """The tuned backbone inside the model, or the model itself if it has no head around it, as T5."""
+        return getattr(self.model, self.model.base_model_prefix, self.model)
+
+    def replace_backbone(self, backbone: nn.Module) -> None:
+        """Replace the backbone inside the model."""
+        if hasattr(self.model, self.model.base_model_prefix):
+            setattr(self.model, self.model.base_model_prefix, backbone)
+        else:
+            self.model = backbone
+
+    # Training
 
     def forward(self, batch: dict[str, Any]) -> Any:
         if self.tuning.positions and "position_ids" in batch:
@@ -213,32 +234,56 @@ class TaskModule(Tuned):
         return self.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
-        loss = self.losses(self.logits(batch), batch).sum() / batch["loss_denominator"]
-        if (penalty := self.tuning.penalty(self.backbone)) is not None:
-            loss = loss + penalty
-        return loss if self.self_supervision is None else self._with_auxiliary(loss, batch)
-
-    def _with_auxiliary(self, loss: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """The loss to minimise, and its parts for the log."""
-        assert self.auxiliary is not None
-        assert self.self_supervision is not None
-        own = self.auxiliary.loss(self.self_supervision, self.backbone, batch, self.text_counts(batch))
-        weight = self.auxiliary.weight_at(self.global_step / self.total_steps)
-        parts = {"task_loss": loss, "auxiliary_loss": own, "auxiliary_weight": loss.new_tensor(weight)}
-        return {"loss": loss + weight * own, **{name: value.detach() for name, value in parts.items()}}
-
-    # Optimization
+        return training_loss(self, batch)
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """The trained weights in groups of equal learning rate and weight decay."""
+        """Return the trained weights in groups of equal learning rate and weight decay."""
         return param_groups(self, self.backbone, self.layer_decay, self.head_lr_factor, self.lr_factors)
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.optimizer, self.param_groups())
-        self.total_steps = finite_steps(self.trainer.estimated_stepping_batches)
-        self.tuning.begin(self.backbone, self.total_steps)
-        if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            epochs = self.trainer.max_epochs
-            self.tuning.check_length(self.total_steps, None if epochs in (None, -1) else epochs)
-        scheduler = build_schedule(self.schedule, optimizer, self.warmup, self.total_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return optimizer_and_schedule(self)
+
+    def setup(self, stage: str) -> None:
+        self.stages.enter(self, self.stages.current)  # once more, now that the number of devices is known
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.stages.follow(self)
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self.stages.drop_gradients()
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        step = self.global_step
+        super().optimizer_step(*args, **kwargs)
+        self.tuning.after_step(self.backbone, step)
+
+    # Evaluation
+
+    @property
+    def is_fitting(self) -> bool:
+        """Whether this evaluation is one of those during training."""
+        return self.trainer.state.fn == "fit"
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.evaluators["val"].update(self, batch)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.evaluators["test"].update(self, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self.evaluators["val"].finish(self)
+
+    def on_test_epoch_end(self) -> None:
+        self.evaluators["test"].finish(self)
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        save_trained(self, checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        prepare_loading(self, checkpoint)
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        check_weights(self, state_dict)
+        return super().load_state_dict(state_dict, strict=False, assign=assign)

@@ -1,4 +1,4 @@
-"""Start from an earlier run: its weights in the place of the pretrained ones, before tuning is applied."""
+"""Start from an earlier run: its weights replace the pretrained ones before tuning is applied."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ ADDED = ".extra"  # embeddings of tokens that the data added
 
 
 class Earlier(NamedTuple):
-    """What an earlier run or model has: weights by name, and where its configuration and tokenizer are."""
+    """The weights of an earlier run or model by their names, and the folder of its configuration and tokenizer."""
 
     backbone: dict[str, Tensor]
     head: dict[str, Tensor]
@@ -34,22 +34,22 @@ def initialise(
     task: type | None = None,
     remote_code: bool = False,
 ) -> tuple[list[nn.Parameter], Tensor | None]:
-    """Give the backbone of a model the weights of an earlier run or model.
+    """Copy the weights of an earlier run or model into the backbone of a model.
 
     Args:
-        model: The model as it was loaded, changed in place.
-        fresh: Its weights that are freshly initialised.
+        model: The model as it was loaded; it is changed in place.
+        fresh: Its newly initialized weights.
         source: Folder of a run or of a Hugging Face model.
         name: The name by which the backbone was loaded.
-        build: Makes the model of a Hugging Face folder, and gives its freshly initialised weights.
-        task: The task whose head is taken too, where the earlier run was of it; None to leave heads out.
+        build: Builds the model of a Hugging Face folder, and returns it with its newly initialized weights.
+        task: The task whose head is copied as well if the earlier run trained the same task; None to leave heads out.
         remote_code: Whether code that comes with a model may run.
 
     Returns:
-        Those of `fresh` that the earlier model did not have either, and the embeddings that it had of added tokens.
+        The weights in `fresh` that the earlier model lacks as well, and its embeddings of added tokens.
 
     Raises:
-        UserError: There is no such finished run or model, or it does not fit.
+        UserError: The folder holds no finished run or model, or one that does not fit.
     """
     earlier = _earlier(source, build)
     kinds = [load_config(place, remote_code).model_type for place in (earlier.origin, name)]
@@ -71,19 +71,19 @@ def _backbone(model: Any) -> Any:
 
 
 def _head(model: Any) -> dict[str, Tensor]:
-    """The weights of a model that its backbone does not have."""
+    """The weights of a model outside its backbone."""
     inside = {id(weight) for weight in _backbone(model).state_dict(keep_vars=True).values()}
     return {key: weight for key, weight in model.state_dict(keep_vars=True).items() if id(weight) not in inside}
 
 
 def _part(backbone: Any, weights: dict[str, Tensor]) -> nn.Module:
-    """The backbone, or of two joined models the encoder where the earlier model is one alone."""
+    """The backbone, or the encoder of two joined models if the earlier model is a single one."""
     joined = backbone.config.model_type == "encoder-decoder"
     return backbone.encoder if joined and not any(key.startswith("decoder.") for key in weights) else backbone
 
 
 def _copy(own: dict[str, Tensor], given: dict[str, Tensor]) -> set[int]:
-    """Copy the weights that both have in the same shape; give which of one's own these are."""
+    """Copy the weights that both have in the same shape; return the ids of the overwritten ones."""
     both = [key for key in own.keys() & given.keys() if own[key].shape == given[key].shape]
     for key in both:
         own[key].data.copy_(given[key])

@@ -1,43 +1,56 @@
-"""What tasks with a list of labels share: their names, and class weights from how often they occur in train."""
+"""What tasks with a list of labels share; by default each example has one of them."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torchmetrics import Metric, classification
+from transformers import AutoModelForSequenceClassification
 
 from ftlit.losses import CrossEntropy, Loss
+from ftlit.metrics.per_class import per_class
 from ftlit.runs.checkpoint import check_labels
 from ftlit.tasks.shared.base import TaskModule
+from ftlit.tasks.shared.evaluator import Evaluator, Outputs
 
 
-class Labelled(TaskModule):
-    """A task whose answers are labels of a list.
+class LabelledTask(TaskModule):
+    """A task that predicts labels of a list; by default one for each example.
 
     Args:
         label_names: Taken from the data: the labels in the order of their ids.
         label_counts: Taken from the data: what of train has each label, then all of it.
     """
 
+    auto_class: Any = AutoModelForSequenceClassification
     weighted: ClassVar[bool] = True
+    problem_type: str | None = "single_label_classification"  # of transformers' configuration; None leaves it out
     class_weights: Tensor | None
 
     def __init__(self, label_names: list[str] | None = None, label_counts: list[int] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.label_names = label_names or []
-        self.register_buffer("class_weights", self._weights(label_counts), persistent=False)
+        self.label_names, self.label_counts = label_names or [], label_counts
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.register_buffer("class_weights", self._weights(self.label_counts), persistent=False)
 
     def _weights(self, label_counts: list[int] | None) -> Tensor | None:
-        """The weight of each class; data without train have no counts, and wait for those of the checkpoint."""
+        """The weight of each class; without train there are no counts until a checkpoint with them is loaded."""
         *counts, every = label_counts or [0] * (len(self.label_names) + 1)
         return self.loss.weights(counts, every)
 
-    def adopt(self, **config: Any) -> None:
+    def model_config(self) -> dict[str, Any]:
         names = dict(enumerate(self.label_names))
-        label2id = {name: i for i, name in names.items()}
-        super().adopt(num_labels=len(names), id2label=names, label2id=label2id, **config)
+        config = {"num_labels": len(names), "id2label": names, "label2id": {name: i for i, name in names.items()}}
+        return config if self.problem_type is None else {**config, "problem_type": self.problem_type}
 
     def default_loss(self) -> Loss:
         return CrossEntropy()
+
+    def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
+        return self.loss(logits, batch["labels"], self.class_weights)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
@@ -45,3 +58,33 @@ class Labelled(TaskModule):
         known = checkpoint.get("hyper_parameters", {}).get("label_counts")
         if known and self._trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
             self.class_weights = self._weights(known)  # an evaluation on other data weighs as training did
+
+    # Evaluation of one label for each example
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the probability of each label, ``(batch, labels)``."""
+        return logits.softmax(-1)
+
+    def evaluate_batch(self, batch: dict[str, Any]) -> Outputs:
+        # Given logits, torchmetrics would guess for each batch whether they are probabilities.
+        outputs = super().evaluate_batch(batch)
+        return replace(outputs, predicted=self.probabilities(outputs.scores))
+
+    def build_confusion(self) -> Metric | None:
+        return classification.MulticlassConfusionMatrix(len(self.label_names))
+
+    def evaluation_details(self, evaluation: Evaluator) -> dict[str, Any]:
+        assert evaluation.confusion is not None
+        matrix = evaluation.confusion.compute().tolist()
+        return {"per_class": per_class(matrix, self.label_names), "confusion": matrix, "labels": self.label_names}
+
+    def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
+        return [self._decode_one(row) for row in self.probabilities(logits).tolist()]
+
+    def _decode_one(self, scores: list[float]) -> dict[str, Any]:
+        best = max(range(len(scores)), key=scores.__getitem__)
+        return {
+            "prediction": self.label_names[best],
+            "score": scores[best],
+            "scores": dict(zip(self.label_names, scores, strict=True)),
+        }

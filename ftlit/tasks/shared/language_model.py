@@ -1,6 +1,5 @@
-"""What language models share: logits where they are needed only, token accuracy, perplexity, bits per byte."""
+"""What language models share: logits of the tokens with a target alone, token accuracy, perplexity."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,21 +12,21 @@ from torchmetrics import MetricCollection, classification
 from ftlit.errors import UserError
 from ftlit.heads import TaskHead
 from ftlit.losses import CrossEntropy, Loss, perplexity, row_sums
-from ftlit.metrics.weighted_mean import WeightedMean
 from ftlit.tasks.shared.base import TaskModule
+from ftlit.tasks.shared.evaluator import Evaluator, Outputs
 from ftlit.util.batch import IGNORED
 
 
 @contextmanager
 def only_tokens(backbone: nn.Module, chosen: Tensor) -> Iterator[None]:
-    """Inside, a backbone gives the vectors of the chosen tokens only, so that a language model's head computes no others.
+    """Let a backbone return the vectors of the chosen tokens alone, so that a language model's head computes no others.
 
-    Of a vocabulary of tens of thousands the head costs more than many layers. It works on every head that looks at each
-    token by itself, as those of transformers do: logits come as ``(1, chosen, vocabulary)``.
+    With a vocabulary of tens of thousands the head costs more than many layers. This works with every head that looks at each
+    token by itself, as those of transformers do: logits have the shape ``(1, chosen, vocabulary)``.
 
     Args:
-        backbone: The part of the model that gives ``last_hidden_state``, ``(batch, tokens, width)``.
-        chosen: True where a vector is wanted, ``(batch, tokens)``.
+        backbone: The part of the model that returns ``last_hidden_state``, ``(batch, tokens, width)``.
+        chosen: True for tokens whose vectors are needed, ``(batch, tokens)``.
     """
 
     def choose(module: nn.Module, args: Any, output: Any) -> Any:
@@ -45,23 +44,21 @@ def only_tokens(backbone: nn.Module, chosen: Tensor) -> Iterator[None]:
 class LanguageModel(TaskModule):
     """A model that predicts tokens of a text; each token with a label counts 1 in the loss.
 
-    The head is pretrained like the backbone, tied to its embeddings or not: where a tuning method other than Full and
-    TopLayers chooses what trains, only those weights of the head train that the backbone's files lack. From an earlier run of
-    the same task `init_from` takes the head as well.
+    The head is pretrained like the backbone, tied to its embeddings or not: with a tuning method other than Full and
+    TopLayers, only those weights of the head train that the backbone's files lack. From an earlier run of the same task
+    `init_from` takes the head as well.
     """
 
     takes_auxiliary: ClassVar[bool] = False
     pretrained_head: ClassVar[bool] = True
     objective: ClassVar[Literal["causal", "masked"]]
-    summary_names: ClassVar[tuple[str, ...]] = ("perplexity",)
+    mean_names: tuple[str, ...] = ("nll",)
+    corpus_metric_names: tuple[str, ...] = ("perplexity",)
 
-    def adopt(self, **config: Any) -> None:
+    def prepare(self) -> None:
+        super().prepare()
         if not isinstance(self.head, TaskHead):
             raise UserError(f"{type(self).__name__} predicts tokens with the backbone's own head; leave model.head out")
-        super().adopt(**config)
-        for split in ("val", "test"):
-            for name in self._measured():
-                self.metrics[f"{split}_{name}"] = WeightedMean()
 
     @property
     def default_monitor(self) -> str:
@@ -70,76 +67,70 @@ class LanguageModel(TaskModule):
     def default_loss(self) -> Loss:
         return CrossEntropy()
 
-    def build_metrics(self) -> MetricCollection:
-        words = self.model.config.get_text_config().vocab_size
-        return MetricCollection({"accuracy": classification.MulticlassAccuracy(words, average="micro", validate_args=False)})
-
     @abstractmethod
     def targets(self, labels: Tensor) -> Tensor:
-        """The token that each position should predict, -100 for none, from a batch's labels; both ``(batch, tokens)``."""
+        """Return the token that each position should predict, or -100, from a batch's labels; both ``(batch, tokens)``."""
 
     def forward(self, batch: dict[str, Any]) -> Any:
         if self.objective == "causal":  # with a cache transformers would not see that positions begin again inside a row
             batch = {**batch, "use_cache": False}
         return super().forward(batch)
 
-    def logits(self, batch: dict[str, Any]) -> Tensor:
-        """The logits of the positions that have a target, ``(targets, vocabulary)``."""
+    def target_output(self, batch: dict[str, Any]) -> Any:
+        """Return the model's output, whose logits are of the tokens with a target alone, ``(1, targets, vocabulary)``."""
         with only_tokens(self.backbone, self.targets(batch["labels"]) != IGNORED):
-            return self.token_logits(self(batch), batch)
+            return self(batch)
 
-    def token_logits(self, output: Any, batch: dict[str, Any]) -> Tensor:
-        """The logits of tokens in what the model gave for them alone, ``(targets, vocabulary)``."""
-        return output.logits.squeeze(0)
+    def logits(self, batch: dict[str, Any]) -> Tensor:
+        """Return the logits of the tokens with a target, ``(targets, vocabulary)``."""
+        return self.target_output(batch).logits.squeeze(0)
 
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         return self.example_sums(self.loss(logits, self.chosen(batch["labels"])), batch)
 
     def chosen(self, labels: Tensor) -> Tensor:
-        """The targets that there are, one after the other, ``(targets,)``."""
+        """Return the targets without the ignored positions, one row after the other, ``(targets,)``."""
         targets = self.targets(labels)
         return targets[targets != IGNORED]
 
     def example_sums(self, values: Tensor, batch: dict[str, Any]) -> Tensor:
-        """Sums over each example ``(batch,)`` of values of its targets ``(targets,)``."""
+        """Sum values of the targets ``(targets,)`` over each example, ``(batch,)``."""
         return row_sums(values, self.targets(batch["labels"]) != IGNORED)
 
-    def negative_log_likelihoods(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
-        """``-log p`` of each example's targets, summed, ``(batch,)``: the loss without smoothing and the like."""
+    # Evaluation
+
+    def build_metrics(self) -> MetricCollection:
+        words = self.model.config.get_text_config().vocab_size
+        return MetricCollection({"accuracy": classification.MulticlassAccuracy(words, average="micro", validate_args=False)})
+
+    def evaluate_batch(self, batch: dict[str, Any]) -> Outputs:
+        return self.measure(self.logits(batch).float(), batch)
+
+    def measure(self, logits: Tensor, batch: dict[str, Any]) -> Outputs:
+        """Return the outputs for logits ``(targets, vocabulary)``; `decode` takes ``-log p`` of each example."""
+        losses = self.losses(logits, batch)
+        nll = losses if self.loss == CrossEntropy() else self._negative_log_likelihoods(logits, batch)
+        means = {"nll": (nll, batch["loss_weights"])}
+        return Outputs(losses, nll, logits.argmax(-1), self.chosen(batch["labels"]), means)
+
+    def _negative_log_likelihoods(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
+        """The loss without label smoothing and the like: ``-log p`` of each example's targets, summed, ``(batch,)``."""
         values = functional.cross_entropy(logits.float(), self.chosen(batch["labels"]), reduction="none")
         return self.example_sums(values, batch)
 
-    def metric_inputs(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return logits.argmax(-1), self.chosen(labels)
-
-    def is_nll(self) -> bool:
-        """Whether the losses are the negative log-likelihoods themselves."""
-        return self.loss == CrossEntropy()
-
-    def record(self, split: str, losses: Tensor, logits: Tensor, batch: dict[str, Any]) -> None:
-        values = {**batch, "nll": losses if self.is_nll() else self.negative_log_likelihoods(logits, batch)}
-        super().record(split, losses, logits, values)
-        for name in self._measured():
-            if name in values:
-                self.metrics[f"{split}_{name}"].update(values[name], batch["loss_weights"])
-
-    def collects(self, split: str) -> bool:
+    def needs_predictions(self) -> bool:
         return False  # the sums suffice
 
-    def summarise(self, split: str, values: dict[str, float]) -> dict[str, float]:
-        """Perplexity, and bits per byte of the texts: comparable between tokenizers (Gao et al., 2020, "The Pile")."""
-        found = {name: float(self.metrics[f"{split}_{name}"].compute()) for name in self._measured()}
-        summary = {"perplexity": perplexity(found["nll"])}
-        if "bits_per_byte" in self.summary_names and found.get("bytes"):
-            summary["bits_per_byte"] = found["nll"] / found["bytes"] / math.log(2)
-        return summary
-
-    def _measured(self) -> list[str]:
-        return ["nll", "bytes"] if "bits_per_byte" in self.summary_names else ["nll"]
+    def corpus_metrics(self, evaluation: Evaluator) -> dict[str, float]:
+        return {"perplexity": perplexity(evaluation.mean("nll"))}
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        """How well each block was predicted: the mean of ``-log p`` over its targets, and their number."""
-        sums = batch["nll"] if "nll" in batch else self.negative_log_likelihoods(logits, batch)
+        """Return how well each block was predicted: the mean of ``-log p`` over its targets, and their number.
+
+        Args:
+            logits: The sum of ``-log p`` over each example's targets, ``(batch,)``.
+            batch: The batch.
+        """
         counts = batch["loss_weights"]
-        means = (sums / counts.clamp(min=1)).tolist()
+        means = (logits / counts.clamp(min=1)).tolist()
         return [{"prediction": mean, "targets": int(count)} for mean, count in zip(means, counts.tolist(), strict=True)]

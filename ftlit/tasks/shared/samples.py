@@ -1,4 +1,4 @@
-"""When texts are generated during an evaluation, in which batches, and a few of them on the screen."""
+"""Texts that are generated in an evaluation: when, in which batches, and a few of them on the screen."""
 
 from collections.abc import Callable, Sequence
 from textwrap import shorten
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 SAMPLES, SHOWN_CHARACTERS = 3, 200
 
 
-def check_schedule(every: int, limit: int | None, monitor: str, written: Sequence[str]) -> None:
-    """Refuse a plan of when texts are written that cannot be.
+def check_schedule(every: int, limit: int | None, monitor: str, generated: Sequence[str]) -> None:
+    """Check when texts are to be generated.
 
     Args:
-        every: Epochs from one validation that writes texts to the next.
-        limit: Texts written at most, None for all.
+        every: Epochs from one validation that generates texts to the next.
+        limit: The largest number of generated texts, or None.
         monitor: The monitored metric.
-        written: Metrics that need written texts.
+        generated: Metrics that need generated texts.
 
     Raises:
         UserError: A number is below 1, or the monitored metric would be missing from a validation.
@@ -29,44 +29,45 @@ def check_schedule(every: int, limit: int | None, monitor: str, written: Sequenc
     for name, value in (("generate_every_n_epochs", every), ("generate_limit", limit)):
         if value is not None and value < 1:
             raise UserError(f"model.{name} must be at least 1, got {value}")
-    if every > 1 and monitor.removeprefix("val/") in written:
+    if every > 1 and monitor.removeprefix("val/") in generated:
         raise UserError(
-            f"model.monitor {monitor!r} needs written texts at every validation; set model.generate_every_n_epochs: 1"
+            f"model.monitor {monitor!r} needs generated texts at every validation; set model.generate_every_n_epochs: 1"
         )
 
 
-class Sources:
-    """What texts are written from at the end of an evaluation, in batches as large as the evaluation's.
+class GenerationQueue:
+    """Generates texts at the end of an evaluation, in batches as large as the evaluation's.
 
-    In the batches of the evaluation, which are sorted by length, the first rows of a split would stand alone.
+    The evaluation's own batches are sorted by length; the first rows of a split, which are the ones to generate for during
+    training, would be spread over many of them.
     """
 
     def __init__(self) -> None:
         self.rows = self.tokens = 1
 
-    def fits(self, batch: dict[str, Any]) -> None:
-        """Learn from a batch how large batches may be."""
+    def observe(self, batch: dict[str, Any]) -> None:
+        """Learn from a batch of the evaluation how large batches may be."""
         rows, longest = batch["input_ids"].shape
         self.rows, self.tokens = max(self.rows, rows), max(self.tokens, rows * longest)
 
-    def write(
+    def generate(
         self,
         task: "LightningModule",
         parts: list[dict[str, Any]],
         texts: Callable[[list[dict[str, list[int]]]], list[str]],
     ) -> None:
-        """Put a text as `prediction` in the place of each `source`.
+        """Replace each `source` by a generated text as `prediction`.
 
         Args:
-            task: The task, whose trainer says with which precision its model runs.
+            task: The task, whose trainer sets the precision in which its model runs.
             parts: Predictions; those with a `source`, a row's ``input_ids`` and the like, wait for a text.
-            texts: Writes the texts of some sources.
+            texts: Generates the texts of some sources.
         """
         waiting = sorted((part for part in parts if "source" in part), key=lambda part: len(part["source"]["input_ids"]))
-        while waiting:  # the longest first, so that memory that does not suffice shows at once
+        while waiting:  # the longest first, so that running out of memory shows at once
             count = max(1, min(self.rows, self.tokens // len(waiting[-1]["source"]["input_ids"])))
             some, waiting = waiting[-count:], waiting[:-count]
-            with task.trainer.precision_plugin.forward_context():  # which is that of steps, and this is after them
+            with task.trainer.precision_plugin.forward_context():  # of steps, which are over here
                 found = texts([part.pop("source") for part in some])
             for part, text in zip(some, found, strict=True):
                 part["prediction"] = text

@@ -1,0 +1,113 @@
+"""How a task's model is built: backbone and head, weights of an earlier run, added tokens, tuning method, auxiliary loss."""
+
+from abc import ABCMeta
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ftlit.errors import UserError
+from ftlit.models.backbones import load_model, load_tokenizer
+from ftlit.models.embeddings import extend_embeddings
+from ftlit.tasks.shared.init_from import initialise
+from ftlit.tuning import Tuning
+from ftlit.tuning.base import always_train, is_scheduled, is_trainable
+
+if TYPE_CHECKING:
+    from ftlit.tasks.shared.base import TaskModule
+
+
+class ConfiguredAfterInit(ABCMeta):
+    """Calls `configure_model` once the whole `__init__` of a task has run, so that a subclass may set its attributes last.
+
+    The model is built there rather than when a trainer first asks for it, so that errors come before anything is written, and
+    so that the random numbers of new weights are the same with and without a trainer, and on every device.
+    """
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        task = super().__call__(*args, **kwargs)
+        task.configure_model()
+        return task
+
+
+def build_model(task: "TaskModule") -> None:
+    """Build the task's model, and let those weights train that its tuning method chooses, and the new ones.
+
+    Raises:
+        UserError: The backbone, the head, the method or the earlier run do not fit each other.
+    """
+    config = task.model_config()
+    if task.pad_token_id is not None:
+        config["pad_token_id"] = task.pad_token_id
+    trust = task.hparams["trust_remote_code"]
+    load = partial(load_model, backbone=task.hparams["backbone"], trust_remote_code=trust, dropout=task.dropout)
+    load = partial(load, pretrained=task.pretrained, loading=_check_tuning(task, load, config))
+    task.model, fresh = task.head.build(load, task.auto_class, config)
+    added = None
+    if task.init_from is not None:
+        fresh, added = _initialise(task, load, fresh, config)
+    if task.added_tokens:
+        fresh = [*fresh, _extend(task, added)]
+    embedding: Any = task.backbone.get_input_embeddings().weight if task.auxiliary else None  # type: ignore[operator]
+    _apply_tuning(task, fresh)
+    if task.auxiliary and task.auxiliary.weight:
+        task.self_supervision = task.auxiliary.build(load, task.backbone, embedding, partial(_tokenizer, task))
+
+
+def _check_tuning(task: "TaskModule", load: Callable[..., Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Check the method on the model's layers before any weights are loaded; return the arguments it loads them with."""
+    if type(task.tuning).check is Tuning.check:
+        return {}
+    with torch.device("meta"):
+        skeleton: Any = task.head.build(partial(load, pretrained=False), task.auto_class, config)[0]
+    prefix = skeleton.base_model_prefix
+    task.tuning.check(getattr(skeleton, prefix, skeleton))
+    parts = [(name, part) for name, part in skeleton.named_children() if name != prefix]
+    if not hasattr(skeleton, prefix):  # T5's head is a linear layer beside its stacks
+        parts = [(name, part) for name, part in parts if isinstance(part, nn.Linear)]
+    return task.tuning.loading([name for name, _ in parts])
+
+
+def _initialise(
+    task: "TaskModule", load: Callable[..., Any], fresh: list[nn.Parameter], config: dict[str, Any]
+) -> tuple[list[nn.Parameter], Tensor | None]:
+    """Take weights from `init_from`; return those that are still new, and its embeddings of added tokens."""
+    pretrained = partial(load, pretrained=True)
+    return initialise(
+        task.model,
+        fresh,
+        str(task.init_from),
+        task.hparams["backbone"],
+        lambda folder: task.build_earlier(partial(pretrained, backbone=folder), config),
+        type(task) if task.pretrained_head else None,
+        task.hparams["trust_remote_code"],
+    )
+
+
+def _extend(task: "TaskModule", earlier: Tensor | None) -> nn.Parameter:
+    """Embeddings of the added tokens; those of an earlier run if it added the same number."""
+    extra = extend_embeddings(task.backbone, task.added_tokens)
+    if earlier is not None and earlier.shape == extra.shape:
+        extra.data.copy_(earlier)
+    return extra
+
+
+def _apply_tuning(task: "TaskModule", fresh: list[nn.Parameter]) -> None:
+    task.replace_backbone(task.tuning.apply(task.backbone))
+    if task.pretrained_head and not task.tuning.tunes_pretrained_head:
+        inside = {id(weight) for weight in task.backbone.parameters()}
+        for weight in task.model.parameters():
+            weight.requires_grad_(weight.requires_grad and id(weight) in inside)
+    for weight in fresh:
+        always_train(weight)
+    if not any(is_trainable(weight) and not is_scheduled(weight) for weight in task.model.parameters()):
+        raise UserError(
+            f"model.tuning {task.tuning} leaves nothing to train: {type(task.model).__name__} has no new head, since what "
+            "gives its tokens is pretrained like the rest; use Full, TopLayers or LoRA"
+        )
+
+
+def _tokenizer(task: "TaskModule") -> Any:
+    return load_tokenizer(task.hparams["backbone"], trust_remote_code=task.hparams["trust_remote_code"])

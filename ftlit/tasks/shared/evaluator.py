@@ -1,0 +1,135 @@
+"""The evaluation of one split: metrics over batches, predictions gathered from all ranks, and what is logged."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ftlit.metrics.weighted_mean import WeightedMean
+from ftlit.util.batch import FILLER
+
+if TYPE_CHECKING:
+    from ftlit.tasks.shared.base import TaskModule
+
+Part = tuple[dict[str, Any], Any]  # the prediction and the reference of one feature
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The outputs of a task for a batch with labels.
+
+    Args:
+        losses: The loss of each example, ``(batch,)``.
+        scores: What the task's `decode` turns into predictions; the logits in most tasks.
+        predicted: What the metrics compare with `targets`.
+        targets: The targets.
+        means: Values and weights of each example, ``(batch,)`` both, by the names in the task's `mean_names`.
+    """
+
+    losses: Tensor
+    scores: Tensor
+    predicted: Tensor
+    targets: Tensor
+    means: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+class Evaluator(nn.Module):
+    """Measures a task on one split, and logs the metrics of all ranks together.
+
+    Args:
+        split: `val` or `test`.
+        task: The task, which builds its metrics.
+    """
+
+    def __init__(self, split: str, task: "TaskModule") -> None:
+        super().__init__()
+        self.split, self.metrics, self.confusion = split, task.build_metrics(), task.build_confusion()
+        self.means = nn.ModuleDict({name: WeightedMean() for name in ("loss", *task.mean_names)})
+        self.predictions: dict[int, dict[str, Any]] = {}  # of the last evaluation by row, over all ranks
+        self.references: dict[int, Any] = {}
+        self.details: dict[str, Any] = {}
+        self._parts: dict[int, dict[int, Part]] = {}
+
+    def mean(self, name: str) -> float:
+        """The mean over all examples so far, by its name."""
+        return float(self.means[name].compute())  # type: ignore[operator]
+
+    # Batches
+
+    def update(self, task: "TaskModule", batch: dict[str, Any]) -> None:
+        """Measure a batch and keep its predictions if they are needed; a filler batch changes nothing."""
+        outputs = task.evaluate_batch(batch)
+        if batch["loss_denominator"] == FILLER:
+            self._update_with_no_examples(outputs)
+            return
+        self._measure(outputs, batch)
+        if task.keep_predictions or task.needs_predictions():
+            self._keep(task.decode(outputs.scores, batch), batch)
+
+    def _measure(self, outputs: Outputs, batch: dict[str, Any]) -> None:
+        losses = outputs.losses
+        loss = (losses, batch.get("loss_weights", torch.ones_like(losses)))
+        for name, (values, weights) in {"loss": loss, **outputs.means}.items():
+            self.means[name].update(values, weights)  # type: ignore[operator]
+        if len(self.metrics):
+            self.metrics.update(outputs.predicted, outputs.targets)
+        if self.confusion is not None:
+            self.confusion.update(outputs.predicted, outputs.targets)
+
+    def _update_with_no_examples(self, outputs: Outputs) -> None:
+        """Update metrics that keep lists: a rank without examples must still know the shape and type of the entries."""
+        for metric in self.metrics.values():
+            if any(isinstance(state, list) for state in metric.metric_state.values()):
+                metric.update(outputs.predicted[:0], outputs.targets[:0])
+
+    def _keep(self, decoded: list[dict[str, Any] | None], batch: dict[str, Any]) -> None:
+        references = batch["metadata"].get("reference", [None] * len(decoded))
+        places = zip(batch["ids"].tolist(), batch["feature_ids"].tolist(), strict=True)
+        for (row, feature), part, reference in zip(places, decoded, references, strict=True):
+            if part is not None:
+                self._parts.setdefault(row, {})[feature] = (part, reference)
+
+    # The end of an evaluation
+
+    def finish(self, task: "TaskModule") -> None:
+        """Compute and log the metrics over all ranks, and reset them."""
+        self.gather(task)
+        values = {"loss": self.mean("loss"), **{name: float(value) for name, value in self.metrics.compute().items()}}
+        self.details = task.evaluation_details(self)
+        values |= task.corpus_metrics(self)
+        self._reset()
+        self._log(task, {f"{self.split}/{name}": value for name, value in values.items()})
+
+    def gather(self, task: "TaskModule") -> None:
+        """Merge the predictions that all ranks have kept into one for each row."""
+        parts, self._parts = self._parts, {}
+        task.generate_predictions([part for features in parts.values() for part, _ in features.values()])
+        if task.trainer.world_size > 1:
+            parts = _from_all_ranks(parts, task.trainer.world_size)
+        rows = {row: [parts[row][feature] for feature in sorted(parts[row])] for row in sorted(parts)}
+        self.predictions = {row: task.merge_windows([part for part, _ in found]) for row, found in rows.items()}
+        self.references = {row: task.merge_references([part for _, part in found]) for row, found in rows.items()}
+
+    def _reset(self) -> None:
+        for metric in (self.metrics, *self.means.values(), *([] if self.confusion is None else [self.confusion])):
+            metric.reset()  # type: ignore[operator]
+
+    def _log(self, task: "TaskModule", numbers: dict[str, float]) -> None:
+        task.log_dict(numbers, logger=False)
+        trainer = task.trainer
+        if trainer.state.fn != "validate" and not trainer.sanity_checking:
+            epoch = {"epoch": task.current_epoch} if task.is_fitting else {}  # a best checkpoint comes from another epoch
+            for logger in trainer.loggers:
+                logger.log_metrics({**numbers, **epoch}, step=task.global_step)
+
+
+def _from_all_ranks(parts: dict[int, dict[int, Part]], world_size: int) -> dict[int, dict[int, Part]]:
+    """The features of each row, over all ranks."""
+    found: list[Any] = [None] * world_size
+    torch.distributed.all_gather_object(found, parts)
+    together: dict[int, dict[int, Part]] = {row: {} for rank in found for row in rank}
+    for rank in found:
+        for row, features in rank.items():
+            together[row] |= features
+    return together

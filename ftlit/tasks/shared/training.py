@@ -1,0 +1,73 @@
+"""How a task trains: the check of its settings, the loss to minimise, the optimizer and its schedule."""
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ftlit.errors import UserError
+from ftlit.losses import Loss
+from ftlit.optimization.optimizer import build_optimizer
+from ftlit.optimization.schedule import build_schedule, check_lr_schedule, finite_steps
+
+if TYPE_CHECKING:
+    from ftlit.tasks.shared.base import TaskModule
+
+
+def check_settings(task: "TaskModule") -> None:
+    """Check the settings that all tasks share; whether a user's own kind of loss fits is not checked.
+
+    Raises:
+        UserError: A setting is out of range, or a loss does not fit what the task predicts.
+    """
+    check_lr_schedule(task.schedule, task.warmup_ratio)
+    if task.dropout is not None and not 0 <= task.dropout < 1:
+        raise UserError(f"model.dropout should be at least 0 and below 1, got {task.dropout}")
+    if not task.pretrained and not task.tuning.trains_everything:
+        raise UserError(f"model.pretrained is false: weights that are random must all train; {task.tuning} would freeze some")
+    _check_loss(task)
+
+
+def _check_loss(task: "TaskModule") -> None:
+    name, kind = type(task).__name__, type(task.loss)
+    if kind.__module__ == Loss.__module__ and not isinstance(task.loss, task.loss_kinds):
+        fitting = " or ".join(known.__name__ for known in task.loss_kinds)
+        raise UserError(f"model.loss {kind.__name__} does not fit {name}; use {fitting}")
+    if task.loss.class_weights is not None and not task.weighted:
+        raise UserError(f"model.loss.class_weights weighs the labels of a list, and {name} has none; leave it out")
+    if getattr(task.loss, "label_smoothing", 0) and not task.smoothed:
+        raise UserError(f"model.loss.label_smoothing does not fit {name}, whose texts have different numbers of classes")
+    if task.auxiliary and not task.takes_auxiliary:
+        raise UserError(f"model.auxiliary learns from the texts of a task, which is what {name} does; leave it out")
+
+
+def training_loss(task: "TaskModule", batch: dict[str, Any]) -> Any:
+    """Return the loss to minimise on a batch; with an auxiliary loss, its parts as well, for the log."""
+    loss = task.batch_losses(batch).sum() / batch["loss_denominator"]
+    if (penalty := task.tuning.penalty(task.backbone)) is not None:
+        loss = loss + penalty
+    return loss if task.self_supervision is None else _with_auxiliary(task, loss, batch)
+
+
+def _with_auxiliary(task: "TaskModule", loss: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
+    assert task.auxiliary is not None
+    assert task.self_supervision is not None
+    own = task.auxiliary.loss(task.self_supervision, task.backbone, batch, task.text_counts(batch))
+    weight = task.auxiliary.weight_at(task.global_step / task.total_steps)
+    parts = {"task_loss": loss, "auxiliary_loss": own, "auxiliary_weight": loss.new_tensor(weight)}
+    return {"loss": loss + weight * own, **{name: value.detach() for name, value in parts.items()}}
+
+
+def optimizer_and_schedule(task: "TaskModule") -> dict[str, Any]:
+    """Build the optimizer and the learning rate schedule in Lightning's form, and prepare the tuning method.
+
+    Raises:
+        UserError: The length of the training does not fit the method or the schedule.
+    """
+    optimizer = build_optimizer(task.optimizer, task.param_groups())
+    task.total_steps = finite_steps(task.trainer.estimated_stepping_batches)
+    task.tuning.begin(task.backbone, task.total_steps)
+    if not task.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        epochs = task.trainer.max_epochs
+        task.tuning.check_length(task.total_steps, None if epochs in (None, -1) else epochs)
+    scheduler = build_schedule(task.schedule, optimizer, task.warmup_ratio, task.total_steps)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
