@@ -447,7 +447,7 @@ def test_data_that_are_gone(
 
     run = classified("Full")
     folder = export(run, tmp_path / "out")
-    monkeypatch.setattr("ftlit.data.rows.task_rows.load_splits", gone)
+    monkeypatch.setattr("ftlit.data.rows.splits.load_splits", gone)
     assert ftlit.load(folder)(TEXTS) == ftlit.load(run)(TEXTS)
     assert refused(["export", "--run", str(run), "--output", str(tmp_path / "again")], capsys) == (
         "an export is compared with its run on rows of validation, and these cannot be read (there are no data); put the data "

@@ -157,7 +157,7 @@ class TaskCLI(LightningCLI):
             return
         if checkpoint := kwargs["ckpt_path"]:  # refused here, nothing has been written yet
             check_whole(checkpoint)
-            check_order(checkpoint, self.datamodule.order(self.trainer))
+            check_order(checkpoint, self.datamodule.resume_signature(self.trainer))
             self.model.on_load_checkpoint(read_checkpoint(checkpoint))
         if self.options.resume:
             evaluation.check_validation()

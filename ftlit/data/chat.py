@@ -14,6 +14,7 @@ from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.chat_templates import ChatTemplate, Messages, Span, UnstableTemplateError
 from ftlit.data.text.conversations import ConversationError, check_order, from_messages, from_utterances
+from ftlit.data.text.encoding import require_offsets
 from ftlit.errors import UserError
 from ftlit.util.batch import IGNORED
 
@@ -83,7 +84,7 @@ class ChatData(TaskData):
     def columns(self) -> dict[str, str]:
         return self.input_columns() | ({"response": self.response} if self.response else {})
 
-    def row_of(self, text: str) -> dict[str, Any]:
+    def row_from_text(self, text: str) -> dict[str, Any]:
         if self.messages:
             return {self.messages: [{"role": "user", "content": text}]}
         return {self.dialog: [text]} if self.dialog else {str(self.prompt): text}
@@ -120,7 +121,7 @@ class ChatData(TaskData):
         """What a row gives to reply to, whatever it has as reply."""
         return open_turn(self.conversation({column: value for column, value in row.items() if column != self.response}))
 
-    def input_problem(self, row: dict[str, Any]) -> str | None:
+    def validate_inputs(self, row: dict[str, Any]) -> str | None:
         try:
             asked = self._asked(row)
             check_order(asked)
@@ -128,7 +129,7 @@ class ChatData(TaskData):
             return str(error)
         return ENDS_WITHOUT_USER if asked[-1]["role"] != "user" else self._refusal(asked)
 
-    def problem(self, row: dict[str, Any]) -> str | None:
+    def validate_row(self, row: dict[str, Any]) -> str | None:
         try:
             messages = self.conversation(row)
             check_order(messages)
@@ -153,7 +154,7 @@ class ChatData(TaskData):
     @cached_property
     def chat_template(self) -> ChatTemplate:
         """How conversations are written."""
-        _ = self._tokenizer_state  # the template's first check uses the tokenizer
+        _ = self.encoder.state  # the template's first check uses the tokenizer
         return ChatTemplate(self.tokenizer, self.template)
 
     @property
@@ -176,7 +177,7 @@ class ChatData(TaskData):
         return [ids[-self.max_length :] for ids in found], [len(ids) > self.max_length for ids in found]
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        self.require_offsets()
+        require_offsets(self.tokenizer, self.backbone, type(self).__name__)
         conversations = [self.conversation(row) for row in as_rows(columns)]
         places = columns.get("row_id", range(len(conversations)))
         written = [self._turns(messages, place) for messages, place in zip(conversations, places, strict=True)]
@@ -202,7 +203,7 @@ class ChatData(TaskData):
         try:
             text, turns = self.chat_template.turns(messages)
         except UnstableTemplateError as error:
-            raise UserError(f"{self.dataset}: {self.row_place(str(place))}: {error}") from error
+            raise UserError(f"{self.dataset}: {self.rows.place_of(str(place))}: {error}") from error
         return text, {"assistant": turns, "last": turns[-1:], "all": [(0, len(text))]}[self.train_on]
 
     def _labelled(self, ids: list[int], offsets: np.ndarray, text: str, turns: list[Span]) -> dict[str, Any]:
@@ -248,9 +249,9 @@ class ChatData(TaskData):
 
     # Batches
 
-    def order(self, trainer: Any) -> dict[str, str]:
+    def resume_signature(self, trainer: Any) -> dict[str, str]:
         how = {"data.template": self.template, "data.train_on": self.train_on, "data.packing": self.packing}
-        return {**super().order(trainer), **{key: str(value) for key, value in how.items()}}
+        return {**super().resume_signature(trainer), **{key: str(value) for key, value in how.items()}}
 
     def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
         if self.packing and batch is not None and batch.epoch is not None:

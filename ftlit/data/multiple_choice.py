@@ -72,7 +72,7 @@ class MultipleChoiceData(TaskData):
         found = int(label) if label.isdecimal() else letter
         return found if 0 <= found < count else None
 
-    def input_problem(self, row: dict[str, Any]) -> str | None:
+    def validate_inputs(self, row: dict[str, Any]) -> str | None:
         for column in (self.question, *([self.start] if self.start else [])):
             if found := text_problem(row, column):
                 return found
@@ -85,8 +85,8 @@ class MultipleChoiceData(TaskData):
         shown = f"column {self.choices!r}" if isinstance(self.choices, str) else "data.choices"
         return None if len(texts) > 1 else f"{len(texts)} choices stand in {shown}; there must be two or more"
 
-    def problem(self, row: dict[str, Any]) -> str | None:
-        if found := self.input_problem(row):
+    def validate_row(self, row: dict[str, Any]) -> str | None:
+        if found := self.validate_inputs(row):
             return found
         if self.position(row) is not None:
             return None
@@ -111,7 +111,7 @@ class MultipleChoiceData(TaskData):
         starts = [f"{row[self.start]} " if self.start else "" for row in rows]
         questions = [row[self.question] for row, texts in zip(rows, choices, strict=True) for _ in texts]
         ends = [start + text for start, texts in zip(starts, choices, strict=True) for text in texts]
-        flat, bounds = self.tokenize(questions, ends), np.cumsum([0, *map(len, choices)]).tolist()
+        flat, bounds = self.encoder.tokenize(questions, ends), np.cumsum([0, *map(len, choices)]).tolist()
         spans = list(pairwise(bounds))
         features = {name: [values[a:b] for a, b in spans] for name, values in flat.items()}
         return {**features, "choices": choices, "truncated": [any(cut) for cut in features["truncated"]]}

@@ -1,6 +1,7 @@
 """Data of extractive question answering: a question, and a context that holds its answer."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,10 +14,10 @@ from ftlit.data.shared.base import TaskData
 from ftlit.data.sources.formats import Reader
 from ftlit.data.sources.squad_json import squad_rows
 from ftlit.data.text.answers import Answer, answer_problem, answers_of, character_span, token_span
+from ftlit.data.text.encoding import require_offsets
 from ftlit.errors import UserError
 
-LONGEST_DEFAULT = 384
-OUTSIDE = -1  # the offsets of a token that is not of the context
+NO_OFFSET = -1  # offset of a token that is not part of the context
 
 
 class QuestionAnsweringData(TaskData):
@@ -36,9 +37,10 @@ class QuestionAnsweringData(TaskData):
         no_answer: Whether a question may have no answer, as in SQuAD 2.0; by default whether a row has none.
     """
 
-    readers: ClassVar[dict[str, Reader]] = {".json": squad_rows}
-    padding: ClassVar[dict[str, int]] = {**PADDING, "starts": OUTSIDE, "ends": OUTSIDE}
+    readers: Mapping[str, Reader] = {".json": squad_rows}
+    padding: ClassVar[dict[str, int]] = {**PADDING, "starts": NO_OFFSET, "ends": NO_OFFSET}
     metadata: ClassVar[tuple[str, ...]] = ("context", "reference")
+    default_max_length: ClassVar[int] = 384
 
     def __init__(
         self,
@@ -58,10 +60,6 @@ class QuestionAnsweringData(TaskData):
             raise UserError(f"data.stride is {stride}; it should be at least 0 and below data.max_length {self.max_length}")
         self._found: dict[str, dict[str, int]] = {}
 
-    def _checked_length(self, wanted: int | None) -> int:
-        limit = super()._checked_length(wanted)
-        return limit if wanted else min(limit, LONGEST_DEFAULT)
-
     def input_columns(self) -> dict[str, str]:
         return {"question": self.question, "context": self.context}
 
@@ -71,8 +69,8 @@ class QuestionAnsweringData(TaskData):
 
     # Rows
 
-    def input_problem(self, row: dict[str, Any]) -> str | None:
-        return super().input_problem(row) or self._length_problem(row[self.question])
+    def validate_inputs(self, row: dict[str, Any]) -> str | None:
+        return super().validate_inputs(row) or self._length_problem(row[self.question])
 
     def _length_problem(self, question: str) -> str | None:
         room = self.max_length - self.tokenizer.num_special_tokens_to_add(pair=True)
@@ -86,8 +84,8 @@ class QuestionAnsweringData(TaskData):
             f"the context; a window needs more than data.stride {self.stride}"
         )
 
-    def problem(self, row: dict[str, Any]) -> str | None:
-        return self.input_problem(row) or self._answers_problem(row)
+    def validate_row(self, row: dict[str, Any]) -> str | None:
+        return self.validate_inputs(row) or self._answers_problem(row)
 
     def _answers_problem(self, row: dict[str, Any]) -> str | None:
         try:
@@ -109,13 +107,13 @@ class QuestionAnsweringData(TaskData):
         """Whether a question may have no answer."""
         if self.given_no_answer is not None:
             return self.given_no_answer
-        return any(not answers_of(value) for rows in self.source_rows.values() for value in rows[self.answers])
+        return any(not answers_of(value) for rows in self.rows.source.values() for value in rows[self.answers])
 
     # Windows
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Windows of new rows, with the characters of the context, ``starts`` to ``ends``, that each token stands for."""
-        self.require_offsets()
+        require_offsets(self.tokenizer, self.backbone, type(self).__name__)
         cut = self.tokenizer(
             columns[self.question],
             columns[self.context],
@@ -182,13 +180,13 @@ class QuestionAnsweringData(TaskData):
         made["metadata"]["offsets"] = torch.stack([made.pop("starts"), made.pop("ends")], -1)
         return made
 
-    def order(self, trainer: Any) -> dict[str, str]:
+    def resume_signature(self, trainer: Any) -> dict[str, str]:
         own = {"data.stride": str(self.stride), "data.negative_windows": str(self.negative_windows)}
-        return {**super().order(trainer), **own}
+        return {**super().resume_signature(trainer), **own}
 
 
 def context_places(offsets: list[tuple[int, int]], sequences: list[int | None]) -> np.ndarray:
-    """Offsets ``(tokens, 2)`` of a window, `OUTSIDE` for the tokens that are not of the second text."""
+    """Offsets ``(tokens, 2)`` of a window, `NO_OFFSET` for the tokens that are not of the second text."""
     places = np.array(offsets, dtype=np.int32)
-    places[[sequence != 1 for sequence in sequences]] = OUTSIDE
+    places[[sequence != 1 for sequence in sequences]] = NO_OFFSET
     return places

@@ -8,6 +8,7 @@ import torch
 from ftlit.data.batches.batching import MicroBatch
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.labelled import LabelledData
+from ftlit.data.text.encoding import require_offsets
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,7 +44,7 @@ class RelationExtractionData(LabelledData):
 
     # Checks
 
-    def input_problem(self, row: dict[str, Any]) -> str | None:
+    def validate_inputs(self, row: dict[str, Any]) -> str | None:
         if found := text_problem(row, self.text):
             return found
         text = row[self.text]
@@ -70,8 +71,8 @@ class RelationExtractionData(LabelledData):
             f"data.max_length {self.max_length}; raise it"
         )
 
-    def problem(self, row: dict[str, Any]) -> str | None:
-        return self.input_problem(row) or self.label_problem(row[self.label])
+    def validate_row(self, row: dict[str, Any]) -> str | None:
+        return self.validate_inputs(row) or self.validate_label(row[self.label])
 
     # Markers
 
@@ -110,7 +111,7 @@ class RelationExtractionData(LabelledData):
         return [marked(*cells) for cells in zip(*columns, strict=True)]
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        self.require_offsets()
+        require_offsets(self.tokenizer, self.backbone, type(self).__name__)
         cells = zip(*(columns[column] for column in self.input_columns().values()), strict=True)
         encoding = self.tokenizer([marked(*row) for row in cells], truncation=False, return_attention_mask=False)
         features = dict(encoding)

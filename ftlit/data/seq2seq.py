@@ -70,13 +70,13 @@ class Seq2SeqData(TaskData):
     def columns(self) -> dict[str, str]:
         return {**self.input_columns(), "target": self.target}
 
-    def problem(self, row: dict[str, Any]) -> str | None:
+    def validate_row(self, row: dict[str, Any]) -> str | None:
         targets = row[self.target]
         if targets == []:
             return f"the list of targets in column {self.target!r} is empty"
         each = targets if isinstance(targets, list) else [targets]
         wrong = next((found for text in each if (found := text_problem({self.target: text}, self.target))), None)
-        return self.input_problem(row) or wrong
+        return self.validate_inputs(row) or wrong
 
     def reference(self, row: dict[str, Any]) -> Any:
         return row[self.target]
@@ -114,7 +114,7 @@ class Seq2SeqData(TaskData):
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         sources = [self.prefix + text for text in columns[self.source]]
-        return self.tokenize(sources, columns[self.context] if self.context else None)
+        return self.encoder.tokenize(sources, columns[self.context] if self.context else None)
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         references = [[targets] if isinstance(targets, str) else targets for targets in columns[self.target]]

@@ -31,14 +31,14 @@ class TextClassificationData(LabelledData, TextData):
             return [name.strip() for name in value.split(self.separator) if name.strip()]
         return [self.label_name(name) for name in value]
 
-    def label_problem(self, value: Any) -> str | None:
+    def validate_label(self, value: Any) -> str | None:
         if self.multi_label and (value == "" or isinstance(value, list)):
             return None  # no label at all is a fair answer
         if self.multi_label and not isinstance(value, str | None):
             return f"column {self.label!r} holds {shown(value)}, not a list of labels, or their names in one text"
         if isinstance(value, list):
             return f"column {self.label!r} holds a list; set model.multi_label: true for several labels a text"
-        return super().label_problem(value)
+        return super().validate_label(value)
 
     def classes(self, rows: "Dataset") -> list[Any] | None:
         if not self.multi_label:
@@ -48,11 +48,11 @@ class TextClassificationData(LabelledData, TextData):
         counts = Counter(name for row in names for name in row)
         return [min(row, key=lambda name: (counts[name], name), default="") for row in names]
 
-    def varied(self, train: "Dataset") -> "Dataset":
+    def augment_train(self, train: "Dataset") -> "Dataset":
         for key in ("label_noise", "rebalance"):
             if self.multi_label and getattr(self, key):
                 raise UserError(f"data.{key} needs one label a text; leave it out with model.multi_label: true")
-        return super().varied(train)
+        return super().augment_train(train)
 
     def reference(self, row: dict[str, Any]) -> Any:
         if not self.multi_label:

@@ -22,7 +22,7 @@ class TextRegressionData(TextData):
         values = np.array([float(value) for value in self.rows["train"][self.label]])
         return [float(values.mean()), float(values.std()) or 1.0]
 
-    def label_problem(self, value: Any) -> str | None:
+    def validate_label(self, value: Any) -> str | None:
         try:
             finite = math.isfinite(float(value))
         except (TypeError, ValueError):

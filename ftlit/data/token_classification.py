@@ -1,6 +1,7 @@
 """Data of token classification: named entities, chunks, parts of speech."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -22,7 +23,7 @@ from ftlit.util.batch import IGNORED
 if TYPE_CHECKING:
     from datasets import Dataset
 
-OUTSIDE = "O"
+OUTSIDE_TAG = "O"
 
 
 class TokenClassificationData(TaskData):
@@ -46,7 +47,7 @@ class TokenClassificationData(TaskData):
         stride: Tokens that two windows of a long text share; by default a quarter of `max_length`.
     """
 
-    readers: ClassVar[dict[str, Reader]] = {".txt": conll_rows}
+    readers: Mapping[str, Reader] = {".txt": conll_rows}
     padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
     metadata: ClassVar[tuple[str, ...]] = ("starts", "offsets", "piece", "reference")
 
@@ -84,14 +85,14 @@ class TokenClassificationData(TaskData):
     def columns(self) -> dict[str, str]:
         return {**self.input_columns(), **({"entities": self.entities} if self.entities else {"tags": self.tags})}
 
-    def input_problem(self, row: dict[str, Any]) -> str | None:
+    def validate_inputs(self, row: dict[str, Any]) -> str | None:
         value = row.get(self._given)
         if isinstance(value, list) and not self.entities:
             return tokens_problem(value, self.tokens)
         return text_problem(row, self._given)
 
-    def problem(self, row: dict[str, Any]) -> str | None:
-        if found := self.input_problem(row):
+    def validate_row(self, row: dict[str, Any]) -> str | None:
+        if found := self.validate_inputs(row):
             return found
         value = row[self._given]
         if self.entities:
@@ -111,7 +112,7 @@ class TokenClassificationData(TaskData):
         """Names of tags that are given as numbers: of the config, or of the source."""
         if self.given_names or self.entities:
             return self.given_names
-        for rows in self._raw.values():
+        for rows in self.rows.raw.values():
             if names := class_names(rows, self.tags):
                 return names
         return None
@@ -121,10 +122,10 @@ class TokenClassificationData(TaskData):
         """The labels in the order of their ids: O first, the others sorted, each type of a span with B and I."""
         if given := self._tag_names:
             return self._labels_of(given, "data.label_names" if self.given_names else f"column {self.tags!r}")
-        if "train" not in self.source_rows:
+        if "train" not in self.rows.source:
             raise UserError(f"data.dataset {self.dataset!r} has no train split to take the tags from; give data.label_names")
-        found = {tag for row in self.source_rows["train"] for tag in self.answer(row)}
-        return _spanned(found) if self.spans else sorted(found, key=lambda tag: (tag != OUTSIDE, tag))
+        found = {tag for row in self.rows.source["train"] for tag in self.answer(row)}
+        return _spanned(found) if self.spans else sorted(found, key=lambda tag: (tag != OUTSIDE_TAG, tag))
 
     def _labels_of(self, tags: list[str], place: str) -> list[str]:
         if not self.spans:
@@ -188,7 +189,7 @@ class TokenClassificationData(TaskData):
                     if tag not in self.label_ids:
                         where = "in data.label_names" if self.given_names else "seen in train"
                         raise UserError(
-                            f"{self.dataset}: {self.row_place(row['row_id'])}: tag {tag!r} is never {where}; "
+                            f"{self.dataset}: {self.rows.place_of(row['row_id'])}: tag {tag!r} is never {where}; "
                             f"the tags are {', '.join(self.label_names[:20])}"
                         )
 
@@ -247,5 +248,5 @@ class TokenClassificationData(TaskData):
 
 
 def _spanned(tags: set[str]) -> list[str]:
-    types = {tag.partition("-")[2] for tag in tags if tag != OUTSIDE}
-    return [OUTSIDE, *sorted(f"{prefix}-{name}" for name in types for prefix in "BI")]
+    types = {tag.partition("-")[2] for tag in tags if tag != OUTSIDE_TAG}
+    return [OUTSIDE_TAG, *sorted(f"{prefix}-{name}" for name in types for prefix in "BI")]

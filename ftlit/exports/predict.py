@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from lightning import LightningDataModule
 from tqdm import tqdm
 
 from ftlit.data.shared.base import TaskData
-from ftlit.data.sources.formats import Located, Reader, decoded, shown, text_rows
+from ftlit.data.sources.formats import Located, Reader, decode_lines, shown, text_rows
 from ftlit.data.sources.readers import READERS
 from ftlit.errors import UserError
 from ftlit.exports.folder import is_exported, open_exported
@@ -74,12 +74,12 @@ class Predictor:
 
     def _row(self, number: int, place: str, row: Any) -> dict[str, Any]:
         if isinstance(row, str):
-            if (parsed := self.data.row_of(row)) is None:
+            if (parsed := self.data.row_from_text(row)) is None:
                 raise UserError(f"{place} is one text; this run needs {self._needs()}")
             row = parsed
         if not isinstance(row, dict):
             raise UserError(f"{place}: expected a text or an object, got {shown(row)}; this run needs {self._needs()}")
-        if problem := self.data.input_problem(row):
+        if problem := self.data.validate_inputs(row):
             raise UserError(f"{place}: {problem}; this run needs {self._needs()}")
         return {"id": row.get("id", number), **row}
 
@@ -180,10 +180,10 @@ def predict(
         print(f"{cut} of {count} texts were cut at {predictor.data.max_length} tokens", file=sys.stderr)
 
 
-def _read(name: str, own: dict[str, Reader]) -> Located:
+def _read(name: str, own: Mapping[str, Reader]) -> Located:
     """The rows of a file, or the lines of the keyboard, with their places; `own` are the data module's readers."""
     if name == "-":
-        typed = decoded(sys.stdin.buffer, "standard input")
+        typed = decode_lines(sys.stdin.buffer, "standard input")
         return ((f"line {n}", line.rstrip("\r\n")) for n, line in typed if line.strip())
     readers = {**READERS, **own, ".txt": text_rows}  # a txt file is of plain texts, whatever it is in training
     suffix = Path(name).suffix.lower()

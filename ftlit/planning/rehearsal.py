@@ -98,7 +98,7 @@ class Watch(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         self.finish[str(trainer.state.fn.value)] = (self._now(trainer) - self._mark) / self._rows  # type: ignore[union-attr]
         if pl_module.keep_predictions:
-            found = {i: {**self.data.shown_at("validation", i), **shown} for i, shown in pl_module.predictions.items()}
+            found = {i: {**self.data.record_at("validation", i), **shown} for i, shown in pl_module.predictions.items()}
             self.lines = [len(json.dumps(line, ensure_ascii=False).encode()) + 1 for line in found.values()]
         self._mark = self._now(trainer)
 

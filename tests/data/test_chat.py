@@ -194,8 +194,8 @@ def test_forms_of_rows(make: Any) -> None:
     data = make(rows, prompt="q", prompt_input="i", response="a")
     assert [data.conversation(row)[0]["content"] for row in rows] == ["Add\n1 and 2", "Hi", "Hi"]
     assert learned(data) == ["3<|im_end|>"]
-    assert data.row_of("Hi") == {"q": "Hi"}
-    assert data.input_problem(data.row_of("Hi")) is None
+    assert data.row_from_text("Hi") == {"q": "Hi"}
+    assert data.validate_inputs(data.row_from_text("Hi")) is None
 
 
 def test_unstable_template_needs_marks(make: Any, tmp_path: Path) -> None:
@@ -267,11 +267,11 @@ def test_keys_that_do_not_go_together(make: Any) -> None:
 
 def test_new_rows_need_a_turn_to_reply_to(make: Any) -> None:
     data = make([{"talk": TALK}], messages="talk")
-    assert data.input_problem({"talk": TALK}) is None
-    assert data.input_problem({"talk": TALK[:1]}) is None
-    assert "begins with a turn of the assistant" in data.input_problem({"talk": TALK[1:2] * 2})
-    assert data.input_problem({}) == "the conversation in column 'talk' is empty"
-    assert "ends with no turn of the user" in data.input_problem({"talk": [*TALK, TALK[1]]})
+    assert data.validate_inputs({"talk": TALK}) is None
+    assert data.validate_inputs({"talk": TALK[:1]}) is None
+    assert "begins with a turn of the assistant" in data.validate_inputs({"talk": TALK[1:2] * 2})
+    assert data.validate_inputs({}) == "the conversation in column 'talk' is empty"
+    assert "ends with no turn of the user" in data.validate_inputs({"talk": [*TALK, TALK[1]]})
 
 
 def test_cut_conversations(make: Any) -> None:
@@ -305,8 +305,8 @@ def test_prompts_that_are_cut_are_told(make: Any) -> None:
 @pytest.mark.parametrize("answer", ["", None, 3])
 def test_new_rows_may_have_any_answer(make: Any, answer: Any) -> None:
     data = make([{"q": "Hi", "a": "Ho"}], prompt="q", response="a")
-    assert data.input_problem({"q": "Hi", "a": answer}) is None
-    assert data.problem({"q": "Hi", "a": answer}) is not None
+    assert data.validate_inputs({"q": "Hi", "a": answer}) is None
+    assert data.validate_row({"q": "Hi", "a": answer}) is not None
     given = data.encode_inputs({"q": ["Hi"], "a": [answer]})
     assert given == data.encode_inputs({"q": ["Hi"]}) == data.encode_inputs({"q": ["Hi"], "a": ["Ho"]})
     assert data.tokenizer.decode(given["input_ids"][0]).endswith("Hi<|im_end|>\n<|im_start|>assistant\n")

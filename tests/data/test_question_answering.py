@@ -236,7 +236,7 @@ CONTEXT = "word2 word3 word2"
 def test_bad_rows(make: Make, questions: str, changed: dict[str, Any], sentence: str) -> None:
     row = {"question": "word1", "context": CONTEXT, "answers": [{"text": "word3", "answer_start": 6}], **changed}
     data = make(questions, no_answer=False)
-    assert data.problem({**row, "answers": row["answers"]}) == sentence
+    assert data.validate_row({**row, "answers": row["answers"]}) == sentence
 
 
 def test_the_longest_question_that_fits(make: Make, tmp_path: Path) -> None:
@@ -250,10 +250,10 @@ def test_a_bad_row_is_named_and_can_be_dropped(make: Make, tmp_path: Path) -> No
     rows[3]["answers"][0]["answer_start"] += 1
     folder = write_splits(tmp_path, {"train": rows})
     with pytest.raises(UserError, match=r"train row 4: the answer '.*' should begin at \d+ of the context, where '.*' stands"):
-        make(folder).rows  # noqa: B018
+        make(folder).setup()
     data = make(folder, on_bad_rows="drop")
-    assert len(data.source_rows["train"]) == 9
-    assert len(data.dropped["train"]) == 1
+    assert len(data.rows.source["train"]) == 9
+    assert len(data.rows.dropped["train"]) == 1
 
 
 def test_settings(make: Make, questions: str, tiny: Tiny) -> None:

@@ -126,15 +126,15 @@ BAD = [
 @pytest.mark.parametrize(("changes", "said"), BAD, ids=lambda value: value if isinstance(value, str) else "")
 def test_bad_rows(changes: dict[str, Any], said: str, tiny: Tiny) -> None:
     data = data_of(tiny)
-    assert data.problem(row()) is None
-    assert data.problem(row(head={**row()["head"], "text": "word2"})) is None
-    assert said in (data.problem(row(**changes)) or "")
+    assert data.validate_row(row()) is None
+    assert data.validate_row(row(head={**row()["head"], "text": "word2"})) is None
+    assert said in (data.validate_row(row(**changes)) or "")
 
 
 def test_entities_too_far_apart(tiny: Tiny) -> None:
     fitting, short = data_of(tiny, max_length=10), data_of(tiny, max_length=9)
-    assert fitting.problem(row()) is None
-    assert short.problem(row()) == (
+    assert fitting.validate_row(row()) is None
+    assert short.validate_row(row()) == (
         "the entities and what lies between them have 8 tokens, but 7 fit into data.max_length 9; raise it"
     )
 
@@ -143,10 +143,10 @@ def test_a_relation_that_train_lacks(tiny: Tiny, tmp_path: Path) -> None:
     rows = relation_rows(12, 0)
     folder = write_splits(tmp_path / "d", {"train": rows, "validation": [*rows[:6], row(relation="Part-Whole")]})
     with pytest.raises(UserError, match="validation row 7: label 'Part-Whole' is never seen in train; the labels are Cause"):
-        _ = data_of(tiny, folder).rows
+        data_of(tiny, folder).setup()
     one = write_splits(tmp_path / "e", {"train": rows, "validation": [row()]})
     with pytest.raises(UserError, match=r"has the label 'Other' alone in its 1 rows; .*check data\.relation"):
-        _ = data_of(tiny, one).rows
+        data_of(tiny, one).setup()
 
 
 def test_labels_and_references(tiny: Tiny, relations: str) -> None:

@@ -8,20 +8,20 @@ from ftlit.data.batches.document_packing import Piece
 from ftlit.models.masking import word_count
 
 
-def causal_block(parts: list[Piece], boundaries: bool) -> dict[str, Any]:
+def causal_block(parts: list[Piece], isolate: bool) -> dict[str, Any]:
     """A block in which each token but the first is predicted.
 
     Args:
         parts: What the block holds.
-        boundaries: Whether the parts are kept apart: positions begin again with each, and its first token is not predicted.
+        isolate: Whether the parts are kept apart: positions begin again with each, and its first token is not predicted.
     """
-    starts = np.cumsum([0, *(len(part.ids) for part in parts)])[:-1].tolist() if boundaries else [0]
-    block = one(parts)
+    starts = np.cumsum([0, *(len(part.ids) for part in parts)])[:-1].tolist() if isolate else [0]
+    block = concatenate(parts)
     positions = np.arange(len(block.ids)) - np.repeat(starts, np.diff([*starts, len(block.ids)]))
     predicted = len(block.ids) - len(starts)
     sizes = sum(block.sizes) - sum(block.sizes[start] for start in starts)
     features = {"input_ids": block.ids, "loss_weights": float(predicted), "bytes": sizes, "first_row": block.row}
-    return {**features, "position_ids": positions.tolist()} if boundaries else features
+    return {**features, "position_ids": positions.tolist()} if isolate else features
 
 
 def masked_block(block: Piece, special_ids: list[int], whole_words: bool) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def masked_block(block: Piece, special_ids: list[int], whole_words: bool) -> dic
     return {**features, "maskable_words": word_count(maskable, block.words), "words": block.words}
 
 
-def one(parts: list[Piece]) -> Piece:
+def concatenate(parts: list[Piece]) -> Piece:
     """Pieces as one, with the row of the first."""
     ids = [i for part in parts for i in part.ids]
     sizes = [size for part in parts for size in part.sizes]

@@ -76,7 +76,7 @@ def split(piece: Piece, size: int) -> Iterator[Piece]:
     yield from (piece.part(start, start + size) for start in range(0, len(piece.ids), size))
 
 
-def filled(pieces: Iterable[Piece], size: int) -> Iterator[list[Piece]]:
+def pack_stream(pieces: Iterable[Piece], size: int) -> Iterator[list[Piece]]:
     """Blocks of exactly `size` tokens, but for the last: pieces are cut where a block is full."""
     block: list[Piece] = []
     room = size
@@ -94,7 +94,7 @@ def filled(pieces: Iterable[Piece], size: int) -> Iterator[list[Piece]]:
         yield block
 
 
-def whole(pieces: Iterable[Piece], size: int, gap: int) -> Iterator[list[Piece]]:
+def pack_whole_documents(pieces: Iterable[Piece], size: int, gap: int) -> Iterator[list[Piece]]:
     """Blocks of as many whole pieces as fit into `size` tokens with `gap` tokens between two of them.
 
     A piece that is longer than a block is cut where a block is full.
@@ -181,7 +181,7 @@ def line_rows(path: Path) -> Located:
     yield from ((f"line {number}", {"text": line.rstrip("\r\n")}) for number, line in lines(path))
 
 
-def joined(rows: "Dataset", column: str) -> "Dataset":
+def join_lines(rows: "Dataset", column: str) -> "Dataset":
     """Documents from rows of lines: the lines between two blank ones, joined by line feeds."""
     import datasets
     from datasets.fingerprint import Hasher

@@ -12,7 +12,7 @@ SINGLE = "tokens of stretches of a single word, which make no pair"
 UNUSED = "tokens of second segments that stand in no pair"
 
 
-def halves(piece: Piece, size: int) -> Iterator[tuple[Piece, Piece]]:
+def segment_pairs(piece: Piece, size: int) -> Iterator[tuple[Piece, Piece]]:
     """A document as pairs of neighbouring segments, cut evenly between words; pairs have at most `size` tokens.
 
     A stretch of a single word gives no pair.
@@ -50,7 +50,7 @@ def sentence_pairs(pieces: Iterable[Piece], size: int, seed: int, lost: Counter[
     """
     found: list[tuple[Piece, Piece]] = []
     for piece in pieces:
-        pairs = list(halves(piece, size))
+        pairs = list(segment_pairs(piece, size))
         lost[SINGLE] += len(piece.ids) - sum(len(part.ids) for pair in pairs for part in pair)
         found += pairs
     rng = np.random.default_rng([seed, len(found)])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftlit.data.text.lexicon import compounds, joined, read_lexicon, split_words, synonyms_of
+from ftlit.data.text.lexicon import compounds, join_words, read_lexicon, split_words, synonyms_of
 from ftlit.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class RandomDeletion(Augmentation):
         words, gaps = split_words(text)
         gone = _drawn(len(words), self.probability, rng)
         kept = [i for i in range(len(words)) if i not in gone]
-        return joined([words[i] for i in kept], [gaps[i] for i in kept])
+        return join_words([words[i] for i in kept], [gaps[i] for i in kept])
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class RandomSwap(Augmentation):
         first, distance = rng.integers(len(words), size=count), rng.integers(1, len(words), size=count)
         for i, j in zip(first, (first + distance) % len(words), strict=True):
             words[i], words[j] = words[j], words[i]
-        return joined(words, gaps)
+        return join_words(words, gaps)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class SynonymReplacement(Augmentation):
         if len(words) > 1:
             for i in rng.permutation(list(choices))[: _count(self.share, len(words))]:
                 words[i] = choices[i][rng.integers(len(choices[i]))]
-        return joined(words, gaps)
+        return join_words(words, gaps)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class TokenMasking(Augmentation):
     def _masked(self, text: str, mask: str, rng: np.random.Generator) -> str:
         words, gaps = split_words(text)
         hidden = _drawn(len(words), self.probability, rng)
-        return joined([mask if i in hidden else word for i, word in enumerate(words)], gaps)
+        return join_words([mask if i in hidden else word for i, word in enumerate(words)], gaps)
 
 
 def augment_rows(

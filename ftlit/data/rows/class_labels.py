@@ -13,7 +13,7 @@ def class_names(rows: "Dataset", column: str) -> list[str] | None:
     return getattr(getattr(feature, "feature", feature), "names", None)
 
 
-def under_one_list(splits: dict[str, "Dataset"], columns: Iterable[str]) -> dict[str, "Dataset"]:
+def unify_class_labels(splits: dict[str, "Dataset"], columns: Iterable[str]) -> dict[str, "Dataset"]:
     """The splits, in which a number of class labels means the same: where a list is another than that of train, names stand.
 
     Args:

@@ -8,7 +8,7 @@ import numpy as np
 from ftlit.errors import UserError
 
 
-def cut(classes: Sequence[Hashable] | None, rows: int, share: float, seed: int) -> tuple[list[int], list[int]]:
+def split_off(classes: Sequence[Hashable] | None, rows: int, share: float, seed: int) -> tuple[list[int], list[int]]:
     """Positions that stay and positions that are cut off, each in order.
 
     Args:
@@ -26,7 +26,7 @@ def cut(classes: Sequence[Hashable] | None, rows: int, share: float, seed: int) 
     return [i for i in range(rows) if i not in chosen], sorted(chosen)
 
 
-def limit(rows: int, count: int, seed: int) -> list[int]:
+def subsample(rows: int, count: int, seed: int) -> list[int]:
     """`count` positions of `rows` at random, in order."""
     return sorted(np.random.default_rng(seed).permutation(rows)[:count].tolist())
 

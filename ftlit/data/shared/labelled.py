@@ -48,17 +48,17 @@ class LabelledData(TaskData):
             return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
         if self.given_names:
             return [str(name) for name in self.given_names]
-        if "train" not in self.source_rows:
+        if "train" not in self.rows.source:
             raise UserError(f"data.dataset {self.dataset!r} has no train split to take the labels from; give data.label_names")
         if self._class_names:
             return self._class_names
-        found = {name for value in self.source_rows["train"][self.label] for name in self.as_names(value)}
+        found = {name for value in self.rows.source["train"][self.label] for name in self.as_names(value)}
         return sorted(found, key=_natural)
 
     @cached_property
     def _class_names(self) -> list[str] | None:
         """The names of a column of class labels, which holds their positions."""
-        return class_names(self._raw["train" if "train" in self._raw else next(iter(self._raw))], self.label)
+        return class_names(self.rows.raw["train" if "train" in self.rows.raw else next(iter(self.rows.raw))], self.label)
 
     def label_name(self, value: Any) -> str:
         """A label as text; of a column of class labels, the name at a position."""
@@ -92,7 +92,7 @@ class LabelledData(TaskData):
         counts = Counter(self.label_ids[name] for value in values for name in self.as_names(value))
         return [counts[i] for i in range(len(self.label_names))] + [len(values)]
 
-    def label_problem(self, value: Any) -> str | None:
+    def validate_label(self, value: Any) -> str | None:
         """What is wrong with a label, or None."""
         if value is None or value == "":
             return f"the label in column {self.label!r} is null"
@@ -107,20 +107,20 @@ class LabelledData(TaskData):
         counts = Counter(self.label_ids[name] for value in rows[self.label] for name in self.as_names(value))
         return {self.label_names[i]: count for i, count in counts.most_common()}
 
-    def varied(self, train: "Dataset") -> "Dataset":
+    def augment_train(self, train: "Dataset") -> "Dataset":
         if self.label_noise:
             train = self._with_noise(train)
-        train = super().varied(train)  # before rows repeat, whose copies would have the same ids
+        train = super().augment_train(train)  # before rows repeat, whose copies would have the same ids
         if self.rebalance:
             chosen = balanced(self.classes(train) or [], self.seed)
-            self.made["rows repeated to balance the classes"] = len(chosen) - len(train)
+            self.modification_counts["rows repeated to balance the classes"] = len(chosen) - len(train)
             train = train.select(chosen)
         return train
 
     def _with_noise(self, train: "Dataset") -> "Dataset":
         ids = [self.label_ids[self.label_name(value)] for value in train[self.label]]
         noisy = noisy_labels(ids, self.label_names, self.label_noise, self.seed)
-        self.made["labels made wrong"] = sum(a != b for a, b in zip(ids, noisy, strict=True))
+        self.modification_counts["labels made wrong"] = sum(a != b for a, b in zip(ids, noisy, strict=True))
         names = [self.label_names[int(i)] for i in noisy]
         return train.remove_columns(self.label).add_column(self.label, names)
 
@@ -135,9 +135,8 @@ class LabelledData(TaskData):
                     if name not in self.label_ids:
                         known = ", ".join(self.label_names[:20])
                         where = "in data.label_names" if self.given_names else "seen in train"
-                        raise UserError(
-                            f"{self.dataset}: {self.row_place(row_id)}: label {name!r} is never {where}; the labels are {known}"
-                        )
+                        place = f"{self.dataset}: {self.rows.place_of(row_id)}"
+                        raise UserError(f"{place}: label {name!r} is never {where}; the labels are {known}")
                     seen.add(name)
             if len({self.label_ids[name] for name in seen}) < 2:
                 only = f"the label {next(iter(seen))!r}" if seen else "no label"

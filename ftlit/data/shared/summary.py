@@ -14,14 +14,14 @@ PERCENTILES = (50, 95, 100)
 
 def data_report(data: TaskData) -> dict[str, Any]:
     """Rows, lengths, truncation, label balance and overlap of the encoded splits."""
-    report: dict[str, Any] = {"max_length": data.max_length, "dropped": data.dropped, "splits": {}}
+    report: dict[str, Any] = {"max_length": data.max_length, "dropped": data.rows.dropped, "splits": {}}
     for split, encoded in data.encoded.items():
         lengths = data.lengths(split)
         points = np.percentile(lengths, PERCENTILES).astype(int).tolist()
         report["splits"][split] = {
             "rows": len(data.rows[split]),
             "features": len(encoded),
-            "dropped": len(data.dropped.get(split, [])),
+            "dropped": len(data.rows.dropped.get(split, [])),
             "tokens": dict(zip(("median", "p95", "longest"), points, strict=True)),
             "truncated": float(np.mean(encoded["truncated"])),
             "fingerprint": data.fingerprints[split],

@@ -37,12 +37,12 @@ class TextData(TaskData):
         self.text, self.text_pair, self.label = text, text_pair, label
         self.augment, self.augmented_copies = augment or [], augmented_copies
 
-    def varied(self, train: "Dataset") -> "Dataset":
+    def augment_train(self, train: "Dataset") -> "Dataset":
         if not self.augment:
             return train
         columns, mask = list(self.input_columns().values()), self.tokenizer.mask_token
         rows = augment_rows(train, columns, self.augment, self.augmented_copies, self.seed, mask)
-        self.made["augmented copies"] = len(rows) - len(train)
+        self.modification_counts["augmented copies"] = len(rows) - len(train)
         return rows
 
     def input_columns(self) -> dict[str, str]:
@@ -51,12 +51,12 @@ class TextData(TaskData):
     def columns(self) -> dict[str, str]:
         return {**self.input_columns(), "label": self.label}
 
-    def problem(self, row: dict[str, Any]) -> str | None:
-        return self.input_problem(row) or self.label_problem(row[self.label])
+    def validate_row(self, row: dict[str, Any]) -> str | None:
+        return self.validate_inputs(row) or self.validate_label(row[self.label])
 
     @abstractmethod
-    def label_problem(self, value: Any) -> str | None:
+    def validate_label(self, value: Any) -> str | None:
         """What is wrong with a label, or None."""
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        return self.tokenize(columns[self.text], columns[self.text_pair] if self.text_pair else None)
+        return self.encoder.tokenize(columns[self.text], columns[self.text_pair] if self.text_pair else None)

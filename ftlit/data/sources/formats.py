@@ -22,10 +22,10 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file with their numbers from 1, line ends kept."""
     # Bytes are split at line feeds only; text mode would also lose the line of a byte that is not UTF-8.
     with path.open("rb") as file:
-        yield from decoded(file, str(path))
+        yield from decode_lines(file, str(path))
 
 
-def decoded(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
+def decode_lines(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
     """Lines of bytes as `lines` gives those of a file."""
     for number, line in enumerate(file, start=1):
         try:

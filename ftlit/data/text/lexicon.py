@@ -7,10 +7,10 @@ from pathlib import Path
 from ftlit.data.sources.readers import READERS
 from ftlit.errors import UserError
 
-CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # kana and Han
+KANA_HAN = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # kana and Han
 _SPACED = re.compile(r"(\S+)(\s*)")
-_UNSPACED = re.compile(rf"([{CJK}]|[^\s{CJK}]+)(\s*)")
-_CJK = re.compile(f"[{CJK}]")
+_UNSPACED = re.compile(rf"([{KANA_HAN}]|[^\s{KANA_HAN}]+)(\s*)")
+_KANA_HAN_CHARACTER = re.compile(f"[{KANA_HAN}]")
 _CORE = re.compile(r"(\W*)(.*?)(\W*)", re.DOTALL)
 
 
@@ -20,14 +20,14 @@ def split_words(text: str) -> tuple[list[str], list[str]]:
     A text of these with spaces between its words is split at the spaces.
     """
     text = text.strip()
-    characters = len(_CJK.findall(text))
+    characters = len(_KANA_HAN_CHARACTER.findall(text))
     # Where the words are separated they have less than two characters on average; a stray space separates clauses.
     unspaced = characters > 0 and (characters > 3 * len(text.split()) or len(text.split()) == 1)
     found = (_UNSPACED if unspaced else _SPACED).findall(text)
     return [word for word, _ in found], [gap for _, gap in found]
 
 
-def joined(words: list[str], gaps: list[str]) -> str:
+def join_words(words: list[str], gaps: list[str]) -> str:
     """The text again, without white space at its ends."""
     return "".join(word + gap for word, gap in zip(words, gaps, strict=True)).strip()
 
