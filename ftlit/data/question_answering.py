@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -102,7 +103,7 @@ class QuestionAnsweringData(TaskData):
     def reference(self, row: dict[str, Any]) -> list[str]:
         return list(dict.fromkeys(text for text, _ in self._answers(row)))
 
-    @property
+    @cached_property
     def no_answer(self) -> bool:
         """Whether a question may have no answer."""
         if self.given_no_answer is not None:

@@ -1,6 +1,7 @@
 """Data of text regression."""
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ class TextRegressionData(TextData):
 
     label_dtype = torch.float32
 
-    @property
+    @cached_property
     def label_scale(self) -> list[float]:
         """Mean and standard deviation of the target in train."""
         if "train" not in self.rows:

@@ -140,7 +140,7 @@ class TokenClassificationData(TaskData):
         """Id of each label."""
         return {name: i for i, name in enumerate(self.label_names)}
 
-    @property
+    @cached_property
     def label_counts(self) -> list[int]:
         """Words of train with each label, then all."""
         if "train" not in self.rows:

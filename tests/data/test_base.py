@@ -4,6 +4,8 @@ import importlib
 import json
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ import datasets
 import pytest
 import torch
 
+import ftlit.data
 from ftlit.data import (
     ChatData,
     CorpusData,
@@ -25,6 +28,7 @@ from ftlit.data.text.encoding import tokenizer_state
 from ftlit.errors import UserError
 from ftlit.runs.checkpoint import check_order
 from tests.conftest import sentiment_rows, tiny_tokenizer, write_splits
+from tests.helpers import ROOT
 
 Make = Callable[..., TextClassificationData]
 
@@ -269,6 +273,32 @@ def test_shots_need_classes(tiny: Callable[[str], str], grades: str) -> None:
     data = TextRegressionData(dataset=grades, backbone=tiny("bert"), label="score", shots=2)
     with pytest.raises(UserError, match=r"data.shots takes rows of each class, and TextRegressionData has none"):
         data.setup()
+
+
+def test_what_a_task_takes_from_its_data(make: Make, sentiment: str, grades: str, tiny: Callable[[str], str]) -> None:
+    data = make(sentiment)
+    names = {"label_names": ["bad", "good"], "label_counts": data.label_counts, "pad_token_id": 0}
+    assert data.task_arguments() == names
+    assert sum(data.label_counts[:2]) == data.label_counts[2] == 83
+    numbers = TextRegressionData(dataset=grades, backbone=tiny("bert"), label="score").task_arguments()
+    assert numbers.keys() == {"label_scale", "pad_token_id"}
+    chats = ChatData(dataset=sentiment, backbone=tiny("bert"), prompt="text", response="label", template="alpaca")
+    chats.tokenizer.eos_token = "[SEP]"
+    assert chats.task_arguments() == {"pad_token_id": 0, "stop_id": 3}
+
+
+def test_a_part_of_the_package_is_imported_alone() -> None:
+    check = "import sys, ftlit.data.rows.augment; print('torch' in sys.modules, 'ftlit.data.chat' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_every_name_of_the_package_is_a_class_that_type_checkers_know() -> None:
+    stub = Path(ftlit.data.__file__).with_suffix(".pyi").read_text()
+    for name in ftlit.data.__all__:
+        kind = getattr(ftlit.data, name)
+        assert f"from {kind.__module__} import {name} as {name}\n" in stub
+    assert stub.count(" as ") == len(ftlit.data.__all__)
 
 
 def test_missing_split_is_named(make: Make, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-# What a task may take from its data. The command line links each of them to the task's parameter of the same name.
+# Arguments that a task may take from its data; the command line links each of them to the task's option of the same name.
 TASK_ARGUMENTS = (
     *("label_names", "label_counts", "label_scale", "pad_token_id", "stop_id", "added_tokens", "no_answer"),
     "max_target_length",

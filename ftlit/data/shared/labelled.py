@@ -83,7 +83,7 @@ class LabelledData(TaskData):
             ids |= {str(i): i for i in range(len(self.label_names))}
         return ids
 
-    @property
+    @cached_property
     def label_counts(self) -> list[int]:
         """Training rows of each label, then of all."""
         if "train" not in self.rows:
