@@ -17,7 +17,7 @@ from ftlit.data.batches.document_packing import (
     Piece,
     join_lines,
     line_rows,
-    losses,
+    lost_counts,
     pack_stream,
     pack_whole_documents,
     packed,
@@ -264,7 +264,7 @@ class CorpusData(TaskData):
 
     def counts(self, split: str) -> dict[str, int]:
         blocks = self.encoded[split]
-        return {"blocks": len(blocks), "tokens in its blocks": int(self.lengths(split).sum()), **losses(blocks)}
+        return {"blocks": len(blocks), "tokens in its blocks": int(self.lengths(split).sum()), **lost_counts(blocks)}
 
     def names(self, split: str, ids: list[int]) -> list[str]:
         rows = self.rows[split].select(self.encoded[split].select(ids)["first_row"][:])["row_id"][:]

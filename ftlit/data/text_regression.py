@@ -11,7 +11,7 @@ from ftlit.data.shared.text import TextData
 
 
 class TextRegressionData(TextData):
-    """Texts or pairs with a number each."""
+    """Texts or pairs of texts with a number each."""
 
     label_dtype = torch.float32
 

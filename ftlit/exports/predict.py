@@ -14,7 +14,7 @@ from lightning import LightningDataModule
 from tqdm import tqdm
 
 from ftlit.data.shared.base import TaskData
-from ftlit.data.sources.formats import Located, Reader, decode_lines, shown, text_rows
+from ftlit.data.sources.formats import Located, Reader, decode_lines, describe_value, text_rows
 from ftlit.data.sources.readers import READERS
 from ftlit.errors import UserError
 from ftlit.exports.folder import is_exported, open_exported
@@ -54,7 +54,7 @@ class Predictor:
     ) -> Iterator[dict[str, Any]]:
         """Like calling, but for rows without end: predictions come as they are made, in order, after each `chunk` rows."""
         if isinstance(rows, str | dict):  # whose letters or keys would be taken for texts
-            raise UserError(f"expected several texts or rows, got {shown(rows)}; for one, give a list of it")
+            raise UserError(f"expected several texts or rows, got {describe_value(rows)}; for one, give a list of it")
         return self.located(((f"row {number}", row) for number, row in enumerate(rows, start=1)), batch_size, scores, chunk)
 
     def located(
@@ -78,7 +78,7 @@ class Predictor:
                 raise UserError(f"{place} is one text; this run needs {self._needs()}")
             row = parsed
         if not isinstance(row, dict):
-            raise UserError(f"{place}: expected a text or an object, got {shown(row)}; this run needs {self._needs()}")
+            raise UserError(f"{place}: expected a text or an object, got {describe_value(row)}; this run needs {self._needs()}")
         if problem := self.data.validate_inputs(row):
             raise UserError(f"{place}: {problem}; this run needs {self._needs()}")
         return {"id": row.get("id", number), **row}

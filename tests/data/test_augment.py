@@ -148,12 +148,12 @@ def test_lexicon_as_json(tmp_path: Path) -> None:
         (
             "l.tsv",
             "good\tfine\n\nbad poor\n",
-            "line 3: expected a word, a tab and synonyms with commas between, got 'bad poor'",
+            "line 3: expected a word, a tab and synonyms separated by commas, got 'bad poor'",
         ),
         ("l.tsv", "good\t,\n", "line 1: expected a word, a tab"),
         ("l.tsv", "\n", "has no words"),
         ("l.json", '{"good": ["fine"],\n bad}', "line 2: not valid JSON"),
-        ("l.json", '["good"]', "should hold one object from words to lists of synonyms, not a list"),
+        ("l.json", '["good"]', "should contain one object from words to lists of synonyms, not a list"),
         ("l.json", '{"good": "fine"}', "the word 'good' should have a list of synonyms, got 'fine'"),
     ],
 )

@@ -202,7 +202,7 @@ def test_unstable_template_needs_marks(make: Any, tmp_path: Path) -> None:
     forgetful, marked = tmp_path / "a.jinja", tmp_path / "b.jinja"
     forgetful.write_text(IGNORES_THOUGHTS)
     marked.write_text(MARKED)
-    with pytest.raises(UserError, match=r"train row 1: the chat template writes a turn otherwise once more follows"):
+    with pytest.raises(UserError, match=r"train row 1: the chat template renders a turn differently when more turns follow"):
         make([{"talk": TALK}], messages="talk", template=str(forgetful)).setup()
     assert learned(make([{"talk": TALK}], messages="talk", template=str(marked))) == ["Hello\n<|im_end|>", "Ça va<|im_end|>"]
 
@@ -214,7 +214,7 @@ def test_templates_that_cannot_be_used(make: Any, tmp_path: Path) -> None:
         make([{"talk": TALK}], messages="talk", template="chatlm").setup()
     endless = tmp_path / "endless.jinja"
     endless.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
-    with pytest.raises(UserError, match=r"with no special token of this tokenizer, so that the model could not learn where to"):
+    with pytest.raises(UserError, match=r"with a special token of this tokenizer, so that the model could not learn where to"):
         make([{"talk": TALK}], messages="talk", template=str(endless)).setup()
 
 
@@ -232,7 +232,7 @@ def test_stop_ids(make: Any) -> None:
         (TALK[1:], "the conversation begins with a turn of the assistant, not of the user"),
         (TALK[:1], "the conversation has no turn of the assistant"),
         ([{"role": "system", "content": "x"}], "the conversation has no turn of the user"),
-        ([*TALK, {"role": "system", "content": "x"}], "message 5 is the system's, which may only come first"),
+        ([*TALK, {"role": "system", "content": "x"}], "message 5 is a system message, which may only come first"),
         ([TALK[0], {"role": "bot", "content": "x"}], "message 2 in column 'talk' has the role 'bot'; known are system, user"),
         ([TALK[0], {"role": "assistant", "content": " "}], "message 2 in column 'talk' is empty"),
         ([TALK[0], {"role": "assistant", "content": None}], "message 2 in column 'talk' holds None, not a text"),
@@ -249,7 +249,7 @@ def test_bad_conversations(make: Any, talk: list[Any], problem: str) -> None:
 def test_roles_that_the_template_forbids(make: Any, tmp_path: Path) -> None:
     (tmp_path / "t.jinja").write_text(ALTERNATES)
     twice = [TALK[0], TALK[0], TALK[1]]
-    with pytest.raises(UserError, match="row 2: the chat template does not take the turns user, user, assistant: roles must"):
+    with pytest.raises(UserError, match="row 2: the chat template does not accept the turns user, user, assistant: roles must"):
         make([{"talk": TALK}, {"talk": twice}], messages="talk", template=str(tmp_path / "t.jinja")).setup()
     assert learned(make([{"talk": twice}], messages="talk")) == ["Hello\nyou<|im_end|>"], "ChatML takes them"
 

@@ -65,15 +65,17 @@ def test_two_solutions(tiny: Tiny) -> None:
 def test_labels(label: Any, choices: Any, position: int | None, tiny: Tiny) -> None:
     data, row = data_of(tiny, label="answerKey"), {"question": "word1", "choices": choices, "answerKey": label}
     assert data.position(row) == position
-    said = f"column 'answerKey' holds {label!r}, which is none of the 3 choices: give a position from 0 to 2, or a letter from "
+    said = (
+        f"column 'answerKey' holds {label!r}, which names none of the 3 choices: give a position from 0 to 2, or a letter from "
+    )
     assert data.validate_row(row) == (f"{said}A to C" if position is None else None)
 
 
 BAD = [
     ({"question": ""}, "the text in column 'question' is empty"),
-    ({"choices": ["word1"]}, "1 choices stand in column 'choices'; there must be two or more"),
-    ({"choices": None}, "0 choices stand in column 'choices'; there must be two or more"),
-    ({"choices": {"label": [], "text": []}}, "0 choices stand in column 'choices'"),
+    ({"choices": ["word1"]}, "column 'choices' has 1 choices; there must be two or more"),
+    ({"choices": None}, "column 'choices' has 0 choices; there must be two or more"),
+    ({"choices": {"label": [], "text": []}}, "column 'choices' has 0 choices"),
     ({"choices": ["word1", None]}, "choice 2 is None, not a text"),
     ({"choices": [" ", "word1"]}, "choice 1 is ' ', not a text"),
     ({"choices": "word1"}, "column 'choices' holds 'word1', not a list of texts"),

@@ -115,9 +115,9 @@ BAD = [
     ({"head": {"start": 30, "end": 36}}, "'head' is at characters 30 to 36, outside the text of 35 characters"),
     ({"head": {"start": 3, "end": 3}}, "the entity in column 'head' is empty: at characters 3 to 3"),
     ({"head": {"start": 5, "end": 6}}, "the entity in column 'head' is empty: at characters 5 to 6"),
-    ({"head": {"start": 0, "end": 5, "text": "word9"}}, "is 'word9', but at characters 0 to 5 stands 'word1'"),
+    ({"head": {"start": 0, "end": 5, "text": "word9"}}, "is 'word9', but the text at characters 0 to 5 is 'word1'"),
     ({"head": {"start": 20, "end": 26}}, "overlap: 'head' is at characters 20 to 26 and 'tail' at characters 24 to 29"),
-    ({"text": "[E1] " + TEXT}, "the text in column 'text' holds '[E1]', with which entities are marked"),
+    ({"text": "[E1] " + TEXT}, "the text in column 'text' holds '[E1]', which marks entities"),
     ({"relation": None}, "the label in column 'relation' is null"),
     ({"relation": ["Other"]}, "column 'relation' holds a list, not one label"),
 ]

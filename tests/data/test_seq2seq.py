@@ -140,7 +140,7 @@ def test_languages_that_are_missing_or_unknown(make: Any, many_languages: str) -
     names = {"source_language": "deu_Latn", "target_language": "eng_Latn"}
     with pytest.raises(UserError, match=r"data\.target_language: the tokenizer of .* needs the language of its texts"):
         make(backbone=many_languages, source_language="deu_Latn").setup()
-    with pytest.raises(UserError, match=r"data\.source_language 'deu_Latin' is no language .* Did you mean 'deu_Latn'\?"):
+    with pytest.raises(UserError, match=r"data\.source_language 'deu_Latin' is not a language .* Did you mean 'deu_Latn'\?"):
         make(backbone=many_languages, **{**names, "source_language": "deu_Latin"}).setup()
     with pytest.raises(
         UserError, match=r"data\.source_language: .* knows no languages, but data\.source_language is 'deu_Latn'"

@@ -305,7 +305,7 @@ def test_broken_rows(make: Make, row: dict[str, Any], said: str) -> None:
     [
         (
             [{"start": 3, "end": 9, "label": "X"}],
-            "entity 0 in column 'marks' ('X') goes from 3 to 9, which is no part of a text of 8",
+            "entity 0 in column 'marks' ('X') goes from 3 to 9, which is not within the text of 8",
         ),
         ([{"start": 2, "end": 2, "label": "X"}], "goes from 2 to 2"),
         ([{"start": 2, "end": 3, "label": "X"}], "entity 0 in column 'marks' ('X') covers no word"),
@@ -314,7 +314,7 @@ def test_broken_rows(make: Make, row: dict[str, Any], said: str) -> None:
             [{"start": 0, "end": 2, "label": "X"}, {"start": 1, "end": 5, "label": "Y"}],
             "overlaps another; tags cannot hold both",
         ),
-        (None, "column 'marks' holds None (NoneType), not a list of entities; [] stands for none"),
+        (None, "column 'marks' holds None (NoneType), not a list of entities; use [] for a text without entities"),
     ],
 )
 def test_broken_entities(make: Make, entities: Any, said: str) -> None:
@@ -362,7 +362,7 @@ def test_mistakes_of_tags(make: Make, tmp_path: Path) -> None:
         ),
         (
             lambda: make([WORDS], label_names=["O", "X"]).setup(),
-            "data.label_names has the tag 'X', which is not of data.scheme IOB2",
+            "data.label_names has the tag 'X', which does not belong to data.scheme IOB2",
         ),
         (lambda: make([{"tokens": "a b", "tags": ["O", "O"]}]).setup(), "column 'tokens' holds a text, not a list of words"),
         (lambda: make([WORDS], entities="marks", spans=False), "data.entities 'marks' marks spans, and model.spans is false"),

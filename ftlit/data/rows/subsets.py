@@ -1,4 +1,4 @@
-"""Seeded parts of a split: a cut, a limit, a few examples of each class."""
+"""Random parts of a split, determined by a seed."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
@@ -9,13 +9,13 @@ from ftlit.errors import UserError
 
 
 def split_off(classes: Sequence[Hashable] | None, rows: int, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Positions that stay and positions that are cut off, each in order.
+    """Positions of the rows that stay and of those that are split off, both in order.
 
     Args:
-        classes: The class of each row, so that both parts have all of them alike; None for a plain random cut.
+        classes: The class of each row, for a stratified split; None for a plain random split.
         rows: Number of rows.
-        share: Share of the rows to cut off.
-        seed: Decides which.
+        share: Share of the rows to split off.
+        seed: Seed of the draw.
     """
     rng = np.random.default_rng(seed)
     off: list[int] = []
@@ -27,15 +27,15 @@ def split_off(classes: Sequence[Hashable] | None, rows: int, share: float, seed:
 
 
 def subsample(rows: int, count: int, seed: int) -> list[int]:
-    """`count` positions of `rows` at random, in order."""
+    """`count` random positions of `rows`, in order."""
     return sorted(np.random.default_rng(seed).permutation(rows)[:count].tolist())
 
 
 def shots(classes: Sequence[Hashable], k: int, seed: int) -> list[int]:
-    """Positions of `k` rows of each class at random, in order.
+    """Positions of `k` random rows of each class, in order.
 
     Raises:
-        UserError: A class has fewer rows.
+        UserError: If a class has fewer rows.
     """
     rng = np.random.default_rng(seed)
     chosen: list[int] = []

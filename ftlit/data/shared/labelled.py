@@ -1,4 +1,4 @@
-"""Data with labels from a list: their names, ids and balance."""
+"""Data with class labels: their names, ids and balance."""
 
 from collections import Counter
 from functools import cached_property
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class LabelledData(TaskData):
-    """Rows whose answer is one of a list of labels.
+    """Rows whose right answer is one of a list of labels.
 
     Args:
-        label_names: The labels in the order of their ids, or a file with one a line; by default those of train, sorted.
+        label_names: The labels in the order of their ids, or a file with one label a line; by default those of train, sorted.
             A label in the data may be a name or its position in this list.
-        label_noise: Share of the rows of train that get a wrong label, for studies of robustness.
-        rebalance: Whether rows of the smaller classes are repeated in train until all classes have as many; augmented copies
-            count as rows. Not for several labels a text.
+        label_noise: Share of the training rows that get a wrong label, for studies of robustness.
+        rebalance: Whether training rows of smaller classes are repeated until all classes have the same size, augmented
+            copies included. Not available for several labels a text.
     """
 
     label: str  # column of the label
-    label_key: ClassVar[str] = "label"  # key of the config that selects it
+    label_key: ClassVar[str] = "label"  # config key that selects the column
 
     def __init__(
         self,
@@ -57,27 +57,27 @@ class LabelledData(TaskData):
 
     @cached_property
     def _class_names(self) -> list[str] | None:
-        """The names of a column of class labels, which holds their positions."""
+        """The names of a ClassLabel column, whose values are positions in this list."""
         return class_names(self.rows.raw["train" if "train" in self.rows.raw else next(iter(self.rows.raw))], self.label)
 
     def label_name(self, value: Any) -> str:
-        """A label as text; of a column of class labels, the name at a position."""
+        """The name of a label; in a ClassLabel column, the name at its position."""
         names = self._names_at_positions
         return names[value] if isinstance(value, int) and 0 <= value < len(names) else label_text(value)
 
     @cached_property
     def _names_at_positions(self) -> list[str]:
-        """The names of class labels; none where the config gives others, whose positions then count."""
+        """The names of a ClassLabel column; empty if the config gives other names, to which the positions then refer."""
         names = self._class_names or []
         return names if not names or set(names) <= set(self.label_names) else []
 
     def as_names(self, value: Any) -> list[str]:
-        """The labels of a cell, as text."""
+        """The names of the labels in a cell."""
         return [self.label_name(value)]
 
     @cached_property
     def label_ids(self) -> dict[str, int]:
-        """Id of each label by its name, and by its position where the names were given and are no numbers."""
+        """Id of each label by its name, and also by its position if the config gives names that are not numbers."""
         ids = {name: i for i, name in enumerate(self.label_names)}
         if self.given_names and not any(name.isdecimal() for name in self.label_names):
             ids |= {str(i): i for i in range(len(self.label_names))}
@@ -85,7 +85,7 @@ class LabelledData(TaskData):
 
     @cached_property
     def label_counts(self) -> list[int]:
-        """Training rows of each label, then of all."""
+        """Number of training rows with each label, followed by the number of all rows."""
         if "train" not in self.rows:
             return []
         values = self.rows["train"][self.label]
@@ -110,7 +110,7 @@ class LabelledData(TaskData):
     def augment_train(self, train: "Dataset") -> "Dataset":
         if self.label_noise:
             train = self._with_noise(train)
-        train = super().augment_train(train)  # before rows repeat, whose copies would have the same ids
+        train = super().augment_train(train)  # before rows are repeated, because augmented copies need different ids
         if self.rebalance:
             chosen = balanced(self.classes(train) or [], self.seed)
             self.modification_counts["rows repeated to balance the classes"] = len(chosen) - len(train)
@@ -149,7 +149,7 @@ class LabelledData(TaskData):
         return {**self.encode_inputs(columns), "labels": [self.encode_label(value) for value in columns[self.label]]}
 
     def encode_label(self, value: Any) -> Any:
-        """What the model learns for a cell: the id of its label."""
+        """The training target of a cell: the id of its label."""
         return self.label_ids[self.label_name(value)]
 
     def encoding_settings(self) -> list[Any]:
@@ -157,7 +157,7 @@ class LabelledData(TaskData):
 
 
 def label_text(value: Any) -> str:
-    """A label as text: 2.0, as a column with gaps holds it, is the label 2."""
+    """A label as text; 2.0, from a column with missing values, becomes 2."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

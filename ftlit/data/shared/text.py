@@ -1,4 +1,4 @@
-"""What classification and regression of texts share: one text column, or two."""
+"""The text columns of classification and regression."""
 
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 class TextData(TaskData):
-    """Rows with a text, perhaps a second one, and a label.
+    """Rows with a text or a pair of texts, and a label.
 
     Args:
         text: Column of the text.
         text_pair: Column of the second text of a pair.
         label: Column of the label.
-        augment: What is done, one after the other, to the texts of train: RandomDeletion, RandomSwap, SynonymReplacement,
-            TokenMasking, BackTranslation.
-        augmented_copies: Changed copies of each text of train that are added to it.
+        augment: Augmentations of the training texts, applied one after the other: RandomDeletion, RandomSwap,
+            SynonymReplacement, TokenMasking, BackTranslation.
+        augmented_copies: Number of augmented copies of each training row that are added.
     """
 
     def __init__(
