@@ -101,7 +101,7 @@ class CorpusData(TaskData):
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         if self.objective == "masked":
-            return self.encoder.tokenize(columns[self.text])
+            return self.tokenize(columns[self.text])
         behind = len(self.frame[1])
         found = self.tokenizer(columns[self.text], truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
         prompts = [ids[: len(ids) - behind] for ids in found]  # a text that is to be continued has no end token

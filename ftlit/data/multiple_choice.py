@@ -111,7 +111,7 @@ class MultipleChoiceData(TaskData):
         starts = [f"{row[self.start]} " if self.start else "" for row in rows]
         questions = [row[self.question] for row, texts in zip(rows, choices, strict=True) for _ in texts]
         ends = [start + text for start, texts in zip(starts, choices, strict=True) for text in texts]
-        flat, bounds = self.encoder.tokenize(questions, ends), np.cumsum([0, *map(len, choices)]).tolist()
+        flat, bounds = self.tokenize(questions, ends), np.cumsum([0, *map(len, choices)]).tolist()
         spans = list(pairwise(bounds))
         features = {name: [values[a:b] for a, b in spans] for name, values in flat.items()}
         return {**features, "choices": choices, "truncated": [any(cut) for cut in features["truncated"]]}

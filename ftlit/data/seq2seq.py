@@ -114,7 +114,7 @@ class Seq2SeqData(TaskData):
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         sources = [self.prefix + text for text in columns[self.source]]
-        return self.encoder.tokenize(sources, columns[self.context] if self.context else None)
+        return self.tokenize(sources, columns[self.context] if self.context else None)
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         references = [[targets] if isinstance(targets, str) else targets for targets in columns[self.target]]

@@ -170,6 +170,10 @@ class TaskData(LightningDataModule, TaskHooks):
     def _encoding(self) -> str:
         return self.encoder.digest(self.encoding_settings())
 
+    def tokenize(self, texts: list[str], pairs: list[str] | None = None) -> dict[str, list[Any]]:
+        """The columns ``input_ids``, ``token_type_ids`` if the model has them, and ``truncated`` of texts or pairs."""
+        return self.encoder.tokenize(texts, pairs)
+
     def setup(self, stage: str | None = None) -> None:
         """Encode the splits, or read them from the cache of `datasets`."""
         self.encoder.check_room(len(self.input_columns()) > 1, self.backbone)

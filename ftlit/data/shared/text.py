@@ -59,4 +59,4 @@ class TextData(TaskData):
         """What is wrong with a label, or None."""
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        return self.encoder.tokenize(columns[self.text], columns[self.text_pair] if self.text_pair else None)
+        return self.tokenize(columns[self.text], columns[self.text_pair] if self.text_pair else None)
