@@ -81,10 +81,9 @@ def run(folder: str, dataset: str, tuning: Tuning = Full(), rate: float = RATE) 
     data = TextClassificationData(dataset=dataset, backbone=folder, batching=Shuffled(SIZE), order_seed=SEED)
     torch.manual_seed(0)
     module = TextClassification(
-        label_names=data.label_names,
+        **data.task_arguments(),
         backbone=folder,
         tuning=tuning,
-        pad_token_id=0,
         schedule="constant",
         warmup_ratio=0.0,
         optimizer=lambda params: torch.optim.AdamW(params, lr=rate, weight_decay=DECAY),

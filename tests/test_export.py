@@ -445,7 +445,7 @@ def test_data_that_are_gone(
 
     run = classified("Full")
     folder = export(run, tmp_path / "out")
-    monkeypatch.setattr("ftlit.data.rows.task_rows.load_splits", gone)
+    monkeypatch.setattr("ftlit.data.rows.splits.load_splits", gone)
     assert ftlit.load(folder)(TEXTS) == ftlit.load(run)(TEXTS)
     assert refused(["export", "--run", str(run), "--output", str(tmp_path / "again")], capsys) == (
         "the rows of validation on which an export is verified cannot be read (there are no data); restore the data at the "

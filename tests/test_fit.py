@@ -95,8 +95,8 @@ def test_a_run_says_what_matters_and_nothing_else(tiny: Callable[[str], str], tm
     bad = sum(row["label"] == "bad" for row in splits["train"]) / 82
     assert f"labels of train: bad {bad:.1%}, good {1 - bad:.1%}" in text
     assert f"dropped from train: {folder}: train row 6: the text in column 'text' is empty" in text
-    assert "validation rows that stand in train: 0 exactly, 0 nearly" in text
-    assert "test rows that stand in train: 1 exactly, 0 nearly\ntrain:1 ~ test:3 (1.00): '" in text
+    assert "validation rows that also occur in train: 0 exactly, 0 nearly" in text
+    assert "test rows that also occur in train: 1 exactly, 0 nearly\ntrain:1 ~ test:3 (1.00): '" in text
     assert table["classifier"] == ["66", "66", "100.00%"]
     training = said[said.index(["all", "21,506", "21,506", "100.00%"]) + 1 :]
     assert training[: training.index(["Test,", "by", "label"])] == [[], []], "a library spoke during training"

@@ -52,11 +52,9 @@ def epoch(folder: str, dataset: str, case: str, layout: tuple[int, int, int], pa
     data = TextClassificationData(dataset=dataset, backbone=folder, batching=kind(size), limit_train=rows, order_seed=3)
     torch.manual_seed(0)
     module = TextClassification(
-        label_names=data.label_names,
-        label_counts=data.label_counts,
+        **data.task_arguments(),
         backbone=folder,
         loss=loss,
-        pad_token_id=0,
         schedule="constant",
         warmup_ratio=0.0,
         optimizer=lambda params: torch.optim.SGD(params, lr=0.01),

@@ -12,10 +12,10 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
-from ftlit import data as _data  # noqa: F401  short class names are those of imported classes
 from ftlit.commands.errors_in_words import ShortErrors, with_values
 from ftlit.commands.evaluate import Evaluation
 from ftlit.commands.links import add_links
+from ftlit.data import import_all
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
 from ftlit.planning.rehearsal import bare, rehearse
@@ -30,6 +30,7 @@ from ftlit.training.trainer import TRAINER_DEFAULTS, RunParts, default_precision
 from ftlit.util.files import write_text
 from ftlit.util.quiet import quiet
 
+import_all()  # short class names are those of imported classes
 FUNCTIONS = ("predict", "export")  # commands that are plain functions, in modules of their names
 
 
@@ -157,7 +158,7 @@ class TaskCLI(LightningCLI):
             return
         if checkpoint := kwargs["ckpt_path"]:  # refused here, nothing has been written yet
             check_whole(checkpoint)
-            check_order(checkpoint, self.datamodule.order(self.trainer))
+            check_order(checkpoint, self.datamodule.resume_signature(self.trainer))
             self.model.on_load_checkpoint(read_checkpoint(checkpoint))
         if self.options.resume:
             evaluation.check_validation()

@@ -5,6 +5,8 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
+from ftlit.data.shared.base import TASK_ARGUMENTS
+
 MASKING = ("mask_probability", "whole_words", "next_sentence")  # options of MaskedLM that its data follow
 
 
@@ -25,16 +27,7 @@ def add_links(parser: LightningArgumentParser) -> None:
             parser.link_arguments(source, target)
     parser.link_arguments("model.class_path", "data.init_args.objective", compute_fn=objective_of)
     parser.link_arguments("model.init_args.tuning", "data.init_args.reserved_positions", compute_fn=positions_of)
-    for name in (
-        "label_names",
-        "label_counts",
-        "label_scale",
-        "pad_token_id",
-        "stop_id",
-        "added_tokens",
-        "no_answer",
-        "max_target_length",
-    ):
+    for name in TASK_ARGUMENTS:
         parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
 

@@ -13,7 +13,8 @@ from ftlit.data.rows.columns import as_rows
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.chat_templates import ChatTemplate, Messages, Span, UnstableTemplateError
-from ftlit.data.text.conversations import ConversationError, check_order, from_messages, from_utterances
+from ftlit.data.text.conversations import ConversationError, check_turns, from_messages, from_utterances
+from ftlit.data.text.encoding import require_offsets
 from ftlit.errors import UserError
 from ftlit.util.batch import IGNORED
 
@@ -24,22 +25,21 @@ ENDS_WITHOUT_USER = "the conversation ends with no turn of the user to reply to"
 
 
 class ChatData(TaskData):
-    """Conversations of a user and an assistant, whose turns the model learns.
+    """Conversations of a user and an assistant; the model learns the assistant's turns.
 
-    Rows come in one of three forms: a list of messages, a list of utterances, or a prompt with its response.
+    A row has one of three forms: a list of messages, a list of utterances, or a prompt with its response.
 
     Args:
         messages: Column of lists of messages with `role` and `content`, or with `from` and `value` as ShareGPT has them.
-        dialog: Column of lists of utterances, of the user and the assistant in turn.
-        prompt: Column of what the user says, such as an instruction or a question.
-        prompt_input: Column of what stands under the prompt where there is something, such as `input` of Alpaca.
+        dialog: Column of lists of utterances, in which the user and the assistant alternate.
+        prompt: Column of the user's message, such as an instruction or a question.
+        prompt_input: Column of an optional text below the prompt, such as `input` of Alpaca.
         response: Column of the answer to the prompt.
-        system: The system's message to conversations that have none.
-        template: How conversations are written: chatml, llama2, llama3, alpaca or a Jinja file; by default as the
-            tokenizer's own template says.
-        train_on: Which tokens have a loss: those of all turns of the assistant with the token that closes each, those of the
-            last one, or all.
-        packing: Whether several conversations of a training batch share a block of max_length tokens, none seeing another.
+        system: System message for conversations that have none.
+        template: Chat template: chatml, llama2, llama3, alpaca or a Jinja file; by default the tokenizer's own.
+        train_on: Which tokens count in the loss: those of all turns of the assistant, including the token that closes a turn;
+            those of its last turn; or all.
+        packing: Whether conversations of a training batch share blocks of max_length tokens; none attends to another.
     """
 
     padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
@@ -83,16 +83,16 @@ class ChatData(TaskData):
     def columns(self) -> dict[str, str]:
         return self.input_columns() | ({"response": self.response} if self.response else {})
 
-    def row_of(self, text: str) -> dict[str, Any]:
+    def row_from_text(self, text: str) -> dict[str, Any]:
         if self.messages:
             return {self.messages: [{"role": "user", "content": text}]}
         return {self.dialog: [text]} if self.dialog else {str(self.prompt): text}
 
     def conversation(self, row: dict[str, Any]) -> Messages:
-        """The messages of a row, the system's first where there is one.
+        """The messages of a row, with the system message first if there is one.
 
         Raises:
-            ConversationError: The row holds none.
+            ConversationError: If the row does not hold a conversation.
         """
         if self.messages:
             found = from_messages(row.get(self.messages), self.messages)
@@ -117,21 +117,22 @@ class ChatData(TaskData):
         return [{"role": "user", "content": text}, *reply]
 
     def _asked(self, row: dict[str, Any]) -> Messages:
-        """What a row gives to reply to, whatever it has as reply."""
-        return open_turn(self.conversation({column: value for column, value in row.items() if column != self.response}))
+        """The conversation up to the turn that should be answered."""
+        given = {column: value for column, value in row.items() if column != self.response}
+        return without_final_reply(self.conversation(given))
 
-    def input_problem(self, row: dict[str, Any]) -> str | None:
+    def validate_inputs(self, row: dict[str, Any]) -> str | None:
         try:
             asked = self._asked(row)
-            check_order(asked)
+            check_turns(asked)
         except ConversationError as error:
             return str(error)
         return ENDS_WITHOUT_USER if asked[-1]["role"] != "user" else self._refusal(asked)
 
-    def problem(self, row: dict[str, Any]) -> str | None:
+    def validate_row(self, row: dict[str, Any]) -> str | None:
         try:
             messages = self.conversation(row)
-            check_order(messages)
+            check_turns(messages)
         except ConversationError as error:
             return str(error)
         replied = any(message["role"] == "assistant" for message in messages)
@@ -141,8 +142,8 @@ class ChatData(TaskData):
         return self.chat_template.refusal(tuple(message["role"] for message in messages))
 
     def reference(self, row: dict[str, Any]) -> str:
-        """The last reply of the assistant."""
-        return closed(self.conversation(row))[-1]["content"]
+        """The assistant's last reply."""
+        return through_last_reply(self.conversation(row))[-1]["content"]
 
     def joined_texts(self, rows: "Dataset") -> list[str]:
         conversations = (self.conversation(row) for row in rows)  # type: ignore[arg-type]
@@ -152,13 +153,13 @@ class ChatData(TaskData):
 
     @cached_property
     def chat_template(self) -> ChatTemplate:
-        """How conversations are written."""
-        _ = self._tokenizer_state  # the template's first check uses the tokenizer
+        """The template that turns conversations into texts."""
+        _ = self.encoder.state  # the template's first check uses the tokenizer
         return ChatTemplate(self.tokenizer, self.template)
 
     @property
     def stop_id(self) -> int:
-        """Id of the token that closes the assistant's turn, for models that write one."""
+        """Id of the token that closes the assistant's turn, at which generation stops."""
         return self.chat_template.stop_id
 
     def encoding_settings(self) -> list[Any]:
@@ -170,13 +171,13 @@ class ChatData(TaskData):
         return {"input_ids": prompts, "prompt_ids": prompts, "truncated": cut}
 
     def _prompts(self, asked: list[Messages]) -> tuple[list[list[int]], list[bool]]:
-        """The tokens that a model is given to reply to, of long ones the end, and which are cut."""
+        """The tokens of prompts, only the end of long ones, and whether each was cut."""
         texts = [self.chat_template.render(messages, reply_follows=True) for messages in asked]
         found = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
         return [ids[-self.max_length :] for ids in found], [len(ids) > self.max_length for ids in found]
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        self.require_offsets()
+        require_offsets(self.tokenizer, self.backbone, type(self).__name__)
         conversations = [self.conversation(row) for row in as_rows(columns)]
         places = columns.get("row_id", range(len(conversations)))
         written = [self._turns(messages, place) for messages, place in zip(conversations, places, strict=True)]
@@ -185,30 +186,29 @@ class ChatData(TaskData):
             self._labelled(ids, np.array(offsets), text, turns)
             for ids, offsets, (text, turns) in zip(tokens["input_ids"], tokens["offset_mapping"], written, strict=True)
         ]
-        kept = [
-            i for i, feature in enumerate(found) if feature["loss_weights"]
-        ]  # a reply that is cut away leaves nothing to learn
-        prompts, cut = self._prompts([open_turn(closed(conversations[i])) for i in kept])
+        # A conversation whose replies are cut away leaves nothing to learn.
+        kept = [i for i, feature in enumerate(found) if feature["loss_weights"]]
+        prompts, cut = self._prompts([without_final_reply(through_last_reply(conversations[i])) for i in kept])
         return {
             **{name: [found[i][name] for i in kept] for name in ("input_ids", "labels", "loss_weights", "truncated", "bytes")},
             "prompt_ids": prompts,
             "prompt_truncated": cut,
-            "reference": [closed(conversations[i])[-1]["content"] for i in kept],
+            "reference": [through_last_reply(conversations[i])[-1]["content"] for i in kept],
             "row": kept,
         }
 
     def _turns(self, messages: Messages, place: Any) -> tuple[str, list[Span]]:
-        """The text of a conversation, and where in it the tokens with a loss stand, in characters."""
+        """The text of a conversation, and the character spans of the tokens that count in the loss."""
         try:
             text, turns = self.chat_template.turns(messages)
         except UnstableTemplateError as error:
-            raise UserError(f"{self.dataset}: {self.row_place(str(place))}: {error}") from error
+            raise UserError(f"{self.dataset}: {self.rows.place_of(str(place))}: {error}") from error
         return text, {"assistant": turns, "last": turns[-1:], "all": [(0, len(text))]}[self.train_on]
 
     def _labelled(self, ids: list[int], offsets: np.ndarray, text: str, turns: list[Span]) -> dict[str, Any]:
-        """One feature: tokens that stand at least partly in a turn have a label, but for the first of all.
+        """One feature: each token that overlaps a turn has a label, except the first of the text.
 
-        ``bytes`` are those of the text that the labels stand for, without special tokens.
+        ``bytes`` counts the bytes of the labelled text, without special tokens.
         """
         truncated = len(ids) > self.max_length
         tokens, (begins, ends) = np.array(ids)[: self.max_length], offsets[: self.max_length].T
@@ -248,9 +248,9 @@ class ChatData(TaskData):
 
     # Batches
 
-    def order(self, trainer: Any) -> dict[str, str]:
+    def resume_signature(self, trainer: Any) -> dict[str, str]:
         how = {"data.template": self.template, "data.train_on": self.train_on, "data.packing": self.packing}
-        return {**super().order(trainer), **{key: str(value) for key, value in how.items()}}
+        return {**super().resume_signature(trainer), **{key: str(value) for key, value in how.items()}}
 
     def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
         if self.packing and batch is not None and batch.epoch is not None:
@@ -259,17 +259,17 @@ class ChatData(TaskData):
         return made | ({"bytes": torch.tensor(columns["bytes"], dtype=torch.float32)} if "bytes" in columns else {})
 
 
-def closed(messages: Messages) -> Messages:
-    """A conversation up to the assistant's last turn."""
+def through_last_reply(messages: Messages) -> Messages:
+    """A conversation up to and including the assistant's last turn."""
     last = max(i for i, message in enumerate(messages) if message["role"] == "assistant")
     return messages[: last + 1]
 
 
-def open_turn(messages: Messages) -> Messages:
-    """A conversation up to where the assistant's last turn begins, where it ends with that; else the whole."""
+def without_final_reply(messages: Messages) -> Messages:
+    """A conversation without its last turn if that is the assistant's."""
     return messages[:-1] if messages[-1]["role"] == "assistant" else messages
 
 
 def byte_count(texts: list[str]) -> int:
-    """Bytes of texts in UTF-8."""
+    """Number of bytes of texts in UTF-8."""
     return sum(len(text.encode()) for text in texts)

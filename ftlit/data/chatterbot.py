@@ -1,6 +1,6 @@
-"""Rows for the quickstart: what people say to a bot, and which of a few topics it belongs to.
+"""Rows for the quickstart: utterances to a chat bot, labelled with one of a few topics.
 
-They come from the package ``chatterbot-corpus``, so that a first run needs no download of a data set.
+They come from the package ``chatterbot-corpus``, so that a first run does not download a data set.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ HELD_OUT = (0.1, 0.2)  # shares of validation and test
 
 
 def topics() -> dict[str, list[dict[str, Any]]]:
-    """The first utterance of each conversation with its topic, in three splits that share no text.
+    """The first utterance of each conversation with its topic, in three splits without common texts.
 
     A topic is a file of the corpus with at least 50 conversations. Each topic is split 70/10/20.
 
     Returns:
-        Split name to rows ``{"text": ..., "label": ...}``.
+        The rows ``{"text": ..., "label": ...}`` of each split.
     """
     splits: dict[str, list[dict[str, Any]]] = {"train": [], "validation": [], "test": []}
     seen: set[str] = set()
@@ -42,7 +42,7 @@ def topics() -> dict[str, list[dict[str, Any]]]:
         splits["validation"] += fresh[:first]
         splits["test"] += fresh[first : first + second]
         splits["train"] += fresh[first + second :]
-    # Mixed, so that the first rows of a split are of every topic.
+    # Mixed, so that the first rows of a split cover all topics.
     return {split: sorted(rows, key=_order) for split, rows in splits.items()}
 
 
@@ -59,13 +59,13 @@ def _folder() -> Path:
 def _conversations(file: Path) -> list[Any]:
     import yaml
 
-    # The loader in C is ten times as fast, and not every build of PyYAML has it.
+    # The C loader is ten times faster, but not every build of PyYAML has it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(file.read_text(encoding="utf-8"), Loader=loader)["conversations"] or []
 
 
 def _first_utterance(conversation: Any) -> str:
-    """The text that opens a conversation, or nothing where it is a number, a date or missing."""
+    """The text that opens a conversation, or an empty text if the first entry is missing or not a text."""
     first = conversation[0] if isinstance(conversation, list) and conversation else None
     return first.strip() if isinstance(first, str) else ""
 

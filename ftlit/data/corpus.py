@@ -10,26 +10,25 @@ import torch
 
 from ftlit.data.batches.batching import MicroBatch
 from ftlit.data.batches.collate import PADDING
-from ftlit.data.batches.corpus_blocks import causal_block, masked_block, one
+from ftlit.data.batches.corpus_blocks import causal_block, concatenate, masked_block
 from ftlit.data.batches.document_packing import (
     Blocks,
     NoBlocksError,
     Piece,
-    filled,
-    joined,
+    join_lines,
     line_rows,
-    losses,
+    lost_counts,
+    pack_stream,
+    pack_whole_documents,
     packed,
     split,
     token_sizes,
-    whole,
     with_targets,
     without_blank,
 )
 from ftlit.data.batches.sentence_pairs import sentence_pairs
 from ftlit.data.shared.base import TaskData
-from ftlit.data.sources.load import load_splits
-from ftlit.data.text.encoding import encoded
+from ftlit.data.text.encoding import require_offsets
 from ftlit.errors import UserError
 from ftlit.models.backbones import load_config
 from ftlit.models.masking import expected_count, mask_tokens
@@ -40,18 +39,18 @@ if TYPE_CHECKING:
 
 
 class CorpusData(TaskData):
-    """Raw text: documents are tokenised once and packed into blocks of `max_length` tokens.
+    """Raw text: documents are tokenized once and packed into blocks of `max_length` tokens.
 
-    For a causal model each document ends with the end-of-text token and blocks are filled to the last token. For a masked
-    model a block holds as many whole documents as fit, with separators between them; other tokens are masked each epoch.
+    For a causal model, each document ends with the end-of-text token and blocks are filled to the last token. For a masked
+    model, a block holds as many whole documents as fit, with separators between them; masks are drawn anew in every epoch.
 
     Args:
         text: Column of the text.
-        documents: What a document is: each `row` (in a txt file each line), or all rows up to one that is blank
+        document_unit: What forms a document: each `row` (in a txt file, each line), or all rows up to a blank one
             (`blank_line`), joined by line feeds.
-        pack: Whether several documents share a block; a document longer than a block always takes several.
-        boundaries: Whether the documents of a block are kept apart for a causal model: positions begin again with each,
-            and attention does not cross from one to the next.
+        packing: Whether several documents share a block; a document longer than a block always takes several blocks.
+        isolate_documents: Whether the documents of a block are isolated from each other in a causal model: positions restart
+            with each document, and no document attends to another.
         objective: Taken from the model: what it is trained to predict.
         mask_probability: Taken from the model.
         whole_words: Taken from the model.
@@ -63,9 +62,9 @@ class CorpusData(TaskData):
     def __init__(
         self,
         text: str = "text",
-        documents: Literal["row", "blank_line"] = "row",
-        pack: bool = True,
-        boundaries: bool = True,
+        document_unit: Literal["row", "blank_line"] = "row",
+        packing: bool = True,
+        isolate_documents: bool = True,
         objective: Literal["causal", "masked"] | None = None,
         mask_probability: float = 0.15,
         whole_words: bool = False,
@@ -74,12 +73,13 @@ class CorpusData(TaskData):
     ) -> None:
         super().__init__(**kwargs)
         if objective is None:
-            raise UserError("CorpusData has no labels: it goes with a language model; set model to MaskedLM or CausalLM")
-        self.text, self.documents, self.pack, self.boundaries = text, documents, pack, boundaries
+            raise UserError("CorpusData has no labels and needs a language model; set model to MaskedLM or CausalLM")
+        self.text, self.document_unit, self.packing, self.isolate_documents = text, document_unit, packing, isolate_documents
+        self.readers = {".txt": line_rows} if document_unit == "blank_line" else {}
         self.objective, self.mask_probability = objective, mask_probability
         self.whole_words, self.next_sentence = whole_words, next_sentence
 
-    # Rows are documents
+    # Rows, which are documents
 
     def input_columns(self) -> dict[str, str]:
         return {"text": self.text}
@@ -87,18 +87,14 @@ class CorpusData(TaskData):
     def columns(self) -> dict[str, str]:
         return self.input_columns()
 
-    def problem(self, row: dict[str, Any]) -> str | None:
-        return self.input_problem(row)
+    def validate_row(self, row: dict[str, Any]) -> str | None:
+        return self.validate_inputs(row)
 
     def reference(self, row: dict[str, Any]) -> None:
         return None
 
-    @cached_property
-    def _raw(self) -> dict[str, "Dataset"]:
-        by_line = self.documents == "blank_line"
-        readers = {".txt": line_rows} if by_line else None
-        splits = load_splits(self.dataset, self.config_name, self.split_names, readers)
-        make = joined if by_line else without_blank
+    def prepare_splits(self, splits: dict[str, "Dataset"]) -> dict[str, "Dataset"]:
+        make = join_lines if self.document_unit == "blank_line" else without_blank
         return {name: make(rows, self.text) if self.text in rows.column_names else rows for name, rows in splits.items()}
 
     # From documents to blocks
@@ -108,15 +104,15 @@ class CorpusData(TaskData):
             return self.tokenize(columns[self.text])
         behind = len(self.frame[1])
         found = self.tokenizer(columns[self.text], truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
-        prompts = [ids[: len(ids) - behind] for ids in found]  # a text to go on with does not end
+        prompts = [ids[: len(ids) - behind] for ids in found]  # a text that is to be continued has no end token
         return {
-            "input_ids": [ids[-self.max_length :] for ids in prompts],  # and what goes on is its end
+            "input_ids": [ids[-self.max_length :] for ids in prompts],  # the end of the text is what is continued
             "truncated": [len(ids) > self.max_length for ids in prompts],
         }
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """The tokens of documents, without special tokens: ``input_ids``, and ``sizes`` and ``words`` of each token."""
-        self.require_offsets()
+        """Tokens of documents without special tokens: ``input_ids``, and ``sizes`` and ``words`` of each token."""
+        require_offsets(self.tokenizer, self.backbone, type(self).__name__)
         texts = columns[self.text]
         found = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         sizes = [token_sizes(text, offsets) for text, offsets in zip(texts, found["offset_mapping"], strict=True)]
@@ -128,7 +124,7 @@ class CorpusData(TaskData):
 
     def encode_split(self, rows: "Dataset") -> "Dataset":
         words = self.whole_words or self.next_sentence
-        documents = encoded(rows, self.encode, [self._tokenizer_state, type(self).__name__, self.columns(), words])
+        documents = self.encoder.encode(rows, self.encode, [type(self).__name__, self.columns(), words])
         try:
             return packed(documents, self.pairs if self.next_sentence else self.blocks, self._block_settings())
         except NoBlocksError as error:
@@ -139,51 +135,52 @@ class CorpusData(TaskData):
 
     def _block_settings(self) -> list[Any]:
         ends = self.frame if self.objective == "masked" else (self.frame[0], [self.eos_token_id])
-        how = [self.objective, self.pack, self.boundaries, self.whole_words, self.max_length, self.special_ids]
+        how = [self.objective, self.packing, self.isolate_documents, self.whole_words, self.max_length, self.special_ids]
         return [*how, *ends, self.seed if self.next_sentence else None]
 
     @cached_property
     def frame(self) -> tuple[list[int], list[int]]:
         """The special tokens that the tokenizer puts before and after a text."""
-        state = self._tokenizer_state  # noqa: F841  taken before the tokenizer's first use, which changes it
+        _ = self.encoder.state  # read before the tokenizer is used
         found = self.tokenizer("a", return_special_tokens_mask=True)
         ids, inside = found["input_ids"], [i for i, mark in enumerate(found["special_tokens_mask"]) if not mark]
         return ids[: inside[0]], ids[inside[-1] + 1 :]
 
     @cached_property
     def special_ids(self) -> list[int]:
-        """Ids of the special tokens: never masked, and never put in the place of a masked token."""
+        """Ids of the special tokens, which are never masked and never replace a masked token."""
         return sorted(self.tokenizer.all_special_ids)
 
     @cached_property
     def eos_token_id(self) -> int:
-        """Id of the token that ends a document, by the tokenizer or else by the model's configuration."""
+        """Id of the token that ends a document, from the tokenizer or else from the model's configuration."""
         given = self.tokenizer.eos_token_id
         given = load_config(self.backbone, self.trust_remote_code).eos_token_id if given is None else given
         if given is None:
-            raise UserError(f"the tokenizer of {self.backbone!r} has no end-of-text token to put behind each document")
+            raise UserError(f"the tokenizer of {self.backbone!r} has no end-of-text token to end documents with")
         return int(given[0] if isinstance(given, list) else given)
 
     def blocks(self, pieces: Iterator[Piece], lost: Counter[str]) -> Blocks:
-        """The features of blocks, from documents; those with no token to predict are left out and counted."""
+        """The features of blocks of documents; blocks without a token to predict are left out and counted."""
         if self.objective == "causal":
             return with_targets(self._causal_blocks(pieces), "loss_weights", lost)
         return with_targets(self._masked_blocks(pieces), "maskable", lost)
 
     def _causal_blocks(self, pieces: Iterator[Piece]) -> Blocks:
         ended = (piece.framed(self.frame[0], [self.eos_token_id]) for piece in pieces)
-        found = filled(ended, self.max_length) if self.pack else ([p] for e in ended for p in split(e, self.max_length))
-        yield from (causal_block(parts, self.boundaries) for parts in found)
+        found = pack_stream(ended, self.max_length) if self.packing else ([p] for e in ended for p in split(e, self.max_length))
+        yield from (causal_block(parts, self.isolate_documents) for parts in found)
 
     def _masked_blocks(self, pieces: Iterator[Piece]) -> Blocks:
         before, after = self.frame
         room = self.max_length - len(before) - len(after)
-        for parts in whole(pieces, room, len(after)) if self.pack else ([part] for p in pieces for part in split(p, room)):
+        alone = ([part] for piece in pieces for part in split(piece, room))
+        for parts in pack_whole_documents(pieces, room, len(after)) if self.packing else alone:
             framed = [part.framed(before if i == 0 else [], after) for i, part in enumerate(parts)]
-            yield masked_block(one(framed), self.special_ids, self.whole_words)
+            yield masked_block(concatenate(framed), self.special_ids, self.whole_words)
 
     def pairs(self, pieces: Iterator[Piece], lost: Counter[str]) -> Blocks:
-        """The features of pairs of segments for next sentence prediction, from documents."""
+        """The features of pairs of segments of documents, for next sentence prediction."""
         return with_targets(self._pair_blocks(pieces, lost), "maskable", lost)
 
     def _pair_blocks(self, pieces: Iterator[Piece], lost: Counter[str]) -> Blocks:
@@ -191,7 +188,7 @@ class CorpusData(TaskData):
         room = self.max_length - len(before) - 2 * len(after)
         for first, second, apart in sentence_pairs(pieces, room, self.seed, lost):
             a, b = first.framed(before, after), second.framed([], after)
-            both = masked_block(one([a, b]), self.special_ids, self.whole_words)
+            both = masked_block(concatenate([a, b]), self.special_ids, self.whole_words)
             yield {**both, "token_type_ids": [0] * len(a.ids) + [1] * len(b.ids), "next_sentence": apart}
 
     # Batches
@@ -202,16 +199,16 @@ class CorpusData(TaskData):
         return self.expected(self.encoded[split].select_columns(["maskable", "maskable_words"])[:])
 
     def expected(self, columns: dict[str, list[Any]]) -> np.ndarray:
-        """Tokens of each block that are masked on average, ``(blocks,)``."""
+        """Expected number of masked tokens of each block, ``(blocks,)``."""
         tokens, words = (np.array(columns[name], dtype=float) for name in ("maskable", "maskable_words"))
         return expected_count(tokens, words, self.mask_probability)
 
     def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
-        """A batch with ``labels`` ``(batch, tokens)``: the tokens to predict, -100 elsewhere.
+        """A batch with ``labels`` ``(batch, tokens)``: the tokens to predict, and -100 elsewhere.
 
-        For a causal model a label stands at the token itself, and the one before it predicts it. Where documents are kept
-        apart, the batch has ``position_ids`` that begin again with each and no attention mask: causal models of
-        transformers tell from these which tokens belong together.
+        For a causal model, the label of a token is the token itself, which is predicted from those before it. If documents
+        are isolated, the batch has ``position_ids`` that restart with each document and no attention mask: causal models of
+        transformers infer from the positions which tokens belong together.
         """
         made = super().collate(columns, batch)
         if batch is None:
@@ -244,7 +241,7 @@ class CorpusData(TaskData):
         return made
 
     def _mask(self, ids: list[int], words: list[int] | None, place: int, epoch: int | None) -> tuple[list[int], list[int]]:
-        """Masked ids and labels of a block, which depend on no other block of its batch."""
+        """Masked ids and labels of a block; they do not depend on the other blocks of the batch."""
         if self.tokenizer.mask_token_id is None:
             raise UserError(f"the tokenizer of {self.backbone!r} has no mask token: masked language modelling needs one")
         seeds = [1, self.order_seed, epoch, place] if epoch is not None else [0, self.seed, place]
@@ -263,22 +260,23 @@ class CorpusData(TaskData):
         )
         return masked[0].tolist(), labels[0].tolist()
 
-    # What is said of blocks
+    # Reports
 
     def counts(self, split: str) -> dict[str, int]:
         blocks = self.encoded[split]
-        return {"blocks": len(blocks), "tokens in its blocks": int(self.lengths(split).sum()), **losses(blocks)}
+        return {"blocks": len(blocks), "tokens in its blocks": int(self.lengths(split).sum()), **lost_counts(blocks)}
 
     def names(self, split: str, ids: list[int]) -> list[str]:
         rows = self.rows[split].select(self.encoded[split].select(ids)["first_row"][:])["row_id"][:]
         return [f"block {i} (from {row})" for i, row in zip(ids, rows, strict=True)]
 
-    def shown_at(self, split: str, i: int) -> dict[str, Any]:
+    def record_at(self, split: str, i: int) -> dict[str, Any]:
         block = self.encoded[split][i]
         row = self.rows[split][block["first_row"]]["row_id"]
         return {"id": f"{split}:block{i}", "from": row, "bytes": block["bytes"]}
 
-    def order(self, trainer: Any) -> dict[str, str]:
-        how = f"{self.documents}, pack={self.pack}, boundaries={self.boundaries}, {self.objective}"
+    def resume_signature(self, trainer: Any) -> dict[str, str]:
+        documents = f"{self.document_unit}, isolate_documents={self.isolate_documents}"
+        how = f"{documents}, packing={self.packing}, {self.objective}"
         masking = f"{self.mask_probability}, whole_words={self.whole_words}, next_sentence={self.next_sentence}"
-        return {**super().order(trainer), "the packing of the corpus": how, "the masking": masking}
+        return {**super().resume_signature(trainer), "the packing of the corpus": how, "the masking": masking}

@@ -18,16 +18,16 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class MultipleChoiceData(TaskData):
-    """Questions with two or more choices each, of which one is right.
+    """Questions with two or more choices, one of which is right.
 
-    A row is one example whose ``input_ids`` hold a sequence for each of its choices.
+    A row is one example; its ``input_ids`` hold a sequence for each choice.
 
     Args:
-        question: Column of the question, or of whatever the choices go on from.
-        start: Column of a text with which every choice begins, as `sent2` of SWAG.
-        choices: Column of the choices: a list of texts, or names and texts as in `{label: [A, B], text: [yes, no]}`; or the
-            columns of one choice each.
-        label: Column of the right choice: its position from 0, its letter, or its name where the choices have names.
+        question: Column of the question, or of the text that the choices continue.
+        start: Column of a text with which every choice begins, such as `sent2` of SWAG.
+        choices: Column of the choices, as a list of texts or as names and texts (`{label: [A, B], text: [yes, no]}`); or a
+            list of columns with one choice each.
+        label: Column of the right choice: its position from 0, its letter, or its name if the choices have names.
     """
 
     metadata: ClassVar[tuple[str, ...]] = ("choices",)
@@ -62,7 +62,7 @@ class MultipleChoiceData(TaskData):
         return list((cell.get("text") if isinstance(cell, dict) else cell) or [])
 
     def position(self, row: dict[str, Any]) -> int | None:
-        """Which choice is right, counted from 0, or None where the label names none."""
+        """Position of the right choice, counted from 0, or None if the label names no choice."""
         label, count = label_text(row[self.label]).strip(), len(self.texts(row))
         cell = row.get(self.choices) if isinstance(self.choices, str) else None
         names = [label_text(name) for name in cell.get("label") or []] if isinstance(cell, dict) else []
@@ -72,7 +72,7 @@ class MultipleChoiceData(TaskData):
         found = int(label) if label.isdecimal() else letter
         return found if 0 <= found < count else None
 
-    def input_problem(self, row: dict[str, Any]) -> str | None:
+    def validate_inputs(self, row: dict[str, Any]) -> str | None:
         for column in (self.question, *([self.start] if self.start else [])):
             if found := text_problem(row, column):
                 return found
@@ -83,16 +83,16 @@ class MultipleChoiceData(TaskData):
             if not isinstance(text, str) or not text.strip():
                 return f"choice {i + 1} is {text!r}, not a text"
         shown = f"column {self.choices!r}" if isinstance(self.choices, str) else "data.choices"
-        return None if len(texts) > 1 else f"{len(texts)} choices stand in {shown}; there must be two or more"
+        return None if len(texts) > 1 else f"{shown} has {len(texts)} choices; there must be two or more"
 
-    def problem(self, row: dict[str, Any]) -> str | None:
-        if found := self.input_problem(row):
+    def validate_row(self, row: dict[str, Any]) -> str | None:
+        if found := self.validate_inputs(row):
             return found
         if self.position(row) is not None:
             return None
         last = len(self.texts(row)) - 1
         known = f"a position from 0 to {last}, or a letter from A to {LETTERS[min(last, 25)]}"
-        return f"column {self.label!r} holds {row[self.label]!r}, which is none of the {last + 1} choices: give {known}"
+        return f"column {self.label!r} holds {row[self.label]!r}, which names none of the {last + 1} choices: give {known}"
 
     def reference(self, row: dict[str, Any]) -> str:
         position = self.position(row)
@@ -120,7 +120,7 @@ class MultipleChoiceData(TaskData):
         return {**self.encode_inputs(columns), "labels": [self.position(row) for row in as_rows(columns)]}
 
     def lengths(self, split: str) -> np.ndarray:
-        """Tokens of each row, padding between its choices included: its longest choice times their number."""
+        """Number of tokens of each row with padding: its longest choice times the number of choices."""
         import pyarrow.compute as pc
 
         sequences = self.encoded[split].with_format("arrow")["input_ids"][:]
@@ -129,13 +129,13 @@ class MultipleChoiceData(TaskData):
         return counts * np.maximum.reduceat(tokens, np.cumsum(counts) - counts)
 
     def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
-        """As in every task, with the choices of all rows one under the other: ``input_ids`` ``(choices, tokens)``."""
+        """The tensors of a batch; the choices of all rows are stacked: ``input_ids`` has shape ``(choices, tokens)``."""
         nested = [name for name in ("input_ids", *self.padding) if name in columns]
         return super().collate({**columns, **{name: list(chain(*columns[name])) for name in nested}}, batch)
 
 
 def _cell_problem(cell: Any, column: str) -> str | None:
-    """What is wrong with a cell of choices as such, whatever its texts are, or None."""
+    """What is wrong with the form of a cell of choices, or None; the texts are not checked."""
     texts, names = (cell.get("text"), cell.get("label")) if isinstance(cell, dict) else (cell, None)
     for given, kind in ((texts, "texts"), (names, "names")):
         if not isinstance(given, list | None):

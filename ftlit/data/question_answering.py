@@ -1,6 +1,8 @@
 """Data of extractive question answering: a question, and a context that holds its answer."""
 
 import json
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,32 +15,34 @@ from ftlit.data.shared.base import TaskData
 from ftlit.data.sources.formats import Reader
 from ftlit.data.sources.squad_json import squad_rows
 from ftlit.data.text.answers import Answer, answer_problem, answers_of, character_span, token_span
+from ftlit.data.text.encoding import require_offsets
 from ftlit.errors import UserError
 
-LONGEST_DEFAULT = 384
-OUTSIDE = -1  # the offsets of a token that is not of the context
+NO_OFFSET = -1  # offset of a token that is not part of the context
 
 
 class QuestionAnsweringData(TaskData):
-    """Questions whose answers stand in a context, in the layout of SQuAD or as rows.
+    """Questions with answers that are spans of a context, in the layout of SQuAD or as rows.
 
-    A context that is too long is cut into windows that overlap; each becomes an example of its own.
+    A context that is too long is cut into overlapping windows, each of which becomes an example.
 
     Args:
         question: Column of the question.
         context: Column of the text that holds the answer.
-        answers: Column of the right answers: texts with their starts as in SQuAD, or one text. Only the first one trains.
-        answer_start: Column with the character at which the answer begins, where the column of answers holds one text; by
-            default it is where the text stands first.
-        stride: Tokens of the context that a window shares with the one before it.
-        negative_windows: Whether a window that does not hold its question's answer whole trains to find none; else it is
-            left out of train.
-        no_answer: Whether a question may have no answer, as in SQuAD 2.0; by default whether a row has none.
+        answers: Column of the right answers: texts with their starts as in SQuAD, or one text. Only the first answer is
+            trained on.
+        answer_start: Column of the character at which the answer begins, if the column of answers holds one text; by default
+            the first occurrence of the text.
+        stride: Number of tokens of the context that a window shares with the one before it.
+        negative_windows: Whether a window that does not contain the whole answer is trained to predict no answer; otherwise
+            it is left out of train.
+        no_answer: Whether questions may have no answer, as in SQuAD 2.0; by default whether some row has none.
     """
 
-    readers: ClassVar[dict[str, Reader]] = {".json": squad_rows}
-    padding: ClassVar[dict[str, int]] = {**PADDING, "starts": OUTSIDE, "ends": OUTSIDE}
+    readers: Mapping[str, Reader] = {".json": squad_rows}
+    padding: ClassVar[dict[str, int]] = {**PADDING, "starts": NO_OFFSET, "ends": NO_OFFSET}
     metadata: ClassVar[tuple[str, ...]] = ("context", "reference")
+    default_max_length: ClassVar[int] = 384
 
     def __init__(
         self,
@@ -58,10 +62,6 @@ class QuestionAnsweringData(TaskData):
             raise UserError(f"data.stride is {stride}; it should be at least 0 and below data.max_length {self.max_length}")
         self._found: dict[str, dict[str, int]] = {}
 
-    def _checked_length(self, wanted: int | None) -> int:
-        limit = super()._checked_length(wanted)
-        return limit if wanted else min(limit, LONGEST_DEFAULT)
-
     def input_columns(self) -> dict[str, str]:
         return {"question": self.question, "context": self.context}
 
@@ -71,12 +71,12 @@ class QuestionAnsweringData(TaskData):
 
     # Rows
 
-    def input_problem(self, row: dict[str, Any]) -> str | None:
-        return super().input_problem(row) or self._length_problem(row[self.question])
+    def validate_inputs(self, row: dict[str, Any]) -> str | None:
+        return super().validate_inputs(row) or self._length_problem(row[self.question])
 
     def _length_problem(self, question: str) -> str | None:
         room = self.max_length - self.tokenizer.num_special_tokens_to_add(pair=True)
-        if len(question.encode()) + 1 < room - self.stride:  # no more tokens than bytes, and one for the beginning
+        if len(question.encode()) + 1 < room - self.stride:  # at most one token a byte, and one for the beginning
             return None
         tokens = len(self.tokenizer(question, add_special_tokens=False)["input_ids"])
         if tokens < room - self.stride:
@@ -86,8 +86,8 @@ class QuestionAnsweringData(TaskData):
             f"the context; a window needs more than data.stride {self.stride}"
         )
 
-    def problem(self, row: dict[str, Any]) -> str | None:
-        return self.input_problem(row) or self._answers_problem(row)
+    def validate_row(self, row: dict[str, Any]) -> str | None:
+        return self.validate_inputs(row) or self._answers_problem(row)
 
     def _answers_problem(self, row: dict[str, Any]) -> str | None:
         try:
@@ -104,18 +104,18 @@ class QuestionAnsweringData(TaskData):
     def reference(self, row: dict[str, Any]) -> list[str]:
         return list(dict.fromkeys(text for text, _ in self._answers(row)))
 
-    @property
+    @cached_property
     def no_answer(self) -> bool:
-        """Whether a question may have no answer."""
+        """Whether questions may have no answer."""
         if self.given_no_answer is not None:
             return self.given_no_answer
-        return any(not answers_of(value) for rows in self.source_rows.values() for value in rows[self.answers])
+        return any(not answers_of(value) for rows in self.rows.source.values() for value in rows[self.answers])
 
     # Windows
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Windows of new rows, with the characters of the context, ``starts`` to ``ends``, that each token stands for."""
-        self.require_offsets()
+        """Windows of new rows; ``starts`` and ``ends`` are the character offsets of each token in the context."""
+        require_offsets(self.tokenizer, self.backbone, type(self).__name__)
         cut = self.tokenizer(
             columns[self.question],
             columns[self.context],
@@ -133,12 +133,12 @@ class QuestionAnsweringData(TaskData):
             "starts": [place[:, 0] for place in places],
             "ends": [place[:, 1] for place in places],
             "context": [columns[self.context][i] for i in rows],
-            "truncated": [False] * len(rows),  # what one window lacks, another one has
+            "truncated": [False] * len(rows),  # the windows together cover the whole context
             "row": rows,
         }
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Windows with ``labels``: the first and the last token of the answer, or token 0 where a window does not hold it."""
+        """Windows with ``labels``: the first and the last token of the answer, or token 0 if the window lacks the answer."""
         windows = self.encode_inputs(columns)
         rows = as_rows(columns)
         spans = [self._span(row) for row in rows]
@@ -148,7 +148,7 @@ class QuestionAnsweringData(TaskData):
             **windows,
             "labels": [list(found or (0, 0)) for found in tokens],
             "misses": [spans[i] is not None and not found for i, found in zip(windows["row"], tokens, strict=True)],
-            # As JSON: `datasets` takes the type of a column from its first rows, and these may have no answer to tell it.
+            # As JSON: `datasets` infers the type of a column from its first rows, which may have no answers.
             "reference": [json.dumps(self.reference(rows[i])) for i in windows["row"]],
         }
 
@@ -175,20 +175,20 @@ class QuestionAnsweringData(TaskData):
         return {**super().counts(split), **self._found[split]}
 
     def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
-        """The tensors of a batch; ``metadata`` has ``offsets``, ``(batch, tokens, 2)``: the characters of the context."""
+        """The tensors of a batch; ``metadata`` has ``offsets``, ``(batch, tokens, 2)``: character offsets in the context."""
         made = super().collate(columns, batch)
         if "reference" in made["metadata"]:
             made["metadata"]["reference"] = list(map(json.loads, made["metadata"]["reference"]))
         made["metadata"]["offsets"] = torch.stack([made.pop("starts"), made.pop("ends")], -1)
         return made
 
-    def order(self, trainer: Any) -> dict[str, str]:
+    def resume_signature(self, trainer: Any) -> dict[str, str]:
         own = {"data.stride": str(self.stride), "data.negative_windows": str(self.negative_windows)}
-        return {**super().order(trainer), **own}
+        return {**super().resume_signature(trainer), **own}
 
 
 def context_places(offsets: list[tuple[int, int]], sequences: list[int | None]) -> np.ndarray:
-    """Offsets ``(tokens, 2)`` of a window, `OUTSIDE` for the tokens that are not of the second text."""
+    """Offsets ``(tokens, 2)`` of a window; `NO_OFFSET` for tokens outside the second text."""
     places = np.array(offsets, dtype=np.int32)
-    places[[sequence != 1 for sequence in sequences]] = OUTSIDE
+    places[[sequence != 1 for sequence in sequences]] = NO_OFFSET
     return places

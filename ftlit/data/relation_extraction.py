@@ -8,6 +8,7 @@ import torch
 from ftlit.data.batches.batching import MicroBatch
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.labelled import LabelledData
+from ftlit.data.text.encoding import require_offsets
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -17,11 +18,11 @@ MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
 
 
 class RelationExtractionData(LabelledData):
-    """Texts with two entities and how they relate.
+    """Texts with two entities and the relation between them.
 
     Args:
         text: Column of the text.
-        head: Column of the first entity: `start` and `end`, counted in characters of the text.
+        head: Column of the first entity: its `start` and `end` in characters of the text.
         tail: Column of the second entity.
         relation: Column of the relation.
     """
@@ -43,12 +44,12 @@ class RelationExtractionData(LabelledData):
 
     # Checks
 
-    def input_problem(self, row: dict[str, Any]) -> str | None:
+    def validate_inputs(self, row: dict[str, Any]) -> str | None:
         if found := text_problem(row, self.text):
             return found
         text = row[self.text]
         if marker := next((marker for marker in MARKERS if marker in text), None):
-            return f"the text in column {self.text!r} holds {marker!r}, with which entities are marked; write it in another way"
+            return f"the text in column {self.text!r} holds {marker!r}, which marks entities; write it in another way"
         for column in (self.head, self.tail):
             if found := span_problem(text, row.get(column), column):
                 return found
@@ -70,8 +71,8 @@ class RelationExtractionData(LabelledData):
             f"data.max_length {self.max_length}; raise it"
         )
 
-    def problem(self, row: dict[str, Any]) -> str | None:
-        return self.input_problem(row) or self.label_problem(row[self.label])
+    def validate_row(self, row: dict[str, Any]) -> str | None:
+        return self.validate_inputs(row) or self.validate_label(row[self.label])
 
     # Markers
 
@@ -86,12 +87,12 @@ class RelationExtractionData(LabelledData):
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The backbone's tokenizer with the markers as tokens of their own."""
+        """The backbone's tokenizer with the entity markers as additional tokens."""
         return self._with_markers[0]
 
     @property
     def added_tokens(self) -> list[int]:
-        """Ids of the markers that the backbone has no embeddings of."""
+        """Ids of the markers that are new to the backbone."""
         return self._with_markers[1]
 
     @cached_property
@@ -110,7 +111,7 @@ class RelationExtractionData(LabelledData):
         return [marked(*cells) for cells in zip(*columns, strict=True)]
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        self.require_offsets()
+        require_offsets(self.tokenizer, self.backbone, type(self).__name__)
         cells = zip(*(columns[column] for column in self.input_columns().values()), strict=True)
         encoding = self.tokenizer([marked(*row) for row in cells], truncation=False, return_attention_mask=False)
         features = dict(encoding)
@@ -125,10 +126,10 @@ class RelationExtractionData(LabelledData):
         return {**features, "entity_positions": positions, "truncated": [i in kept for i in range(len(ids))]}
 
     def _window(self, parts: list[int | None], marks: list[int]) -> list[int]:
-        """Positions of the special tokens at the ends and of as much text around all markers as fits.
+        """Positions of the special tokens at both ends, and of as much text around the markers as fits.
 
         Args:
-            parts: None for each token that the tokenizer put at an end.
+            parts: None for each special token, an index for the other tokens.
             marks: Positions of the markers.
         """
         text = [k for k, part in enumerate(parts) if part is not None]
@@ -141,15 +142,15 @@ class RelationExtractionData(LabelledData):
         return {**features, "reference": [self.label_names[i] for i in features["labels"]]}
 
     def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
-        """As in every task, with ``entity_positions``: where both entities' start markers stand, ``(batch, 2)``."""
+        """The tensors of a batch, with ``entity_positions``: the positions of both start markers, ``(batch, 2)``."""
         return {**super().collate(columns, batch), "entity_positions": torch.tensor(columns["entity_positions"])}
 
 
 def marked(text: str, head: dict[str, Any], tail: dict[str, Any]) -> str:
     """The text with markers around both entities.
 
-    A start marker goes before the space in front of its entity, so that the entity keeps the tokens that it has in the
-    plain text: in many vocabularies the space is part of the word that follows.
+    A start marker is put before the space in front of its entity, so that the entity has the same tokens as in the plain
+    text: in many vocabularies a space is part of the word that follows.
     """
     entities = sorted([(head["start"], head["end"], *MARKERS[:2]), (tail["start"], tail["end"], *MARKERS[2:])])
     parts, done = [], 0
@@ -170,7 +171,7 @@ def span_problem(text: str, span: Any, column: str) -> str | None:
     if not text[start:end].strip():
         return f"the entity in column {column!r} is empty: {_place(span)}"
     if span.get("text") not in (None, text[start:end]):
-        return f"the entity in column {column!r} is {span['text']!r}, but {_place(span)} stands {text[start:end]!r}"
+        return f"the entity in column {column!r} is {span['text']!r}, but the text {_place(span)} is {text[start:end]!r}"
     return None
 
 

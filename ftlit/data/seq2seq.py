@@ -1,4 +1,4 @@
-"""Sources and targets for sequence-to-sequence models: translation, summarisation, generative question answering."""
+"""Sources and targets of sequence-to-sequence models: translation, summarization, generative question answering."""
 
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,17 +20,17 @@ TARGET_DEFAULT = 128
 
 
 class Seq2SeqData(TaskData):
-    """Rows with a source text, perhaps a context, and the target text, or several that are right.
+    """Rows with a source text, an optional context, and one or several right target texts.
 
     Args:
         source: Column of the source.
-        target: Column of the target: a text, or a list of texts of which the first is trained on and all are scored with.
-        context: Column of a second text after the source, such as the passage that a question is asked about.
-        prefix: Text before every source, such as `summarize: ` for T5; with its space.
-        max_target_length: Tokens after which a target is truncated; by default the model's limit, at most 128.
-        source_language: The sources' language for a tokenizer of many, such as `deu_Latn` for NLLB.
-        target_language: The targets' language for a tokenizer of many; name it as `model.generation.forced_bos_token` too.
-        decoder: Taken from the model: whose tokenizer is used for targets, where it is another model.
+        target: Column of the target: a text, or a list of texts, the first of which is trained on; all are used as references.
+        context: Column of a second text after the source, such as the passage of a question.
+        prefix: Text before every source, such as `summarize: ` for T5, including its space.
+        max_target_length: Number of tokens after which a target is truncated; by default the model's limit, at most 128.
+        source_language: Language of the sources for a multilingual tokenizer, such as `deu_Latn` for NLLB.
+        target_language: Language of the targets for a multilingual tokenizer; set `model.generation.forced_bos_token` too.
+        decoder: Taken from the model: its tokenizer is used for the targets if the decoder is another model.
     """
 
     padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
@@ -70,20 +70,20 @@ class Seq2SeqData(TaskData):
     def columns(self) -> dict[str, str]:
         return {**self.input_columns(), "target": self.target}
 
-    def problem(self, row: dict[str, Any]) -> str | None:
+    def validate_row(self, row: dict[str, Any]) -> str | None:
         targets = row[self.target]
         if targets == []:
             return f"the list of targets in column {self.target!r} is empty"
         each = targets if isinstance(targets, list) else [targets]
         wrong = next((found for text in each if (found := text_problem({self.target: text}, self.target))), None)
-        return self.input_problem(row) or wrong
+        return self.validate_inputs(row) or wrong
 
     def reference(self, row: dict[str, Any]) -> Any:
         return row[self.target]
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The backbone's tokenizer, set to the languages where it is one of many."""
+        """The backbone's tokenizer, with the languages set if it is multilingual."""
         tokenizer: Any = super().tokenizer
         many = hasattr(tokenizer, "set_src_lang_special_tokens")
         for (key, language), attribute in zip(self.languages.items(), ("src_lang", "tgt_lang"), strict=True):
@@ -94,7 +94,7 @@ class Seq2SeqData(TaskData):
                 known = getattr(tokenizer, "lang_code_to_token", {})
                 if known.get(language, language) not in tokenizer.get_vocab():
                     raise UserError(
-                        f"data.{key} {language!r} is no language of {self.backbone!r}. "
+                        f"data.{key} {language!r} is not a language of {self.backbone!r}. "
                         f"{near(language, known or tokenizer.extra_special_tokens)}"
                     )
                 setattr(tokenizer, attribute, language)
@@ -128,9 +128,9 @@ class Seq2SeqData(TaskData):
         }
 
     def encode_targets(self, texts: list[str]) -> dict[str, list[Any]]:
-        """Tokens of targets as the model should write them, ``input_ids``, and whether each was ``truncated``.
+        """The tokens of targets as ``input_ids``, and whether each was ``truncated``.
 
-        A joined decoder begins by its start token, so that this is no label, as it is none of T5 or Marian.
+        The start token of a separate decoder is not a label; neither is that of T5 or Marian.
         """
         tokenizer: Any = self.target_tokenizer
         if not self.decoder:
@@ -140,7 +140,7 @@ class Seq2SeqData(TaskData):
         return {"input_ids": [[*ids, end] for ids in found["input_ids"]], "truncated": found["truncated"]}
 
     def counts(self, split: str) -> dict[str, int]:
-        """Sources and targets that lost their end."""
+        """Number of sources and targets that were cut."""
         found = {
             f"sources cut at {self.max_length} tokens": sum(self.encoded[split]["truncated"]),
             f"targets cut at {self.max_target_length} tokens": sum(self.encoded[split]["target_truncated"]),
@@ -148,7 +148,7 @@ class Seq2SeqData(TaskData):
         return super().counts(split) | {name: count for name, count in found.items() if count}
 
     def lengths(self, split: str) -> np.ndarray:
-        """Tokens of the source and the target of each example of an encoded split, ``(examples,)``."""
+        """Number of tokens of source and target of each example of an encoded split, ``(examples,)``."""
         import pyarrow.compute as pc
 
         labels = self.encoded[split].with_format("arrow")["labels"][:]

@@ -1,6 +1,7 @@
 """Data of text regression."""
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,11 @@ from ftlit.data.shared.text import TextData
 
 
 class TextRegressionData(TextData):
-    """Texts or pairs with a number each."""
+    """Texts or pairs of texts with a number each."""
 
     label_dtype = torch.float32
 
-    @property
+    @cached_property
     def label_scale(self) -> list[float]:
         """Mean and standard deviation of the target in train."""
         if "train" not in self.rows:
@@ -22,7 +23,7 @@ class TextRegressionData(TextData):
         values = np.array([float(value) for value in self.rows["train"][self.label]])
         return [float(values.mean()), float(values.std()) or 1.0]
 
-    def label_problem(self, value: Any) -> str | None:
+    def validate_label(self, value: Any) -> str | None:
         try:
             finite = math.isfinite(float(value))
         except (TypeError, ValueError):

@@ -1,6 +1,7 @@
 """Data of token classification: named entities, chunks, parts of speech."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -22,31 +23,31 @@ from ftlit.util.batch import IGNORED
 if TYPE_CHECKING:
     from datasets import Dataset
 
-OUTSIDE = "O"
+OUTSIDE_TAG = "O"
 
 
 class TokenClassificationData(TaskData):
-    """Words with a tag each, or texts with entities.
+    """Words with one tag each, or texts with entities.
 
-    Local `.txt` files are read as CoNLL columns, like `.conll`, `.iob` and `.bio`: the first column is `tokens`, the last
-    `tags`, and `column1`, `column2`, … are all. Inside, tags are those of IOB2, whatever the scheme of the data.
-    A text longer than `max_length` goes through the model in overlapping windows of whole words. Each word is labelled,
-    counted in the loss and predicted in one of them, where it has most context.
+    Local `.txt` files are read as CoNLL columns, like `.conll`, `.iob` and `.bio`: the first column is `tokens`, the last is
+    `tags`, and all columns are `column1`, `column2`, … Internally all tags are converted to IOB2.
+    A text longer than `max_length` is cut into overlapping windows of whole words. Each word is labelled, counted in the loss
+    and predicted in one window only, the one in which it has most context.
 
     Args:
-        tokens: Column of the words, a list. Characters count in the words joined by spaces. A new row may hold a text here.
-        tags: Column of the tags, a list of as many names, or numbers of names that the source or `label_names` has.
-        text: Column of the text, where `entities` is given.
+        tokens: Column of the words, a list. Character offsets refer to the words joined by spaces. A new row may hold a text.
+        tags: Column of the tags, a list of the same length: names, or indices into the names of the source or `label_names`.
+        text: Column of the text, if `entities` is given.
         entities: Column of the entities, lists of {start, end, label} in characters, for data without words and tags. Words
-            end at white space and at punctuation marks; an entity that begins or ends inside one is widened to it.
-        scheme: What the prefixes of the tags in the data mean.
+            end at white space and punctuation marks; an entity that begins or ends inside a word is widened to the word.
+        scheme: Tagging scheme of the data.
         spans: Taken from the model: whether tags mark spans of words, as in named entities and chunks.
-        label_names: The tags of the data in the order of their numbers; by default those of the source, or of train.
-        align: Whether the label of a word stands on its first subword, or on all of them; predictions are the first's.
-        stride: Tokens that two windows of a long text share; by default a quarter of `max_length`.
+        label_names: The tags of the data in the order of their indices; by default those of the source, or of train.
+        align: Whether only the first subword of a word has the label, or all; predictions come from the first.
+        stride: Number of tokens that two windows of a long text share; by default a quarter of `max_length`.
     """
 
-    readers: ClassVar[dict[str, Reader]] = {".txt": conll_rows}
+    readers: Mapping[str, Reader] = {".txt": conll_rows}
     padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
     metadata: ClassVar[tuple[str, ...]] = ("starts", "offsets", "piece", "reference")
 
@@ -84,14 +85,14 @@ class TokenClassificationData(TaskData):
     def columns(self) -> dict[str, str]:
         return {**self.input_columns(), **({"entities": self.entities} if self.entities else {"tags": self.tags})}
 
-    def input_problem(self, row: dict[str, Any]) -> str | None:
+    def validate_inputs(self, row: dict[str, Any]) -> str | None:
         value = row.get(self._given)
         if isinstance(value, list) and not self.entities:
             return tokens_problem(value, self.tokens)
         return text_problem(row, self._given)
 
-    def problem(self, row: dict[str, Any]) -> str | None:
-        if found := self.input_problem(row):
+    def validate_row(self, row: dict[str, Any]) -> str | None:
+        if found := self.validate_inputs(row):
             return found
         value = row[self._given]
         if self.entities:
@@ -108,30 +109,30 @@ class TokenClassificationData(TaskData):
 
     @cached_property
     def _tag_names(self) -> list[str] | None:
-        """Names of tags that are given as numbers: of the config, or of the source."""
+        """Names of tags that are given as indices, from the config or from the source."""
         if self.given_names or self.entities:
             return self.given_names
-        for rows in self._raw.values():
+        for rows in self.rows.raw.values():
             if names := class_names(rows, self.tags):
                 return names
         return None
 
     @cached_property
     def label_names(self) -> list[str]:
-        """The labels in the order of their ids: O first, the others sorted, each type of a span with B and I."""
+        """The labels in the order of their ids: O first, then the others sorted, with B and I for each type of span."""
         if given := self._tag_names:
             return self._labels_of(given, "data.label_names" if self.given_names else f"column {self.tags!r}")
-        if "train" not in self.source_rows:
+        if "train" not in self.rows.source:
             raise UserError(f"data.dataset {self.dataset!r} has no train split to take the tags from; give data.label_names")
-        found = {tag for row in self.source_rows["train"] for tag in self.answer(row)}
-        return _spanned(found) if self.spans else sorted(found, key=lambda tag: (tag != OUTSIDE, tag))
+        found = {tag for row in self.rows.source["train"] for tag in self.answer(row)}
+        return _spanned(found) if self.spans else sorted(found, key=lambda tag: (tag != OUTSIDE_TAG, tag))
 
     def _labels_of(self, tags: list[str], place: str) -> list[str]:
         if not self.spans:
             return tags
         for tag in tags:
             if check_tags([tag], self.scheme):
-                raise UserError(f"{place} has the tag {tag!r}, which is not of data.scheme {self.scheme}")
+                raise UserError(f"{place} has the tag {tag!r}, which does not belong to data.scheme {self.scheme}")
         return _spanned(set(tags))
 
     @cached_property
@@ -139,20 +140,20 @@ class TokenClassificationData(TaskData):
         """Id of each label."""
         return {name: i for i, name in enumerate(self.label_names)}
 
-    @property
+    @cached_property
     def label_counts(self) -> list[int]:
-        """Words of train with each label, then all."""
+        """Number of training words with each label, followed by the number of all words."""
         if "train" not in self.rows:
             return []
         counts = Counter(tag for row in self.rows["train"] for tag in self.answer(row))
         return [*(counts[name] for name in self.label_names), counts.total()]
 
     def answer(self, row: dict[str, Any]) -> list[str]:
-        """The right label of each word of a row, before it is known whether it is one of `label_names`."""
+        """The right label of each word of a row; it may be missing in `label_names`."""
         return self._answer(row)[0]
 
     def _answer(self, row: dict[str, Any]) -> tuple[list[str], int]:
-        """The labels, and how many entities were widened to whole words."""
+        """The labels, and the number of entities that were widened to whole words."""
         if self.entities:
             text, offsets = located_words(row[self.text])
             spans, moved = entity_spans(row[self.entities], text, offsets)
@@ -167,12 +168,12 @@ class TokenClassificationData(TaskData):
         return located_entities(self.answer(row), offsets, text)
 
     def _kinds(self, rows: "Dataset") -> list[set[str]]:
-        """The entity types, or the tags, that each row has."""
+        """The entity types or tags of each row."""
         return [{tag.partition("-")[2] if self.spans else tag for tag in self.answer(row)} - {""} for row in rows]
 
     def classes(self, rows: "Dataset") -> list[Any] | None:
         kinds = self._kinds(rows)
-        # The rarest kind of a row stands for it, so that rare kinds reach every part.
+        # A row is represented by its rarest kind, so that rare kinds reach all parts.
         counts = Counter(kind for row in kinds for kind in row)
         return [min(row, key=lambda kind: (counts[kind], kind), default="") for row in kinds]
 
@@ -188,7 +189,7 @@ class TokenClassificationData(TaskData):
                     if tag not in self.label_ids:
                         where = "in data.label_names" if self.given_names else "seen in train"
                         raise UserError(
-                            f"{self.dataset}: {self.row_place(row['row_id'])}: tag {tag!r} is never {where}; "
+                            f"{self.dataset}: {self.rows.place_of(row['row_id'])}: tag {tag!r} is never {where}; "
                             f"the tags are {', '.join(self.label_names[:20])}"
                         )
 
@@ -216,7 +217,7 @@ class TokenClassificationData(TaskData):
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         features = self.encode_inputs(columns)
         answers = [self._answer(row) for row in as_rows(columns)]
-        # Windows come in order, and each word is one window's own.
+        # Windows come in order, and each word belongs to one window.
         left = [iter(tags) for tags, _ in answers]
         features["reference"] = [
             list(islice(left[row], len(starts))) for row, starts in zip(features["row"], features["starts"], strict=True)
@@ -247,5 +248,5 @@ class TokenClassificationData(TaskData):
 
 
 def _spanned(tags: set[str]) -> list[str]:
-    types = {tag.partition("-")[2] for tag in tags if tag != OUTSIDE}
-    return [OUTSIDE, *sorted(f"{prefix}-{name}" for name in types for prefix in "BI")]
+    types = {tag.partition("-")[2] for tag in tags if tag != OUTSIDE_TAG}
+    return [OUTSIDE_TAG, *sorted(f"{prefix}-{name}" for name in types for prefix in "BI")]

@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from lightning import LightningDataModule
 from tqdm import tqdm
 
 from ftlit.data.shared.base import TaskData
-from ftlit.data.sources.formats import Located, Reader, decoded, shown, text_rows
+from ftlit.data.sources.formats import Located, Reader, decode_lines, describe_value, text_rows
 from ftlit.data.sources.readers import READERS
 from ftlit.errors import UserError
 from ftlit.exports.folder import is_exported, open_exported
@@ -54,7 +54,7 @@ class Predictor:
     ) -> Iterator[dict[str, Any]]:
         """Yield predictions for a stream of rows, in order, after each `chunk` rows."""
         if isinstance(rows, str | dict):  # its characters or keys would be taken for texts
-            raise UserError(f"expected a list of texts or rows, got {shown(rows)}; put a single one into a list")
+            raise UserError(f"expected a list of texts or rows, got {describe_value(rows)}; put a single one into a list")
         return self.located(((f"row {number}", row) for number, row in enumerate(rows, start=1)), batch_size, scores, chunk)
 
     def located(
@@ -74,12 +74,12 @@ class Predictor:
 
     def _row(self, number: int, place: str, row: Any) -> dict[str, Any]:
         if isinstance(row, str):
-            if (parsed := self.data.row_of(row)) is None:
+            if (parsed := self.data.row_from_text(row)) is None:
                 raise UserError(f"{place} is one text; this run needs {self._needs()}")
             row = parsed
         if not isinstance(row, dict):
-            raise UserError(f"{place}: expected a text or an object, got {shown(row)}; this run needs {self._needs()}")
-        if problem := self.data.input_problem(row):
+            raise UserError(f"{place}: expected a text or an object, got {describe_value(row)}; this run needs {self._needs()}")
+        if problem := self.data.validate_inputs(row):
             raise UserError(f"{place}: {problem}; this run needs {self._needs()}")
         return {"id": row.get("id", number), **row}
 
@@ -183,10 +183,10 @@ def predict(
         print(f"{cut} of {count} texts were truncated to {predictor.data.max_length} tokens", file=sys.stderr)
 
 
-def _read(name: str, own: dict[str, Reader]) -> Located:
+def _read(name: str, own: Mapping[str, Reader]) -> Located:
     """Read rows with their locations from a file or from standard input. `own` are the readers of the data module."""
     if name == "-":
-        typed = decoded(sys.stdin.buffer, "standard input")
+        typed = decode_lines(sys.stdin.buffer, "standard input")
         return ((f"line {n}", line.rstrip("\r\n")) for n, line in typed if line.strip())
     readers = {**READERS, **own, ".txt": text_rows}  # a txt file contains plain texts, whatever its format in training
     suffix = Path(name).suffix.lower()

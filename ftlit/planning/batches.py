@@ -10,6 +10,7 @@ from lightning import LightningDataModule
 from torch.utils.data import Sampler
 
 from ftlit.data.batches.batching import MicroBatch, TrainBatches
+from ftlit.data.batches.loaders import make_loader
 from ftlit.data.shared.base import TaskData
 
 
@@ -56,7 +57,7 @@ class Alternating(Sampler[MicroBatch]):
         steps: Its first epoch.
     """
 
-    skip = 0
+    num_to_skip = 0
 
     def __init__(self, real: TrainBatches, steps: Steps) -> None:
         self.epoch, self._length = real.epoch, len(real)
@@ -97,7 +98,7 @@ class RehearsalData(LightningDataModule):
         return self.data.train_dataloader().batch_sampler  # type: ignore[return-value]
 
     def train_dataloader(self) -> Any:
-        return self.data._loader("train", Alternating(self._real_train, self.train_steps))
+        return make_loader(self.data, "train", Alternating(self._real_train, self.train_steps))
 
     def evaluation_steps(self, split: str) -> Steps:
         """The batches of a split on this device."""
@@ -107,4 +108,4 @@ class RehearsalData(LightningDataModule):
 
     def val_dataloader(self) -> Any:
         long, median = (self.evaluation_steps("validation").batches[kind] for kind in ("longest", "median"))
-        return self.data._loader("validation", [*long, *long, *median])
+        return make_loader(self.data, "validation", [*long, *long, *median])

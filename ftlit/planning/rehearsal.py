@@ -99,7 +99,7 @@ class Watch(Callback):
         self.finish[str(trainer.state.fn.value)] = (self._now(trainer) - self._mark) / self._rows  # type: ignore[union-attr]
         if pl_module.keep_predictions:
             found = {
-                i: {**self.data.shown_at("validation", i), **shown}
+                i: {**self.data.record_at("validation", i), **shown}
                 for i, shown in pl_module.evaluators["val"].predictions.items()
             }
             self.lines = [len(json.dumps(line, ensure_ascii=False).encode()) + 1 for line in found.values()]

@@ -121,7 +121,7 @@ class CausalLM(LanguageModel):
         if "position_ids" in batch and not self.supports_packing:
             raise UserError(
                 f"{type(self.model).__name__} lets the examples of a block see each other; set data.packing: false, or "
-                "with raw text data.boundaries: false"
+                "with raw text data.isolate_documents: false"
             )
         return super().logits(batch)
 
@@ -213,7 +213,7 @@ class CausalLM(LanguageModel):
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         kept = [line for line in lines if json.loads(line)["step"] < self.global_step]
         when, data = {"epoch": self.current_epoch, "step": self.global_step}, self.trainer.datamodule  # type: ignore[attr-defined]
-        shown = [{**when, **data.shown_at("validation", row), **generated[row]} for row in list(generated)[: self.samples]]
+        shown = [{**when, **data.record_at("validation", row), **generated[row]} for row in list(generated)[: self.samples]]
         write_text(file, "\n".join([*kept, *(json.dumps(row, ensure_ascii=False) for row in shown)]) + "\n")
 
     def evaluation_details(self, evaluation: Evaluator) -> dict[str, Any]:

@@ -37,6 +37,6 @@ class Predictions(Callback):
         """Write what was found for each row; the same call on every rank."""
         if trainer.is_global_zero:
             data = trainer.datamodule  # type: ignore[attr-defined]
-            lines = [json.dumps({**data.shown_at(split, i), **found[i]}, ensure_ascii=False) for i in found]
+            lines = [json.dumps({**data.record_at(split, i), **found[i]}, ensure_ascii=False) for i in found]
             write_text(self.folder / f"{split}.jsonl", "\n".join(lines) + "\n")
         trainer.strategy.barrier()

@@ -199,7 +199,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["metrics_rows"], checkpoint["stopped"] = len(self.metrics.rows), trainer.should_stop
-        checkpoint["order"] = trainer.datamodule.order(trainer)  # type: ignore[attr-defined]
+        checkpoint["order"] = trainer.datamodule.resume_signature(trainer)  # type: ignore[attr-defined]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == "fit" and "metrics_rows" in checkpoint:

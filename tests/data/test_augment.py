@@ -13,7 +13,7 @@ import pytest
 from jsonargparse import ArgumentParser
 
 from ftlit.data.rows.augment import Augmentation, RandomDeletion, RandomSwap, SynonymReplacement, TokenMasking, augment_rows
-from ftlit.data.text.lexicon import joined, split_words
+from ftlit.data.text.lexicon import join_words, split_words
 from ftlit.errors import UserError
 from ftlit.exports.back_translation import BackTranslation
 
@@ -60,7 +60,7 @@ def words(text: str) -> list[str]:
 def test_words_and_the_space_between_them(text: str, expected: list[str]) -> None:
     found, gaps = split_words(f" {text}\n")
     assert found == expected
-    assert joined(found, gaps) == text
+    assert join_words(found, gaps) == text
 
 
 def test_one_text_each_decided_by_the_seed(kinds: list[Augmentation]) -> None:
@@ -148,12 +148,12 @@ def test_lexicon_as_json(tmp_path: Path) -> None:
         (
             "l.tsv",
             "good\tfine\n\nbad poor\n",
-            "line 3: expected a word, a tab and synonyms with commas between, got 'bad poor'",
+            "line 3: expected a word, a tab and synonyms separated by commas, got 'bad poor'",
         ),
         ("l.tsv", "good\t,\n", "line 1: expected a word, a tab"),
         ("l.tsv", "\n", "has no words"),
         ("l.json", '{"good": ["fine"],\n bad}', "line 2: not valid JSON"),
-        ("l.json", '["good"]', "should hold one object from words to lists of synonyms, not a list"),
+        ("l.json", '["good"]', "should contain one object from words to lists of synonyms, not a list"),
         ("l.json", '{"good": "fine"}', "the word 'good' should have a list of synonyms, got 'fine'"),
     ],
 )

@@ -4,6 +4,8 @@ import importlib
 import json
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ import datasets
 import pytest
 import torch
 
+import ftlit.data
 from ftlit.data import (
     ChatData,
     CorpusData,
@@ -25,6 +28,7 @@ from ftlit.data.text.encoding import tokenizer_state
 from ftlit.errors import UserError
 from ftlit.runs.checkpoint import check_order
 from tests.conftest import sentiment_rows, tiny_tokenizer, write_splits
+from tests.helpers import ROOT
 
 Make = Callable[..., TextClassificationData]
 
@@ -43,7 +47,7 @@ def encoded(data: TextClassificationData, split: str = "train") -> list[dict[str
 
 def test_encoding_is_the_tokenizer_s(make: Make, sentiment: str) -> None:
     data = make(sentiment)
-    for row, example in zip(data.source_rows["test"], encoded(data, "test"), strict=True):
+    for row, example in zip(data.rows.source["test"], encoded(data, "test"), strict=True):
         assert example["input_ids"] == data.tokenizer(row["text"])["input_ids"]
         assert data.label_names[example["labels"]] == row["label"]
         assert not example["truncated"]
@@ -138,7 +142,7 @@ def test_a_run_goes_on_with_the_encoding_that_it_began_with(make: Make, sentimen
     def order(**options: Any) -> dict[str, str]:
         data = make(sentiment, **options)
         data.setup()
-        return data.order(SimpleNamespace(accumulate_grad_batches=1, world_size=1))
+        return data.resume_signature(SimpleNamespace(accumulate_grad_batches=1, world_size=1))
 
     then, path = order(), tmp_path / "last.ckpt"
     torch.save({"state_dict": {}, "order": then}, path)
@@ -194,13 +198,13 @@ def test_special_tokens_leave_room(make: Make, sentiment: str, grades: str, tiny
 def test_tokenizers_without_offsets_are_named(tiny: Callable[[str], str], encode: Callable[[str], Any]) -> None:
     call = encode(tiny("bert"))
     call.__self__.tokenizer = SimpleNamespace(is_fast=False)
-    with pytest.raises(UserError, match=r"the tokenizer of '.*' does not tell where in a text its tokens stand"):
+    with pytest.raises(UserError, match=r"the tokenizer of '.*' does not report the position of each token"):
         call({})
 
 
 def test_truncation_is_counted_and_keeps_the_special_tokens(make: Make, sentiment: str) -> None:
     data = make(sentiment, max_length=8)
-    for row, example in zip(data.source_rows["train"], encoded(data), strict=True):
+    for row, example in zip(data.rows.source["train"], encoded(data), strict=True):
         whole = data.tokenizer(row["text"])["input_ids"]
         assert example["truncated"] == (len(whole) > 8)
         assert example["input_ids"] == (whole if len(whole) <= 8 else [*whole[:7], data.tokenizer.sep_token_id])
@@ -268,7 +272,33 @@ def test_shots_leave_the_other_splits_whole(make: Make, sentiment: str) -> None:
 def test_shots_need_classes(tiny: Callable[[str], str], grades: str) -> None:
     data = TextRegressionData(dataset=grades, backbone=tiny("bert"), label="score", shots=2)
     with pytest.raises(UserError, match=r"data.shots takes rows of each class, and TextRegressionData has none"):
-        data.rows  # noqa: B018
+        data.setup()
+
+
+def test_what_a_task_takes_from_its_data(make: Make, sentiment: str, grades: str, tiny: Callable[[str], str]) -> None:
+    data = make(sentiment)
+    names = {"label_names": ["bad", "good"], "label_counts": data.label_counts, "pad_token_id": 0}
+    assert data.task_arguments() == names
+    assert sum(data.label_counts[:2]) == data.label_counts[2] == 83
+    numbers = TextRegressionData(dataset=grades, backbone=tiny("bert"), label="score").task_arguments()
+    assert numbers.keys() == {"label_scale", "pad_token_id"}
+    chats = ChatData(dataset=sentiment, backbone=tiny("bert"), prompt="text", response="label", template="alpaca")
+    chats.tokenizer.eos_token = "[SEP]"
+    assert chats.task_arguments() == {"pad_token_id": 0, "stop_id": 3}
+
+
+def test_a_part_of_the_package_is_imported_alone() -> None:
+    check = "import sys, ftlit.data.rows.augment; print('torch' in sys.modules, 'ftlit.data.chat' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_every_name_of_the_package_is_a_class_that_type_checkers_know() -> None:
+    stub = Path(ftlit.data.__file__).with_suffix(".pyi").read_text()
+    for name in ftlit.data.__all__:
+        kind = getattr(ftlit.data, name)
+        assert f"from {kind.__module__} import {name} as {name}\n" in stub
+    assert stub.count(" as ") == len(ftlit.data.__all__)
 
 
 def test_missing_split_is_named(make: Make, tmp_path: Path) -> None:
@@ -319,9 +349,9 @@ def test_a_row_is_named_by_its_place_or_its_own_id(make: Make, tmp_path: Path, i
         rows = [{"id": name, **row} for name, row in zip(ids, rows, strict=True)]
     data = make(write_splits(tmp_path, {"train": rows, "validation": rows}), label_names=["good", "bad"])
     with pytest.raises(UserError) as error:
-        data.rows  # noqa: B018
+        data.setup()
     assert said in str(error.value)
-    assert data.source_rows["train"]["row_id"][:] == [f"train:{name}" for name in ids or range(3)]
+    assert data.rows.source["train"]["row_id"][:] == [f"train:{name}" for name in ids or range(3)]
 
 
 def rated(folder: Path, names: list[str]) -> Path:
@@ -338,16 +368,16 @@ def test_class_labels_are_known_by_their_names(given: list[str] | None, make: Ma
     names = ["5", "1", "0"]
     data = make(rated(tmp_path / "d", names), label_names=given)
     assert data.label_names == (given or names)
-    shown = [data.shown_at("train", i) for i in range(len(data.rows["train"]))]
+    shown = [data.record_at("train", i) for i in range(len(data.rows["train"]))]
     assert all(row["label"] == names[int(row["text"].removeprefix("word")) % 3] for row in shown)
     assert [data.label_names[row["labels"]] for row in encoded(data)] == [row["label"] for row in shown]
     noisy = make(tmp_path / "d", label_names=given, label_noise=0.5)
-    others = [noisy.shown_at("train", i)["label"] for i in range(len(shown))]
+    others = [noisy.record_at("train", i)["label"] for i in range(len(shown))]
     wrong = sum(row["label"] != label for row, label in zip(shown, others, strict=True))
-    assert wrong == noisy.made["labels made wrong"] > 0
+    assert wrong == noisy.modification_counts["labels made wrong"] > 0
 
 
 def test_class_labels_may_get_better_names(make: Make, tmp_path: Path) -> None:
     data = make(rated(tmp_path / "d", ["LABEL_0", "LABEL_1"]), label_names=["bad", "good"])
-    shown = [data.shown_at("train", i) for i in range(len(data.rows["train"]))]
+    shown = [data.record_at("train", i) for i in range(len(data.rows["train"]))]
     assert all(row["label"] == ["bad", "good"][int(row["text"].removeprefix("word")) % 2] for row in shown)

@@ -12,11 +12,11 @@ from ftlit.data.batches.batching import (
     EvaluationBatches,
     LengthGrouped,
     MicroBatch,
-    ResumableLoader,
     Shuffled,
     TokenBudget,
     TrainBatches,
 )
+from ftlit.data.batches.loaders import ResumableLoader
 from ftlit.errors import UserError
 
 KINDS: dict[str, Callable[[int], Batching]] = {
@@ -177,19 +177,19 @@ def test_loader_goes_on_where_it_was(workers: int) -> None:
         given.append(batch)
         if len(given) == 5:
             break
-    assert old.state_dict() == {"epoch": 3, "given": 5}
+    assert old.state_dict() == {"epoch": 3, "num_yielded": 5}
     present = 3
     new = loader(lambda: present)
     new.load_state_dict(old.state_dict())
     rest = list(new)
     assert given + rest == whole
-    assert new.state_dict() == {"epoch": 3, "given": 8}
+    assert new.state_dict() == {"epoch": 3, "num_yielded": 8}
     present = 4
     assert len(list(new)) == 8  # the next epoch is whole
-    assert new.state_dict() == {"epoch": 4, "given": 8}
+    assert new.state_dict() == {"epoch": 4, "num_yielded": 8}
 
 
 def test_state_of_an_ended_epoch_skips_nothing_of_the_next() -> None:
     sampler = TrainBatches(Shuffled(4), ragged(30), 0, lambda: 4)
-    sampler.done = (3, 8)
+    sampler.resume_at = (3, 8)
     assert len(list(sampler)) == 8

@@ -194,15 +194,15 @@ def test_forms_of_rows(make: Any) -> None:
     data = make(rows, prompt="q", prompt_input="i", response="a")
     assert [data.conversation(row)[0]["content"] for row in rows] == ["Add\n1 and 2", "Hi", "Hi"]
     assert learned(data) == ["3<|im_end|>"]
-    assert data.row_of("Hi") == {"q": "Hi"}
-    assert data.input_problem(data.row_of("Hi")) is None
+    assert data.row_from_text("Hi") == {"q": "Hi"}
+    assert data.validate_inputs(data.row_from_text("Hi")) is None
 
 
 def test_unstable_template_needs_marks(make: Any, tmp_path: Path) -> None:
     forgetful, marked = tmp_path / "a.jinja", tmp_path / "b.jinja"
     forgetful.write_text(IGNORES_THOUGHTS)
     marked.write_text(MARKED)
-    with pytest.raises(UserError, match=r"train row 1: the chat template writes a turn otherwise once more follows"):
+    with pytest.raises(UserError, match=r"train row 1: the chat template renders a turn differently when more turns follow"):
         make([{"talk": TALK}], messages="talk", template=str(forgetful)).setup()
     assert learned(make([{"talk": TALK}], messages="talk", template=str(marked))) == ["Hello\n<|im_end|>", "Ça va<|im_end|>"]
 
@@ -214,7 +214,7 @@ def test_templates_that_cannot_be_used(make: Any, tmp_path: Path) -> None:
         make([{"talk": TALK}], messages="talk", template="chatlm").setup()
     endless = tmp_path / "endless.jinja"
     endless.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
-    with pytest.raises(UserError, match=r"with no special token of this tokenizer, so that the model could not learn where to"):
+    with pytest.raises(UserError, match=r"with a special token of this tokenizer, so that the model could not learn where to"):
         make([{"talk": TALK}], messages="talk", template=str(endless)).setup()
 
 
@@ -232,7 +232,7 @@ def test_stop_ids(make: Any) -> None:
         (TALK[1:], "the conversation begins with a turn of the assistant, not of the user"),
         (TALK[:1], "the conversation has no turn of the assistant"),
         ([{"role": "system", "content": "x"}], "the conversation has no turn of the user"),
-        ([*TALK, {"role": "system", "content": "x"}], "message 5 is the system's, which may only come first"),
+        ([*TALK, {"role": "system", "content": "x"}], "message 5 is a system message, which may only come first"),
         ([TALK[0], {"role": "bot", "content": "x"}], "message 2 in column 'talk' has the role 'bot'; known are system, user"),
         ([TALK[0], {"role": "assistant", "content": " "}], "message 2 in column 'talk' is empty"),
         ([TALK[0], {"role": "assistant", "content": None}], "message 2 in column 'talk' holds None, not a text"),
@@ -249,7 +249,7 @@ def test_bad_conversations(make: Any, talk: list[Any], problem: str) -> None:
 def test_roles_that_the_template_forbids(make: Any, tmp_path: Path) -> None:
     (tmp_path / "t.jinja").write_text(ALTERNATES)
     twice = [TALK[0], TALK[0], TALK[1]]
-    with pytest.raises(UserError, match="row 2: the chat template does not take the turns user, user, assistant: roles must"):
+    with pytest.raises(UserError, match="row 2: the chat template does not accept the turns user, user, assistant: roles must"):
         make([{"talk": TALK}, {"talk": twice}], messages="talk", template=str(tmp_path / "t.jinja")).setup()
     assert learned(make([{"talk": twice}], messages="talk")) == ["Hello\nyou<|im_end|>"], "ChatML takes them"
 
@@ -267,11 +267,11 @@ def test_keys_that_do_not_go_together(make: Any) -> None:
 
 def test_new_rows_need_a_turn_to_reply_to(make: Any) -> None:
     data = make([{"talk": TALK}], messages="talk")
-    assert data.input_problem({"talk": TALK}) is None
-    assert data.input_problem({"talk": TALK[:1]}) is None
-    assert "begins with a turn of the assistant" in data.input_problem({"talk": TALK[1:2] * 2})
-    assert data.input_problem({}) == "the conversation in column 'talk' is empty"
-    assert "ends with no turn of the user" in data.input_problem({"talk": [*TALK, TALK[1]]})
+    assert data.validate_inputs({"talk": TALK}) is None
+    assert data.validate_inputs({"talk": TALK[:1]}) is None
+    assert "begins with a turn of the assistant" in data.validate_inputs({"talk": TALK[1:2] * 2})
+    assert data.validate_inputs({}) == "the conversation in column 'talk' is empty"
+    assert "ends with no turn of the user" in data.validate_inputs({"talk": [*TALK, TALK[1]]})
 
 
 def test_cut_conversations(make: Any) -> None:
@@ -305,8 +305,8 @@ def test_prompts_that_are_cut_are_told(make: Any) -> None:
 @pytest.mark.parametrize("answer", ["", None, 3])
 def test_new_rows_may_have_any_answer(make: Any, answer: Any) -> None:
     data = make([{"q": "Hi", "a": "Ho"}], prompt="q", response="a")
-    assert data.input_problem({"q": "Hi", "a": answer}) is None
-    assert data.problem({"q": "Hi", "a": answer}) is not None
+    assert data.validate_inputs({"q": "Hi", "a": answer}) is None
+    assert data.validate_row({"q": "Hi", "a": answer}) is not None
     given = data.encode_inputs({"q": ["Hi"], "a": [answer]})
     assert given == data.encode_inputs({"q": ["Hi"]}) == data.encode_inputs({"q": ["Hi"], "a": ["Ho"]})
     assert data.tokenizer.decode(given["input_ids"][0]).endswith("Hi<|im_end|>\n<|im_start|>assistant\n")

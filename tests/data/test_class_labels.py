@@ -30,7 +30,7 @@ def saved(folder: Path, column: str, feature: Callable[[list[str]], Any], value:
 
 
 def references(data: TaskData, split: str) -> list[Any]:
-    return [data.shown_at(split, i)["label"] for i in range(4)]
+    return [data.record_at(split, i)["label"] for i in range(4)]
 
 
 @pytest.mark.parametrize("multi", [False, True])

@@ -152,8 +152,8 @@ def test_data_module_says_so_in_a_class_attribute(tmp_path: Path, tiny: Callable
 
     (tmp_path / "train.txt").write_text("a O\n\nb X\n")
     settings = {"dataset": str(tmp_path), "backbone": tiny("bert")}
-    assert Tagged(**settings)._raw["train"]["tokens"][:] == [["a"], ["b"]]
-    assert TextClassificationData(**settings)._raw["train"]["text"][:] == ["a O", "b X"]
+    assert Tagged(**settings).rows.raw["train"]["tokens"][:] == [["a"], ["b"]]
+    assert TextClassificationData(**settings).rows.raw["train"]["text"][:] == ["a O", "b X"]
 
 
 @pytest.mark.real_data

@@ -13,8 +13,8 @@ import torch
 
 from ftlit.data import CorpusData
 from ftlit.data.batches.batching import MicroBatch
-from ftlit.data.batches.document_packing import Piece, filled, token_sizes, whole
-from ftlit.data.batches.sentence_pairs import SINGLE, UNUSED, halves, sentence_pairs
+from ftlit.data.batches.document_packing import Piece, pack_stream, pack_whole_documents, token_sizes
+from ftlit.data.batches.sentence_pairs import SINGLE, UNUSED, segment_pairs, sentence_pairs
 from ftlit.errors import UserError
 from ftlit.tasks.causal_lm import CausalLM
 from tests.conftest import REAL_DATA, sentence, write_splits
@@ -67,8 +67,8 @@ def test_causal_blocks_are_the_documents_one_after_the_other(tiny: Tiny, corpus:
 
 
 def test_units_are_the_tokens_that_have_a_label(tiny: Tiny, corpus: str) -> None:
-    for boundaries in (True, False):
-        data = made(tiny, corpus, boundaries=boundaries)
+    for isolated in (True, False):
+        data = made(tiny, corpus, isolate_documents=isolated)
         batch = batch_of(data, list(range(len(data.encoded["train"]))))
         assert (
             (batch["labels"] != IGNORED).sum(1).tolist()
@@ -76,7 +76,7 @@ def test_units_are_the_tokens_that_have_a_label(tiny: Tiny, corpus: str) -> None
             == batch["loss_weights"].tolist()
         )
         first = batch["input_ids"] == CLS
-        assert (batch["labels"][first] == IGNORED).all().item() == boundaries  # else they are predicted, but at the start
+        assert (batch["labels"][first] == IGNORED).all().item() == isolated  # else they are predicted, but at the start
         assert (batch["labels"][:, 0] == IGNORED).all()
 
 
@@ -96,13 +96,13 @@ def test_documents_of_a_block_do_not_see_each_other(kind: str, tiny: Tiny, corpu
 
 
 def test_without_boundaries_attention_crosses(tiny: Tiny, corpus: str) -> None:
-    batch = batch_of(made(tiny, corpus, boundaries=False), [0, 1])
+    batch = batch_of(made(tiny, corpus, isolate_documents=False), [0, 1])
     assert "position_ids" not in batch
     assert batch["attention_mask"].shape == batch["input_ids"].shape
 
 
 def test_without_packing_each_document_stands_alone(tiny: Tiny, corpus: str) -> None:
-    data = made(tiny, corpus, pack=False)
+    data = made(tiny, corpus, packing=False)
     expected = []
     for ids in words_of(data):
         document = [CLS, *ids, SEP]
@@ -112,7 +112,7 @@ def test_without_packing_each_document_stands_alone(tiny: Tiny, corpus: str) -> 
 
 @pytest.mark.parametrize("pack", [True, False])
 def test_masked_blocks_hold_whole_documents_between_special_tokens(pack: bool, tiny: Tiny, corpus: str) -> None:
-    data = made(tiny, corpus, "bert", max_length=32, pack=pack)
+    data = made(tiny, corpus, "bert", max_length=32, packing=pack)
     documents = []
     for block in data.encoded["train"]["input_ids"]:
         assert block[0] == CLS
@@ -127,7 +127,7 @@ def test_masked_blocks_hold_whole_documents_between_special_tokens(pack: bool, t
 
 
 def test_long_documents_are_cut_and_nothing_is_lost(tiny: Tiny, corpus: str) -> None:
-    data = made(tiny, corpus, "bert", max_length=8, documents="blank_line")
+    data = made(tiny, corpus, "bert", max_length=8, document_unit="blank_line")
     found = [i for block in data.encoded["train"]["input_ids"] for i in block if i not in (CLS, SEP)]
     assert found == [i for ids in words_of(data) for i in ids]
 
@@ -138,17 +138,17 @@ def pieces(*lengths: int) -> list[Piece]:
 
 def test_whole_pieces_share_a_block_where_they_fit() -> None:
     def shape(*lengths: int) -> list[list[int]]:
-        return [[len(p.ids) for p in block] for block in whole(pieces(*lengths), 10, 1)]
+        return [[len(p.ids) for p in block] for block in pack_whole_documents(pieces(*lengths), 10, 1)]
 
     assert shape(4, 5, 3) == [[4, 5], [3]]
     assert shape(4, 6, 3) == [[4], [6, 3]]
     assert shape(10, 1) == [[10], [1]]
     assert shape(3, 25) == [[3, 6], [10], [9]]
-    assert [[len(p.ids) for p in block] for block in filled(pieces(4, 9, 1), 5)] == [[4, 1], [5], [3, 1]]
+    assert [[len(p.ids) for p in block] for block in pack_stream(pieces(4, 9, 1), 5)] == [[4, 1], [5], [3, 1]]
 
 
 def test_documents_by_blank_lines(tiny: Tiny, corpus: str) -> None:
-    rows = made(tiny, corpus, documents="blank_line").rows["train"]["text"][:]
+    rows = made(tiny, corpus, document_unit="blank_line").rows["train"]["text"][:]
     assert rows == ["\n".join(texts()[i : i + 5]) for i in range(0, 40, 5)]
     assert made(tiny, corpus).rows["train"]["text"][:] == texts()
 
@@ -157,11 +157,11 @@ def test_blank_rows_of_other_formats_are_skipped_or_boundaries(tiny: Tiny, tmp_p
     rows = [{"text": text} for text in ("word1 word2", " ", "word3", "word4", "")]
     folder = write_splits(tmp_path, {"train": rows, "validation": rows})
     assert made(tiny, folder).rows["train"]["text"][:] == ["word1 word2", "word3", "word4"]
-    assert made(tiny, folder, documents="blank_line").rows["train"]["text"][:] == ["word1 word2", "word3\nword4"]
+    assert made(tiny, folder, document_unit="blank_line").rows["train"]["text"][:] == ["word1 word2", "word3\nword4"]
 
 
 def test_bytes_are_those_of_the_predicted_texts(tiny: Tiny, corpus: str) -> None:
-    data = made(tiny, corpus, max_length=64, pack=False)
+    data = made(tiny, corpus, max_length=64, packing=False)
     assert data.encoded["train"]["bytes"][:] == [len(text.encode()) for text in data.rows["train"]["text"]]
     assert token_sizes("naïve 日本 x", [(0, 2), (2, 5), (6, 8), (9, 10)]) == [2, 4, 7, 2]
     assert token_sizes("ab ", [(0, 2)]) == [3]
@@ -174,7 +174,8 @@ def test_blocks_come_from_the_cache(tiny: Tiny, corpus: str) -> None:
 
     first = file()
     assert file() == file(order_seed=7) == first
-    assert len({first, file(max_length=17), file(boundaries=False), file(pack=False), file(documents="blank_line")}) == 5
+    others = [{"max_length": 17}, {"isolate_documents": False}, {"packing": False}, {"document_unit": "blank_line"}]
+    assert len({first, *(file(**options) for options in others)}) == 5
 
 
 # Masking
@@ -268,7 +269,7 @@ def test_whole_words_are_masked_with_all_their_pieces(letters: Tiny, tmp_path: P
 def test_units_of_whole_words_are_those_expected(letters: Tiny, tmp_path: Path) -> None:
     rows = [{"text": "abcdefgh a"}, {"text": "ab cdefgh"}, {"text": "abcdefghijkl"}] * 4
     folder = write_splits(tmp_path, {"train": rows, "validation": rows})
-    data = made(letters, folder, "bert", whole_words=True, pack=False)
+    data = made(letters, folder, "bert", whole_words=True, packing=False)
     expected = [0.15 * 9 + 0.85**2 * 9 / 2, 0.15 * 8 + 0.85**2 * 8 / 2, 12.0]
     assert data.loss_weights("train")[:3].tolist() == pytest.approx(expected)
     assert batch_of(data, [0, 1, 2], 0)["loss_weights"].tolist() == pytest.approx(expected)
@@ -281,7 +282,7 @@ def test_blocks_without_a_token_to_mask_are_left_out_and_counted(
     unknown = {"text": "\U0001f600 \U0001f601"}
     rows = [{"text": "word1 word2"}, unknown, {"text": "word3 word4"}, unknown, unknown]
     folder = write_splits(tmp_path / "some", {"train": rows, "validation": rows})
-    data = made(with_mask(tiny), folder, "bert", pack=False, whole_words=True, next_sentence=next_sentence)
+    data = made(with_mask(tiny), folder, "bert", packing=False, whole_words=True, next_sentence=next_sentence)
     left_out = "blocks without a token to predict, left out"
     if not next_sentence:
         assert [block[1:-1] for block in data.encoded["train"]["input_ids"]] == words_of(data)[:3:2]
@@ -296,15 +297,15 @@ def test_blocks_without_a_token_to_mask_are_left_out_and_counted(
     nothing = write_splits(tmp_path / "none", {"train": [unknown] * 4, "validation": rows})
     said = r"all labels masked: a split has no block with a token to predict \(4 blocks without a token to predict, left out"
     with pytest.raises(UserError, match=said):
-        made(with_mask(tiny), nothing, "bert", pack=False, next_sentence=next_sentence)
+        made(with_mask(tiny), nothing, "bert", packing=False, next_sentence=next_sentence)
 
 
 def test_causal_blocks_of_one_token_are_counted(tiny: Tiny, tmp_path: Path) -> None:
     rows = [{"text": " ".join(["word1"] * n)} for n in (15, 3, 31)]  # with the tokens of beginning and end 17, 5 and 33
-    data = made(tiny, write_splits(tmp_path, {"train": rows, "validation": rows}), pack=False)
+    data = made(tiny, write_splits(tmp_path, {"train": rows, "validation": rows}), packing=False)
     assert [len(ids) for ids in data.encoded["train"]["input_ids"]] == [16, 5, 16, 16]
     assert data.counts("train")["blocks without a token to predict, left out"] == 2
-    again = made(tiny, str(tmp_path), pack=False)
+    again = made(tiny, str(tmp_path), packing=False)
     assert again.counts("train") == data.counts("train"), "blocks from the cache tell it too"
 
 
@@ -333,7 +334,7 @@ def test_no_mask_token_is_said(tiny: Tiny, corpus: str) -> None:
 
 
 def test_pairs_follow_each_other_or_come_from_two_documents(tiny: Tiny, with_mask: Any, corpus: str) -> None:
-    data = made(with_mask(tiny), corpus, "bert", next_sentence=True, documents="blank_line", max_length=24)
+    data = made(with_mask(tiny), corpus, "bert", next_sentence=True, document_unit="blank_line", max_length=24)
     blocks, documents = data.encoded["train"], words_of(data)
     joined = [" ".join(map(str, ids)) for ids in documents]
     for block in blocks:
@@ -352,11 +353,11 @@ def test_pairs_follow_each_other_or_come_from_two_documents(tiny: Tiny, with_mas
 
 def test_segments_are_cut_between_words() -> None:
     piece = Piece(list(range(9)), [1] * 9, [0, 0, 0, 1, 1, 1, 1, 2, 2], 0)
-    assert [(a.ids, b.ids) for a, b in halves(piece, 20)] == [([0, 1, 2], [3, 4, 5, 6, 7, 8])]
-    assert list(halves(Piece([1, 2], [1, 1], [0, 0], 0), 20)) == []
+    assert [(a.ids, b.ids) for a, b in segment_pairs(piece, 20)] == [([0, 1, 2], [3, 4, 5, 6, 7, 8])]
+    assert list(segment_pairs(Piece([1, 2], [1, 1], [0, 0], 0), 20)) == []
     late = Piece(list(range(8)), [1] * 8, [0] * 6 + [1, 1], 0)
-    assert [(len(a.ids), len(b.ids)) for a, b in halves(late, 20)] == [(6, 2)]
-    assert [(a.ids, b.ids) for a, b in halves(late, 4)] == [([4, 5], [6, 7])], "the first stretch is inside a word"
+    assert [(len(a.ids), len(b.ids)) for a, b in segment_pairs(late, 20)] == [(6, 2)]
+    assert [(a.ids, b.ids) for a, b in segment_pairs(late, 4)] == [([4, 5], [6, 7])], "the first stretch is inside a word"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -395,16 +396,16 @@ def test_names_and_counts(tiny: Tiny, corpus: str) -> None:
     assert data.names("train", [0]) == ["block 0 (from train:0)"]
     tokens = sum(len(ids) + 2 for ids in words_of(data))
     assert data.counts("train") == {"blocks": math.ceil(tokens / 16), "tokens in its blocks": tokens}
-    assert data.shown_at("train", 1)["id"] == "train:block1"
+    assert data.record_at("train", 1)["id"] == "train:block1"
 
 
 def test_needs_a_language_model(tiny: Tiny, corpus: str) -> None:
-    with pytest.raises(UserError, match="CorpusData has no labels: it goes with a language model"):
+    with pytest.raises(UserError, match="CorpusData has no labels and needs a language model"):
         CorpusData(dataset=corpus, backbone=tiny("bert"))
 
 
 @pytest.mark.real_data
 def test_shakespeare(tiny: Tiny) -> None:
-    data = made(tiny, str(REAL_DATA / "tinyshakespeare"), documents="blank_line", max_length=64)
+    data = made(tiny, str(REAL_DATA / "tinyshakespeare"), document_unit="blank_line", max_length=64)
     assert len(data.rows["validation"]) > 500
     assert data.loss_weights("validation").sum() > 0.8 * data.lengths("validation").sum()

@@ -43,7 +43,7 @@ def test_choices_in_columns_that_go_on_from_a_start(tiny: Tiny) -> None:
         **{f"choices[{i}]": f"ending{i}" for i in range(4)},
         "label": "label",
     }
-    assert (data.reference(SWAG), data.problem(SWAG)) == ("word6", None)
+    assert (data.reference(SWAG), data.validate_row(SWAG)) == ("word6", None)
 
 
 def test_two_solutions(tiny: Tiny) -> None:
@@ -65,15 +65,17 @@ def test_two_solutions(tiny: Tiny) -> None:
 def test_labels(label: Any, choices: Any, position: int | None, tiny: Tiny) -> None:
     data, row = data_of(tiny, label="answerKey"), {"question": "word1", "choices": choices, "answerKey": label}
     assert data.position(row) == position
-    said = f"column 'answerKey' holds {label!r}, which is none of the 3 choices: give a position from 0 to 2, or a letter from "
-    assert data.problem(row) == (f"{said}A to C" if position is None else None)
+    said = (
+        f"column 'answerKey' holds {label!r}, which names none of the 3 choices: give a position from 0 to 2, or a letter from "
+    )
+    assert data.validate_row(row) == (f"{said}A to C" if position is None else None)
 
 
 BAD = [
     ({"question": ""}, "the text in column 'question' is empty"),
-    ({"choices": ["word1"]}, "1 choices stand in column 'choices'; there must be two or more"),
-    ({"choices": None}, "0 choices stand in column 'choices'; there must be two or more"),
-    ({"choices": {"label": [], "text": []}}, "0 choices stand in column 'choices'"),
+    ({"choices": ["word1"]}, "column 'choices' has 1 choices; there must be two or more"),
+    ({"choices": None}, "column 'choices' has 0 choices; there must be two or more"),
+    ({"choices": {"label": [], "text": []}}, "column 'choices' has 0 choices"),
     ({"choices": ["word1", None]}, "choice 2 is None, not a text"),
     ({"choices": [" ", "word1"]}, "choice 1 is ' ', not a text"),
     ({"choices": "word1"}, "column 'choices' holds 'word1', not a list of texts"),
@@ -86,8 +88,8 @@ BAD = [
 
 @pytest.mark.parametrize(("changes", "said"), BAD, ids=lambda value: value if isinstance(value, str) else "")
 def test_bad_rows(changes: dict[str, Any], said: str, tiny: Tiny) -> None:
-    assert data_of(tiny).problem(ROW) is None
-    assert said in (data_of(tiny).problem({**ROW, **changes}) or "")
+    assert data_of(tiny).validate_row(ROW) is None
+    assert said in (data_of(tiny).validate_row({**ROW, **changes}) or "")
 
 
 def test_what_changes_the_features_changes_the_key_of_the_cache(tiny: Tiny) -> None:
@@ -101,8 +103,11 @@ def test_what_changes_the_features_changes_the_key_of_the_cache(tiny: Tiny) -> N
 
 
 def test_a_missing_column_of_one_choice(tiny: Tiny) -> None:
-    assert data_of(tiny, **PIQA_KEYS).problem({"goal": "word1", "sol1": "word2", "label": 0}) == "choice 2 is None, not a text"
-    assert "'start_of_all' is" in (data_of(tiny, start="start_of_all").problem({**ROW, "start_of_all": ""}) or "")
+    assert (
+        data_of(tiny, **PIQA_KEYS).validate_row({"goal": "word1", "sol1": "word2", "label": 0})
+        == "choice 2 is None, not a text"
+    )
+    assert "'start_of_all' is" in (data_of(tiny, start="start_of_all").validate_row({**ROW, "start_of_all": ""}) or "")
 
 
 def test_batches_hold_the_choices_of_all_rows_and_no_other(tiny: Tiny, questions: str) -> None:

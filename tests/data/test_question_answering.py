@@ -207,17 +207,17 @@ CONTEXT = "word2 word3 word2"
         ({"context": None}, "the text in column 'context' is null"),
         (
             {"answers": [{"text": "word3", "answer_start": 5}]},
-            "the answer 'word3' should begin at 5 of the context, where ' word' stands; it begins at 6",
+            "the answer 'word3' should begin at 5 of the context, but ' word' is found there; it begins at 6",
         ),
         (
             {"answers": [{"text": "word9", "answer_start": 90}]},
-            "the answer 'word9' should begin at 90 of the context, where '' stands; it stands nowhere in the context",
+            "the answer 'word9' should begin at 90 of the context, but '' is found there; it does not occur in the context",
         ),
         (
             {"answers": [{"text": "word2", "answer_start": -1}]},
-            "the answer 'word2' begins at -1, which is no position in the context; it begins at 0",
+            "the answer 'word2' begins at -1, which is not a position in the context; it begins at 0",
         ),
-        ({"answers": "word9"}, "the answer 'word9' stands nowhere in the context"),
+        ({"answers": "word9"}, "the answer 'word9' does not occur in the context"),
         ({"answers": " "}, "an answer is ' ', which has no text; a question without answer has an empty list, or null"),
         ({"answers": 7}, "column 'answers' holds 7; it should be a text, or texts with their answer_start"),
         ({"answers": []}, "the question has no answer, and data.no_answer is false"),
@@ -236,7 +236,7 @@ CONTEXT = "word2 word3 word2"
 def test_bad_rows(make: Make, questions: str, changed: dict[str, Any], sentence: str) -> None:
     row = {"question": "word1", "context": CONTEXT, "answers": [{"text": "word3", "answer_start": 6}], **changed}
     data = make(questions, no_answer=False)
-    assert data.problem({**row, "answers": row["answers"]}) == sentence
+    assert data.validate_row({**row, "answers": row["answers"]}) == sentence
 
 
 def test_the_longest_question_that_fits(make: Make, tmp_path: Path) -> None:
@@ -249,11 +249,13 @@ def test_a_bad_row_is_named_and_can_be_dropped(make: Make, tmp_path: Path) -> No
     rows = question_rows(10, 0)
     rows[3]["answers"][0]["answer_start"] += 1
     folder = write_splits(tmp_path, {"train": rows})
-    with pytest.raises(UserError, match=r"train row 4: the answer '.*' should begin at \d+ of the context, where '.*' stands"):
-        make(folder).rows  # noqa: B018
+    with pytest.raises(
+        UserError, match=r"train row 4: the answer '.*' should begin at \d+ of the context, but '.*' is found there"
+    ):
+        make(folder).setup()
     data = make(folder, on_bad_rows="drop")
-    assert len(data.source_rows["train"]) == 9
-    assert len(data.dropped["train"]) == 1
+    assert len(data.rows.source["train"]) == 9
+    assert len(data.rows.dropped["train"]) == 1
 
 
 def test_settings(make: Make, questions: str, tiny: Tiny) -> None:

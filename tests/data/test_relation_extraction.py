@@ -115,9 +115,9 @@ BAD = [
     ({"head": {"start": 30, "end": 36}}, "'head' is at characters 30 to 36, outside the text of 35 characters"),
     ({"head": {"start": 3, "end": 3}}, "the entity in column 'head' is empty: at characters 3 to 3"),
     ({"head": {"start": 5, "end": 6}}, "the entity in column 'head' is empty: at characters 5 to 6"),
-    ({"head": {"start": 0, "end": 5, "text": "word9"}}, "is 'word9', but at characters 0 to 5 stands 'word1'"),
+    ({"head": {"start": 0, "end": 5, "text": "word9"}}, "is 'word9', but the text at characters 0 to 5 is 'word1'"),
     ({"head": {"start": 20, "end": 26}}, "overlap: 'head' is at characters 20 to 26 and 'tail' at characters 24 to 29"),
-    ({"text": "[E1] " + TEXT}, "the text in column 'text' holds '[E1]', with which entities are marked"),
+    ({"text": "[E1] " + TEXT}, "the text in column 'text' holds '[E1]', which marks entities"),
     ({"relation": None}, "the label in column 'relation' is null"),
     ({"relation": ["Other"]}, "column 'relation' holds a list, not one label"),
 ]
@@ -126,15 +126,15 @@ BAD = [
 @pytest.mark.parametrize(("changes", "said"), BAD, ids=lambda value: value if isinstance(value, str) else "")
 def test_bad_rows(changes: dict[str, Any], said: str, tiny: Tiny) -> None:
     data = data_of(tiny)
-    assert data.problem(row()) is None
-    assert data.problem(row(head={**row()["head"], "text": "word2"})) is None
-    assert said in (data.problem(row(**changes)) or "")
+    assert data.validate_row(row()) is None
+    assert data.validate_row(row(head={**row()["head"], "text": "word2"})) is None
+    assert said in (data.validate_row(row(**changes)) or "")
 
 
 def test_entities_too_far_apart(tiny: Tiny) -> None:
     fitting, short = data_of(tiny, max_length=10), data_of(tiny, max_length=9)
-    assert fitting.problem(row()) is None
-    assert short.problem(row()) == (
+    assert fitting.validate_row(row()) is None
+    assert short.validate_row(row()) == (
         "the entities and what lies between them have 8 tokens, but 7 fit into data.max_length 9; raise it"
     )
 
@@ -143,10 +143,10 @@ def test_a_relation_that_train_lacks(tiny: Tiny, tmp_path: Path) -> None:
     rows = relation_rows(12, 0)
     folder = write_splits(tmp_path / "d", {"train": rows, "validation": [*rows[:6], row(relation="Part-Whole")]})
     with pytest.raises(UserError, match="validation row 7: label 'Part-Whole' is never seen in train; the labels are Cause"):
-        _ = data_of(tiny, folder).rows
+        data_of(tiny, folder).setup()
     one = write_splits(tmp_path / "e", {"train": rows, "validation": [row()]})
     with pytest.raises(UserError, match=r"has the label 'Other' alone in its 1 rows; .*check data\.relation"):
-        _ = data_of(tiny, one).rows
+        data_of(tiny, one).setup()
 
 
 def test_labels_and_references(tiny: Tiny, relations: str) -> None:

@@ -77,7 +77,7 @@ def test_the_first_reference_trains_and_all_are_scored(make: Any) -> None:
     assert batch["metadata"]["reference"] == [["fine good"], ["superb great good fine lovely", "great"]]
     assert batch["labels"].tolist()[0] == [CLS, *ids("fine good"), SEP, -100, -100, -100]
     assert batch["loss_weights"].tolist() == [4, 7]
-    assert data.shown_at("train", 1)["label"] == ["superb great good fine lovely", "great"]
+    assert data.record_at("train", 1)["label"] == ["superb great good fine lovely", "great"]
 
 
 def test_lengths_are_those_of_source_and_target(make: Any) -> None:
@@ -91,7 +91,7 @@ def test_the_context_comes_after_the_source(make: Any) -> None:
     found = encoded(data)
     assert found["input_ids"][0] == [CLS, *ids("good fine"), SEP, *ids("lovely"), SEP]
     assert found["token_type_ids"][0] == [0, 0, 0, 0, 1, 1]
-    assert data.row_of("good") is None
+    assert data.row_from_text("good") is None
     assert data.joined_texts(data.rows["train"]) == ["good fine\nlovely", "great\ngood"]
 
 
@@ -140,7 +140,7 @@ def test_languages_that_are_missing_or_unknown(make: Any, many_languages: str) -
     names = {"source_language": "deu_Latn", "target_language": "eng_Latn"}
     with pytest.raises(UserError, match=r"data\.target_language: the tokenizer of .* needs the language of its texts"):
         make(backbone=many_languages, source_language="deu_Latn").setup()
-    with pytest.raises(UserError, match=r"data\.source_language 'deu_Latin' is no language .* Did you mean 'deu_Latn'\?"):
+    with pytest.raises(UserError, match=r"data\.source_language 'deu_Latin' is not a language .* Did you mean 'deu_Latn'\?"):
         make(backbone=many_languages, **{**names, "source_language": "deu_Latin"}).setup()
     with pytest.raises(
         UserError, match=r"data\.source_language: .* knows no languages, but data\.source_language is 'deu_Latn'"
@@ -168,12 +168,12 @@ def test_what_changes_the_features_changes_the_cache(make: Any) -> None:
 )
 def test_bad_rows_are_refused(make: Any, change: dict[str, Any], sentence: str) -> None:
     data = make(rows=[ROWS[0], {**ROWS[1], **change}], context="passage")
-    with pytest.raises(UserError, match=f"train row 2: {sentence}; mend the row"):
+    with pytest.raises(UserError, match=f"train row 2: {sentence}; fix the row"):
         data.setup()
 
 
 def test_a_number_is_no_target(make: Any) -> None:
-    assert make().problem({"source": "good", "target": 3}) == "column 'target' holds 3, not a text"
+    assert make().validate_row({"source": "good", "target": 3}) == "column 'target' holds 3, not a text"
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_splits_rename_and_cut(tmp_path: Path) -> None:
         f"data.splits.test is 'trian', and data.dataset '{tmp_path}' has no split 'trian'. Did you mean 'train'?",
         splits={"test": "trian"},
     )
-    refused(tmp_path, "data.splits.test is 'train[x]', which is no split or part", splits={"test": "train[x]"})
+    refused(tmp_path, "data.splits.test is 'train[x]', which is neither a split nor a part", splits={"test": "train[x]"})
     refused(tmp_path, "data.splits has the key 'valid'. Did you mean 'validation'?", splits={"valid": "dev.hard"})
 
 
@@ -158,7 +158,7 @@ def test_broken_folders(tmp_path: Path) -> None:
     refused(tmp_path, "has val and dev: name one as data.splits.validation")
 
 
-ADVICE = "a field that holds a quote must stand in quotes, with each quote inside it doubled"
+ADVICE = "a field that contains a quote must be quoted, with each quote inside it doubled"
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,12 @@ ADVICE = "a field that holds a quote must stand in quotes, with each quote insid
         ("a.jsonl", '{"a": 1}\n\n{"a": 1\n', ", line 3: not valid JSON (Expecting ',' delimiter"),
         ("a.jsonl", '{"a": 1}\n[1]\n', ", line 2: expected an object with named columns, got [1] (list)"),
         ("a.jsonl", "", " has no rows"),
-        ("a.jsonl", '{"a": 1}\n{"a": "x"}\n', ", line 2: the column 'a' is 'x' (str), in the rows before it is int64"),
-        ("a.jsonl", '{"a": true}\n{"a": 1}\n', ", line 2: the column 'a' is 1 (int), in the rows before it is bool"),
+        ("a.jsonl", '{"a": 1}\n{"a": "x"}\n', ", line 2: the column 'a' is 'x' (str), but int64 in the rows before it"),
+        ("a.jsonl", '{"a": true}\n{"a": 1}\n', ", line 2: the column 'a' is 1 (int), but bool in the rows before it"),
         ("a.jsonl", '{"a": "\\ud800"}\n', ", line 1: the column 'a' is '\\ud800' (str), 'utf-8' codec can't encode"),
-        ("a.json", '[{"a": 1}, {"a": [1]}]', ", row 2: the column 'a' is [1] (list), in the rows before it is int64"),
+        ("a.json", '[{"a": 1}, {"a": [1]}]', ", row 2: the column 'a' is [1] (list), but int64 in the rows before it"),
         ("a.json", '[{"a": 1}, 2]', ", row 2: expected an object with named columns, got 2 (int)"),
-        ("a.json", '{"rows": []}', 'should hold a list of objects, or an object {"data": [...]}'),
+        ("a.json", '{"rows": []}', 'should contain a list of objects, or an object {"data": [...]}'),
         ("a.json", "[]", " has no rows"),
         ("a.json", '[\n{"a": }]', ", line 2: not valid JSON (Expecting value)"),
         (
@@ -204,7 +204,7 @@ def test_broken_files(tmp_path: Path, name: str, content: str | bytes, message: 
 
 def test_mixed_types_far_apart(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"label": 1}\n' * 2500 + '{"label": "1"}\n')
-    refused(path, f"{path}, line 2501: the column 'label' is '1' (str), in the rows before it is int64")
+    refused(path, f"{path}, line 2501: the column 'label' is '1' (str), but int64 in the rows before it")
 
 
 def test_missing_paths(tmp_path: Path) -> None:
@@ -264,9 +264,9 @@ def test_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(loaded["validation"]) == 1
     assert len(load_splits("own_rows_module:saved")["train"]) == 1
     refused("own_rows_module:rowz", "own_rows_module has no function 'rowz'. Did you mean 'rows'?")
-    refused("own_rows_module:single", "gave list; it should give a dict of split name to rows")
+    refused("own_rows_module:single", "returned list; it should return a dict from split names to rows")
     refused("own_rows_module:strings", "split 'train' is list; it should be a list of dicts or a datasets.Dataset")
-    refused("own_rows_module:mixed", "split 'train', row 2: the column 'a' is 'x' (str), in the rows before it is int64")
+    refused("own_rows_module:mixed", "split 'train', row 2: the column 'a' is 'x' (str), but int64 in the rows before it")
     refused("own_rows_module:empty", "the split 'train' has no rows")
     refused("no_such_module:rows", "there is no Python module 'no_such_module' here")
     with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):

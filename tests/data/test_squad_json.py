@@ -154,7 +154,7 @@ def test_other_broken_files(tmp_path: Path) -> None:
         read(path, one_article([]))
     with pytest.raises(UserError, match=re.escape(f"{path} has no rows")):
         read(path, {"data": []})
-    with pytest.raises(UserError, match="should hold a list of objects"):
+    with pytest.raises(UserError, match="should contain a list of objects"):
         read(path, {"articles": []})
     path.write_text('{"data": [\n}')
     with pytest.raises(UserError, match=re.escape(f"{path}, line 2: not valid JSON")):

@@ -4,14 +4,14 @@ from collections import Counter
 
 import pytest
 
-from ftlit.data.rows.subsets import cut, limit, shots
+from ftlit.data.rows.subsets import shots, split_off, subsample
 from ftlit.errors import UserError
 
 CLASSES = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
 
 
 def test_cut_has_every_class_in_its_share() -> None:
-    stay, off = cut(CLASSES, 100, 0.1, seed=0)
+    stay, off = split_off(CLASSES, 100, 0.1, seed=0)
     assert sorted(stay + off) == list(range(100))
     assert (stay, off) == (sorted(stay), sorted(off))
     assert Counter(CLASSES[i] for i in off) == {"a": 6, "b": 3, "c": 1}
@@ -20,34 +20,34 @@ def test_cut_has_every_class_in_its_share() -> None:
 def test_cut_leaves_and_takes_some_of_each_class() -> None:
     few = ["a", "a", "b", "b", "b"]
     for share in (0.01, 0.99):
-        for part in cut(few, 5, share, seed=0):
+        for part in split_off(few, 5, share, seed=0):
             assert {few[i] for i in part} == {"a", "b"}
 
 
 def test_class_of_one_row_stays_in_train() -> None:
-    stay, off = cut(["a"] * 9 + ["b"], 10, 0.5, seed=0)
+    stay, off = split_off(["a"] * 9 + ["b"], 10, 0.5, seed=0)
     assert 9 in stay
     assert 9 not in off
 
 
 def test_plain_cut() -> None:
-    stay, off = cut(None, 50, 0.2, seed=3)
+    stay, off = split_off(None, 50, 0.2, seed=3)
     assert sorted(stay + off) == list(range(50))
     assert len(off) == 10
 
 
 def test_seed_decides() -> None:
-    assert cut(CLASSES, 100, 0.1, 0) == cut(CLASSES, 100, 0.1, 0) != cut(CLASSES, 100, 0.1, 1)
-    assert limit(100, 9, 0) == limit(100, 9, 0) != limit(100, 9, 1)
+    assert split_off(CLASSES, 100, 0.1, 0) == split_off(CLASSES, 100, 0.1, 0) != split_off(CLASSES, 100, 0.1, 1)
+    assert subsample(100, 9, 0) == subsample(100, 9, 0) != subsample(100, 9, 1)
     assert shots(CLASSES, 4, 0) == shots(CLASSES, 4, 0) != shots(CLASSES, 4, 1)
 
 
 def test_limit_is_random_and_in_order() -> None:
-    chosen = limit(100, 20, 0)
+    chosen = subsample(100, 20, 0)
     assert chosen == sorted(set(chosen))
     assert len(chosen) == 20
     assert max(chosen) > 50
-    assert set(limit(100, 10, 0)) < set(chosen)  # a smaller limit is a part of a larger one
+    assert set(subsample(100, 10, 0)) < set(chosen)  # a smaller limit is a part of a larger one
 
 
 def test_shots_of_each_class() -> None:

@@ -77,7 +77,7 @@ def test_labels_stand_on_subwords(make: Make, align: str, expected: list[str]) -
 def test_schemes_give_the_same_labels(make: Make, scheme: str, tags: list[str]) -> None:
     data = ready(make([{"tokens": list("acabd"), "tags": tags}], scheme=scheme))
     assert labels_of(data)[1:-1] == ["B-PER", "I-PER", "B-PER", "B-LOC", "O"]
-    assert data.shown_at("train", 0)["label"] == [
+    assert data.record_at("train", 0)["label"] == [
         {"label": "PER", "start": 0, "end": 3, "text": "a c"},
         {"label": "PER", "start": 4, "end": 5, "text": "a"},
         {"label": "LOC", "start": 6, "end": 7, "text": "b"},
@@ -131,7 +131,7 @@ def test_entities_inside_words_are_widened_and_counted(make: Make) -> None:
     data = ready(make([{"text": text, "entities": entities}, {"text": "d", "entities": []}], entities="entities"))
     assert data.encoded["train"][0]["reference"] == ["B-X", "I-X", "I-X", "B-Y", "I-Y"]
     assert data.counts("train")["entities widened to words"] == 1, "white space at an edge is not part of an entity"
-    assert data.shown_at("train", 0)["label"][0] == {"label": "X", "start": 0, "end": 7, "text": "ab, cde"}
+    assert data.record_at("train", 0)["label"][0] == {"label": "X", "start": 0, "end": 7, "text": "ab, cde"}
 
 
 def test_entities_may_come_as_a_dictionary_of_lists(make: Make) -> None:
@@ -145,7 +145,7 @@ def test_plain_tags(make: Make) -> None:
     data = ready(make(rows, spans=False, align="all"))
     assert data.label_names == ["O", "ADJ-X", "NOUN"]
     assert labels_of(data) == ["-", "NOUN", "NOUN", "ADJ-X", "-"]
-    assert data.shown_at("train", 0)["label"] == ["NOUN", "ADJ-X"]
+    assert data.record_at("train", 0)["label"] == ["NOUN", "ADJ-X"]
     assert data.label_counts == [1, 1, 1, 3]
     assert ready(make(rows, spans=False, label_names=["NOUN", "O", "ADJ-X"])).label_names == ["NOUN", "O", "ADJ-X"]
 
@@ -265,7 +265,7 @@ def test_a_word_that_the_tokenizer_drops_has_a_place(make: Make) -> None:
 def test_new_rows_are_words_or_a_text(make: Make) -> None:
     data = make([ROW])
     given = [ROW["tokens"], "ab cd, d", "b"]
-    assert [data.input_problem({"tokens": value}) for value in given] == [None] * 3
+    assert [data.validate_inputs({"tokens": value}) for value in given] == [None] * 3
     features = data.encode_inputs({"tokens": given})
     assert features["row"] == [0, 1, 2]
     assert features["offsets"][1] == [(0, 2), (3, 5), (5, 6), (7, 8)]
@@ -293,11 +293,11 @@ WORDS = {"tokens": ["a", "b"], "tags": ["O", "B-X"]}
 )
 def test_broken_rows(make: Make, row: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as error:
-        _ = make([WORDS, WORDS, row]).rows
+        make([WORDS, WORDS, row]).setup()
     assert f"train row 3: {said}" in str(error.value)
     kept = make([WORDS, WORDS, row], on_bad_rows="drop")
     assert len(kept.rows["train"]) == 2
-    assert len(kept.dropped["train"]) == 1
+    assert len(kept.rows.dropped["train"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_broken_rows(make: Make, row: dict[str, Any], said: str) -> None:
     [
         (
             [{"start": 3, "end": 9, "label": "X"}],
-            "entity 0 in column 'marks' ('X') goes from 3 to 9, which is no part of a text of 8",
+            "entity 0 in column 'marks' ('X') goes from 3 to 9, which is not within the text of 8",
         ),
         ([{"start": 2, "end": 2, "label": "X"}], "goes from 2 to 2"),
         ([{"start": 2, "end": 3, "label": "X"}], "entity 0 in column 'marks' ('X') covers no word"),
@@ -314,13 +314,13 @@ def test_broken_rows(make: Make, row: dict[str, Any], said: str) -> None:
             [{"start": 0, "end": 2, "label": "X"}, {"start": 1, "end": 5, "label": "Y"}],
             "overlaps another entity; tags cannot represent both",
         ),
-        (None, "column 'marks' holds None (NoneType), not a list of entities; [] stands for none"),
+        (None, "column 'marks' holds None (NoneType), not a list of entities; use [] for a text without entities"),
     ],
 )
 def test_broken_entities(make: Make, entities: Any, said: str) -> None:
     good = {"text": "ab cd ef", "marks": [{"start": 0, "end": 2, "label": "X"}]}
     with pytest.raises(UserError) as error:
-        _ = make([good, {"text": "ab cd ef", "marks": entities}], entities="marks").rows
+        make([good, {"text": "ab cd ef", "marks": entities}], entities="marks").setup()
     assert "train row 2: " in str(error.value)
     assert said in str(error.value)
 
@@ -332,38 +332,41 @@ def test_an_object_that_holds_no_even_lists(make: Make, entities: Any) -> None:
     with pytest.raises(
         UserError, match=r"row 1: column 'marks' holds .*; it should be a list of entities, or an object with l"
     ):
-        _ = make([{"text": "ab cd", "marks": entities}], entities="marks").rows
+        make([{"text": "ab cd", "marks": entities}], entities="marks").setup()
 
 
 def test_entities_without_a_key(make: Make) -> None:
     with pytest.raises(UserError, match=r"row 1: entity 0 in column 'marks' is .*; it needs the keys start, end, label"):
-        _ = make([{"text": "ab", "marks": [{"start": 0, "end": 2}]}], entities="marks").rows
+        make([{"text": "ab", "marks": [{"start": 0, "end": 2}]}], entities="marks").setup()
 
 
 def test_mistakes_of_tags(make: Make, tmp_path: Path) -> None:
     strange = {"tokens": ["a", "b"], "tags": ["O", "B-Z"]}
     cases: list[tuple[Callable[[], Any], str]] = [
         (
-            lambda: make([WORDS], [WORDS, strange]).rows,
+            lambda: make([WORDS], [WORDS, strange]).setup(),
             "validation row 2: tag 'B-Z' is never seen in train; the tags are O, B-X, I-X",
         ),
-        (lambda: make([WORDS, strange], label_names=["O", "B-X"]).rows, "train row 2: tag 'B-Z' is never in data.label_names"),
-        (lambda: make([{"tokens": ["a"], "tags": ["O"]}]).rows, "has no tag but O; check data.tags"),
         (
-            lambda: make([{"tokens": ["a"], "tags": [1]}]).rows,
+            lambda: make([WORDS, strange], label_names=["O", "B-X"]).setup(),
+            "train row 2: tag 'B-Z' is never in data.label_names",
+        ),
+        (lambda: make([{"tokens": ["a"], "tags": ["O"]}]).setup(), "has no tag but O; check data.tags"),
+        (
+            lambda: make([{"tokens": ["a"], "tags": [1]}]).setup(),
             "are numbers; name the tags in their order with data.label_names",
         ),
         (
-            lambda: make([{"tokens": ["a"], "tags": [2]}], label_names=["O", "B-X"]).rows,
+            lambda: make([{"tokens": ["a"], "tags": [2]}], label_names=["O", "B-X"]).setup(),
             "the tag 2, but the 2 tags count from 0 to 1",
         ),
         (
-            lambda: make([WORDS], label_names=["O", "X"]).rows,
-            "data.label_names has the tag 'X', which is not of data.scheme IOB2",
+            lambda: make([WORDS], label_names=["O", "X"]).setup(),
+            "data.label_names has the tag 'X', which does not belong to data.scheme IOB2",
         ),
-        (lambda: make([{"tokens": "a b", "tags": ["O", "O"]}]).rows, "column 'tokens' holds a text, not a list of words"),
+        (lambda: make([{"tokens": "a b", "tags": ["O", "O"]}]).setup(), "column 'tokens' holds a text, not a list of words"),
         (lambda: make([WORDS], entities="marks", spans=False), "data.entities 'marks' marks spans, and model.spans is false"),
-        (lambda: make([WORDS], tags="tag").rows, "data.tags: "),
+        (lambda: make([WORDS], tags="tag").setup(), "data.tags: "),
     ]
     for call, said in cases:
         with pytest.raises(UserError) as error:

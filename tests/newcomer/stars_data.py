@@ -14,8 +14,8 @@ class StarsData(TaskData):
     def columns(self) -> dict[str, str]:
         return {"text": "text", "stars": "stars"}
 
-    def problem(self, row: dict[str, Any]) -> str | None:
-        return self.input_problem(row) or (None if str(row["stars"]).isdecimal() else "column 'stars' holds no whole number")
+    def validate_row(self, row: dict[str, Any]) -> str | None:
+        return self.validate_inputs(row) or (None if str(row["stars"]).isdecimal() else "column 'stars' holds no whole number")
 
     def reference(self, row: dict[str, Any]) -> int:
         return int(row["stars"])

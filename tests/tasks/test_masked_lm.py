@@ -158,7 +158,7 @@ def test_perplexity_is_of_the_probabilities_whatever_the_loss(backbone: str, cor
 def test_next_sentence_loss_is_bert_s(backbone: str, corpus: str) -> None:
     task = module(backbone, next_sentence=True)
     assert isinstance(task.model, BertForPreTraining)
-    batch = batch_of(corpus, backbone, [0, 1, 2, 3, 4], next_sentence=True, documents="blank_line")
+    batch = batch_of(corpus, backbone, [0, 1, 2, 3, 4], next_sentence=True, document_unit="blank_line")
     batch["loss_denominator"] = float(batch["loss_weights"].sum())
     found = task.training_step(batch, 0)
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
@@ -180,7 +180,7 @@ def test_the_next_sentence_can_be_monitored(backbone: str, corpus: str) -> None:
     task.log_dict = lambda *given, **options: None  # type: ignore[method-assign]
     stage = {"state": SimpleNamespace(fn="validate"), "sanity_checking": False, "world_size": 1}
     task.trainer = SimpleNamespace(**stage)  # type: ignore[assignment]
-    batch = batch_of(corpus, backbone, [0, 1, 2], next_sentence=True, documents="blank_line")
+    batch = batch_of(corpus, backbone, [0, 1, 2], next_sentence=True, document_unit="blank_line")
     with torch.no_grad():
         task.evaluators["val"].update(task.eval(), batch)
     task.evaluators["val"].finish(task)

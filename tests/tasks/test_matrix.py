@@ -180,7 +180,7 @@ def data_of(backbone: Callable[[str], str], tmp_path_factory: pytest.TempPathFac
     @cache
     def make(task: str, architecture: str, positions: int = 0) -> TaskData:
         given = CASES[task]
-        alone = {"boundaries": False} if task == "CausalLM" and positions else {}
+        alone = {"isolate_documents": False} if task == "CausalLM" and positions else {}
         options = {**given.options, **alone, "reserved_positions": positions}
         data = given.data(dataset=rows_of(task), backbone=backbone(architecture), **options)
         data.setup()

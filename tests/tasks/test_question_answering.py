@@ -16,6 +16,7 @@ import ftlit
 from ftlit.__main__ import main
 from ftlit.data import QuestionAnsweringData
 from ftlit.data.batches.batching import EvaluationBatches, LengthGrouped
+from ftlit.data.batches.loaders import make_loader
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.losses import MSE, CrossEntropy, Focal
@@ -262,7 +263,7 @@ def test_windows_of_a_row_on_different_ranks(tiny: Tiny, tmp_path: Path, monkeyp
     for world, tasks in ((1, [alone]), (2, ranks)):
         for rank, task in enumerate(tasks):
             task.eval()
-            for batch in data._loader("test", EvaluationBatches(data.batching, data.lengths("test"), rank, world)):
+            for batch in make_loader(data, "test", EvaluationBatches(data.batching, data.lengths("test"), rank, world)):
                 with torch.no_grad():
                     task.evaluators["test"].update(task, batch)
             task._trainer = SimpleNamespace(world_size=world)  # type: ignore[assignment]

@@ -90,8 +90,9 @@ def page() -> str:
         parts += [f"## Method and task, on {architecture}", table]
     parts += [
         f"On the other architectures every task that they have runs with {', '.join(tasks.FEW)}. Methods with prompts take one "
-        "text a row: no `data.packing`, and raw text with `data.boundaries: false`. The files of bert hold no head of a masked "
-        "language model here; where they do, Frozen and HeadFirst(then=LoRA) find nothing to train at first, as in CausalLM."
+        "text a row: no `data.packing`, and raw text with `data.isolate_documents: false`. The files of bert hold no head of a "
+        "masked language model here; where they do, Frozen and HeadFirst(then=LoRA) find nothing to train at first, as in "
+        "CausalLM."
     ]
     on_bert = [method for method in METHODS if (method, "bert") not in GAPS]
     strategies = [*PRECISIONS, "ddp, 2 processes (gloo)"]

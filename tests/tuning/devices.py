@@ -38,7 +38,7 @@ def run(folder: str, dataset: str, tuning: Tuning, devices: int, out: Path) -> l
         "warmup_ratio": 0.0,
         "optimizer": lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
     }
-    module = TextClassification(label_names=data.label_names, backbone=folder, pad_token_id=0, tuning=tuning, **given)
+    module = TextClassification(**data.task_arguments(), backbone=folder, tuning=tuning, **given)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(
         accelerator="cpu",

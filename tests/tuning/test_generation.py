@@ -132,16 +132,16 @@ def test_raw_text_without_boundaries_is_trained(backbone: Callable[[str], str], 
     folder = backbone("llama")
     given = {"dataset": write_splits(tmp_path / "texts", splits), "backbone": folder, "objective": "causal", "max_length": 16}
     losses = {}
-    for boundaries in (False, True):
-        data = CorpusData(**given, reserved_positions=COUNT, boundaries=boundaries)
+    for isolated in (False, True):
+        data = CorpusData(**given, reserved_positions=COUNT, isolate_documents=isolated)
         data.setup()
         batch = {**data.collate(data.encoded["train"][:4], MicroBatch([0, 1, 2, 3], 4.0, 0)), "loss_denominator": 4.0}
         module = CausalLM(backbone=folder, tuning=PromptTuning(COUNT), pad_token_id=0)
-        if boundaries:
+        if isolated:
             with pytest.raises(UserError, match="puts its tokens before a text once"):
                 module.training_step(batch, 0)
         else:
-            losses[boundaries] = float(module.training_step(batch, 0))
+            losses[isolated] = float(module.training_step(batch, 0))
     assert losses[False] > 0
 
 

@@ -1,18 +1,16 @@
-"""Which examples make a batch, in which order.
+"""Which examples form a batch, and in which order.
 
-An optimizer step takes one *step batch*, cut into micro-batches for the devices and the accumulation. What a step batch
-holds depends on the seed, the epoch and its size alone, not on how it is cut: 32 examples on one device, 2 x 16 on two,
-and 8 accumulated four times make the same steps.
+An optimizer step uses one *step batch*, which is cut into micro-batches for the devices and for gradient accumulation. The
+contents of a step batch depend on the seed, the epoch and its size only, not on the way it is cut: 32 examples on one
+device, 2 x 16 on two devices and 4 accumulated batches of 8 result in the same steps.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 from ftlit.errors import UserError
 from ftlit.util.batch import FILLER
@@ -24,9 +22,9 @@ class MicroBatch:
 
     Args:
         indices: Positions of the examples in the split.
-        loss_denominator: What the sum of their losses is divided by, so that the gradients of all micro-batches of a step
-            average to the mean over the step batch; `FILLER` for one that repeats examples at no weight.
-        epoch: The epoch of training, None in an evaluation: what is drawn anew in each epoch depends on it.
+        loss_denominator: Divisor of the sum of their losses, chosen so that the gradients of all micro-batches of a step
+            average to the mean over the step batch; `FILLER` for a batch that repeats examples with zero weight.
+        epoch: Epoch of training, on which random draws depend; None in evaluation.
     """
 
     indices: list[int]
@@ -35,21 +33,25 @@ class MicroBatch:
 
 
 class Batching(ABC):
-    """How a split is cut into batches."""
+    """A way to cut a split into batches."""
 
     @abstractmethod
     def steps(self, lengths: np.ndarray, parts: int, rng: np.random.Generator) -> list[list[list[int]]]:
-        """An epoch of training: for each optimizer step its micro-batches, `parts` or fewer.
+        """The micro-batches of each optimizer step of an epoch, at most `parts` a step.
 
         Args:
-            lengths: Tokens of each example, ``(examples,)``.
-            parts: Devices times accumulated batches.
-            rng: Seeded by run and epoch.
+            lengths: Number of tokens of each example, ``(examples,)``.
+            parts: Number of devices times number of accumulated batches.
+            rng: Random generator, seeded by the run and the epoch.
         """
 
     @abstractmethod
-    def size(self, lengths: np.ndarray) -> list[int]:
-        """Sizes of the batches in which a split, sorted by length, is evaluated."""
+    def eval_batch_sizes(self, lengths: np.ndarray) -> list[int]:
+        """Sizes of the batches into which a split is cut for evaluation.
+
+        Args:
+            lengths: Number of tokens of each example, in ascending order.
+        """
 
 
 def _check_positive(name: str, value: int) -> None:
@@ -59,10 +61,10 @@ def _check_positive(name: str, value: int) -> None:
 
 @dataclass(frozen=True)
 class Shuffled(Batching):
-    """Random batches of a fixed number of examples.
+    """Random batches with a fixed number of examples.
 
     Args:
-        batch_size: Examples of each batch on each device.
+        batch_size: Number of examples in a batch on each device.
     """
 
     batch_size: int = 32
@@ -71,7 +73,7 @@ class Shuffled(Batching):
         _check_positive("batch_size", self.batch_size)
 
     def order(self, lengths: np.ndarray, step: int, rng: np.random.Generator) -> list[np.ndarray]:
-        """The step batches of an epoch, each of `step` examples but for the last."""
+        """The step batches of an epoch, each with `step` examples except the last."""
         return _cut(rng.permutation(len(lengths)), step)
 
     def steps(self, lengths: np.ndarray, parts: int, rng: np.random.Generator) -> list[list[list[int]]]:
@@ -79,23 +81,23 @@ class Shuffled(Batching):
         return [[part.tolist() for part in self.split(batch, lengths, parts)] for batch in batches]
 
     def split(self, batch: np.ndarray, lengths: np.ndarray, parts: int) -> list[np.ndarray]:
-        """The micro-batches of a step batch: equal in number of examples, the short texts together."""
+        """The micro-batches of a step batch: equal numbers of examples, grouped by length."""
         if parts == 1:
             return [batch]
         batch = batch[np.argsort(lengths[batch], kind="stable")]
         return np.array_split(batch, min(parts, len(batch)))
 
-    def size(self, lengths: np.ndarray) -> list[int]:
+    def eval_batch_sizes(self, lengths: np.ndarray) -> list[int]:
         return [len(part) for part in _cut(lengths, self.batch_size)]
 
 
 @dataclass(frozen=True)
 class LengthGrouped(Shuffled):
-    """Batches of texts of similar length, so that little of a batch is padding; the batches come in random order.
+    """Batches of texts of similar length, which need little padding; the order of the batches is random.
 
     Args:
-        batch_size: Examples of each batch on each device.
-        pool: Step batches whose examples are sorted together; a larger pool has less padding and less chance.
+        batch_size: Number of examples in a batch on each device.
+        pool: Number of step batches whose examples are sorted together; a larger pool means less padding and less randomness.
     """
 
     pool: int = 50
@@ -108,13 +110,13 @@ class LengthGrouped(Shuffled):
 
 @dataclass(frozen=True)
 class TokenBudget(Batching):
-    """Batches of texts of similar length, as many as fit into a number of tokens, padding included.
+    """Batches of texts of similar length with a limited number of tokens, padding included.
 
-    Rows of several texts count as one length each: the choices of multiple choice together, source and target of
-    sequence-to-sequence together. The padding between unlike rows of the same length may take such batches over the number.
+    A row with several texts counts with its total length: all choices of a multiple-choice row, or source and target of a
+    sequence-to-sequence row. Padding between unlike rows of the same length may take such a batch above the limit.
 
     Args:
-        max_tokens: Longest text times number of texts, at most, of each batch on each device.
+        max_tokens: Limit of the longest text times the number of texts in a batch on each device.
     """
 
     max_tokens: int = 4096
@@ -123,14 +125,14 @@ class TokenBudget(Batching):
         _check_positive("max_tokens", self.max_tokens)
 
     def steps(self, lengths: np.ndarray, parts: int, rng: np.random.Generator) -> list[list[list[int]]]:
-        # Sorted over the whole epoch, with chance only among equals, so that every epoch has as many batches.
+        # Sorted over the whole epoch, with random order among equal lengths only, so that all epochs have as many batches.
         ranked = np.lexsort([rng.random(len(lengths)), lengths])
-        bounds = np.cumsum(self.size(lengths[ranked]))[:-1]
+        bounds = np.cumsum(self.eval_batch_sizes(lengths[ranked]))[:-1]
         micro = [part.tolist() for part in np.split(ranked, bounds)]
         micro = [micro[i] for i in rng.permutation(len(micro))]
         return [micro[i : i + parts] for i in range(0, len(micro), parts)]
 
-    def size(self, lengths: np.ndarray) -> list[int]:
+    def eval_batch_sizes(self, lengths: np.ndarray) -> list[int]:
         if len(lengths) and lengths.max() > self.max_tokens:
             raise UserError(
                 f"data.batching.max_tokens is {self.max_tokens}, but the longest text has {lengths.max()} tokens; "
@@ -147,17 +149,17 @@ class TokenBudget(Batching):
 
 
 class TrainBatches(Sampler[MicroBatch]):
-    """This rank's micro-batches of an epoch; every rank gives out the same number.
+    """This rank's micro-batches of an epoch; all ranks yield the same number.
 
     Args:
-        batching: How the split is cut.
-        lengths: Tokens of each example, ``(examples,)``.
-        seed: Seed of the order; with the epoch it alone decides.
-        epoch: Gives the present epoch.
-        rank: This device.
+        batching: The way the split is cut.
+        lengths: Number of tokens of each example, ``(examples,)``.
+        seed: Seed of the order, together with the epoch.
+        epoch: Returns the current epoch.
+        rank: Index of this device.
         world: Number of devices.
-        accumulate: Batches accumulated for an optimizer step.
-        loss_weights: What each example counts in the mean of the loss, ``(examples,)``: 1, or its number of labelled tokens.
+        accumulate: Number of batches accumulated for an optimizer step.
+        loss_weights: Weight of each example in the mean loss, ``(examples,)``: 1, or its number of labelled tokens.
     """
 
     def __init__(
@@ -174,11 +176,11 @@ class TrainBatches(Sampler[MicroBatch]):
         self.loss_weights = np.ones(len(lengths)) if loss_weights is None else loss_weights
         self.batching, self.lengths, self.seed, self.epoch = batching, lengths, seed, epoch
         self.rank, self.world, self.accumulate = rank, world, accumulate
-        self.done = (0, 0)  # an epoch and how many of its batches were given out before an interruption
+        self.resume_at = (0, 0)  # an epoch, and the number of its batches that were yielded before an interruption
         self._plan: tuple[int, list[MicroBatch]] | None = None
 
     def plan(self) -> list[MicroBatch]:
-        """The micro-batches of the present epoch."""
+        """The micro-batches of the current epoch."""
         epoch = self.epoch()
         if self._plan is None or self._plan[0] != epoch:
             rng = np.random.default_rng([self.seed, epoch])
@@ -193,28 +195,29 @@ class TrainBatches(Sampler[MicroBatch]):
             yield MicroBatch(step[i], loss_denominator, epoch) if i < len(step) else MicroBatch(step[0], FILLER, epoch)
 
     @property
-    def skip(self) -> int:
-        """Batches of the present epoch that were given out before an interruption."""
-        epoch, given = self.done
-        return given if epoch == self.epoch() else 0
+    def num_to_skip(self) -> int:
+        """Number of batches of the current epoch that were yielded before an interruption."""
+        epoch, num_yielded = self.resume_at
+        return num_yielded if epoch == self.epoch() else 0
 
     def __iter__(self) -> Iterator[MicroBatch]:
-        return iter(self.plan()[self.skip :])  # with workers, a loader asks for this twice an epoch
+        return iter(self.plan()[self.num_to_skip :])  # with workers, a loader asks for this twice an epoch
 
     def __len__(self) -> int:
         return len(self.plan())
 
 
 class EvaluationBatches(Sampler[MicroBatch]):
-    """This rank's share of a split, each example exactly once over all ranks.
+    """This rank's share of a split; over all ranks each example comes exactly once.
 
-    Batches are cut first and dealt out then, so that what a batch holds, and thus every bit of its logits, does not
-    depend on the number of ranks. A rank short of a batch repeats one as filler: collectives inside the model match.
+    Batches are cut first and dealt to the ranks afterwards, so that the contents of a batch, and with them every bit of its
+    logits, do not depend on the number of ranks. A rank with one batch less repeats a batch as filler, because collective
+    operations inside the model need every rank.
     """
 
     def __init__(self, batching: Batching, lengths: np.ndarray, rank: int = 0, world: int = 1) -> None:
         ranked = np.argsort(lengths, kind="stable")
-        bounds = np.cumsum(batching.size(lengths[ranked]))[:-1]
+        bounds = np.cumsum(batching.eval_batch_sizes(lengths[ranked]))[:-1]
         batches = [part.tolist() for part in np.split(ranked, bounds)]
         self.batches = [MicroBatch(indices, 1.0) for indices in batches[rank::world]]
         if len(self.batches) * world < len(batches):
@@ -225,37 +228,6 @@ class EvaluationBatches(Sampler[MicroBatch]):
 
     def __len__(self) -> int:
         return len(self.batches)
-
-
-class ResumableLoader(DataLoader[Any]):
-    """A loader of `TrainBatches` that goes on inside an epoch: its state is the epoch and the number of batches given out."""
-
-    given = 0
-
-    def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.batch_sampler.epoch(), "given": self.given}  # type: ignore[union-attr]
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.batch_sampler.done = (state["epoch"], state["given"])  # type: ignore[union-attr]
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self.given = self.batch_sampler.skip  # type: ignore[union-attr]
-        for batch in super().__iter__():
-            self.given += 1
-            yield batch
-
-
-class Examples(torch.utils.data.Dataset[Any]):
-    """Encoded rows that are fetched a micro-batch at a time, as columns."""
-
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitems__(self, batch: MicroBatch) -> tuple[dict[str, list[Any]], MicroBatch]:
-        return self.rows[batch.indices], batch
 
 
 def _cut(items: np.ndarray, size: int) -> list[np.ndarray]:

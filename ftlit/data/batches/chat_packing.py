@@ -1,9 +1,9 @@
-"""Several examples in one block, none of which sees another: less padding, the same loss.
+"""Packing of several examples into one block, with less padding and the same loss.
 
-Examples are put together when a batch is made, not when they are encoded: which of them make an optimizer step, and what
-each counts in its loss, stays as it is without packing. Positions begin anew in each example and there is no attention
-mask: causal models of transformers tell from this which tokens belong together. The first token of an example must have
-no label, as the one before it belongs to another.
+Examples are packed when a batch is made, not when they are encoded, so that the examples of an optimizer step and their
+weights in the loss are the same as without packing. Positions restart with each example and there is no attention mask:
+causal models of transformers infer from the positions which tokens belong together. The first token of an example must not
+have a label, because the token before it belongs to another example.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from ftlit.util.batch import IGNORED, pad
 
 
 def blocks(lengths: list[int], limit: int) -> list[list[int]]:
-    """Which examples share a block of at most `limit` tokens: first-fit, the longest first."""
+    """The examples of each block of at most `limit` tokens: first fit, longest examples first."""
     found: list[list[int]] = []
     free: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
@@ -26,16 +26,16 @@ def blocks(lengths: list[int], limit: int) -> list[list[int]]:
 
 
 def in_blocks(columns: dict[str, list[Any]], limit: int, pad_token_id: int) -> dict[str, Any]:
-    """A batch of blocks from examples with ``input_ids`` and ``labels`` of each token.
+    """A batch of blocks, packed from examples with ``input_ids`` and ``labels``.
 
     Args:
         columns: Encoded examples.
-        limit: Tokens of a block, at most.
-        pad_token_id: Fills up ``input_ids``.
+        limit: Maximum number of tokens of a block.
+        pad_token_id: Padding value of ``input_ids``.
 
     Returns:
         ``input_ids``, ``labels`` and ``position_ids`` of shape ``(blocks, tokens)``, and ``tokens``, the number of tokens
-        that are not padding.
+        without padding.
     """
     lengths = [len(ids) for ids in columns["input_ids"]]
     chosen = blocks(lengths, limit)

@@ -1,4 +1,4 @@
-"""Encoded examples to padded tensors."""
+"""From encoded examples to padded tensors."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,18 +17,18 @@ def collate(
     padding: Mapping[str, int] = PADDING,
     metadata: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """A batch with Hugging Face's names.
+    """A batch with the keys of Hugging Face's models.
 
     Args:
-        columns: Encoded examples: ``input_ids``, perhaps ``labels`` and ``loss_weights``, and columns that are not used.
-        pad_token_id: Fills up ``input_ids``.
+        columns: Encoded examples: ``input_ids``, and optionally ``labels``, ``loss_weights`` and other columns.
+        pad_token_id: Padding value of ``input_ids``.
         label_dtype: Type of labels that are not padded.
-        padding: What fills up each other column of numbers of tokens; `labels` among them where each token has one.
-        metadata: Columns that are passed on as they are.
+        padding: Padding values of other columns with one number a token, such as `labels` in token classification.
+        metadata: Columns that are passed on unchanged.
 
     Returns:
         ``input_ids``, ``attention_mask`` and the columns of `padding` of shape ``(batch, tokens)``, ``labels``,
-        ``loss_weights`` of shape ``(batch,)``, ``metadata``, and ``tokens``, the number of tokens that are not padding.
+        ``loss_weights`` of shape ``(batch,)``, ``metadata``, and ``tokens``, the number of tokens without padding.
     """
     ids = columns["input_ids"]
     batch: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The features of a block of raw text, from the pieces of documents that it holds."""
+"""Features of a block of raw text, made from the pieces of documents in it."""
 
 from typing import Any
 
@@ -8,29 +8,29 @@ from ftlit.data.batches.document_packing import Piece
 from ftlit.models.masking import word_count
 
 
-def causal_block(parts: list[Piece], boundaries: bool) -> dict[str, Any]:
-    """A block in which each token but the first is predicted.
+def causal_block(parts: list[Piece], isolate: bool) -> dict[str, Any]:
+    """A block in which each token except the first is predicted.
 
     Args:
-        parts: What the block holds.
-        boundaries: Whether the parts are kept apart: positions begin again with each, and its first token is not predicted.
+        parts: The pieces of the block.
+        isolate: Whether pieces are isolated: positions restart with each piece, and its first token is not predicted.
     """
-    starts = np.cumsum([0, *(len(part.ids) for part in parts)])[:-1].tolist() if boundaries else [0]
-    block = one(parts)
+    starts = np.cumsum([0, *(len(part.ids) for part in parts)])[:-1].tolist() if isolate else [0]
+    block = concatenate(parts)
     positions = np.arange(len(block.ids)) - np.repeat(starts, np.diff([*starts, len(block.ids)]))
     predicted = len(block.ids) - len(starts)
     sizes = sum(block.sizes) - sum(block.sizes[start] for start in starts)
     features = {"input_ids": block.ids, "loss_weights": float(predicted), "bytes": sizes, "first_row": block.row}
-    return {**features, "position_ids": positions.tolist()} if boundaries else features
+    return {**features, "position_ids": positions.tolist()} if isolate else features
 
 
 def masked_block(block: Piece, special_ids: list[int], whole_words: bool) -> dict[str, Any]:
-    """A block with the number of tokens that may be masked, and of the words that these make.
+    """A block with the number of tokens that may be masked, and the number of words that they form.
 
     Args:
         block: The block, special tokens included.
         special_ids: Ids that are never masked.
-        whole_words: Whether all tokens of a word are masked together; else each counts as a word.
+        whole_words: Whether the tokens of a word are masked together; otherwise each token counts as a word.
     """
     special = set(special_ids)
     maskable = [i not in special for i in block.ids]
@@ -41,8 +41,8 @@ def masked_block(block: Piece, special_ids: list[int], whole_words: bool) -> dic
     return {**features, "maskable_words": word_count(maskable, block.words), "words": block.words}
 
 
-def one(parts: list[Piece]) -> Piece:
-    """Pieces as one, with the row of the first."""
+def concatenate(parts: list[Piece]) -> Piece:
+    """Several pieces as one, with the row of the first."""
     ids = [i for part in parts for i in part.ids]
     sizes = [size for part in parts for size in part.sizes]
     words = [word for part in parts for word in part.words]

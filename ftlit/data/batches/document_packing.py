@@ -1,4 +1,4 @@
-"""Documents to blocks of tokens: cut, framed by special tokens, and packed so that little or nothing is padding."""
+"""From documents to blocks of tokens, packed so that there is little or no padding."""
 
 import json
 from collections import Counter
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 Blocks = Iterator[dict[str, Any]]
 
-PACKING_VERSION = 4  # raised whenever documents are joined or packed differently, so that no old cache is served
+PACKING_VERSION = 4  # to be raised whenever documents are joined or packed differently, so that old caches are not used
 EMPTY = "documents without a token, left out"
 NOTHING = "blocks without a token to predict, left out"
 
 
 class NoBlocksError(ValueError):
-    """Documents give no block at all; the text counts what was left out."""
+    """The documents result in no block; the message counts what was left out."""
 
 
 class Piece(NamedTuple):
-    """A part of a document, token by token.
+    """A part of a document.
 
     Args:
         ids: Token ids.
-        sizes: UTF-8 bytes of the text that each token stands for.
-        words: Number of each token's word in the document, -1 for special tokens.
+        sizes: Number of UTF-8 bytes of the text of each token.
+        words: Index of each token's word in the document, -1 for special tokens.
         row: Position of the document in its split.
     """
 
@@ -40,7 +40,7 @@ class Piece(NamedTuple):
     row: int
 
     def part(self, start: int, end: int | None = None) -> "Piece":
-        """The tokens from one position to another."""
+        """The tokens from position `start` to `end`."""
         return Piece(self.ids[start:end], self.sizes[start:end], self.words[start:end], self.row)
 
     def framed(self, before: list[int], after: list[int]) -> "Piece":
@@ -55,11 +55,11 @@ class Piece(NamedTuple):
 
 
 def token_sizes(text: str, offsets: list[tuple[int, int]]) -> list[int]:
-    """UTF-8 bytes that each token stands for, with the blanks before it; together the bytes of the text.
+    """Number of UTF-8 bytes of each token, including the white space before it; the sum is that of the text.
 
     Args:
         text: The text.
-        offsets: Where each token begins and ends in it, in characters.
+        offsets: Start and end of each token, in characters.
     """
     if not offsets:
         return []
@@ -72,12 +72,12 @@ def token_sizes(text: str, offsets: list[tuple[int, int]]) -> list[int]:
 
 
 def split(piece: Piece, size: int) -> Iterator[Piece]:
-    """A piece cut into pieces of at most `size` tokens."""
+    """Cut a piece into pieces of at most `size` tokens."""
     yield from (piece.part(start, start + size) for start in range(0, len(piece.ids), size))
 
 
-def filled(pieces: Iterable[Piece], size: int) -> Iterator[list[Piece]]:
-    """Blocks of exactly `size` tokens, but for the last: pieces are cut where a block is full."""
+def pack_stream(pieces: Iterable[Piece], size: int) -> Iterator[list[Piece]]:
+    """Blocks of exactly `size` tokens, except the last; a piece is cut where a block is full."""
     block: list[Piece] = []
     room = size
     for piece in pieces:
@@ -94,10 +94,10 @@ def filled(pieces: Iterable[Piece], size: int) -> Iterator[list[Piece]]:
         yield block
 
 
-def whole(pieces: Iterable[Piece], size: int, gap: int) -> Iterator[list[Piece]]:
-    """Blocks of as many whole pieces as fit into `size` tokens with `gap` tokens between two of them.
+def pack_whole_documents(pieces: Iterable[Piece], size: int, gap: int) -> Iterator[list[Piece]]:
+    """Blocks of as many whole pieces as fit into `size` tokens, with `gap` tokens between two pieces.
 
-    A piece that is longer than a block is cut where a block is full.
+    Only a piece that is longer than a block is cut, where the block is full.
     """
     block: list[Piece] = []
     room = size
@@ -116,7 +116,7 @@ def whole(pieces: Iterable[Piece], size: int, gap: int) -> Iterator[list[Piece]]
 
 
 def pieces_of(documents: "Dataset", lost: Counter[str]) -> Iterator[Piece]:
-    """The encoded documents one by one; those without a token are left out and counted."""
+    """The encoded documents one by one; documents without tokens are left out and counted."""
     for row, document in enumerate(documents):
         if not document["input_ids"]:
             lost[EMPTY] += 1
@@ -126,7 +126,7 @@ def pieces_of(documents: "Dataset", lost: Counter[str]) -> Iterator[Piece]:
 
 
 def with_targets(blocks: Blocks, column: str, lost: Counter[str]) -> Blocks:
-    """The blocks whose `column` counts something; the others have nothing to learn and are counted as lost."""
+    """The blocks whose `column` is not 0; the others have nothing to learn and are counted as lost."""
     for block in blocks:
         if block[column]:
             yield block
@@ -135,15 +135,15 @@ def with_targets(blocks: Blocks, column: str, lost: Counter[str]) -> Blocks:
 
 
 def packed(documents: "Dataset", pack: Callable[[Iterator[Piece], Counter[str]], Blocks], settings: list[Any]) -> "Dataset":
-    """The blocks of a split with their number as ``row``, from the cache where the same were packed before.
+    """The blocks of a split with their index as ``row``, read from the cache if the same were packed before.
 
     Args:
-        documents: Encoded documents: columns ``input_ids``, ``sizes`` and perhaps ``words``.
+        documents: Encoded documents: the columns ``input_ids``, ``sizes`` and optionally ``words``.
         pack: From pieces, one a document, to the features of blocks; it counts what it leaves out.
-        settings: All that `pack` depends on.
+        settings: Everything that `pack` depends on.
 
     Raises:
-        NoBlocksError: There is no block.
+        NoBlocksError: If there is no block.
     """
     import datasets
     from datasets.fingerprint import Hasher
@@ -158,7 +158,7 @@ def packed(documents: "Dataset", pack: Callable[[Iterator[Piece], Counter[str]],
 
 
 def _numbered(documents: "Dataset", pack: Callable[[Iterator[Piece], Counter[str]], Blocks]) -> Blocks:
-    """Blocks with their number as ``row``; the last one has what was left out as ``lost``, which comes to light behind it."""
+    """Blocks with their index as ``row``; the last also has, as ``lost``, what was left out, known only after it."""
     lost: Counter[str] = Counter()
     held: dict[str, Any] | None = None
     for number, block in enumerate(pack(pieces_of(documents, lost), lost)):
@@ -171,18 +171,18 @@ def _numbered(documents: "Dataset", pack: Callable[[Iterator[Piece], Counter[str
     yield {**held, "lost": json.dumps(found)}
 
 
-def losses(blocks: "Dataset") -> dict[str, int]:
-    """What was left out when blocks were packed."""
+def lost_counts(blocks: "Dataset") -> dict[str, int]:
+    """Counts of what was left out when the blocks were packed."""
     return json.loads(blocks[len(blocks) - 1]["lost"])
 
 
 def line_rows(path: Path) -> Located:
-    """Each line as the column ``text``, blank ones too."""
+    """Each line as the column ``text``, including blank lines."""
     yield from ((f"line {number}", {"text": line.rstrip("\r\n")}) for number, line in lines(path))
 
 
-def joined(rows: "Dataset", column: str) -> "Dataset":
-    """Documents from rows of lines: the lines between two blank ones, joined by line feeds."""
+def join_lines(rows: "Dataset", column: str) -> "Dataset":
+    """Documents from rows of lines: the lines between two blank lines, joined by line feeds."""
     import datasets
     from datasets.fingerprint import Hasher
 

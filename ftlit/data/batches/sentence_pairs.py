@@ -9,17 +9,17 @@ import numpy as np
 from ftlit.data.batches.document_packing import Piece
 
 SINGLE = "tokens of stretches of a single word, which make no pair"
-UNUSED = "tokens of second segments that stand in no pair"
+UNUSED = "tokens of second segments that are in no pair"
 
 
-def halves(piece: Piece, size: int) -> Iterator[tuple[Piece, Piece]]:
-    """A document as pairs of neighbouring segments, cut evenly between words; pairs have at most `size` tokens.
+def segment_pairs(piece: Piece, size: int) -> Iterator[tuple[Piece, Piece]]:
+    """Cut a document evenly into pairs of neighbouring segments, between words.
 
-    A stretch of a single word gives no pair.
+    A stretch of a single word makes no pair.
 
     Args:
         piece: A document.
-        size: Tokens of both segments together, at most.
+        size: Maximum number of tokens of both segments together.
     """
     starts = [i for i in range(1, len(piece.ids)) if piece.words[i] != piece.words[i - 1]]
     pairs = -(-len(piece.ids) // size)
@@ -31,7 +31,7 @@ def halves(piece: Piece, size: int) -> Iterator[tuple[Piece, Piece]]:
 
 
 def _cut(starts: list[int], first: int, middle: int, last: int) -> int | None:
-    """The start of a word inside a stretch that lies next to its middle: at or before it, or else behind."""
+    """The start of a word next to the middle of a stretch: at or before it, or else after it."""
     # A second segment that began inside a word would give itself away.
     behind = bisect_right(starts, middle)
     if behind and starts[behind - 1] > first:
@@ -40,17 +40,17 @@ def _cut(starts: list[int], first: int, middle: int, last: int) -> int | None:
 
 
 def sentence_pairs(pieces: Iterable[Piece], size: int, seed: int, lost: Counter[str]) -> Iterator[tuple[Piece, Piece, int]]:
-    """Pairs of segments, and 0 where the second follows the first or 1 where it comes from another document.
+    """Pairs of segments, with 0 if the second follows the first and 1 if it comes from another document.
 
     Args:
         pieces: The documents.
-        size: Tokens of both segments together, at most.
-        seed: Decides which half of the pairs are from two documents.
-        lost: Counts the tokens that stand in no pair.
+        size: Maximum number of tokens of both segments together.
+        seed: Seed of the choice of those pairs, half of all, that come from two documents.
+        lost: Counts the tokens that are in no pair.
     """
     found: list[tuple[Piece, Piece]] = []
     for piece in pieces:
-        pairs = list(halves(piece, size))
+        pairs = list(segment_pairs(piece, size))
         lost[SINGLE] += len(piece.ids) - sum(len(part.ids) for pair in pairs for part in pair)
         found += pairs
     rng = np.random.default_rng([seed, len(found)])
@@ -68,7 +68,7 @@ def sentence_pairs(pieces: Iterable[Piece], size: int, seed: int, lost: Counter[
 
 
 def _elsewhere(rows: list[int], row: int, rng: np.random.Generator) -> int:
-    """A random place in ascending rows that holds another row."""
+    """A random position in ascending `rows` with another row than `row`."""
     begin, end = bisect_left(rows, row), bisect_right(rows, row)
     place = int(rng.integers(len(rows) - (end - begin)))
     return place if place < begin else place + end - begin

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftlit.data.text.lexicon import compounds, joined, read_lexicon, split_words, synonyms_of
+from ftlit.data.text.lexicon import compounds, join_words, read_lexicon, split_words, synonyms_of
 from ftlit.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 
 class Augmentation(ABC):
-    """Makes other texts of the same meaning, or nearly."""
+    """A way to change texts without changing, or hardly changing, their meaning."""
 
     @abstractmethod
     def augmented(self, texts: list[str], rng: np.random.Generator, mask_token: str | None) -> list[str]:
-        """One new text for each, never empty; a text of one word stays.
+        """A new version of each text, never empty; a text of one word is not changed.
 
         Args:
             texts: The texts.
-            rng: Source of all chance.
+            rng: Random generator.
             mask_token: The tokenizer's mask token, if it has one.
         """
 
 
 @dataclass(frozen=True)
 class RandomDeletion(Augmentation):
-    """Leaves out words at random.
+    """Deletes words at random.
 
     Args:
-        probability: Chance of each word to be left out.
+        probability: Probability of each word to be deleted.
     """
 
     probability: float = 0.1
@@ -54,15 +54,15 @@ class RandomDeletion(Augmentation):
         words, gaps = split_words(text)
         gone = _drawn(len(words), self.probability, rng)
         kept = [i for i in range(len(words)) if i not in gone]
-        return joined([words[i] for i in kept], [gaps[i] for i in kept])
+        return join_words([words[i] for i in kept], [gaps[i] for i in kept])
 
 
 @dataclass(frozen=True)
 class RandomSwap(Augmentation):
-    """Lets two words change places, several times.
+    """Swaps two words, several times.
 
     Args:
-        share: Number of swaps as a share of the words; at least one swap is made.
+        share: Number of swaps as a share of the number of words; at least one swap is made.
     """
 
     share: float = 0.1
@@ -81,17 +81,17 @@ class RandomSwap(Augmentation):
         first, distance = rng.integers(len(words), size=count), rng.integers(1, len(words), size=count)
         for i, j in zip(first, (first + distance) % len(words), strict=True):
             words[i], words[j] = words[j], words[i]
-        return joined(words, gaps)
+        return join_words(words, gaps)
 
 
 @dataclass(frozen=True)
 class SynonymReplacement(Augmentation):
-    """Puts synonyms in the place of words that a lexicon knows.
+    """Replaces words by synonyms from a lexicon.
 
     Args:
-        lexicon: File with a line for each word, the word, a tab and its synonyms with commas between, or a .json file
-            with one object from words to lists of synonyms.
-        share: Share of a text's words to replace; at least one, if the lexicon knows any.
+        lexicon: Text file with a line for each word (the word, a tab, and its synonyms separated by commas), or a .json file
+            with an object from words to lists of synonyms.
+        share: Share of the words of a text to replace; at least one word, if the lexicon has any of them.
     """
 
     lexicon: str
@@ -112,16 +112,16 @@ class SynonymReplacement(Augmentation):
         if len(words) > 1:
             for i in rng.permutation(list(choices))[: _count(self.share, len(words))]:
                 words[i] = choices[i][rng.integers(len(choices[i]))]
-        return joined(words, gaps)
+        return join_words(words, gaps)
 
 
 @dataclass(frozen=True)
 class TokenMasking(Augmentation):
-    """Puts the tokenizer's mask token in the place of words.
+    """Replaces words by the tokenizer's mask token.
 
     Args:
-        probability: Chance of each word to be masked.
-        mask: What stands in the place of a masked word; by default the tokenizer's mask token.
+        probability: Probability of each word to be masked.
+        mask: The word that replaces a masked word; by default the tokenizer's mask token.
     """
 
     probability: float = 0.1
@@ -131,7 +131,7 @@ class TokenMasking(Augmentation):
         _check_share(self, "probability", self.probability)
         if self.mask is not None and not self.mask.strip():
             raise UserError(
-                f"data.augment: TokenMasking.mask must be a word, got {self.mask!r}; RandomDeletion leaves words out"
+                f"data.augment: TokenMasking.mask must be a word, got {self.mask!r}; to delete words, use RandomDeletion"
             )
 
     def augmented(self, texts: list[str], rng: np.random.Generator, mask_token: str | None) -> list[str]:
@@ -146,22 +146,22 @@ class TokenMasking(Augmentation):
     def _masked(self, text: str, mask: str, rng: np.random.Generator) -> str:
         words, gaps = split_words(text)
         hidden = _drawn(len(words), self.probability, rng)
-        return joined([mask if i in hidden else word for i, word in enumerate(words)], gaps)
+        return join_words([mask if i in hidden else word for i, word in enumerate(words)], gaps)
 
 
 def augment_rows(
     rows: Dataset, columns: list[str], augmentations: list[Augmentation], copies: int, seed: int, mask_token: str | None
 ) -> Dataset:
-    """The rows, and after them new versions of each, named ``<row_id>#1``, ``<row_id>#2``, ...
+    """The rows, followed by new versions of them with the ids ``<row_id>#1``, ``<row_id>#2``, ...
 
-    A version that repeats its original or an earlier version of it is left out.
+    A version that is equal to its original or to an earlier version of it is left out.
 
     Args:
         rows: Rows with a column ``row_id``.
-        columns: The columns with texts; all others are copied.
-        augmentations: What is done to each text, in this order.
-        copies: New versions of each row.
-        seed: Decides all that is left to chance; more copies do not change the first ones.
+        columns: The columns with texts to change; all others are copied.
+        augmentations: The augmentations, applied to each text in this order.
+        copies: Number of new versions of each row.
+        seed: Seed of the augmentations; more copies do not change the first ones.
         mask_token: The tokenizer's mask token, if it has one.
     """
     if copies < 1 or not augmentations or not len(rows):
@@ -178,7 +178,7 @@ def augment_rows(
 
 
 def _different(originals: list[tuple[str, ...]], versions: list[tuple[str, ...]]) -> list[int]:
-    """Positions of the versions that have something new; version ``i`` belongs to original ``i % len(originals)``."""
+    """Positions of the versions that are new; version ``i`` belongs to original ``i % len(originals)``."""
     seen = [{tuple(" ".join(text.split()) for text in texts)} for texts in originals]
     kept = []
     for i, texts in enumerate(versions):
@@ -208,7 +208,7 @@ def _count(share: float, words: int) -> int:
 
 
 def _drawn(words: int, probability: float, rng: np.random.Generator) -> set[int]:
-    """Places drawn independently of each other, but never all: one at random is spared then."""
+    """Positions drawn independently of each other; if all were drawn, a random one is spared."""
     draws = rng.random(words)
     drawn = set(np.flatnonzero(draws < probability).tolist())
     return drawn - {int(draws.argmax())} if words and len(drawn) == words else drawn

@@ -1,4 +1,4 @@
-"""Columns of class labels of `datasets`: numbers that stand for names, of which every split has a list of its own."""
+"""ClassLabel columns of `datasets`, whose numbers refer to a list of names that each split has for itself."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -8,17 +8,17 @@ if TYPE_CHECKING:
 
 
 def class_names(rows: "Dataset", column: str) -> list[str] | None:
-    """The names of a column of class labels, or of lists of them; None of another."""
+    """Names of a ClassLabel column (or of a column of lists of them); None for other columns."""
     feature: Any = rows.features.get(column)
     return getattr(getattr(feature, "feature", feature), "names", None)
 
 
-def under_one_list(splits: dict[str, "Dataset"], columns: Iterable[str]) -> dict[str, "Dataset"]:
-    """The splits, in which a number of class labels means the same: where a list is another than that of train, names stand.
+def unify_class_labels(splits: dict[str, "Dataset"], columns: Iterable[str]) -> dict[str, "Dataset"]:
+    """The splits with the same meaning of all class labels: numbers become names if their list differs from that of train.
 
     Args:
-        splits: The splits as they come.
-        columns: Those that may hold class labels.
+        splits: The splits of the source.
+        columns: Columns that may hold class labels.
     """
     for column in columns:
         lists = {split: class_names(rows, column) for split, rows in splits.items()}

@@ -1,8 +1,8 @@
-"""Texts that stand in the training split and again in validation or test, word for word or nearly.
+"""Texts of the training split that occur again in validation or test, exactly or nearly.
 
 Near duplicates are pairs whose sets of shingles have a high Jaccard similarity. MinHash signatures, cut into bands,
-find the pairs worth looking at (Broder 1997, "On the resemblance and containment of documents"); each of those is then
-compared in full, so a pair that is reported is one.
+find candidate pairs (Broder 1997, "On the resemblance and containment of documents"), which are then compared in full, so
+that there are no false positives.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import numpy.typing as npt
 Codes = npt.NDArray[np.uint64]
 
 PERMUTATIONS = 64
-BLOCK = 500  # texts at a time, which bounds the memory
-BUCKET_LIMIT = 100  # training texts of one bucket that are looked at, where thousands come from one template
-VERIFIED = 32  # candidates compared in full for one text, the likeliest first
+BLOCK = 500  # texts processed together, which bounds the memory
+BUCKET_LIMIT = 100  # training texts of a bucket that are considered; thousands may come from one template
+VERIFIED = 32  # candidates that are compared in full for one text, the most likely first
 # Scripts without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """A text of the other split and the training text that it repeats; ``similarity`` is 1.0 for the same text."""
+    """A text of the other split and the training text that it repeats; ``similarity`` is 1.0 for equal texts."""
 
     train_row: int
     other_row: int
@@ -39,7 +39,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many rows of the other split repeat a training text, and a few of them, exact ones first."""
+    """Number of rows of the other split that repeat a training text, with a few examples, exact ones first."""
 
     exact: int
     near: int
@@ -47,13 +47,13 @@ class Overlap:
 
 
 def find_overlap(train: Sequence[str], other: Sequence[str], examples: int = 3, threshold: float = 0.8) -> Overlap:
-    """Counts the texts of ``other`` that also stand in ``train``.
+    """Count the texts of ``other`` that also occur in ``train``.
 
     Args:
-        train: The texts that the model learns from.
-        other: The texts that it is measured on.
-        examples: How many repeated texts to show, at most.
-        threshold: Jaccard similarity of two texts' shingles, above 0 and up to 1, from which they count as near.
+        train: The training texts.
+        other: The texts of the other split.
+        examples: Maximum number of examples to return.
+        threshold: Minimum Jaccard similarity of the shingles of near duplicates, above 0 and at most 1.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold is {threshold}; it should be above 0 and at most 1")
@@ -72,7 +72,7 @@ def find_overlap(train: Sequence[str], other: Sequence[str], examples: int = 3, 
 
 
 class _Blanks(dict[int, str]):
-    """For ``str.translate``: punctuation, separators and control characters become spaces, the rest stays."""
+    """A table for ``str.translate`` that maps punctuation, separators and control characters to spaces."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -92,7 +92,7 @@ def normalised(text: str) -> str:
 
 
 def shingles(text: str) -> set[Hashable]:
-    """Every three words in a row; of a text with fewer than four words, or without spaces, every five characters."""
+    """All word trigrams; for texts with fewer than four words or without spaces, all sequences of five characters."""
     if _by_words(text):
         words = text.split()
         return set(zip(words, words[1:], words[2:], strict=False))
@@ -100,7 +100,7 @@ def shingles(text: str) -> set[Hashable]:
 
 
 def jaccard(a: set[Hashable], b: set[Hashable]) -> float:
-    """The share of the elements of both sets that stand in each of them."""
+    """Jaccard similarity: the size of the intersection divided by the size of the union."""
     return len(a & b) / len(a | b)
 
 
@@ -109,7 +109,7 @@ def _by_words(text: str) -> bool:
 
 
 def _near(train: list[str], other: list[str], threshold: float) -> list[tuple[int, int, float]]:
-    """For each text of ``other`` with a near duplicate: the training text, its own index, the similarity."""
+    """For each text of ``other`` with a near duplicate: index of the training text, own index, similarity."""
     size = _band_size(threshold)
     train_signatures = _signatures(train)
     buckets = [(keys[order := np.argsort(keys, kind="stable")], order) for keys in _bands(train_signatures, size)]
@@ -129,14 +129,14 @@ def _near(train: list[str], other: list[str], threshold: float) -> list[tuple[in
 
 
 def _band_size(threshold: float) -> int:
-    """The largest band that still meets 999 of 1000 pairs with exactly ``threshold``: 1 - (1 - t^size)^bands."""
+    """The largest band that finds 999 of 1000 pairs with similarity ``threshold``: 1 - (1 - t^size)^bands."""
     sizes = range(1, 17)
     met = [1 - (1 - threshold**size) ** (PERMUTATIONS // size) for size in sizes]
     return max((size for size, share in zip(sizes, met, strict=True) if share >= 0.999), default=1)
 
 
 def _signatures(texts: list[str]) -> npt.NDArray[np.uint32]:
-    """MinHash signatures, ``(texts, permutations)``: the least value of each hash function over a text's shingles."""
+    """MinHash signatures, ``(texts, permutations)``: the minimum of each hash function over a text's shingles."""
     generator = np.random.default_rng(1997)
     factors, offsets = generator.integers(1, 2**63, size=(2, PERMUTATIONS), dtype=np.uint64)
     signatures = np.empty((len(texts), PERMUTATIONS), dtype=np.uint32)
@@ -154,7 +154,7 @@ _WEIGHTS = np.random.default_rng(5).integers(1, 2**63, size=5, dtype=np.uint64) 
 
 
 def _hashes(text: str) -> Codes:
-    """A 64-bit number for each shingle of ``text``, the same in every process, which ``hash()`` is not."""
+    """A 64-bit hash of each shingle of ``text``; unlike ``hash()``, it is the same in every process."""
     if _by_words(text):
         length = 3
         codes = np.array([zlib.crc32(w.encode("utf-8", "surrogatepass")) for w in text.split()], dtype=np.uint64)
@@ -167,12 +167,12 @@ def _hashes(text: str) -> Codes:
     for i in range(1, length):
         mixed += codes[i : i + count] * _WEIGHTS[i]
     mixed ^= mixed >> np.uint64(31)
-    mixed *= np.uint64(0xBF58476D1CE4E5B9)  # a step of the splitmix64 generator, so that near codes end far apart
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)  # a step of the splitmix64 generator, which spreads similar codes
     return mixed ^ (mixed >> np.uint64(29))
 
 
 def _bands(signatures: npt.NDArray[np.uint32], size: int) -> Iterator[Codes]:
-    """One key a text for each band of ``size`` columns."""
+    """For each band of ``size`` columns, one key for each text."""
     weights = np.random.default_rng(size).integers(1, 2**63, size=size, dtype=np.uint64) | np.uint64(1)
     for start in range(0, PERMUTATIONS - size + 1, size):
         yield (signatures[:, start : start + size].astype(np.uint64) * weights).sum(axis=1, dtype=np.uint64)
@@ -181,7 +181,7 @@ def _bands(signatures: npt.NDArray[np.uint32], size: int) -> Iterator[Codes]:
 def _candidates(
     buckets: list[tuple[Codes, npt.NDArray[np.int64]]], signatures: npt.NDArray[np.uint32], size: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Pairs (row of ``signatures``, training text) that share a band, each once, ordered by row."""
+    """Distinct pairs (row of ``signatures``, training text) that share a band, ordered by row."""
     total = len(buckets[0][0])
     pairs = []
     for (keys, order), wanted in zip(buckets, _bands(signatures, size), strict=True):

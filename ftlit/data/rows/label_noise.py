@@ -1,4 +1,4 @@
-"""Seeded changes to the classes of a split, for studies: label noise and oversampling."""
+"""Label noise and oversampling, for studies."""
 
 from collections.abc import Hashable, Sequence
 
@@ -8,19 +8,19 @@ from ftlit.errors import UserError, near
 
 
 def noisy_labels(labels: Sequence[int | str], names: list[str], rate: float, seed: int) -> list[int | str]:
-    """The labels with a share of them wrong: symmetric noise, as in Zhang et al. (2017) and Patrini et al. (2017).
+    """The labels with symmetric noise, as in Zhang et al. (2017) and Patrini et al. (2017).
 
-    Exactly ``round(rate * rows)`` rows, drawn at random, get one of the other classes, each as likely. With the same
-    seed the rows of a lower rate are wrong in the same way at a higher one.
+    Exactly ``round(rate * rows)`` rows, drawn at random, get one of the other classes with equal probability. With the same
+    seed, the wrong labels of a lower rate are also those of a higher rate.
 
     Args:
         labels: Class of each row, as a name or as its position in `names`.
         names: Names of all classes.
-        rate: Share of the rows whose label becomes wrong.
-        seed: Decides which rows and which classes.
+        rate: Share of the rows that get a wrong label.
+        seed: Seed of the choice of rows and classes.
 
     Raises:
-        UserError: The rate is not between 0 and 1, a label is unknown, or there is one class only.
+        UserError: If the rate is not between 0 and 1, a label is unknown, or there is only one class.
     """
     if not 0 <= rate <= 1:
         raise UserError(f"the rate of label noise must be from 0 to 1, got {rate}")
@@ -47,14 +47,14 @@ def _place(label: int | str, names: list[str], row: int) -> int:
 
 
 def balanced(classes: Sequence[Hashable], seed: int) -> list[int]:
-    """Positions that give every class as many rows as the largest has: random oversampling.
+    """Positions of rows after random oversampling, which gives all classes the size of the largest.
 
-    All rows come once, in order; then rows of the smaller classes again, each as often as the others of its class or
-    once more.
+    All rows come first, in order; rows of smaller classes are then repeated, equally often or once more than others of their
+    class.
 
     Args:
         classes: The class of each row.
-        seed: Decides which rows come once more.
+        seed: Seed of the choice of rows that are repeated once more.
     """
     rng = np.random.default_rng(seed)
     members: dict[Hashable, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Seeded parts of a split: a cut, a limit, a few examples of each class."""
+"""Random parts of a split, determined by a seed."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
@@ -8,14 +8,14 @@ import numpy as np
 from ftlit.errors import UserError
 
 
-def cut(classes: Sequence[Hashable] | None, rows: int, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Positions that stay and positions that are cut off, each in order.
+def split_off(classes: Sequence[Hashable] | None, rows: int, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Positions of the rows that stay and of those that are split off, both in order.
 
     Args:
-        classes: The class of each row, so that both parts have all of them alike; None for a plain random cut.
+        classes: The class of each row, for a stratified split; None for a plain random split.
         rows: Number of rows.
-        share: Share of the rows to cut off.
-        seed: Decides which.
+        share: Share of the rows to split off.
+        seed: Seed of the draw.
     """
     rng = np.random.default_rng(seed)
     off: list[int] = []
@@ -26,16 +26,16 @@ def cut(classes: Sequence[Hashable] | None, rows: int, share: float, seed: int) 
     return [i for i in range(rows) if i not in chosen], sorted(chosen)
 
 
-def limit(rows: int, count: int, seed: int) -> list[int]:
-    """`count` positions of `rows` at random, in order."""
+def subsample(rows: int, count: int, seed: int) -> list[int]:
+    """`count` random positions of `rows`, in order."""
     return sorted(np.random.default_rng(seed).permutation(rows)[:count].tolist())
 
 
 def shots(classes: Sequence[Hashable], k: int, seed: int) -> list[int]:
-    """Positions of `k` rows of each class at random, in order.
+    """Positions of `k` random rows of each class, in order.
 
     Raises:
-        UserError: A class has fewer rows.
+        UserError: If a class has fewer rows.
     """
     rng = np.random.default_rng(seed)
     chosen: list[int] = []

@@ -1,170 +1,143 @@
-"""What every data module shares beyond its rows: from rows to features to batches."""
+"""The base of all data modules: a data set becomes rows, features and batches."""
 
-from abc import abstractmethod
-from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from ftlit.data.batches.batching import EvaluationBatches, Examples, MicroBatch, ResumableLoader, TrainBatches
-from ftlit.data.batches.collate import PADDING, collate
-from ftlit.data.rows.task_rows import TaskRows
+from ftlit.data.batches.batching import Batching, EvaluationBatches, LengthGrouped, MicroBatch
+from ftlit.data.batches.collate import collate
+from ftlit.data.batches.loaders import make_loader, train_batches
+from ftlit.data.rows.checks import check_least, check_share, checked_length
+from ftlit.data.rows.splits import SplitRows
+from ftlit.data.shared.hooks import TaskHooks
 from ftlit.data.shared.unlabelled import Unlabelled, unlabelled_texts
-from ftlit.data.text.encoding import encoded, source_of, tokenize, tokenizer_state
-from ftlit.errors import UserError
+from ftlit.data.text.encoding import Encoder, source_of
+from ftlit.models.backbones import load_config, load_tokenizer, max_positions
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+# Arguments that a task may take from its data; the command line links each of them to the task's option of the same name.
+TASK_ARGUMENTS = (
+    *("label_names", "label_counts", "label_scale", "pad_token_id", "stop_id", "added_tokens", "no_answer"),
+    "max_target_length",
+)
 
 
-class TaskData(TaskRows):
-    """The splits of a data set, encoded for a backbone."""
+class TaskData(LightningDataModule, TaskHooks):
+    """The splits of a data set, encoded for a backbone.
 
-    # What a task defines
+    Args:
+        dataset: Hub name, file, folder with files named by split, `package:<module>/<path>`, or `module:function`.
+        backbone: Taken from the model: its tokenizer is used.
+        config_name: Configuration of a hub data set, such as `sst2` of `glue`.
+        splits: The source's own names of train, validation and test, where they differ; null leaves a split out (without a
+            validation split, validation is cut from train).
+        max_length: Number of tokens after which a text is truncated; by default the model's limit, at most 512.
+        batching: How batches are made: LengthGrouped, Shuffled or TokenBudget.
+        limit_train: Number of rows of train to use, drawn at random.
+        limit_validation: Number of rows of validation to use, drawn at random.
+        limit_test: Number of rows of test to use, drawn at random.
+        shots: Number of training rows to use of each class, drawn at random.
+        validation_share: Share of train that becomes validation if the source has no validation split.
+        seed: Seed of the cut of validation, the limits and the shots; it does not change with the run's seed.
+        order_seed: Taken from seed_everything: seed of the order of training.
+        num_workers: Number of processes that prepare batches.
+        on_bad_rows: Whether a row with an empty text or a broken label stops the run, or is dropped and counted.
+        pad_token: Token to pad with if the tokenizer has none.
+        trust_remote_code: Taken from the model.
+        reserved_positions: Taken from the model: number of positions that its tuning method needs for itself.
+        unlabelled: More texts for model.auxiliary, named like dataset: each training example comes with one of them.
+        unlabelled_column: Column of their text.
+    """
 
-    label_dtype: ClassVar[torch.dtype] = torch.long
-    padding: ClassVar[dict[str, int]] = PADDING  # what fills up each column of tokens beside input_ids
-    metadata: ClassVar[tuple[str, ...]] = ()  # columns of features that the task gets as they are
+    def __init__(
+        self,
+        dataset: str,
+        backbone: str,
+        config_name: str | None = None,
+        splits: dict[str, str | None] | None = None,
+        max_length: int | None = None,
+        batching: Batching = LengthGrouped(),
+        limit_train: int | None = None,
+        limit_validation: int | None = None,
+        limit_test: int | None = None,
+        shots: int | None = None,
+        validation_share: float = 0.1,
+        seed: int = 0,
+        order_seed: int = 0,
+        num_workers: int = 0,
+        on_bad_rows: Literal["error", "drop"] = "error",
+        pad_token: str | None = None,
+        trust_remote_code: bool = False,
+        reserved_positions: int = 0,
+        unlabelled: str | None = None,
+        unlabelled_column: str = "text",
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        check_least(1, max_length=max_length, shots=shots)
+        check_least(1, limit_train=limit_train, limit_validation=limit_validation, limit_test=limit_test)
+        check_least(0, num_workers=num_workers)
+        check_share(validation_share=validation_share)
+        self.dataset, self.backbone, self.pad_token, self.trust_remote_code = dataset, backbone, pad_token, trust_remote_code
+        limit = max_positions(load_config(backbone, trust_remote_code))
+        self.reserved_positions = reserved_positions
+        self.max_length = checked_length(max_length, self.default_max_length, limit, reserved_positions, backbone)
+        self.batching, self.num_workers, self.seed, self.order_seed = batching, num_workers, seed, order_seed
+        self.unlabelled_source, self.unlabelled_column = unlabelled, unlabelled_column
+        limits = {"train": limit_train, "validation": limit_validation, "test": limit_test}
+        self.rows = SplitRows(self, dataset, config_name, splits, limits, shots, validation_share, seed, on_bad_rows)
+        self.modification_counts: dict[str, int] = {}  # what `augment_train` did, for the report
+        self.encoded: dict[str, Dataset] = {}
 
-    @abstractmethod
-    def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Features of new rows: ``input_ids``, other model inputs of the same lengths, and ``truncated``.
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "trainer": None}  # worker processes that are not forked get a pickled copy
 
-        A row may become several features: the column ``row`` then tells from which of the given rows each comes.
-        """
-
-    @abstractmethod
-    def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Features of rows with ``labels``, and ``loss_weights`` where examples count differently in the loss."""
-
-    def counts(self, split: str) -> dict[str, int]:
-        """Findings of an encoded split for the report, such as answers lost to truncation."""
-        return self.made if split == "train" else {}
-
-    # Encoding
-
-    def _check_room(self) -> None:
-        special = self.tokenizer.num_special_tokens_to_add(pair=len(self.input_columns()) > 1)
-        if self.max_length <= special:
-            raise UserError(
-                f"data.max_length should be above {special}, the number of special tokens that the tokenizer of "
-                f"{self.backbone!r} adds, got {self.max_length}"
-            )
-
-    def require_offsets(self) -> None:
-        """Check that the tokenizer tells where in a text its tokens stand.
-
-        Raises:
-            UserError: It does not, as those written in Python.
-        """
-        if not self.tokenizer.is_fast:
-            raise UserError(
-                f"the tokenizer of {self.backbone!r} does not tell where in a text its tokens stand, "
-                f"which {type(self).__name__} needs; take another model.backbone"
-            )
-
-    def setup(self, stage: str | None = None) -> None:
-        """Encode the splits, or take them from the cache of `datasets`."""
-        self._check_room()
-        for split, rows in self.rows.items():
-            if split not in self.encoded:
-                self.encoded[split] = self.encode_split(rows)
-
-    def encode_split(self, rows: "Dataset") -> "Dataset":
-        """The features of a split, from the cache where the same were made before."""
-        return encoded(rows, self.encode, [self._tokenizer_state, *self.encoding_settings()])
-
-    @cached_property
-    def _encoding(self) -> str:
-        """A hash of all that `encode` depends on beside the rows."""
-        from datasets.fingerprint import Hasher
-
-        return Hasher.hash([self._tokenizer_state, *self.encoding_settings()])
-
-    @cached_property
-    def _tokenizer_state(self) -> str:
-        return tokenizer_state(self.tokenizer)  # before its first use, which changes its truncation
+    # What a task may define, beside its hooks
 
     def encoding_settings(self) -> list[Any]:
-        """All that `encode` depends on beside the rows and the tokenizer, for the cache's key."""
+        """Everything that `encode` depends on beside the rows and the tokenizer, for the key of the cache."""
         return [type(self).__name__, *source_of(type(self)), self.columns(), self.max_length]
 
-    def tokenize(self, texts: list[str], pairs: list[str] | None = None) -> dict[str, list[Any]]:
-        """Model inputs of texts or pairs, truncated to ``max_length``, and whether each was.
+    def counts(self, split: str) -> dict[str, int]:
+        """Findings about an encoded split for the report, such as answers lost to truncation."""
+        return self.modification_counts if split == "train" else {}
 
-        Returns:
-            Columns ``input_ids``, ``token_type_ids`` where the model has them, and ``truncated``.
+    def names(self, split: str, ids: list[int]) -> list[str]:
+        """Names of examples in messages, by their positions in the split."""
+        return self.rows[split].select(ids)["row_id"][:]
+
+    def record_at(self, split: str, i: int) -> dict[str, Any]:
+        """What is written beside the prediction of the example at a position of a split."""
+        return self.record(self.rows[split][i])
+
+    # What others need
+
+    def task_arguments(self) -> dict[str, Any]:
+        """Arguments of the task that follow from its data, such as ``label_names``."""
+        return {name: getattr(self, name) for name in TASK_ARGUMENTS if hasattr(self, name)}
+
+    def require(self, splits: list[str]) -> None:
+        """Check that the data set has all of these splits.
+
+        Raises:
+            UserError: If a split is missing.
         """
-        return tokenize(self.tokenizer, self.max_length, texts, pairs)
+        self.rows.require(splits)
 
-    # Batches
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """A hash of the content of each split; it does not depend on where the rows came from."""
+        return self.rows.fingerprints
 
-    def lengths(self, split: str) -> np.ndarray:
-        """Tokens of each example of an encoded split, ``(examples,)``."""
-        import pyarrow.compute as pc
-
-        rows = self.encoded[split].with_format("arrow")
-        return pc.list_value_length(rows["input_ids"][:]).to_numpy()
-
-    def loss_weights(self, split: str) -> np.ndarray | None:
-        """What each example of an encoded split counts in the mean of the loss, or None where each counts 1."""
-        rows = self.encoded[split]
-        return np.array(rows["loss_weights"][:], dtype=float) if "loss_weights" in rows.column_names else None
-
-    def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
-        """The tensors of a batch, from columns of features.
-
-        Args:
-            columns: Features as `encode` or `encode_inputs` gives them.
-            batch: Which examples these are; None for new rows.
-        """
-        return collate(columns, self.pad_token_id, self.label_dtype, self.padding, self.metadata)
-
-    @cached_property
-    def unlabelled(self) -> Unlabelled | None:
-        """The texts without labels, where there are any."""
-        if self.unlabelled_source is None:
-            return None
-        settings = [self._tokenizer_state, self.max_length]
-        texts = unlabelled_texts(self.unlabelled_source, self.unlabelled_column, self.tokenize, settings)
-        return Unlabelled(texts, len(self.encoded["train"]), self.order_seed)
-
-    def _collate(self, fetched: Any) -> dict[str, Any]:
-        columns, batch = fetched
-        if batch.epoch is not None and self.unlabelled is not None:
-            return {**self._collated(columns, batch), "unlabelled": collate(self.unlabelled.columns(batch), self.pad_token_id)}
-        return self._collated(columns, batch)
-
-    def _collated(self, columns: dict[str, list[Any]], batch: MicroBatch) -> dict[str, Any]:
-        marks = {"ids": columns["row"], "feature_ids": batch.indices}
-        tensors = {name: torch.tensor(values) for name, values in marks.items()}
-        return {**self.collate(columns, batch), **tensors, "loss_denominator": batch.loss_denominator}
-
-    def check_batches(self, splits: list[str]) -> None:
-        """Refuse splits with a text that no batch can hold."""
-        for split in splits:
-            self.batching.size(np.sort(self.lengths(split)))
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        trainer = self.trainer
-        assert trainer is not None
-        batches = TrainBatches(
-            self.batching,
-            self.lengths("train"),
-            self.order_seed,
-            lambda: trainer.current_epoch,
-            trainer.global_rank,
-            trainer.world_size,
-            trainer.accumulate_grad_batches,
-            self.loss_weights("train"),
-        )
-        return self._loader("train", batches)
-
-    def order(self, trainer: Any) -> dict[str, str]:
-        """All that decides which examples an optimizer step takes, for comparing a resumed run with its beginning."""
+    def resume_signature(self, trainer: Any) -> dict[str, str]:
+        """Everything that decides which examples an optimizer step uses; a resumed run must have the same."""
         texts = f" and {self.unlabelled.features._fingerprint}" if self.unlabelled else ""
         return {
             "the training data": self.fingerprints["train"] + texts,
@@ -176,29 +149,102 @@ class TaskData(TaskRows):
             "the number of devices": str(trainer.world_size),
         }
 
+    # Encoding
+
+    @cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The backbone's tokenizer."""
+        return load_tokenizer(self.backbone, self.pad_token, self.trust_remote_code)
+
+    @property
+    def pad_token_id(self) -> int:
+        """Id of the padding token."""
+        return self.tokenizer.pad_token_id  # type: ignore[return-value]
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The tokenizer with `max_length` and the cache of encoded splits."""
+        return Encoder(self.tokenizer, self.max_length)
+
+    @cached_property
+    def _encoding(self) -> str:
+        return self.encoder.digest(self.encoding_settings())
+
+    def tokenize(self, texts: list[str], pairs: list[str] | None = None) -> dict[str, list[Any]]:
+        """The columns ``input_ids``, ``token_type_ids`` if the model has them, and ``truncated`` of texts or pairs."""
+        return self.encoder.tokenize(texts, pairs)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Encode the splits, or read them from the cache of `datasets`."""
+        self.encoder.check_room(len(self.input_columns()) > 1, self.backbone)
+        for split, rows in self.rows.items():
+            if split not in self.encoded:
+                self.encoded[split] = self.encode_split(rows)
+
+    def encode_split(self, rows: "Dataset") -> "Dataset":
+        """The features of a split."""
+        return self.encoder.encode(rows, self.encode, self.encoding_settings())
+
+    # Batches
+
+    def lengths(self, split: str) -> np.ndarray:
+        """Number of tokens of each example of an encoded split, ``(examples,)``."""
+        import pyarrow.compute as pc
+
+        rows = self.encoded[split].with_format("arrow")
+        return pc.list_value_length(rows["input_ids"][:]).to_numpy()
+
+    def loss_weights(self, split: str) -> np.ndarray | None:
+        """Weight of each example of an encoded split in the mean loss, or None if all weigh 1."""
+        rows = self.encoded[split]
+        return np.array(rows["loss_weights"][:], dtype=float) if "loss_weights" in rows.column_names else None
+
+    def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
+        """The tensors of a batch.
+
+        Args:
+            columns: Columns of features, from `encode` or `encode_inputs`.
+            batch: Which examples these are; None for new rows.
+        """
+        return collate(columns, self.pad_token_id, self.label_dtype, self.padding, self.metadata)
+
+    @cached_property
+    def unlabelled(self) -> Unlabelled | None:
+        """The texts without labels, or None if the config names none."""
+        if self.unlabelled_source is None:
+            return None
+        texts = unlabelled_texts(self.unlabelled_source, self.unlabelled_column, self.encoder)
+        return Unlabelled(texts, len(self.encoded["train"]), self.order_seed)
+
+    def _collate(self, fetched: tuple[dict[str, list[Any]], MicroBatch]) -> dict[str, Any]:
+        columns, batch = fetched
+        made = {
+            **self.collate(columns, batch),
+            "ids": torch.tensor(columns["row"]),
+            "feature_ids": torch.tensor(batch.indices),
+            "loss_denominator": batch.loss_denominator,
+        }
+        if batch.epoch is not None and self.unlabelled is not None:
+            made["unlabelled"] = collate(self.unlabelled.columns(batch), self.pad_token_id)
+        return made
+
+    def check_batches(self, splits: list[str]) -> None:
+        """Raise a `UserError` if a split has a text that does not fit into a batch."""
+        for split in splits:
+            self.batching.eval_batch_sizes(np.sort(self.lengths(split)))
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        _ = self.unlabelled  # encoded here once, instead of in every worker
+        return make_loader(self, "train", train_batches(self, self.trainer))
+
     def evaluation_dataloader(self, split: str) -> DataLoader[Any]:
         """The batches of a split that this rank evaluates."""
         self.require([split])
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return self._loader(split, EvaluationBatches(self.batching, self.lengths(split), rank, world))
+        return make_loader(self, split, EvaluationBatches(self.batching, self.lengths(split), rank, world))
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self.evaluation_dataloader("validation")
 
     def test_dataloader(self) -> DataLoader[Any]:
         return self.evaluation_dataloader("test")
-
-    def _loader(self, split: str, batches: Any) -> DataLoader[Any]:
-        kind: type[DataLoader[Any]] = ResumableLoader if split == "train" else DataLoader
-        alone = copy(self)  # what is sent to worker processes, where these are not forked
-        alone.trainer = None
-        if split == "train":
-            alone.unlabelled = self.unlabelled  # made once
-        return kind(
-            Examples(self.encoded[split]),  # type: ignore[arg-type]
-            batch_sampler=batches,
-            collate_fn=alone._collate,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0 and split != "train",
-            generator=torch.Generator().manual_seed(self.order_seed),  # keeps the global random state out of it
-        )

@@ -1,4 +1,4 @@
-"""Data with labels from a list: their names, ids and balance."""
+"""Data with class labels: their names, ids and balance."""
 
 from collections import Counter
 from functools import cached_property
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class LabelledData(TaskData):
-    """Rows whose answer is one of a list of labels.
+    """Rows whose right answer is one of a list of labels.
 
     Args:
-        label_names: The labels in the order of their ids, or a file with one a line; by default those of train, sorted.
+        label_names: The labels in the order of their ids, or a file with one label a line; by default those of train, sorted.
             A label in the data may be a name or its position in this list.
-        label_noise: Share of the rows of train that get a wrong label, for studies of robustness.
-        rebalance: Whether rows of the smaller classes are repeated in train until all classes have as many; augmented copies
-            count as rows. Not for several labels a text.
+        label_noise: Share of the training rows that get a wrong label, for studies of robustness.
+        rebalance: Whether training rows of smaller classes are repeated until all classes have the same size, augmented
+            copies included. Not available for several labels a text.
     """
 
     label: str  # column of the label
-    label_key: ClassVar[str] = "label"  # key of the config that selects it
+    label_key: ClassVar[str] = "label"  # config key that selects the column
 
     def __init__(
         self,
@@ -48,51 +48,51 @@ class LabelledData(TaskData):
             return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
         if self.given_names:
             return [str(name) for name in self.given_names]
-        if "train" not in self.source_rows:
+        if "train" not in self.rows.source:
             raise UserError(f"data.dataset {self.dataset!r} has no train split to take the labels from; give data.label_names")
         if self._class_names:
             return self._class_names
-        found = {name for value in self.source_rows["train"][self.label] for name in self.as_names(value)}
+        found = {name for value in self.rows.source["train"][self.label] for name in self.as_names(value)}
         return sorted(found, key=_natural)
 
     @cached_property
     def _class_names(self) -> list[str] | None:
-        """The names of a column of class labels, which holds their positions."""
-        return class_names(self._raw["train" if "train" in self._raw else next(iter(self._raw))], self.label)
+        """The names of a ClassLabel column, whose values are positions in this list."""
+        return class_names(self.rows.raw["train" if "train" in self.rows.raw else next(iter(self.rows.raw))], self.label)
 
     def label_name(self, value: Any) -> str:
-        """A label as text; of a column of class labels, the name at a position."""
+        """The name of a label; in a ClassLabel column, the name at its position."""
         names = self._names_at_positions
         return names[value] if isinstance(value, int) and 0 <= value < len(names) else label_text(value)
 
     @cached_property
     def _names_at_positions(self) -> list[str]:
-        """The names of class labels; none where the config gives others, whose positions then count."""
+        """The names of a ClassLabel column; empty if the config gives other names, to which the positions then refer."""
         names = self._class_names or []
         return names if not names or set(names) <= set(self.label_names) else []
 
     def as_names(self, value: Any) -> list[str]:
-        """The labels of a cell, as text."""
+        """The names of the labels in a cell."""
         return [self.label_name(value)]
 
     @cached_property
     def label_ids(self) -> dict[str, int]:
-        """Id of each label by its name, and by its position where the names were given and are no numbers."""
+        """Id of each label by its name, and also by its position if the config gives names that are not numbers."""
         ids = {name: i for i, name in enumerate(self.label_names)}
         if self.given_names and not any(name.isdecimal() for name in self.label_names):
             ids |= {str(i): i for i in range(len(self.label_names))}
         return ids
 
-    @property
+    @cached_property
     def label_counts(self) -> list[int]:
-        """Training rows of each label, then of all."""
+        """Number of training rows with each label, followed by the number of all rows."""
         if "train" not in self.rows:
             return []
         values = self.rows["train"][self.label]
         counts = Counter(self.label_ids[name] for value in values for name in self.as_names(value))
         return [counts[i] for i in range(len(self.label_names))] + [len(values)]
 
-    def label_problem(self, value: Any) -> str | None:
+    def validate_label(self, value: Any) -> str | None:
         """What is wrong with a label, or None."""
         if value is None or value == "":
             return f"the label in column {self.label!r} is null"
@@ -107,20 +107,20 @@ class LabelledData(TaskData):
         counts = Counter(self.label_ids[name] for value in rows[self.label] for name in self.as_names(value))
         return {self.label_names[i]: count for i, count in counts.most_common()}
 
-    def varied(self, train: "Dataset") -> "Dataset":
+    def augment_train(self, train: "Dataset") -> "Dataset":
         if self.label_noise:
             train = self._with_noise(train)
-        train = super().varied(train)  # before rows repeat, whose copies would have the same ids
+        train = super().augment_train(train)  # before rows are repeated, because augmented copies need different ids
         if self.rebalance:
             chosen = balanced(self.classes(train) or [], self.seed)
-            self.made["rows repeated to balance the classes"] = len(chosen) - len(train)
+            self.modification_counts["rows repeated to balance the classes"] = len(chosen) - len(train)
             train = train.select(chosen)
         return train
 
     def _with_noise(self, train: "Dataset") -> "Dataset":
         ids = [self.label_ids[self.label_name(value)] for value in train[self.label]]
         noisy = noisy_labels(ids, self.label_names, self.label_noise, self.seed)
-        self.made["labels made wrong"] = sum(a != b for a, b in zip(ids, noisy, strict=True))
+        self.modification_counts["labels made wrong"] = sum(a != b for a, b in zip(ids, noisy, strict=True))
         names = [self.label_names[int(i)] for i in noisy]
         return train.remove_columns(self.label).add_column(self.label, names)
 
@@ -135,9 +135,8 @@ class LabelledData(TaskData):
                     if name not in self.label_ids:
                         known = ", ".join(self.label_names[:20])
                         where = "in data.label_names" if self.given_names else "seen in train"
-                        raise UserError(
-                            f"{self.dataset}: {self.row_place(row_id)}: label {name!r} is never {where}; the labels are {known}"
-                        )
+                        place = f"{self.dataset}: {self.rows.place_of(row_id)}"
+                        raise UserError(f"{place}: label {name!r} is never {where}; the labels are {known}")
                     seen.add(name)
             if len({self.label_ids[name] for name in seen}) < 2:
                 only = f"the label {next(iter(seen))!r}" if seen else "no label"
@@ -150,7 +149,7 @@ class LabelledData(TaskData):
         return {**self.encode_inputs(columns), "labels": [self.encode_label(value) for value in columns[self.label]]}
 
     def encode_label(self, value: Any) -> Any:
-        """What the model learns for a cell: the id of its label."""
+        """The training target of a cell: the id of its label."""
         return self.label_ids[self.label_name(value)]
 
     def encoding_settings(self) -> list[Any]:
@@ -158,7 +157,7 @@ class LabelledData(TaskData):
 
 
 def label_text(value: Any) -> str:
-    """A label as text: 2.0, as a column with gaps holds it, is the label 2."""
+    """A label as text; 2.0, from a column with missing values, becomes 2."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

@@ -1,4 +1,4 @@
-"""What the data are like, printed at the start of every run and kept in run.json."""
+"""A summary of the data, printed at the start of every run and saved in run.json."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ PERCENTILES = (50, 95, 100)
 
 def data_report(data: TaskData) -> dict[str, Any]:
     """Rows, lengths, truncation, label balance and overlap of the encoded splits."""
-    report: dict[str, Any] = {"max_length": data.max_length, "dropped": data.dropped, "splits": {}}
+    report: dict[str, Any] = {"max_length": data.max_length, "dropped": data.rows.dropped, "splits": {}}
     for split, encoded in data.encoded.items():
         lengths = data.lengths(split)
         points = np.percentile(lengths, PERCENTILES).astype(int).tolist()
         report["splits"][split] = {
             "rows": len(data.rows[split]),
             "features": len(encoded),
-            "dropped": len(data.dropped.get(split, [])),
+            "dropped": len(data.rows.dropped.get(split, [])),
             "tokens": dict(zip(("median", "p95", "longest"), points, strict=True)),
             "truncated": float(np.mean(encoded["truncated"])),
             "fingerprint": data.fingerprints[split],
@@ -34,7 +34,7 @@ def data_report(data: TaskData) -> dict[str, Any]:
 
 
 def overlaps(data: TaskData) -> dict[str, Any]:
-    """Rows of validation and test that stand in train too, exactly or nearly."""
+    """Rows of validation and test that also occur in train, exactly or nearly."""
     texts = {split: data.joined_texts(rows) for split, rows in data.rows.items()}
     found: dict[str, Any] = {}
     for split in ("validation", "test"):
@@ -57,7 +57,7 @@ def overlaps(data: TaskData) -> dict[str, Any]:
 
 
 def data_text(report: dict[str, Any]) -> str:
-    """The report for the screen."""
+    """The summary as text for the screen."""
     table = [
         [split, s["rows"], s["dropped"], *s["tokens"].values(), f"{s['truncated']:.1%}"]
         for split, s in report["splits"].items()
@@ -75,6 +75,6 @@ def data_text(report: dict[str, Any]) -> str:
     for split, places in report["dropped"].items():
         parts.append(f"dropped from {split}: {'; '.join(places[:3])}" + (" ..." if len(places) > 3 else ""))
     for split, found in report["overlap"].items():
-        parts.append(f"{split} rows that stand in train: {found['exact']} exactly, {found['near']} nearly")
+        parts.append(f"{split} rows that also occur in train: {found['exact']} exactly, {found['near']} nearly")
         parts += [f"  {e['train']} ~ {e[split]} ({e['similarity']:.2f}): {e['text'][:90]!r}" for e in found["examples"]]
     return "\n".join(parts)

@@ -1,4 +1,4 @@
-"""What classification and regression of texts share: one text column, or two."""
+"""The text columns of classification and regression."""
 
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 class TextData(TaskData):
-    """Rows with a text, perhaps a second one, and a label.
+    """Rows with a text or a pair of texts, and a label.
 
     Args:
         text: Column of the text.
         text_pair: Column of the second text of a pair.
         label: Column of the label.
-        augment: What is done, one after the other, to the texts of train: RandomDeletion, RandomSwap, SynonymReplacement,
-            TokenMasking, BackTranslation.
-        augmented_copies: Changed copies of each text of train that are added to it.
+        augment: Augmentations of the training texts, applied one after the other: RandomDeletion, RandomSwap,
+            SynonymReplacement, TokenMasking, BackTranslation.
+        augmented_copies: Number of augmented copies of each training row that are added.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class TextData(TaskData):
         self.text, self.text_pair, self.label = text, text_pair, label
         self.augment, self.augmented_copies = augment or [], augmented_copies
 
-    def varied(self, train: "Dataset") -> "Dataset":
+    def augment_train(self, train: "Dataset") -> "Dataset":
         if not self.augment:
             return train
         columns, mask = list(self.input_columns().values()), self.tokenizer.mask_token
         rows = augment_rows(train, columns, self.augment, self.augmented_copies, self.seed, mask)
-        self.made["augmented copies"] = len(rows) - len(train)
+        self.modification_counts["augmented copies"] = len(rows) - len(train)
         return rows
 
     def input_columns(self) -> dict[str, str]:
@@ -51,11 +51,11 @@ class TextData(TaskData):
     def columns(self) -> dict[str, str]:
         return {**self.input_columns(), "label": self.label}
 
-    def problem(self, row: dict[str, Any]) -> str | None:
-        return self.input_problem(row) or self.label_problem(row[self.label])
+    def validate_row(self, row: dict[str, Any]) -> str | None:
+        return self.validate_inputs(row) or self.validate_label(row[self.label])
 
     @abstractmethod
-    def label_problem(self, value: Any) -> str | None:
+    def validate_label(self, value: Any) -> str | None:
         """What is wrong with a label, or None."""
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:

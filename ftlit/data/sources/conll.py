@@ -1,7 +1,7 @@
-"""CoNLL column files: one token a line, its columns side by side, a blank line after each sentence.
+"""CoNLL column files: a line for each token, with one or more columns, and a blank line after each sentence.
 
-The layout of the CoNLL shared tasks (Tjong Kim Sang and De Meulder, 2003), of the IOB and BIO files that follow them,
-and with comments above a sentence as in CoNLL-U (https://universaldependencies.org/format.html).
+This is the layout of the CoNLL shared tasks (Tjong Kim Sang and De Meulder, 2003) and of IOB and BIO files, including
+comments above a sentence as in CoNLL-U (https://universaldependencies.org/format.html).
 """
 
 import re
@@ -12,19 +12,19 @@ from ftlit.data.sources.formats import Located, lines
 from ftlit.errors import UserError
 
 DOCUMENT_START = "-DOCSTART-"
-# `#` is a token of its own in English news (`# # B-NP O`), so only what cannot be columns is a comment: `# key = value`,
-# and the marks that go without the equals sign.
+# `#` is also a token of English news (`# # B-NP O`), so only lines that cannot be columns are comments: `# key = value`,
+# and the keys that need no equals sign.
 COMMENT = re.compile(r"# ([\w.:\[\]-]+ ?=|(newdoc|newpar)\b|(id|sent_id|text) )")
 
 
 def conll_rows(path: Path) -> Located:
-    """One row a sentence: ``tokens`` is the first column, ``tags`` the last, and ``column1``, ``column2``, … are all.
+    """One row a sentence: ``tokens`` is the first column, ``tags`` the last, and ``column1``, ``column2``, … are all columns.
 
-    Columns are separated by tabs if the first token's line has one, else by spaces. Lines of ``-DOCSTART-`` and comments
-    above a sentence are left out. A file with one column has no ``tags``.
+    Columns are separated by tabs if the first token's line has one, otherwise by spaces. ``-DOCSTART-`` lines and comments
+    above a sentence are skipped. A file with one column has no ``tags``.
 
     Raises:
-        UserError: A line has another number of columns than the first, an empty column, or is not UTF-8.
+        UserError: If a line has a different number of columns than the first, has an empty column, or is not UTF-8.
     """
     for number, (first_line, sentence) in enumerate(_sentences(path), start=1):
         columns = [list(column) for column in zip(*sentence, strict=True)]
@@ -36,7 +36,7 @@ def conll_rows(path: Path) -> Located:
 
 
 def _sentences(path: Path) -> Iterator[tuple[int, list[list[str]]]]:
-    """The number of each sentence's first line, and its tokens' columns."""
+    """The number of each sentence's first line, and the columns of its tokens."""
     start, sentence = 0, list[list[str]]()
     for number, fields in _fields(path):
         if "" in fields:
@@ -52,7 +52,7 @@ def _sentences(path: Path) -> Iterator[tuple[int, list[list[str]]]]:
 
 
 def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The columns of each line; none where a sentence ends."""
+    """The columns of each line; an empty list marks the end of a sentence."""
     first, expected, tabs, inside = 0, 0, False, False
     for number, line in lines(path):
         text = line.strip(" \t\r\n")
@@ -73,7 +73,7 @@ def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _split(line: str, tabs: bool) -> list[str]:
-    # Not at every kind of white space: a no-break or an ideographic space may be a token.
+    # Not at all kinds of white space: a no-break or an ideographic space may be a token.
     if tabs:
         return [field.strip(" ") for field in line.strip("\r\n").split("\t")]
     return re.split("[ \t]+", line.strip(" \t\r\n"))

@@ -1,6 +1,6 @@
-"""The formats of local files, each a function that gives the rows of a file with their places.
+"""Readers of local files: one function for each format, which yields the rows with their places in the file.
 
-A csv field is the text that stands in it, a number in JSON is a number, and a row that does not fit stops the run.
+Csv fields are texts, numbers in JSON are numbers, and a row that does not fit raises an error.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Reader = Callable[[Path], Located]
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file with their numbers from 1, line ends kept."""
-    # Bytes are split at line feeds only; text mode would also lose the line of a byte that is not UTF-8.
+    """The lines of a UTF-8 file with their numbers from 1, including line ends."""
+    # Bytes are split at line feeds only, and the line of a byte that is not UTF-8 is known, unlike in text mode.
     with path.open("rb") as file:
-        yield from decoded(file, str(path))
+        yield from decode_lines(file, str(path))
 
 
-def decoded(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
-    """Lines of bytes as `lines` gives those of a file."""
+def decode_lines(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
+    """The decoded lines of a binary file with their numbers from 1."""
     for number, line in enumerate(file, start=1):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -37,9 +37,9 @@ def decoded(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
 
 
 def delimited_rows(path: Path, delimiter: str) -> Located:
-    """Rows of csv or tsv under the names of the header, every field as text."""
-    advice = "a field that holds a quote must stand in quotes, with each quote inside it doubled"
-    # The limit is the process's own; its default of 131072 characters is less than a long document.
+    """Rows of csv or tsv by the names of the header, with all fields as text."""
+    advice = "a field that contains a quote must be quoted, with each quote inside it doubled"
+    # The limit is global; its default of 131072 characters is shorter than a long document.
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader((line for _, line in lines(path)), delimiter=delimiter, strict=True)
     header: list[str] = []
@@ -97,7 +97,7 @@ def json_rows(path: Path) -> Located:
 
 
 def json_list(path: Path) -> list[Any]:
-    """The list that a JSON file holds, or holds under the key ``data``."""
+    """The list in a JSON file, at the top level or under the key ``data``."""
     try:
         content = json.loads("".join(line for _, line in lines(path)))
     except json.JSONDecodeError as error:
@@ -105,12 +105,12 @@ def json_list(path: Path) -> list[Any]:
         raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}){hint}") from None
     rows = content.get("data") if isinstance(content, dict) else content
     if not isinstance(rows, list):
-        raise UserError(f'{path} should hold a list of objects, or an object {{"data": [...]}}')
+        raise UserError(f'{path} should contain a list of objects, or an object {{"data": [...]}}')
     return rows
 
 
 def parquet_file(path: Path) -> Any:
-    """A parquet file opened: its schema, and no rows yet."""
+    """An open parquet file, whose rows have not been read yet."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -127,11 +127,11 @@ def parquet_rows(path: Path) -> Located:
 
 
 def text_rows(path: Path) -> Located:
-    """Each line that is not blank as the column ``text``."""
+    """Each line as the column ``text``, except blank lines."""
     yield from ((f"line {n}", {"text": line.rstrip("\r\n")}) for n, line in lines(path) if line.strip())
 
 
-def shown(value: Any) -> str:
-    """A value and its type for an error message, cut where it is long."""
+def describe_value(value: Any) -> str:
+    """A value and its type for an error message; a long value is cut."""
     text = ascii(value)
     return f"{text if len(text) <= 40 else text[:37] + '...'} ({type(value).__name__})"

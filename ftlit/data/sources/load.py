@@ -1,7 +1,7 @@
-"""Where the rows come from: a file, a folder, a Python function, an installed package or the Hugging Face hub.
+"""Loading of rows from a file, a folder, a Python function, an installed package or the Hugging Face hub.
 
-Whatever the source, the result is one ``datasets.Dataset`` a split. Local files are read by their letter: a csv field
-is the text that stands in it, a number in JSON is a number, and a row that does not fit stops the run with its place.
+The result is a ``datasets.Dataset`` for each split. Local files are read literally: csv fields are texts, numbers in JSON
+are numbers, and a row that does not fit raises an error with its place.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ def load_splits(
     splits: dict[str, str | None] | None = None,
     readers: Mapping[str, Reader] | None = None,
 ) -> dict[str, datasets.Dataset]:
-    """The rows of each split that the source has.
+    """The rows of each split of a source.
 
     Args:
         dataset: A file, a folder with files named by split (csv, tsv, json, jsonl, parquet, txt, conll, iob,
             bio), a folder saved by ``datasets``, ``package:<module>/<path>`` inside an installed package,
-            ``module:function`` that gives the splits, or a name of the Hugging Face hub.
-        config_name: Which configuration of a data set of the hub, for example ``sst2`` of ``nyu-mll/glue``.
-        splits: The source's own name of a split where it has another one, for example ``{validation: dev}``, or a part
-            of a split, for example ``{validation: "train[90%:]"}``; None leaves the split out.
-        readers: What reads local files of an ending, such as ``{".txt": conll_rows}``, where it is not the usual reader.
+            ``module:function`` that returns the splits, or a name on the Hugging Face hub.
+        config_name: Configuration of a data set on the hub, for example ``sst2`` of ``nyu-mll/glue``.
+        splits: The source's own name of a split if it differs, for example ``{validation: dev}``, or a part of a split,
+            for example ``{validation: "train[90%:]"}``; None leaves the split out.
+        readers: Readers of local files by ending that replace the usual ones, such as ``{".txt": conll_rows}``.
 
     Raises:
-        UserError: The source does not exist, cannot be read, or lacks a split that ``splits`` names.
+        UserError: If the source does not exist, cannot be read, or lacks a split that ``splits`` names.
     """
     import datasets
 
@@ -79,7 +79,7 @@ def load_splits(
 
 
 def _loaders(dataset: str, config_name: str | None, readers: Mapping[str, Reader]) -> Loaders:
-    """One loader for each split or file that the source has, under the source's own names."""
+    """A loader for each split or file of the source, by the source's own names."""
     if not dataset.startswith("package:") and re.fullmatch(r"[\w.]+:\w+", dataset):
         return _from_function(dataset)
     path = resolve_package_path(dataset) if dataset.startswith("package:") else Path(dataset).expanduser()
@@ -96,7 +96,7 @@ def _loaders(dataset: str, config_name: str | None, readers: Mapping[str, Reader
 
 
 def _part(loaders: Loaders, wanted: str, name: str, dataset: str) -> datasets.Dataset:
-    """The split ``wanted``, which may be a part or a sum of splits such as ``train[:10%]+test``."""
+    """The split ``wanted``, which may be a part or a concatenation of splits such as ``train[:10%]+test``."""
     from datasets import ReadInstruction, concatenate_datasets
 
     if wanted in loaders:
@@ -111,12 +111,12 @@ def _part(loaders: Loaders, wanted: str, name: str, dataset: str) -> datasets.Da
     try:
         pieces = ReadInstruction.from_spec(wanted).to_absolute({source: len(rows) for source, rows in whole.items()})
     except (ValueError, AssertionError) as error:
-        raise UserError(f"data.splits.{name} is {wanted!r}, which is no split or part such as train[:10%]") from error
+        raise UserError(f"data.splits.{name} is {wanted!r}, which is neither a split nor a part such as train[:10%]") from error
     return concatenate_datasets([whole[p.splitname].select(range(p.from_, p.to)) for p in pieces])
 
 
 def _from_function(dataset: str) -> Loaders:
-    """What ``module:function`` gives; the module may lie in the current folder, as with ``python -m``."""
+    """The result of ``module:function``; the module may be in the current folder, as with ``python -m``."""
     module_name, function_name = dataset.split(":")
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -134,7 +134,9 @@ def _from_function(dataset: str) -> Loaders:
         )
     given = function()
     if not isinstance(given, Mapping):
-        raise UserError(f"data.dataset {dataset!r} gave {type(given).__name__}; it should give a dict of split name to rows")
+        raise UserError(
+            f"data.dataset {dataset!r} returned {type(given).__name__}; it should return a dict from split names to rows"
+        )
     return {str(split): partial(_checked_rows, rows, f"{dataset}, split {split!r}") for split, rows in given.items()}
 
 
@@ -186,7 +188,7 @@ def _from_hub(dataset: str, config_name: str | None, path: Path) -> Loaders:
         "can be reached"
     )
     if f".{dataset}" in READERS or dataset == "text":
-        # For `datasets` this names a file format, and it would read whatever lies in the current folder.
+        # `datasets` takes this for a file format and would read any file in the current folder.
         raise UserError(unreachable)
     try:
         loaded = datasets.load_dataset(dataset, config_name)
@@ -199,7 +201,7 @@ def _from_hub(dataset: str, config_name: str | None, path: Path) -> Loaders:
 
 
 def _neighbours(path: Path) -> str:
-    """A parenthesis with what lies where ``path`` was looked for."""
+    """A parenthesis with the files beside the missing ``path``."""
     if not path.parent.is_dir():
         return f" (nor does the folder {path.parent})"
     return f" (in the folder {path.parent}: {near(path.name, file_names(path.parent)).rstrip('.')})"

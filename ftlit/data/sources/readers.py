@@ -1,4 +1,4 @@
-"""Local files as data sets: each format's reader, the types of its columns, and a cache under the file's content."""
+"""Local files as data sets: readers by file ending, column types, and a cache by file content."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ftlit.data.sources.formats import (
     Located,
     Reader,
     delimited_rows,
+    describe_value,
     json_rows,
     jsonl_rows,
     parquet_file,
     parquet_rows,
-    shown,
     text_rows,
 )
 from ftlit.data.sources.squad_json import squad_features, squad_rows
@@ -27,16 +27,16 @@ from ftlit.errors import UserError, user_error
 if TYPE_CHECKING:
     import datasets
 
-# Part of the cache key of `datasets`: raise it when a reader gives other rows than before for the same file.
+# Part of the cache key of `datasets`: to be raised when a reader returns different rows for the same file.
 READERS_VERSION = 1
 
 
 def read_file(path: Path, reader: Reader | None = None) -> datasets.Dataset:
-    """The rows of one local file, kept by ``datasets`` in its cache under the file's content, not its date.
+    """The rows of a local file, cached by ``datasets`` by the file's content, not its date.
 
     Args:
         path: The file.
-        reader: What reads it; by default the one of its ending in ``READERS``.
+        reader: Its reader; by default that of its ending in ``READERS``.
     """
     import datasets
     from datasets.exceptions import DatasetGenerationError
@@ -44,7 +44,7 @@ def read_file(path: Path, reader: Reader | None = None) -> datasets.Dataset:
     reader = reader or READERS[path.suffix.lower()]
     digest = _digest(path)
     features = _file_features(path, reader)
-    # A tuple, because `datasets` takes a list among these for shards of the data.
+    # A tuple, because `datasets` would take a list for shards of the data.
     kwargs = {"path": str(path), "digest": digest, "version": READERS_VERSION, "columns": tuple(features or ())}
     try:
         return datasets.Dataset.from_generator(_generate, features=features, gen_kwargs={**kwargs, "reader": reader})
@@ -53,7 +53,7 @@ def read_file(path: Path, reader: Reader | None = None) -> datasets.Dataset:
 
 
 def _generate(path: str, digest: str, version: int, columns: tuple[str, ...], reader: Reader) -> Iterator[dict[str, Any]]:
-    """The rows for ``Dataset.from_generator``; ``version`` stands here for its cache key only."""
+    """The rows for ``Dataset.from_generator``; ``version`` is only a part of its cache key."""
     file, empty = Path(path), True
     for _, row in reader(file):
         empty = False
@@ -73,7 +73,7 @@ def _digest(path: Path) -> str:
 
 
 def _file_features(path: Path, reader: Reader) -> datasets.Features | None:
-    """The column types that a file states or its layout fixes, or that JSON needs every row for; None: all is text."""
+    """The column types of a file, for JSON inferred from all rows; None if all columns are text."""
     if reader is parquet_rows:
         import datasets
 
@@ -86,7 +86,7 @@ def _file_features(path: Path, reader: Reader) -> datasets.Features | None:
 
 
 def features_of(rows: Callable[[], Located], source: str) -> datasets.Features:
-    """The union of the rows' keys, in the order in which they come, each with the one type that holds its values."""
+    """All keys of the rows in order of appearance, each with the one type that fits all of its values."""
     import datasets
     import pyarrow as pa
 
@@ -94,7 +94,7 @@ def features_of(rows: Callable[[], Located], source: str) -> datasets.Features:
     while chunk := list(itertools.islice(located, 1000)):
         for where, row in chunk:
             if not isinstance(row, dict):
-                raise UserError(f"{source}, {where}: expected an object with named columns, got {shown(row)}")
+                raise UserError(f"{source}, {where}: expected an object with named columns, got {describe_value(row)}")
             columns.update(dict.fromkeys(row))
         try:
             schema = _widened(schema, [row for _, row in chunk])
@@ -113,7 +113,7 @@ def _widened(schema: Any, rows: list[dict[str, Any]]) -> Any:
 
 
 def _blame(schema: Any, chunk: list[tuple[str, Any]], source: str, failure: Exception) -> NoReturn:
-    """Raises for the first value in ``chunk`` that does not fit what came before it."""
+    """Raise an error that names the first value in ``chunk`` that does not fit the values before it."""
     import pyarrow as pa
 
     for where, row in chunk:
@@ -122,8 +122,8 @@ def _blame(schema: Any, chunk: list[tuple[str, Any]], source: str, failure: Exce
                 schema = _widened(schema, [{key: value}])
             except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
                 known = schema.get_field_index(key) if isinstance(key, str) else -1
-                reason = f"in the rows before it is {schema.field(known).type}" if known >= 0 else str(error)
-                raise UserError(f"{source}, {where}: the column {key!r} is {shown(value)}, {reason}") from failure
+                reason = f"but {schema.field(known).type} in the rows before it" if known >= 0 else str(error)
+                raise UserError(f"{source}, {where}: the column {key!r} is {describe_value(value)}, {reason}") from failure
     raise UserError(f"{source}, {chunk[0][0]} to {chunk[-1][0]}: {failure}") from failure
 
 

@@ -1,4 +1,4 @@
-"""The JSON layout of SQuAD: articles, their paragraphs, and the questions on each paragraph.
+"""The JSON layout of SQuAD: articles with paragraphs, and questions about each paragraph.
 
 Rajpurkar et al., 2016 (version 1.1) and 2018 (version 2.0, where a question may have no answer).
 """
@@ -10,30 +10,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftlit.data.sources.formats import Located, json_list, json_rows, shown
+from ftlit.data.sources.formats import Located, describe_value, json_list, json_rows
 from ftlit.errors import UserError
 
 if TYPE_CHECKING:
     import datasets
 
 KINDS = {str: "a text", list: "a list", int: "a whole number"}
-SURROGATE = re.compile("[\ud800-\udfff]")  # JSON may write one, UTF-8 cannot
+SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can contain one, UTF-8 cannot
 
 
 def squad_rows(path: Path) -> Located:
-    """One row a question: ``id``, ``title``, ``context``, ``question``, and ``answers``, a list of text and start.
+    """One row a question: ``id``, ``title``, ``context``, ``question``, and ``answers``, a list of texts with starts.
 
-    A file that is no list of articles with paragraphs is read as JSON rows, and its columns stay as they are.
+    A file without articles and paragraphs is read as JSON rows with its own columns.
 
     Raises:
-        UserError: Something is missing or of another type; the text says in which article, paragraph and question.
+        UserError: If something is missing or has the wrong type; the message names the article, paragraph and question.
     """
     articles = json_list(path)
     return _questions(path, articles) if _nested(articles) else json_rows(path)
 
 
 def squad_features(path: Path) -> datasets.Features | None:
-    """The column types of a nested file, whatever answers it has; None for a file of rows."""
+    """The column types of a nested file, which do not depend on its answers; None for a file of rows."""
     if not _nested(json_list(path)):
         return None
     import datasets
@@ -44,7 +44,7 @@ def squad_features(path: Path) -> datasets.Features | None:
 
 
 def _nested(articles: list[Any]) -> bool:
-    # Flat rows may have a column of that name beside their question.
+    # Rows with a question may have a column of this name too.
     return any(isinstance(article, dict) and "paragraphs" in article and "question" not in article for article in articles)
 
 
@@ -78,13 +78,13 @@ def _places(items: list[Any], name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _get(holder: Any, key: str, kind: type, where: str) -> Any:
-    """The value of ``key``, which must be there and of its kind."""
+    """The value of ``key``, which must exist and have the right type."""
     if not isinstance(holder, dict):
-        raise UserError(f"{where}: expected an object, got {shown(holder)}")
+        raise UserError(f"{where}: expected an object, got {describe_value(holder)}")
     if key not in holder:
         raise UserError(f"{where}: {key!r} is missing; it should be {KINDS[kind]}. There are: {', '.join(holder) or 'no keys'}")
     if type(holder[key]) is not kind:
-        raise UserError(f"{where}: {key!r} should be {KINDS[kind]}, got {shown(holder[key])}")
+        raise UserError(f"{where}: {key!r} should be {KINDS[kind]}, got {describe_value(holder[key])}")
     if kind is str and SURROGATE.search(holder[key]):
-        raise UserError(f"{where}: {key!r} holds half a character, got {shown(holder[key])}")
+        raise UserError(f"{where}: {key!r} holds half a character, got {describe_value(holder[key])}")
     return holder[key]

@@ -1,21 +1,21 @@
-"""Answers that stand in a context: as rows give them, as characters, and as tokens."""
+"""Answers that are spans of a context: in rows, in characters, and in tokens."""
 
 from typing import Any
 
 import numpy as np
 
-Answer = tuple[Any, Any]  # text and the character at which it begins; None where it is not known
+Answer = tuple[Any, Any]  # the text, and the character at which it begins, or None if unknown
 
 
 def answers_of(value: Any, start: Any = None) -> list[Answer]:
-    """The answers in a cell: none, a text, or texts with their starts, as a list of pairs or a pair of lists.
+    """The answers in a cell, which is empty, a text, or texts with starts as a list of pairs or a pair of lists.
 
     Args:
         value: The cell.
-        start: Where the answer begins, of a cell that holds one text.
+        start: Start of the answer, if the cell holds one text.
 
     Raises:
-        ValueError: The cell holds something else.
+        ValueError: If the cell holds something else.
     """
     if value is None:
         return []
@@ -32,23 +32,23 @@ def answers_of(value: Any, start: Any = None) -> list[Answer]:
 
 
 def answer_problem(answer: Answer, context: str) -> str | None:
-    """What is wrong with an answer to a question on a context, or None."""
+    """What is wrong with an answer to a question about a context, or None."""
     text, start = answer
     if not isinstance(text, str) or not text.strip():
         return f"an answer is {text!r}, which has no text; a question without answer has an empty list, or null"
     found = context.find(text)
-    where = f"it begins at {found}" if found >= 0 else "it stands nowhere in the context"
+    where = f"it begins at {found}" if found >= 0 else "it does not occur in the context"
     if start is None:
-        return None if found >= 0 else f"the answer {text!r} stands nowhere in the context"
+        return None if found >= 0 else f"the answer {text!r} does not occur in the context"
     if (begin := _whole(start)) is None:
-        return f"the answer {text!r} begins at {start!r}, which is no position in the context; {where}"
+        return f"the answer {text!r} begins at {start!r}, which is not a position in the context; {where}"
     if (there := context[begin : begin + len(text)]) == text:
         return None
-    return f"the answer {text!r} should begin at {begin} of the context, where {there!r} stands; {where}"
+    return f"the answer {text!r} should begin at {begin} of the context, but {there!r} is found there; {where}"
 
 
 def _whole(start: Any) -> int | None:
-    """A start as a number; a csv file has it as text."""
+    """A start as a number; it may be a text from a csv file."""
     try:
         return int(start) if float(start) == int(start) >= 0 else None
     except (TypeError, ValueError):
@@ -56,19 +56,19 @@ def _whole(start: Any) -> int | None:
 
 
 def character_span(answer: Answer, context: str) -> tuple[int, int]:
-    """The characters of a context, from the first to behind the last, that an answer stands for without spaces around it."""
+    """Start and end of an answer in the characters of a context, without spaces around it; the end is exclusive."""
     text, start = answer
     begin = context.find(text) if start is None else int(start)
     return begin + len(text) - len(text.lstrip()), begin + len(text.rstrip())
 
 
 def token_span(span: tuple[int, int], starts: np.ndarray, ends: np.ndarray) -> tuple[int, int] | None:
-    """The first and the last token of a span of characters, or None where a window does not hold it whole.
+    """The first and the last token of a span of characters, or None if the window does not contain the whole span.
 
     Args:
-        span: The first character and the one behind the last.
-        starts: The first character of each token of the window, ``(tokens,)``; negative for tokens outside the context.
-        ends: The character behind the last of each token, ``(tokens,)``.
+        span: Start and exclusive end in characters.
+        starts: Start of each token of the window, ``(tokens,)``; negative for tokens outside the context.
+        ends: Exclusive end of each token, ``(tokens,)``.
     """
     inside = np.flatnonzero(starts >= 0)
     if not len(inside) or span[0] < starts[inside[0]] or span[1] > ends[inside[-1]]:

@@ -1,4 +1,4 @@
-"""Chat templates: how a conversation becomes one text, and which parts of that text are the assistant's."""
+"""Chat templates: the text of a conversation, and the assistant's parts of this text."""
 
 import re
 from functools import cache
@@ -39,27 +39,27 @@ HELLO = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": 
 
 
 class UnstableTemplateError(ValueError):
-    """A template writes the beginning of a conversation otherwise once more follows."""
+    """The template renders the beginning of a conversation differently when more turns follow."""
 
 
 class ChatTemplate:
-    """Writes conversations as texts, and finds the assistant's turns in them.
+    """Renders conversations as texts, and finds the assistant's turns in them.
 
-    A turn begins where the text ends that a model is given to reply to, and ends with the token that closes it. Both
-    come from rendering the beginnings of the conversation, or from the template's own ``{% generation %}`` marks.
+    A turn begins at the end of the prompt for it, and ends with the token that closes it. Both positions are found by
+    rendering the beginnings of the conversation, or from the template's own ``{% generation %}`` marks.
 
     Args:
-        tokenizer: Has the special tokens, and the template where none is given.
-        name: A built-in template, a Jinja file, or None for the tokenizer's own.
+        tokenizer: The tokenizer, for its special tokens and its own template.
+        name: Name of a built-in template, a Jinja file, or None for the tokenizer's own template.
 
     Raises:
-        UserError: There is no such template, or its turns end in no special token.
+        UserError: If the template does not exist, or its turns do not end with a special token.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", name: str | None = None) -> None:
         self.tokenizer, self.source = tokenizer, template_source(tokenizer, name)
         self.marks = bool(GENERATION.search(self.source))
-        # Tokens that a chat template writes may be added to a tokenizer without being named by it.
+        # The tokens of a chat template may have been added to the tokenizer without being declared as special.
         self.special_ids = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
         self.refusal = cache(self._refusal)
         self.stop_id = self._stop_id()
@@ -69,15 +69,15 @@ class ChatTemplate:
 
         Args:
             messages: The conversation's turns.
-            reply_follows: Whether the text goes on to where the assistant's next turn begins.
+            reply_follows: Whether the text ends with the prompt for the assistant's next turn.
         """
         return self._render(messages, reply_follows)[0]
 
     def turns(self, messages: Messages) -> tuple[str, list[Span]]:
-        """The text of a conversation, and where in it each turn of the assistant begins and ends, in characters.
+        """The text of a conversation, and the character span of each turn of the assistant.
 
         Raises:
-            UnstableTemplateError: Where the turns lie cannot be told.
+            UnstableTemplateError: If the spans cannot be determined.
         """
         if self.marks:
             return self._render(messages, marks=True)
@@ -102,21 +102,21 @@ class ChatTemplate:
         before, through = self.render(messages[:i], reply_follows=True), self.render(messages[: i + 1])
         if not text.startswith(through) or not through.startswith(before):
             raise UnstableTemplateError(
-                "the chat template writes a turn otherwise once more follows, so that the assistant's part cannot be told; "
-                "give another data.template, or mark that part in it with {% generation %} and {% endgeneration %}"
+                "the chat template renders a turn differently when more turns follow, so that the assistant's part is unknown; "
+                "choose another data.template, or mark that part in it with {% generation %} and {% endgeneration %}"
             )
         closing = through[max(through.rfind(messages[i]["content"].strip()), len(before)) :]
-        after = len(closing) - len(closing.rstrip())  # a model stops at the closing token and never writes what follows it
+        after = len(closing) - len(closing.rstrip())  # a model stops at the closing token and never generates what follows it
         return len(before), len(through) - after
 
     def _refusal(self, roles: tuple[str, ...]) -> str | None:
-        """Why the template does not take turns of these roles in this order, or None."""
+        """Why the template rejects turns of these roles in this order, or None."""
         from jinja2 import TemplateError
 
         try:
             self.turns([{"role": role, "content": "Hello"} for role in roles])
         except TemplateError as error:
-            return f"the chat template does not take the turns {', '.join(roles)}: {error}"
+            return f"the chat template does not accept the turns {', '.join(roles)}: {error}"
         except UnstableTemplateError as error:
             return str(error)
         return None
@@ -130,7 +130,7 @@ class ChatTemplate:
         ids = self.tokenizer(last, add_special_tokens=False)["input_ids"]
         if not ids or ids[-1] not in self.special_ids:
             raise UserError(
-                f"data.template: the chat template closes the assistant's turn {last!r} with no special token of this "
+                f"data.template: the chat template does not close the assistant's turn {last!r} with a special token of this "
                 "tokenizer, so that the model could not learn where to stop; choose another one (`alpaca` closes with the "
                 "tokenizer's own eos_token), or end the turn with {{ eos_token }} in a Jinja file"
             )
@@ -138,10 +138,10 @@ class ChatTemplate:
 
 
 def template_source(tokenizer: "PreTrainedTokenizerBase", name: str | None) -> str:
-    """The Jinja text of a template.
+    """The Jinja source of a template.
 
     Raises:
-        UserError: There is none of this name, or the tokenizer has none.
+        UserError: If there is no template of this name, or the tokenizer has no template.
     """
     if name is None:
         if not tokenizer.chat_template:

@@ -1,4 +1,4 @@
-"""Conversations in the forms that data sets have, as one: a list of messages with ``role`` and ``content``."""
+"""Conversion of the conversations of data sets to lists of messages with ``role`` and ``content``."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ ROLES = {"system": "system", "user": "user", "assistant": "assistant", "human": 
 
 
 class ConversationError(ValueError):
-    """What is wrong with a conversation, as one sentence."""
+    """A conversation is invalid; the message says why."""
 
 
 def from_messages(value: Any, column: str) -> list[dict[str, str]]:
-    """A conversation from messages with ``role`` and ``content``, or with ``from`` and ``value`` as ShareGPT has them.
+    """A conversation from messages with ``role`` and ``content``, or with ``from`` and ``value`` as in ShareGPT.
 
     Raises:
-        ConversationError: Something is no message.
+        ConversationError: If an entry is not a message.
     """
     return [_message(i, message, column) for i, message in enumerate(_entries(value, column), start=1)]
 
@@ -30,10 +30,10 @@ def _message(number: int, message: Any, column: str) -> dict[str, str]:
 
 
 def from_utterances(value: Any, column: str) -> list[dict[str, str]]:
-    """A conversation from utterances of the user and the assistant in turn, the user's first.
+    """A conversation from alternating utterances of the user and the assistant, beginning with the user.
 
     Raises:
-        ConversationError: Something is no text.
+        ConversationError: If an utterance is not a text.
     """
     return [
         {"role": ("user", "assistant")[i % 2], "content": _text(text, f"utterance {i + 1} in column {column!r}")}
@@ -41,15 +41,15 @@ def from_utterances(value: Any, column: str) -> list[dict[str, str]]:
     ]
 
 
-def check_order(messages: list[dict[str, str]]) -> None:
-    """Refuse a conversation that does not begin with the user's turn, after at most one message of the system.
+def check_turns(messages: list[dict[str, str]]) -> None:
+    """Check that a conversation begins with a turn of the user, after at most one system message.
 
     Raises:
-        ConversationError: With what stands where.
+        ConversationError: If it does not.
     """
     roles = [message["role"] for message in messages]
     if "system" in roles[1:]:
-        raise ConversationError(f"message {roles.index('system', 1) + 1} is the system's, which may only come first")
+        raise ConversationError(f"message {roles.index('system', 1) + 1} is a system message, which may only come first")
     if (spoken := roles[1:] if roles[:1] == ["system"] else roles) and spoken[0] != "user":
         raise ConversationError(f"the conversation begins with a turn of the {spoken[0]}, not of the user")
     if not spoken:

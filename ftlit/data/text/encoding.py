@@ -1,26 +1,92 @@
-"""Texts to tokens, once: the result is cached by `datasets` under all that it depends on."""
+"""From texts to tokens; features are cached by `datasets` under a key of everything they depend on."""
 
 import inspect
 import json
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ftlit.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-PACKAGES = ("ftlit", "lightning", "abc", "builtins", "typing")  # whose classes are data modules, beside those of users
-ENCODING_VERSION = 5  # raised whenever rows are encoded differently, so that no old cache is served
+PACKAGES = ("ftlit", "lightning", "abc", "builtins", "typing")  # whose code is not part of the key; that of users is
+ENCODING_VERSION = 5  # to be raised whenever rows are encoded differently, so that old caches are not used
+
+
+class Encoder:
+    """Encodes texts with the backbone's tokenizer, and whole splits with a cache.
+
+    Args:
+        tokenizer: The backbone's tokenizer.
+        max_length: Number of tokens after which a text is truncated.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> None:
+        self.tokenizer, self.max_length = tokenizer, max_length
+
+    @cached_property
+    def state(self) -> str:
+        """The state of the tokenizer, to be read before its first use, which changes its truncation."""
+        return tokenizer_state(self.tokenizer)
+
+    def check_room(self, pair: bool, backbone: str) -> None:
+        """Check that `max_length` leaves room for text beside the special tokens.
+
+        Raises:
+            UserError: If it does not.
+        """
+        special = self.tokenizer.num_special_tokens_to_add(pair=pair)
+        if self.max_length <= special:
+            raise UserError(
+                f"data.max_length should be above {special}, the number of special tokens that the tokenizer of "
+                f"{backbone!r} adds, got {self.max_length}"
+            )
+
+    def tokenize(self, texts: list[str], pairs: list[str] | None = None) -> dict[str, list[Any]]:
+        """Model inputs of texts or pairs, as `tokenize` returns them."""
+        return tokenize(self.tokenizer, self.max_length, texts, pairs)
+
+    def encode(self, rows: "Dataset", encode: Callable[[Any], Any], settings: list[Any]) -> "Dataset":
+        """The features of rows, as `encoded` returns them.
+
+        Args:
+            rows: The rows.
+            encode: From columns of rows to columns of features.
+            settings: Everything that `encode` depends on, except the tokenizer.
+        """
+        return encoded(rows, encode, [self.state, *settings])
+
+    def digest(self, settings: list[Any]) -> str:
+        """A hash of the tokenizer and the settings of an encoding."""
+        from datasets.fingerprint import Hasher
+
+        return Hasher.hash([self.state, *settings])
+
+
+def require_offsets(tokenizer: "PreTrainedTokenizerBase", backbone: str, user: str) -> None:
+    """Check that the tokenizer knows the position of each token in the text; those written in Python do not.
+
+    Raises:
+        UserError: If it does not.
+    """
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"the tokenizer of {backbone!r} does not report the position of each token in the text, which {user} needs; "
+            "choose another model.backbone"
+        )
 
 
 def tokenize(
     tokenizer: "PreTrainedTokenizerBase", max_length: int, texts: list[str], pairs: list[str] | None = None
 ) -> dict[str, list[Any]]:
-    """Model inputs of texts or pairs, truncated to `max_length` tokens, and whether each was.
+    """Model inputs of texts or pairs, truncated to `max_length` tokens.
 
     Returns:
-        Columns ``input_ids``, ``token_type_ids`` where the model has them, and ``truncated``.
+        The columns ``input_ids``, ``token_type_ids`` if the model has them, and ``truncated``, whether a text was truncated.
     """
     given = [texts] if pairs is None else [texts, pairs]
     columns = dict(tokenizer(*given, truncation=False, return_attention_mask=False))
@@ -36,7 +102,7 @@ def tokenize(
 
 
 def tokenizer_state(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """All that a tokenizer is: its backend, and what its Python class adds to it."""
+    """Everything that decides what a tokenizer returns: its backend, and what its Python class adds."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     core = backend.to_str() if backend else [tokenizer.get_vocab(), repr(tokenizer)]
     own = [tokenizer.model_input_names, tokenizer.truncation_side, tokenizer.special_tokens_map]
@@ -44,7 +110,7 @@ def tokenizer_state(tokenizer: "PreTrainedTokenizerBase") -> str:
 
 
 def source_of(kind: type) -> list[str]:
-    """The code of a class and of what it is made of, from outside the package: a user's own, which may change any time."""
+    """The code of a class and its bases outside the package: code of users, which may change at any time."""
     return [_source(part) for part in kind.__mro__ if part.__module__.split(".")[0] not in PACKAGES]
 
 
@@ -56,16 +122,16 @@ def _source(kind: type) -> str:
 
 
 def encoded(rows: "Dataset", encode: Callable[[Any], Any], settings: list[Any]) -> "Dataset":
-    """The encoded rows, from the cache where the same rows were encoded in the same way before.
+    """The encoded rows, read from the cache if the same rows were encoded in the same way before.
 
     Args:
-        rows: The rows, whose own fingerprint tells their content.
-        encode: From columns of rows to columns of features; where a row becomes several features or none, the column
-            ``row`` tells of each feature from which of the given rows it comes.
-        settings: All that `encode` depends on.
+        rows: The rows; their own fingerprint represents their content.
+        encode: From columns of rows to columns of features. If a row may become several features or none, the column ``row``
+            holds the position of each feature's row among the given rows.
+        settings: Everything that `encode` depends on.
 
     Returns:
-        The features, their column ``row`` counted over the whole split.
+        The features, with positions in the whole split as column ``row``.
     """
     import datasets
     from datasets.fingerprint import Hasher

@@ -1,4 +1,4 @@
-"""The words of a text, and a lexicon of their synonyms."""
+"""The words of a text, and lexicons of synonyms."""
 
 import json
 import re
@@ -7,36 +7,36 @@ from pathlib import Path
 from ftlit.data.sources.readers import READERS
 from ftlit.errors import UserError
 
-CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # kana and Han
+KANA_HAN = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # kana and Han
 _SPACED = re.compile(r"(\S+)(\s*)")
-_UNSPACED = re.compile(rf"([{CJK}]|[^\s{CJK}]+)(\s*)")
-_CJK = re.compile(f"[{CJK}]")
+_UNSPACED = re.compile(rf"([{KANA_HAN}]|[^\s{KANA_HAN}]+)(\s*)")
+_KANA_HAN_CHARACTER = re.compile(f"[{KANA_HAN}]")
 _CORE = re.compile(r"(\W*)(.*?)(\W*)", re.DOTALL)
 
 
 def split_words(text: str) -> tuple[list[str], list[str]]:
-    """The words of a text, and the white space after each; in Chinese and Japanese each character is a word.
+    """The words of a text, and the white space after each; in Chinese and Japanese, each character is a word.
 
-    A text of these with spaces between its words is split at the spaces.
+    A Chinese or Japanese text with spaces between its words is split at the spaces.
     """
     text = text.strip()
-    characters = len(_CJK.findall(text))
-    # Where the words are separated they have less than two characters on average; a stray space separates clauses.
+    characters = len(_KANA_HAN_CHARACTER.findall(text))
+    # Separated words have less than two characters on average; a text with few spaces has them between clauses.
     unspaced = characters > 0 and (characters > 3 * len(text.split()) or len(text.split()) == 1)
     found = (_UNSPACED if unspaced else _SPACED).findall(text)
     return [word for word, _ in found], [gap for _, gap in found]
 
 
-def joined(words: list[str], gaps: list[str]) -> str:
-    """The text again, without white space at its ends."""
+def join_words(words: list[str], gaps: list[str]) -> str:
+    """The text made of words and the gaps after them, without white space at its ends."""
     return "".join(word + gap for word, gap in zip(words, gaps, strict=True)).strip()
 
 
 def read_lexicon(name: str) -> tuple[dict[str, list[str]], int]:
-    """The synonyms of each word of a file, and the length of its longest word.
+    """The synonyms of each word in a file, and the length of the longest word.
 
     Raises:
-        UserError: The file does not exist, or a line is broken.
+        UserError: If the file does not exist, or a line is invalid.
     """
     path = Path(name)
     if not path.is_file():
@@ -51,7 +51,7 @@ def _lexicon_lines(path: Path) -> dict[str, list[str]]:
     lexicon: dict[str, list[str]] = {}
     for where, row in READERS[".txt"](path):
         word, synonyms = _lexicon_line(path, where, row["text"])
-        lexicon.setdefault(word, []).extend(synonyms)  # a thesaurus may have a line for each sense
+        lexicon.setdefault(word, []).extend(synonyms)  # a thesaurus may have a line for each sense of a word
     return lexicon
 
 
@@ -59,7 +59,7 @@ def _lexicon_line(path: Path, where: str, line: str) -> tuple[str, list[str]]:
     word, tab, given = line.partition("\t")
     synonyms = [synonym.strip() for synonym in given.split(",") if synonym.strip()]
     if not tab or not word.strip() or not synonyms:
-        raise UserError(f"{path}, {where}: expected a word, a tab and synonyms with commas between, got {line!r:.60}")
+        raise UserError(f"{path}, {where}: expected a word, a tab and synonyms separated by commas, got {line!r:.60}")
     return word.strip(), synonyms
 
 
@@ -71,7 +71,7 @@ def _json_lexicon(path: Path) -> dict[str, list[str]]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} should hold one object from words to lists of synonyms, not a {type(content).__name__}")
+        raise UserError(f"{path} should contain one object from words to lists of synonyms, not a {type(content).__name__}")
     for word, synonyms in content.items():
         if not isinstance(synonyms, list) or not synonyms or not all(isinstance(s, str) and s.strip() for s in synonyms):
             raise UserError(f"{path}: the word {word!r} should have a list of synonyms, got {synonyms!r:.60}")
@@ -79,7 +79,7 @@ def _json_lexicon(path: Path) -> dict[str, list[str]]:
 
 
 def compounds(words: list[str], gaps: list[str], synonyms: dict[str, list[str]], longest: int) -> tuple[list[str], list[str]]:
-    """Characters that the lexicon knows as one word put together: forward maximum matching."""
+    """Join characters that form a word of the lexicon, by forward maximum matching."""
     starts, i = [], 0
     while i < len(words):
         starts.append(i)
@@ -90,7 +90,7 @@ def compounds(words: list[str], gaps: list[str], synonyms: dict[str, list[str]],
 
 
 def synonyms_of(word: str, synonyms: dict[str, list[str]]) -> list[str]:
-    """What may stand in the place of a word, with its punctuation and its capital."""
+    """The synonyms that can replace a word, with its punctuation and capitalization."""
     before, core, after = _CORE.fullmatch(word).groups()  # type: ignore[union-attr]
     found = synonyms.get(core)
     if found is None:

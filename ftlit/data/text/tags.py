@@ -1,9 +1,9 @@
-"""The right answers of token classification as rows hold them: a tag for each word, or entities by their characters."""
+"""The right answers of token classification in rows: a tag for each word, or entities with character offsets."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from ftlit.data.sources.formats import shown
+from ftlit.data.sources.formats import describe_value
 from ftlit.errors import UserError
 from ftlit.metrics.entities import Offset, covered_words, located_words
 from ftlit.metrics.spans import Scheme, Span, check_tags, iob2_tags
@@ -17,7 +17,7 @@ def tokens_problem(tokens: list[Any], column: str) -> str | None:
         return f"the list of words in column {column!r} is empty"
     for i, token in enumerate(tokens):
         if not isinstance(token, str):
-            return f"token {i} in column {column!r} is {shown(token)}, not a text"
+            return f"token {i} in column {column!r} is {describe_value(token)}, not a text"
         if not token.strip():
             return f"token {i} in column {column!r} is empty"
     return None
@@ -27,14 +27,14 @@ def tags_problem(tags: Any, count: int, names: list[str] | None, scheme: Scheme 
     """What is wrong with the tags of `count` words, or None.
 
     Args:
-        tags: What the row holds.
+        tags: The tags in the row.
         count: Number of words.
-        names: Names of tags that are given as numbers.
-        scheme: What the prefixes of the tags mean; None where they have none.
+        names: Names of tags that are given as indices.
+        scheme: Tagging scheme; None if the tags have no prefixes.
         column: Column of the tags.
     """
     if not isinstance(tags, list):
-        return f"column {column!r} holds {shown(tags)}, not a list of tags"
+        return f"column {column!r} holds {describe_value(tags)}, not a list of tags"
     if len(tags) != count:
         return f"{count} tokens have {len(tags)} tags"
     for i, tag in enumerate(tags):
@@ -44,23 +44,23 @@ def tags_problem(tags: Any, count: int, names: list[str] | None, scheme: Scheme 
             if not 0 <= tag < len(names):
                 return f"token {i} has the tag {tag}, but the {len(names)} tags count from 0 to {len(names) - 1}"
         elif not isinstance(tag, str) or not tag.strip():
-            return f"token {i} has the tag {shown(tag)}; a tag is a name, or a number of data.label_names"
+            return f"token {i} has the tag {describe_value(tag)}; a tag is a name, or a number of data.label_names"
     return check_tags(named(tags, names), scheme) if scheme else None
 
 
 def named(tags: list[Any], names: list[str] | None) -> list[str]:
-    """Tags as names, where some may be numbers."""
+    """The names of tags, which may be given as indices."""
     return [names[tag] if names and isinstance(tag, int) else str(tag) for tag in tags]
 
 
 def entities_problem(given: Any, text: str, column: str) -> str | None:
     """What is wrong with the entities of a text, or None."""
     if not isinstance(given, list | dict):
-        return f"column {column!r} holds {shown(given)}, not a list of entities; [] stands for none"
+        return f"column {column!r} holds {describe_value(given)}, not a list of entities; use [] for a text without entities"
     if isinstance(given, dict) and not _even_lists(given):
         return (
-            f"column {column!r} holds {shown(given)}; it should be a list of entities, or an object with lists of equal length "
-            f"under {', '.join(ENTITY_KEYS)}"
+            f"column {column!r} holds {describe_value(given)}; it should be a list of entities, or an object with lists of "
+            f"equal length under {', '.join(ENTITY_KEYS)}"
         )
     found = as_entities(given)
     for i, entity in enumerate(found):
@@ -80,24 +80,24 @@ def _even_lists(given: dict[str, Any]) -> bool:
 
 def _entity_problem(entity: Any, text: str) -> str | None:
     if not isinstance(entity, dict) or any(key not in entity for key in ENTITY_KEYS):
-        return f"is {shown(entity)}; it needs the keys {', '.join(ENTITY_KEYS)}"
+        return f"is {describe_value(entity)}; it needs the keys {', '.join(ENTITY_KEYS)}"
     start, end, label = (entity[key] for key in ENTITY_KEYS)
     if not isinstance(label, str) or not label.strip():
-        return f"has the label {shown(label)}; it should be a name"
+        return f"has the label {describe_value(label)}; it should be a name"
     if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start < end <= len(text):
-        return f"({label!r}) goes from {start!r} to {end!r}, which is no part of a text of {len(text)} characters"
+        return f"({label!r}) goes from {start!r} to {end!r}, which is not within the text of {len(text)} characters"
     return None if text[start:end].strip() else f"({label!r}) covers no word"
 
 
 def as_entities(given: Any) -> list[Any]:
-    """Entities as a list of dictionaries; `datasets` may hold them as a dictionary of lists."""
+    """Entities as a list of dictionaries; `datasets` may return them as a dictionary of lists."""
     if isinstance(given, dict):
         return [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
     return given
 
 
 def entity_spans(given: Any, text: str, offsets: Sequence[Offset]) -> tuple[list[Span], int]:
-    """The entities by their words, and how many of them began or ended inside a word and were widened to its edges."""
+    """The entities as spans of words, and the number of entities that were widened to whole words."""
     spans, moved = [], 0
     for entity in as_entities(given):
         start, end, label = (entity[key] for key in ENTITY_KEYS)

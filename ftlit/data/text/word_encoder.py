@@ -1,4 +1,4 @@
-"""Words to windows of subwords, with the place of each word."""
+"""From words to windows of subwords."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 class WordEncoder:
-    """Encodes texts whose words are known, so that each subword belongs to one word.
+    """Encodes texts with given words, so that each subword belongs to one word.
 
     Args:
-        tokenizer: Of the backbone.
-        max_length: Tokens of a window, special tokens among them.
-        stride: Tokens that two windows of a text share.
+        tokenizer: The backbone's tokenizer.
+        max_length: Number of tokens of a window, including special tokens.
+        stride: Number of tokens that two windows of a text share.
 
     Raises:
-        UserError: A window has less room than the stride.
+        UserError: If a window has no more room than the stride.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_length: int, stride: int) -> None:
@@ -29,17 +29,17 @@ class WordEncoder:
         self.room = max_length - len(self.before) - len(self.behind)
         if not 0 <= stride < self.room:
             raise UserError(f"data.stride is {stride}, but a window of data.max_length {max_length} holds {self.room} tokens")
-        # Byte-level tokenizers want the space before a word that follows another; the others see to it themselves.
+        # Byte-level tokenizers need the space before a word that follows another word; the others add it themselves.
         one, two = self._ids(["a", "a a"])
         self.space = "" if two == one + one else " "
 
     def features(self, texts: Sequence[tuple[str, list[Offset]]]) -> Iterator[dict[str, Any]]:
-        """The windows of texts with the places of their words.
+        """The windows of texts with the positions of their words.
 
         Yields:
-            For each window ``row``, the position of its text; model inputs; of its own words ``starts``, ``widths`` (tokens)
-            and ``offsets``; ``piece``, the text from its first own word to that of the next window; ``cut``, how many of
-            them have more subwords than a window holds; and ``truncated``, whether any word in it has.
+            For each window ``row``, the position of its text; model inputs; ``starts``, ``widths`` (in tokens) and
+            ``offsets`` of its own words; ``piece``, the text from its first own word to that of the next window; ``cut``,
+            the number of own words with more subwords than fit into a window; and ``truncated``, whether any word was cut.
         """
         for row, ((text, offsets), words) in enumerate(zip(texts, self.subwords(texts), strict=True)):
             fitting = [word[: self.room] for word in words]
@@ -67,11 +67,11 @@ class WordEncoder:
         return {"input_ids": ids, **types, "starts": starts[window.first - window.start :][: len(widths)], "widths": widths}
 
     def subwords(self, texts: Sequence[tuple[str, list[Offset]]]) -> list[list[list[int]]]:
-        """Ids of the subwords of each word of each text, at least one."""
+        """Ids of the subwords, at least one, of each word of each text."""
         pieces = [[self._piece(text, *offset) for offset in offsets] for text, offsets in texts]
         distinct = list({piece: None for row in pieces for piece in row})
         unknown, pad = self.tokenizer.unk_token_id, self.tokenizer.pad_token_id
-        # A word of characters that the tokenizer drops, such as a zero-width space, still needs a place for its label.
+        # A word of characters that the tokenizer drops, such as a zero-width space, still needs a token for its label.
         nothing = [pad if unknown is None else unknown]
         known = {piece: ids or nothing for piece, ids in zip(distinct, self._ids(distinct), strict=True)}
         return [[known[piece] for piece in row] for row in pieces]
@@ -83,7 +83,7 @@ class WordEncoder:
         return self.tokenizer(words, add_special_tokens=False, return_attention_mask=False)["input_ids"]
 
     def _special_tokens(self) -> tuple[list[int], list[int]]:
-        """Those before a text and behind it."""
+        """The special tokens before and after a text."""
         found = self.tokenizer("a", return_special_tokens_mask=True)
         inside = [i for i, special in enumerate(found["special_tokens_mask"]) if not special]
         return found["input_ids"][: inside[0]], found["input_ids"][inside[-1] + 1 :]

@@ -1,4 +1,4 @@
-"""Windows over the words of a text that is longer than the model takes."""
+"""Windows over the words of a text that is too long for the model."""
 
 from bisect import bisect_left, bisect_right
 from itertools import accumulate
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 
 class Window(NamedTuple):
-    """Words that go through the model together: those from `start` to `end`, of which `first` to `last` are its own.
+    """The words from `start` to `end`, of which those from `first` to `last` are the window's own; ends are exclusive.
 
-    Ends are exclusive. Its own words are those that have most context in it; each word is some window's own once.
+    A window's own words are those that have most context in it; each word is an own word of exactly one window.
     """
 
     start: int
@@ -18,16 +18,16 @@ class Window(NamedTuple):
 
 
 def word_windows(lengths: list[int], capacity: int, stride: int) -> list[Window]:
-    """Windows of whole words that overlap, as few as hold every word.
+    """The smallest number of overlapping windows of whole words that cover all words.
 
-    A word's context in a window is the number of tokens before it or behind it, whichever is less, as in the windows of
-    BERT's question answering (Devlin et al., 2019); of two windows with the same the earlier takes the word.
+    A word's context in a window is the smaller number of the tokens before and after it, as in the windows of BERT's
+    question answering (Devlin et al., 2019); a word with the same context in two windows belongs to the earlier one.
 
     Args:
-        lengths: Tokens of each word, at least one and at most `capacity`.
-        capacity: Tokens of a window.
-        stride: Tokens that a window shares with the one before it, at most: less where a word would be cut, or where the
-            next word needs the room.
+        lengths: Number of tokens of each word, between 1 and `capacity`.
+        capacity: Number of tokens of a window.
+        stride: Maximum number of tokens that a window shares with the one before it; fewer if a word would be cut or the next
+            word needs the room.
     """
     bounds = [0, *accumulate(lengths)]
     edges = _edges(bounds, capacity, stride)
@@ -39,7 +39,7 @@ def word_windows(lengths: list[int], capacity: int, stride: int) -> list[Window]
     owned: list[list[int]] = [[] for _ in edges]
     window = 0
     for word in range(len(lengths)):
-        # From window to window a word's context rises, then falls, so the first peak is the highest.
+        # A word's context rises and then falls from window to window, so the first peak is the highest.
         while window + 1 < len(edges) and context(window + 1, word) > context(window, word):
             window += 1
         owned[window].append(word)

@@ -229,7 +229,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         if self.tuning.positions and "position_ids" in batch:
             raise UserError(
                 f"model.tuning {type(self.tuning).__name__} puts its tokens before a text once, and a block has several texts; "
-                "set data.packing: false, or with raw text data.boundaries: false"
+                "set data.packing: false, or with raw text data.isolate_documents: false"
             )
         return self.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
 

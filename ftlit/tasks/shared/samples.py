@@ -80,7 +80,7 @@ def show_samples(
     if not task.trainer.is_global_zero:
         return
     data: Any = task.trainer.datamodule  # type: ignore[attr-defined]
-    rows = [{**data.shown_at(split, row), "prediction": predictions[row]["prediction"]} for row in list(predictions)[:count]]
+    rows = [{**data.record_at(split, row), "prediction": predictions[row]["prediction"]} for row in list(predictions)[:count]]
     for row in rows:
         lines = [f"  {key}: {shorten(str(value), SHOWN_CHARACTERS)}" for key, value in row.items() if key != "id"]
         task.print("\n".join([f"\n{row['id']}", *lines]))

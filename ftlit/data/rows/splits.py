@@ -1,0 +1,135 @@
+"""The splits of a data set, from the source to the rows in use."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from ftlit.data.rows.rows import checked, fingerprint, row_place
+from ftlit.data.rows.subsets import shots, split_off, subsample
+from ftlit.data.sources.load import load_splits
+from ftlit.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from ftlit.data.shared.hooks import TaskHooks
+
+
+class SplitRows(Mapping[str, "Dataset"]):
+    """The rows in use of each split, by the split's name; they are read and checked on first access.
+
+    Args:
+        hooks: What the task says about its rows.
+        dataset: Name of the source, as in `load_splits`.
+        config_name: Configuration of a hub data set.
+        split_names: The source's own names of the splits.
+        limits: Number of rows to draw from each split; None keeps all.
+        shots: Number of training rows to draw from each class; None keeps all.
+        validation_share: Share of train that becomes validation if the source has no validation split.
+        seed: Seed of all draws.
+        on_bad_rows: Whether a row that fails its check raises an error or is dropped.
+    """
+
+    def __init__(
+        self,
+        hooks: "TaskHooks",
+        dataset: str,
+        config_name: str | None,
+        split_names: dict[str, str | None] | None,
+        limits: dict[str, int | None],
+        shots: int | None,
+        validation_share: float,
+        seed: int,
+        on_bad_rows: Literal["error", "drop"],
+    ) -> None:
+        self.hooks, self.dataset, self.config_name, self.split_names = hooks, dataset, config_name, split_names
+        self.limits, self.shots, self.validation_share = limits, shots, validation_share
+        self.seed, self.on_bad_rows = seed, on_bad_rows
+        self.dropped: dict[str, list[str]] = {}
+
+    def __getitem__(self, split: str) -> "Dataset":
+        return self._used[split]
+
+    def __contains__(self, split: object) -> bool:
+        return split in self._used  # the inherited method would take a KeyError while reading for a missing split
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._used)
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    @cached_property
+    def raw(self) -> dict[str, "Dataset"]:
+        """The splits as they come from the source, with all columns and unchecked rows."""
+        splits = load_splits(self.dataset, self.config_name, self.split_names, self.hooks.readers)
+        return self.hooks.prepare_splits(splits)
+
+    @cached_property
+    def source(self) -> dict[str, "Dataset"]:
+        """The splits of the source with checked rows: the columns in use and ``row_id``."""
+        return {split: self._checked(split, rows) for split, rows in self.raw.items()}
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """A hash of the content of each split; it does not depend on where the rows came from."""
+        return {split: fingerprint(rows) for split, rows in self.items()}
+
+    def place_of(self, row_id: str) -> str:
+        """Where a row is found in the source, for error messages."""
+        split = row_id.partition(":")[0]
+        return row_place(row_id, "id" in self.raw[split].column_names)
+
+    def require(self, splits: list[str]) -> None:
+        """Check that the data set has all of these splits.
+
+        Raises:
+            UserError: If a split is missing.
+        """
+        for split in splits:
+            if split not in self:
+                raise UserError(
+                    f"data.dataset {self.dataset!r} has no {split} split; it has {', '.join(self)} "
+                    "(data.splits names splits that are called otherwise)"
+                )
+
+    def _checked(self, split: str, rows: "Dataset") -> "Dataset":
+        place = f"{self.dataset}: {split}"
+        kept, bad = checked(rows, place, self.hooks.columns(), self.hooks.validate_row)
+        if bad and self.on_bad_rows == "error":
+            raise UserError(f"{bad[0]}; fix the row, or set data.on_bad_rows: drop")
+        if bad and not len(kept):
+            raise UserError(f"{place} has no good row; the first of its {len(bad)} bad ones: {bad[0]}")
+        if bad:
+            self.dropped[split] = bad
+        return kept
+
+    @cached_property
+    def _used(self) -> dict[str, "Dataset"]:
+        splits = self._limited(self._with_shots(self._with_validation(dict(self.source))))
+        self.hooks.check_splits(splits)
+        return splits | ({"train": self.hooks.augment_train(splits["train"])} if "train" in splits else {})
+
+    def _with_validation(self, splits: dict[str, "Dataset"]) -> dict[str, "Dataset"]:
+        if "train" not in splits or "validation" in splits:
+            return splits
+        train = splits["train"]
+        stay, off = split_off(self.hooks.classes(train), len(train), self.validation_share, self.seed)
+        if not stay or not off:
+            raise UserError(f"data.dataset {self.dataset!r} has {len(train)} rows, too few to cut validation from")
+        return splits | {"train": train.select(stay), "validation": train.select(off)}
+
+    def _with_shots(self, splits: dict[str, "Dataset"]) -> dict[str, "Dataset"]:
+        if self.shots is None or "train" not in splits:
+            return splits
+        classes = self.hooks.classes(splits["train"])
+        if classes is None:
+            name = type(self.hooks).__name__
+            raise UserError(f"data.shots takes rows of each class, and {name} has none; use limit_train")
+        return splits | {"train": splits["train"].select(shots(classes, self.shots, self.seed))}
+
+    def _limited(self, splits: dict[str, "Dataset"]) -> dict[str, "Dataset"]:
+        for split, count in self.limits.items():
+            if count is not None and split in splits and count < len(splits[split]):
+                splits[split] = splits[split].select(subsample(len(splits[split]), count, self.seed))
+        return splits
