@@ -4,7 +4,6 @@ Gaps, each with its reason, are in `GAPS` and `UNTUNABLE`, and in `tests/tuning/
 architecture whatever the task; what is refused there is refused with a sentence.
 """
 
-import inspect
 import json
 import re
 import shutil
@@ -51,16 +50,6 @@ from tests.tuning.methods import METHODS, Gap, sampled
 
 ENCODERS = ("bert", "roberta", "distilbert", "deberta-v2", "modernbert")
 ARCHITECTURES = (*ENCODERS, "llama", "t5")
-LINKED = (
-    "label_names",
-    "label_counts",
-    "label_scale",
-    "pad_token_id",
-    "added_tokens",
-    "no_answer",
-    "max_target_length",
-    "stop_id",
-)
 
 
 @dataclass(frozen=True)
@@ -191,11 +180,9 @@ def data_of(backbone: Callable[[str], str], tmp_path_factory: pytest.TempPathFac
 
 def build(task: str, data: TaskData, method: str, seed: int) -> TaskModule:
     """The task with fresh weights of a seed, and what it takes from its data."""
-    known = {name for kind in inspect.getmro(CASES[task].model) for name in inspect.signature(kind).parameters}
-    linked = {name: getattr(data, name) for name in LINKED if name in known and hasattr(data, name)}
     adam = {"optimizer": lambda params: torch.optim.Adam(params, lr=1e-2), "schedule": "constant", "warmup_ratio": 0.0}
     torch.manual_seed(seed)
-    return CASES[task].model(backbone=data.backbone, tuning=METHODS[method].tuning, **linked, **adam)
+    return CASES[task].model(backbone=data.backbone, tuning=METHODS[method].tuning, **data.task_arguments(), **adam)
 
 
 def intended(task: str, module: TaskModule, method: str) -> set[str]:
@@ -256,6 +243,7 @@ def test_gaps_are_refused_with_a_sentence(task: str, architecture: str, backbone
 def test_every_task_is_here() -> None:
     import ftlit.tasks
 
-    tasks = {name for name in ftlit.tasks.__all__ if name != "TaskModule"}
+    kinds = [getattr(ftlit.tasks, name) for name in ftlit.tasks.__all__]
+    tasks = {kind.__name__ for kind in kinds if issubclass(kind, TaskModule) and "shared" not in kind.__module__}
     assert tasks == set(CASES)
     assert {task for task, _ in GAPS} <= tasks

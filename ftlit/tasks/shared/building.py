@@ -3,6 +3,7 @@
 from abc import ABCMeta
 from collections.abc import Callable
 from functools import partial
+from inspect import Signature, signature
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,6 +31,12 @@ class ConfiguredAfterInit(ABCMeta):
         task = super().__call__(*args, **kwargs)
         task.configure_model()
         return task
+
+    @property
+    def __signature__(cls) -> Signature:
+        """The arguments of `__init__`, which `inspect` and `help` would look for in `__call__`."""
+        own = signature(cls.__init__)  # type: ignore[misc]
+        return own.replace(parameters=list(own.parameters.values())[1:])
 
 
 def build_model(task: "TaskModule") -> None:
