@@ -13,7 +13,14 @@ from ftlit.data.rows.columns import as_rows
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.chat_templates import ChatTemplate, Messages, Span, UnstableTemplateError
-from ftlit.data.text.conversations import ConversationError, check_turns, from_messages, from_utterances
+from ftlit.data.text.conversations import (
+    ConversationError,
+    check_turns,
+    from_messages,
+    from_utterances,
+    through_last_reply,
+    without_final_reply,
+)
 from ftlit.data.text.encoding import require_offsets
 from ftlit.errors import UserError
 from ftlit.util.batch import IGNORED
@@ -257,17 +264,6 @@ class ChatData(TaskData):
             return in_blocks(columns, self.max_length, self.pad_token_id)
         made = super().collate(columns, batch)
         return made | ({"bytes": torch.tensor(columns["bytes"], dtype=torch.float32)} if "bytes" in columns else {})
-
-
-def through_last_reply(messages: Messages) -> Messages:
-    """A conversation up to and including the assistant's last turn."""
-    last = max(i for i, message in enumerate(messages) if message["role"] == "assistant")
-    return messages[: last + 1]
-
-
-def without_final_reply(messages: Messages) -> Messages:
-    """A conversation without its last turn if that is the assistant's."""
-    return messages[:-1] if messages[-1]["role"] == "assistant" else messages
 
 
 def byte_count(texts: list[str]) -> int:

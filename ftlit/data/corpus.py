@@ -10,7 +10,7 @@ import torch
 
 from ftlit.data.batches.batching import MicroBatch
 from ftlit.data.batches.collate import PADDING
-from ftlit.data.batches.corpus_blocks import causal_block, concatenate, masked_block
+from ftlit.data.batches.corpus_blocks import causal_block, concatenate, mask_block, masked_block
 from ftlit.data.batches.document_packing import (
     Blocks,
     NoBlocksError,
@@ -31,7 +31,7 @@ from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import require_offsets
 from ftlit.errors import UserError
 from ftlit.models.backbones import load_config
-from ftlit.models.masking import expected_count, mask_tokens
+from ftlit.models.masking import expected_count
 from ftlit.util.batch import IGNORED, pad
 
 if TYPE_CHECKING:
@@ -242,23 +242,11 @@ class CorpusData(TaskData):
 
     def _mask(self, ids: list[int], words: list[int] | None, place: int, epoch: int | None) -> tuple[list[int], list[int]]:
         """Masked ids and labels of a block; they do not depend on the other blocks of the batch."""
-        if self.tokenizer.mask_token_id is None:
+        mask_id, size = self.tokenizer.mask_token_id, len(self.tokenizer)
+        if mask_id is None:
             raise UserError(f"the tokenizer of {self.backbone!r} has no mask token: masked language modelling needs one")
         seeds = [1, self.order_seed, epoch, place] if epoch is not None else [0, self.seed, place]
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
-        given = torch.tensor([ids])
-        maskable = ~torch.isin(given, torch.tensor(self.special_ids))
-        masked, labels = mask_tokens(
-            given,
-            maskable,
-            mask_token_id=self.tokenizer.mask_token_id,
-            vocab_size=len(self.tokenizer),
-            probability=self.mask_probability,
-            generator=generator,
-            words=None if words is None else torch.tensor([words]),
-            special_ids=self.special_ids,
-        )
-        return masked[0].tolist(), labels[0].tolist()
+        return mask_block(ids, words, self.special_ids, mask_id, size, self.mask_probability, seeds)
 
     # Reports
 

@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
+import torch
 
 from ftlit.data.batches.document_packing import Piece
-from ftlit.models.masking import word_count
+from ftlit.models.masking import mask_tokens, word_count
 
 
 def causal_block(parts: list[Piece], isolate: bool) -> dict[str, Any]:
@@ -39,6 +40,40 @@ def masked_block(block: Piece, special_ids: list[int], whole_words: bool) -> dic
     if not whole_words:
         return features
     return {**features, "maskable_words": word_count(maskable, block.words), "words": block.words}
+
+
+def mask_block(
+    ids: list[int],
+    words: list[int] | None,
+    special_ids: list[int],
+    mask_token_id: int,
+    vocab_size: int,
+    probability: float,
+    seeds: list[int],
+) -> tuple[list[int], list[int]]:
+    """Masked ids and labels of a block.
+
+    Args:
+        ids: The block.
+        words: Index of each token's word, if the tokens of a word are masked together.
+        special_ids: Ids that are never masked.
+        mask_token_id: Id of the mask token.
+        vocab_size: Number of ids from which random tokens are drawn.
+        probability: Probability of each token, or word, to be chosen for prediction.
+        seeds: Numbers that determine all draws.
+    """
+    given = torch.tensor([ids])
+    masked, labels = mask_tokens(
+        given,
+        ~torch.isin(given, torch.tensor(special_ids)),
+        mask_token_id=mask_token_id,
+        vocab_size=vocab_size,
+        probability=probability,
+        generator=torch.Generator().manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0])),
+        words=None if words is None else torch.tensor([words]),
+        special_ids=special_ids,
+    )
+    return masked[0].tolist(), labels[0].tolist()
 
 
 def concatenate(parts: list[Piece]) -> Piece:

@@ -56,6 +56,17 @@ def check_turns(messages: list[dict[str, str]]) -> None:
         raise ConversationError("the conversation has no turn of the user")
 
 
+def through_last_reply(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """A conversation up to and including the assistant's last turn."""
+    last = max(i for i, message in enumerate(messages) if message["role"] == "assistant")
+    return messages[: last + 1]
+
+
+def without_final_reply(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """A conversation without its last turn if that is the assistant's."""
+    return messages[:-1] if messages[-1]["role"] == "assistant" else messages
+
+
 def _entries(value: Any, column: str) -> list[Any]:
     if value is None or value == []:
         raise ConversationError(f"the conversation in column {column!r} is empty")
