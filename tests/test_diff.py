@@ -34,6 +34,7 @@ CONFIG: dict[str, Any] = {
 RECORD: dict[str, Any] = {
     "status": "completed",
     "task": "TextClassification",
+    "evidence": "labels",
     "git": {"commit": "c0ffee", "dirty": False},
     "versions": {"torch": "2.13.0", "ftlit": "0.1.0"},
     "hardware": {"processor": "A", "gpus": []},
@@ -161,8 +162,8 @@ def test_equal_runs_say_so(make: Make, capsys: pytest.CaptureFixture[str]) -> No
     rows = answers(0, 0.7)
     main(["diff", make("a", rows), make("b", rows)])
     said = capsys.readouterr().out
-    assert "Nothing differs in config, data, code, versions and hardware." in said
-    assert "Metrics of test: all 2 are the same." in said
+    assert "The runs do not differ in config, data, code, versions or hardware." in said
+    assert "Metrics on test: all 2 are the same." in said
 
 
 def test_a_metric_has_its_interval_and_test(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,7 +179,7 @@ def test_a_metric_has_its_interval_and_test(make: Make, capsys: pytest.CaptureFi
     main(["diff", *folders])
     said = capsys.readouterr().out
     assert f"{found['low']:+.4f} to {found['high']:+.4f}" in said
-    assert "what their methods do on average takes several seeds" in said
+    assert "Comparing the methods behind them takes several seeds" in said
 
 
 def test_other_data_have_no_interval(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,9 +215,23 @@ def test_an_unfinished_run_and_another_task_are_compared_without_metrics(
     assert (found["split"], found["metrics"]) == (None, [])
     assert found["differences"][0]["key"] == "model.backbone"
     assert any("its status is failed (OSError: no such file)" in note for note in found["notes"])
-    found = as_json([done, make("c", rows, task="TextRegression")], capsys)
+    found = as_json([done, make("c", rows, task="TextRegression", evidence="values")], capsys)
     assert found["metrics"] == []
-    assert any("The tasks are others, TextClassification and TextRegression" in note for note in found["notes"])
+    assert any("The tasks differ (TextClassification and TextRegression)" in note for note in found["notes"])
+
+
+def test_a_subclass_is_compared_with_its_task(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = answers(0, 0.5), answers(1, 0.9)
+    plain = as_json([make("a", one), make("b", two)], capsys)["metrics"]
+    assert as_json([make("c", one), make("d", two, task="MyClassifier")], capsys)["metrics"] == plain
+    assert plain[1]["test"] == "McNemar"
+
+
+def test_a_task_without_evidence_has_no_intervals(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    rows, own = answers(0, 0.7), {"task": "MyTask", "evidence": None}
+    found = as_json([make("a", rows, **own), make("b", answers(1, 0.9), **own)], capsys)
+    assert [metric["low"] for metric in found["metrics"]] == [None, None]
+    assert "no intervals: the task MyTask declares no kind of evidence." in found["notes"][0]
 
 
 def test_a_loss_that_is_no_number_is_null_in_json(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,9 +245,9 @@ def test_the_split(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     both = make("a", rows, results={"test": {"loss": 1.0}, "validation": {"loss": 2.0}})
     folders = [both, make("b", rows, results={"validation": {"loss": 3.0}})]
     assert as_json(folders, capsys)["metrics"][0]["b"] == 3.0
-    assert "b has no results of test; `python -m ftlit test --config " in refused([*folders, "--split", "test"], capsys)
+    assert "b has no results for test; `python -m ftlit test --config " in refused([*folders, "--split", "test"], capsys)
     none = make("c", rows, results={})
-    assert "a has results of test, validation and " in refused([both, none], capsys)
+    assert "a has results for test, validation and " in refused([both, none], capsys)
 
 
 def test_folders_that_cannot_be_compared(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,7 @@ class Evaluation:
         """Write that the run has begun."""
         self.record.start(
             task=type(self.model).__name__,
+            evidence=self.model.evidence,
             backbone=self.model.hparams["backbone"],
             tuning=str(self.model.tuning),
             seed=seed,

@@ -1,4 +1,4 @@
-"""A run as its folder tells it."""
+"""Run folders, as `ftlit diff` reads them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,10 @@ from ftlit.util.settings import read_yaml
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder that has been read.
+    """The contents of a run folder.
 
     Attributes:
-        name: The folder, as it was given.
+        name: The folder, as the user gave it.
         config: config.yaml.
         record: run.json.
         results: results.json.
@@ -37,19 +37,19 @@ class Run:
 
     @property
     def unfinished(self) -> str | None:
-        """That it has no results and why, or None."""
+        """A sentence about why the run has no results, or None."""
         status = self.record.get("status")
         if status == "completed":
             return None
         why = f" ({error})" if (error := self.record.get("error")) else ""
-        return f"{self.name} is not finished, so that no metrics are compared: its status is {status or 'not recorded'}{why}."
+        return f"{self.name} is not finished, so no metrics are compared: its status is {status or 'not recorded'}{why}."
 
 
 def read_run(folder: str) -> Run:
     """Read a run folder.
 
     Raises:
-        UserError: It holds no run.
+        UserError: The folder holds no run.
     """
     path = Path(folder)
     if not path.is_dir():

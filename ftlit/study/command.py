@@ -9,7 +9,7 @@ from ftlit.errors import UserError, near
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import parse_overrides, read_study
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.progress import Standing
+from ftlit.study.state.progress import Progress
 
 HELP = """usage: ftlit study ACTION FILE [--key value ...]
 
@@ -99,7 +99,7 @@ def _number(options: list[str], name: str) -> int | None:
     return None
 
 
-def opened(plan: Plan) -> Folder:
+def existing_folder(plan: Plan) -> Folder:
     """The folder of a study that exists.
 
     Raises:
@@ -117,30 +117,30 @@ def _check_installed() -> None:
 
 def run(plan: Plan, file: Path) -> None:
     """Run what has not finished, and report."""
-    from ftlit.study.running.check import check
+    from ftlit.study.running.check import check_study
     from ftlit.study.running.launchers import launch
 
     _check_installed()
     study = plan.study
     print(f"{study.name}: {len(plan.arms)} arms, at most {plan.size} cells, in {study.folder}", flush=True)
-    check(plan)
+    check_study(plan)
     folder = Folder(study.folder, study.compare.split)
     folder.open(study.name, file)
-    standing = launch(plan, folder, file)
-    _clean(standing)
+    progress = launch(plan, folder, file)
+    _clean(progress)
     report(plan, file)
-    if failed := standing.having("failed"):
+    if failed := progress.in_state("failed"):
         print(f"{len(failed)} cells failed; ftlit study status {file} says why, ftlit study retry {file} runs them again")
         raise SystemExit(1)
 
 
-def _clean(standing: Standing) -> None:
+def _clean(progress: Progress) -> None:
     """Remove the checkpoints of trials that were not chosen."""
-    if standing.plan.study.keep == "all":
+    if progress.plan.study.keep == "all":
         return
-    for cell in standing.cells:
-        if not cell.final and standing.states[cell.name] == "done":
-            standing.folder.drop_checkpoints(cell.name)
+    for cell in progress.cells:
+        if not cell.final and progress.states[cell.name] == "done":
+            progress.folder.drop_checkpoints(cell.name)
 
 
 def status(plan: Plan, file: Path) -> None:
@@ -148,7 +148,7 @@ def status(plan: Plan, file: Path) -> None:
     from ftlit.study.status import status_text
 
     folder = Folder(plan.study.folder, plan.study.compare.split)
-    print(status_text(Standing(plan, folder)))
+    print(status_text(Progress(plan, folder)))
 
 
 def watch(plan: Plan) -> None:
@@ -156,39 +156,39 @@ def watch(plan: Plan) -> None:
     from ftlit.study.status import status_text
 
     while True:
-        standing = Standing(plan, Folder(plan.study.folder, plan.study.compare.split))
-        text = status_text(standing)
+        progress = Progress(plan, Folder(plan.study.folder, plan.study.compare.split))
+        text = status_text(progress)
         sys.stdout.write(("\x1b[2J\x1b[H" if sys.stdout.isatty() else "") + text + "\n")
         sys.stdout.flush()
-        if not standing.open:
+        if not progress.unfinished:
             return
         time.sleep(2)
 
 
 def report(plan: Plan, file: Path) -> None:
     """Write the report of what there is."""
-    from ftlit.study.report import write_report
+    from ftlit.study.report import write_study_report
 
     _check_installed()
-    folder = opened(plan)
-    for path in write_report(plan, folder):
+    folder = existing_folder(plan)
+    for path in write_study_report(plan, folder):
         print(f"wrote {path}")
 
 
 def retry(plan: Plan, file: Path) -> None:
     """Run failed cells again."""
-    folder = opened(plan)
-    print(f"{len(folder.forgive())} cells had failed and run again")
+    folder = existing_folder(plan)
+    print(f"{len(folder.clear_failures())} cells had failed and run again")
     run(plan, file)
 
 
 def diff(plan: Plan, file: Path) -> None:
     """Say what the file asks for that its folder lacks, and what lies there beside that."""
-    folder = opened(plan)
-    standing = Standing(plan, folder)
-    known = {cell.name for cell in standing.cells}
-    print(f"{standing.counts['done']} cells are done and stay, {standing.counts['left']} are left to run:")
-    print("\n".join(f"  + {cell.title}" for cell in standing.having("left")) or "  none known yet")
+    folder = existing_folder(plan)
+    progress = Progress(plan, folder)
+    known = {cell.name for cell in progress.cells}
+    print(f"{progress.counts['done']} cells are done and stay, {progress.counts['pending']} are left to run:")
+    print("\n".join(f"  + {cell.title}" for cell in progress.in_state("pending")) or "  none known yet")
     extra = sorted(path.name for path in (folder.path / "cells").iterdir() if path.name not in known)
     print(f"{len(extra)} lie in the folder and are not asked for:")
     print("\n".join(f"  - {_title(folder, name)}" for name in extra) or "  none")

@@ -9,16 +9,16 @@ from tabulate import tabulate
 from ftlit.errors import UserError
 from ftlit.planning.preview import Preview, mebibytes
 from ftlit.study.plan.cells import Arm, Plan
-from ftlit.study.plan.file import Study
-from ftlit.study.profile import SAME, measured_arms
+from ftlit.study.plan.settings import Study
+from ftlit.study.profile import NO_EFFECT_ON_COST, measure_arms
 from ftlit.study.running.launchers import gpus, jobs
 from ftlit.study.running.runner import duration
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.progress import Standing
+from ftlit.study.state.progress import Progress
 
 
 @dataclass(frozen=True)
-class Left:
+class PendingCells:
     """Cells of an arm that have not been run.
 
     Args:
@@ -44,31 +44,31 @@ def preview(plan: Plan, steps: int, file: Path) -> str:
         UserError: A kind of cell would not run.
     """
     folder = Folder(plan.study.folder, plan.study.compare.split)
-    standing = Standing(plan, folder) if (folder.path / "study.json").is_file() else None
-    left = [Left(arm, *_left(plan, standing, i)) for i, arm in enumerate(plan.arms)]
+    progress = Progress(plan, folder) if (folder.path / "study.json").is_file() else None
+    left = [PendingCells(arm, *_pending(plan, progress, i)) for i, arm in enumerate(plan.arms)]
     if not steps:
-        return counts_text(plan, standing, left)
-    measured = dict(measured_arms(plan, steps))
+        return counts_text(plan, progress, left)
+    measured = dict(measure_arms(plan, steps))
     kept = _keep(plan, folder, file, measured)
-    parts = [counts_text(plan, standing, left), table(plan.study, left, measured), totals(plan.study, left, measured), kept]
+    parts = [counts_text(plan, progress, left), table(plan.study, left, measured), totals(plan.study, left, measured), kept]
     return "\n\n".join(filter(None, parts))
 
 
 # Counting
 
 
-def _left(plan: Plan, standing: Standing | None, i: int) -> tuple[int, int]:
+def _pending(plan: Plan, progress: Progress | None, i: int) -> tuple[int, int]:
     study = plan.study
     trials = study.select.budget - plan.shared if study.select else 0
-    if standing is None:
+    if progress is None:
         return trials, len(study.seeds)
-    arm, ended = standing.arms[i], {name for name, state in standing.states.items() if state in ("done", "failed")}
+    arm, ended = progress.arms[i], {name for name, state in progress.states.items() if state in ("done", "failed")}
     final = {cell.name for cell in arm.repetitions}
     tried = {cell.name for cell in arm.trials} - final
     return max(trials - len(tried & ended), 0), len(study.seeds) - len(final & ended)
 
 
-def counts_text(plan: Plan, standing: Standing | None, left: list[Left]) -> str:
+def counts_text(plan: Plan, progress: Progress | None, left: list[PendingCells]) -> str:
     """How many arms, trials and repetitions there are, and how many cells are left."""
     study, arms = plan.study, len(plan.arms)
     lines = [f"{study.name}: {arms:,} arms, at most {plan.size:,} cells, in {study.folder}"]
@@ -76,7 +76,7 @@ def counts_text(plan: Plan, standing: Standing | None, left: list[Left]) -> str:
         shared = f", {plan.shared} of them a repetition too" if plan.shared else ""
         lines.append(f"{study.select.budget} trials of each arm{shared}, {study.select.budget * arms:,} in all")
     lines.append(f"{len(study.seeds)} repetitions of each arm, {len(study.seeds) * arms:,} in all")
-    counts = standing.counts if standing else {}
+    counts = progress.counts if progress else {}
     known = ", ".join(f"{counts[state]:,} {state}" for state in ("done", "running", "failed") if counts.get(state))
     cells = sum(arm.trials + arm.repetitions for arm in left)
     lines.append(f"{cells:,} cells left to run" + (f"; {known}" if known else ""))
@@ -91,7 +91,7 @@ def splits(study: Study, repetition: bool) -> list[str]:
     return ["validation", "test"] if repetition and study.compare.split == "test" else ["validation"]
 
 
-def table(study: Study, left: list[Left], measured: dict[str, Preview]) -> str:
+def table(study: Study, left: list[PendingCells], measured: dict[str, Preview]) -> str:
     """What a cell of each arm takes."""
     headers = ["arm", "cells", "step (median)", "step (longest)", "a cell", "memory", "checkpoint", "fits"]
     rows = []
@@ -108,7 +108,7 @@ def table(study: Study, left: list[Left], measured: dict[str, Preview]) -> str:
     return "\n".join([tabulate(rows, headers=headers, disable_numparse=True), *sorted(problems)])
 
 
-def totals(study: Study, left: list[Left], measured: dict[str, Preview]) -> str:
+def totals(study: Study, left: list[PendingCells], measured: dict[str, Preview]) -> str:
     """What all cells that are left take together, of those that fit."""
     known = [(arm, measured[arm.arm.name]) for arm in left if measured[arm.arm.name].problem is None]
     if not known:
@@ -126,12 +126,14 @@ def totals(study: Study, left: list[Left], measured: dict[str, Preview]) -> str:
         _disk(study, known, at_once),
         _memory(known, -(-at_once // max(len(devices), 1))),
     ]
-    if others := [key for key in (study.select.over if study.select else {}) if key.rsplit(".", 1)[-1] not in SAME]:
+    if others := [
+        key for key in (study.select.over if study.select else {}) if key.rsplit(".", 1)[-1] not in NO_EFFECT_ON_COST
+    ]:
         lines.append(f"select.over varies {', '.join(others)}, which may change all this: measured with the first value")
     return "\n".join(filter(None, lines))
 
 
-def _disk(study: Study, known: list[tuple[Left, Preview]], at_once: int) -> str:
+def _disk(study: Study, known: list[tuple[PendingCells, Preview]], at_once: int) -> str:
     stay, passing = 0, at_once * max(found.last_bytes for _, found in known)
     for arm, found in known:
         whole = found.best_bytes + (found.last_bytes if study.keep == "all" else 0)
@@ -144,7 +146,7 @@ def _disk(study: Study, known: list[tuple[Left, Preview]], at_once: int) -> str:
     return text if stay + passing <= free else f"{text}: this will not fit"
 
 
-def _memory(known: list[tuple[Left, Preview]], at_once: int) -> str:
+def _memory(known: list[tuple[PendingCells, Preview]], at_once: int) -> str:
     """The largest memory of as many cells as share a device."""
     most, there = max(found.held_bytes for _, found in known) * at_once, known[0][1].memory_bytes
     text = f"{mebibytes(most)} of memory at most for {at_once} at a time on a device, which has {mebibytes(there)}"

@@ -13,32 +13,33 @@ import yaml
 from ftlit.errors import UserError
 from ftlit.planning.preview import Preview
 from ftlit.study.plan.cells import Cell, Plan
-from ftlit.study.plan.file import Study
+from ftlit.study.plan.settings import Study
 from ftlit.study.running.check import first_cell, problems
 from ftlit.study.running.launchers import gpus
 
 # Keys that change neither time nor memory.
-SAME = ("head_lr_factor", "label_noise", "layer_decay", "lr", "lr_factors", "run_dir", "schedule", "seed", "seed_everything",
+NO_EFFECT_ON_COST = ("head_lr_factor", "label_noise", "layer_decay", "lr", "lr_factors", "run_dir",
+                     "schedule", "seed", "seed_everything",
         "warmup", "weight_decay")  # fmt: skip
 
 
-def kind(config: dict[str, Any]) -> str:
+def cell_kind(config: dict[str, Any]) -> str:
     """What decides how long a cell takes and what it needs: its config without rates and seeds."""
     return json.dumps(_without_rates(config), sort_keys=True, default=str)
 
 
 def _without_rates(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_rates(inner) for key, inner in value.items() if key not in SAME}
+        return {key: _without_rates(inner) for key, inner in value.items() if key not in NO_EFFECT_ON_COST}
     return [_without_rates(inner) for inner in value] if isinstance(value, list) else value
 
 
-def measured_arms(plan: Plan, steps: int) -> Iterator[tuple[str, Preview]]:
+def measure_arms(plan: Plan, steps: int) -> Iterator[tuple[str, Preview]]:
     """What a cell of each arm takes; those of one kind are measured once, and each in a process of its own."""
     known: dict[str, Preview] = {}
     for arm in plan.arms:
         cell = first_cell(plan, arm)
-        if (own := kind(cell.config)) not in known:
+        if (own := cell_kind(cell.config)) not in known:
             print(f"measuring {arm.name}", flush=True)
             known[own] = _in_process(cell, plan.study, steps)
         yield arm.name, known[own]

@@ -41,6 +41,7 @@ class CausalLM(LanguageModel):
         stop_id: Taken from the data: the token that closes a reply.
     """
 
+    evidence: ClassVar[str | None] = "replies"
     auto_class: Any = AutoModelForCausalLM
     objective: ClassVar[Literal["causal", "masked"]] = "causal"
 

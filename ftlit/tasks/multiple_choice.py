@@ -1,6 +1,6 @@
 """Multiple choice: which of a row's texts is right."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ class MultipleChoice(TaskModule):
     compete in a softmax, as in transformers' models for multiple choice.
     """
 
+    evidence: ClassVar[str | None] = "choices"
     auto_class = AutoModelForSequenceClassification
 
     def __init__(self, **kwargs: Any) -> None:

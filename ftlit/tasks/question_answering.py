@@ -27,6 +27,7 @@ class QuestionAnswering(TaskModule):
             answer by more than this; `best` takes what gives the best F1 in each validation.
     """
 
+    evidence: ClassVar[str | None] = "answers"
     auto_class = AutoModelForQuestionAnswering
     smoothed: ClassVar[bool] = False  # some of what competes is padding, without probability
     tuned_threshold: Tensor

@@ -20,6 +20,7 @@ class RelationExtraction(Classification):
         head: What stands on the backbone; by default a linear layer on the states of both entities' start markers.
     """
 
+    evidence: ClassVar[str | None] = "relations"
     summary_names: ClassVar[tuple[str, ...]] = ("f1_macro", "f1_micro", "precision_micro", "recall_micro", "accuracy")
 
     def __init__(

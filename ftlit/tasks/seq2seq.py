@@ -37,6 +37,7 @@ class Seq2Seq(TaskModule):
         max_target_length: Taken from the data: the length of a written text at most, where `generation` names none.
     """
 
+    evidence: ClassVar[str | None] = "texts"
     auto_class = AutoModelForSeq2SeqLM
     takes_auxiliary: ClassVar[bool] = False
 

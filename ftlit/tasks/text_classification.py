@@ -1,6 +1,6 @@
 """Text classification: one label or several for a text or a pair of texts."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ class TextClassification(Classification):
     Args:
         multi_label: Whether a text may have any number of labels.
     """
+
+    evidence: ClassVar[str | None] = "labels"
 
     def __init__(self, multi_label: bool = False, **kwargs: Any) -> None:
         self.multi_label = multi_label  # before the default loss and monitor, which depend on it

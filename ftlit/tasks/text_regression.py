@@ -21,6 +21,7 @@ class TextRegression(TaskModule):
         label_scale: Taken from the data: mean and standard deviation of the target in train.
     """
 
+    evidence: ClassVar[str | None] = "values"
     auto_class = AutoModelForSequenceClassification
     loss_kinds: ClassVar[tuple[type[Loss], ...]] = (MSE, Huber)
 

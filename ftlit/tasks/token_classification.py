@@ -1,7 +1,7 @@
 """Token classification: named entities, chunks, parts of speech."""
 
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from transformers import AutoModelForTokenClassification
@@ -30,6 +30,7 @@ class TokenClassification(Labelled):
             itself, as a part of speech.
     """
 
+    evidence: ClassVar[str | None] = "tags"
     auto_class = AutoModelForTokenClassification
 
     def __init__(self, spans: bool = True, **kwargs: Any) -> None:

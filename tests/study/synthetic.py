@@ -127,7 +127,8 @@ def record(cell: Cell) -> dict[str, Any]:
               (("train", 600), ("validation", 100), ("test", 200))}  # fmt: skip
     return {
         "status": "completed", "started": "2026-11-24T21:07:41Z", "ended": "2026-11-24T21:11:06Z", "seed": cell.seed,
-        "task": "TextClassification", "precision": "32-true", "git": {"commit": "4c290df1340f7bb2", "dirty": False},
+        "task": "TextClassification", "evidence": "labels", "precision": "32-true",
+        "git": {"commit": "4c290df1340f7bb2", "dirty": False},
         "versions": VERSIONS, "hardware": {"processor": "AMD EPYC", "cores": 2, "threads": 1, "gpus": []},
         "data": {"splits": splits},
     }  # fmt: skip

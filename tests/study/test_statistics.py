@@ -21,7 +21,7 @@ from ftlit.study.statistics.compare import (
     per_seed,
 )
 from ftlit.study.statistics.resampling import resampled_scores
-from ftlit.study.statistics.uncertainty import Uncertainty, combined
+from ftlit.study.statistics.uncertainty import Uncertainty, combine_variances
 
 
 def mean(sums: np.ndarray) -> np.ndarray:
@@ -147,7 +147,7 @@ def test_intervals_hold_the_truth_whatever_decides(seeds: int, own: float, ratio
     effect, common = (ratio * own, 1 - own) if own else (ratio, 1.0)
     nodes = (np.arange(2000) + 0.5) / 2000  # denser where seeds agree by chance
     spread, weights = stats.chi2.ppf(nodes**4, seeds - 1) / (seeds - 1), 4 * nodes**3
-    error, share = combined((own + effect) * spread, np.full_like(spread, own), np.full_like(spread, common))
+    error, share = combine_variances((own + effect) * spread, np.full_like(spread, own), np.full_like(spread, common))
     known = Uncertainty(error, share, np.full_like(spread, seeds - 1))
     truth = stats.norm(scale=np.sqrt(own + effect + common))
 

@@ -1,4 +1,4 @@
-"""The axes of a study: their levels, and how levels are combined."""
+"""The axes of a study: their levels, and how levels are combine_levels."""
 
 import itertools
 import math
@@ -72,7 +72,7 @@ def label_of(value: Any) -> str:
     return str(value["class_path"]).rsplit(".", 1)[-1] if isinstance(value, dict) and "class_path" in value else str(value)
 
 
-def combined(axes: dict[str, dict[str, Level]], design: Any, exclude: list[dict[str, str]]) -> list[dict[str, str]]:
+def combine_levels(axes: dict[str, dict[str, Level]], design: Any, exclude: list[dict[str, str]]) -> list[dict[str, str]]:
     """The combinations of levels that a study has, each as the label of every axis.
 
     Args:
@@ -117,7 +117,7 @@ def _check_labels(where: str, labels: dict[str, str], axes: dict[str, dict[str, 
             raise UserError(f"{where} names {label!r} of the axis {axis!r}. {near(label, axes[axis])}")
 
 
-def drawn(over: dict[str, Any], trials: int | None, seed: int) -> list[dict[str, Any]]:
+def draw_values(over: dict[str, Any], trials: int | None, seed: int) -> list[dict[str, Any]]:
     """Values of several keys: all combinations, or as many as `trials` at random.
 
     Args:
@@ -128,7 +128,7 @@ def drawn(over: dict[str, Any], trials: int | None, seed: int) -> list[dict[str,
     if trials is None:
         return [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
     if all(isinstance(values, list) for values in over.values()):
-        grid = drawn(over, None, seed)
+        grid = draw_values(over, None, seed)
         return random.Random(seed).sample(grid, min(trials, len(grid)))
     source = random.Random(seed)
     return [{key: _draw(key, values, source) for key, values in over.items()} for _ in range(trials)]

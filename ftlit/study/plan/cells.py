@@ -8,12 +8,12 @@ from typing import Any
 
 from ftlit.errors import UserError
 from ftlit.metrics.direction import lower_is_better
-from ftlit.study.plan.axes import combined
-from ftlit.study.plan.file import Study
+from ftlit.study.plan.axes import combine_levels
 from ftlit.study.plan.fingerprint import data_fingerprint
+from ftlit.study.plan.settings import Study
 from ftlit.util.settings import value_at, with_values
 
-APART = ("run_dir", "resume", "overwrite", "test_after_fit")  # change nothing of what is trained
+WITHOUT_EFFECT = ("run_dir", "resume", "overwrite", "test_after_fit")  # change nothing of what is trained
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Cell:
     @cached_property
     def name(self) -> str:
         """A hash of the config and of the data behind it: the same run has the same name in every study."""
-        kept = {key: value for key, value in self.config.items() if key not in APART}
+        kept = {key: value for key, value in self.config.items() if key not in WITHOUT_EFFECT}
         text = json.dumps(kept, sort_keys=True, default=str)
         return hashlib.sha256(f"{text}\n{data_fingerprint(self.config)}".encode()).hexdigest()[:12]
 
@@ -90,7 +90,7 @@ class Plan:
         named = [axis for axis, levels in study.axes.items() if len(levels) > 1] or list(study.axes)
         found = []
         for base, config in study.bases.items():
-            for labels in combined(study.axes, study.design, study.exclude):
+            for labels in combine_levels(study.axes, study.design, study.exclude):
                 values = {key: value for axis, label in labels.items() for key, value in study.axes[axis][label].items()}
                 parts = [labels[axis] for axis in named]
                 name = ", ".join([base, *parts] if len(study.bases) > 1 else parts)

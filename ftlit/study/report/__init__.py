@@ -7,7 +7,7 @@ from ftlit.study.state.folder import Folder
 from ftlit.util.files import write_text
 
 
-def write_report(plan: Plan, folder: Folder) -> list[Path]:
+def write_study_report(plan: Plan, folder: Folder) -> list[Path]:
     """Write the report of what has finished.
 
     Args:
@@ -20,7 +20,7 @@ def write_report(plan: Plan, folder: Folder) -> list[Path]:
     Raises:
         UserError: A file of the folder is broken.
     """
-    from ftlit.study.report.content.assemble import whole
+    from ftlit.study.report.content.assemble import assemble_report
     from ftlit.study.report.content.design import statistics
     from ftlit.study.report.content.numbers import gather
     from ftlit.study.report.render.artifact import send
@@ -30,7 +30,7 @@ def write_report(plan: Plan, folder: Folder) -> list[Path]:
     from ftlit.study.report.render.table import efficiency_csv, results_csv
 
     numbers = gather(plan, folder)
-    document = whole(numbers)
+    document = assemble_report(numbers)
     texts = {
         "report.html": page(document),
         "report.md": markdown(document),

@@ -13,12 +13,12 @@ import yaml
 
 from ftlit.errors import UserError, near, user_error
 from ftlit.study.plan.cells import Arm, Cell, Plan
-from ftlit.study.plan.file import Study
-from ftlit.study.running.worker import forget_options
+from ftlit.study.plan.settings import Study
+from ftlit.study.running.worker import clear_option_variables
 
 
 @dataclass(frozen=True)
-class Sample:
+class ConfigSample:
     """A config to try.
 
     Args:
@@ -32,14 +32,14 @@ class Sample:
     config: dict[str, Any]
 
 
-def samples(plan: Plan) -> list[Sample]:
+def config_samples(plan: Plan) -> list[ConfigSample]:
     """A cell for each base and each level, so that each value of every key is in one of them."""
     found, seen = [], set[tuple[str, ...]]()
     for arm in plan.arms:
         new = {(arm.base, axis, label) for axis, label in arm.levels.items()} - seen
         if new:
             seen |= new
-            found.append(Sample(f"the arm {arm.name!r}", arm.name, first_cell(plan, arm).config))
+            found.append(ConfigSample(f"the arm {arm.name!r}", arm.name, first_cell(plan, arm).config))
     return found
 
 
@@ -52,7 +52,7 @@ def first_cell(plan: Plan, arm: Arm) -> Cell:
     return plan.trial(arm, chosen, study.select.seeds[0])
 
 
-def check(plan: Plan) -> None:
+def check_study(plan: Plan) -> None:
     """Try the samples in a process forked from the one that cells will be forked from.
 
     Raises:
@@ -61,7 +61,7 @@ def check(plan: Plan) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ftlit.study.running.preload"])
     mine, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(samples(plan), plan.study, theirs))
+    process = context.Process(target=_answer, args=(config_samples(plan), plan.study, theirs))
     process.start()
     theirs.close()
     try:
@@ -73,9 +73,9 @@ def check(plan: Plan) -> None:
         raise UserError(problem)
 
 
-def _answer(tried: list[Sample], study: Study, answer: Any) -> None:
+def _answer(tried: list[ConfigSample], study: Study, answer: Any) -> None:
     """Send the first problem, or an empty text."""
-    forget_options()
+    clear_option_variables()
     try:
         _check(tried, study)
         answer.send("")
@@ -83,11 +83,11 @@ def _answer(tried: list[Sample], study: Study, answer: Any) -> None:
         answer.send(str(error))
 
 
-def _check(tried: list[Sample], study: Study) -> None:
+def _check(tried: list[ConfigSample], study: Study) -> None:
     from ftlit.util.quiet import quiet
 
     quiet()
-    resolved: dict[str, Sample] = {}
+    resolved: dict[str, ConfigSample] = {}
     for sample in tried:
         text, metrics = _made(sample)
         if text in resolved and resolved[text].arm != sample.arm:
@@ -100,7 +100,7 @@ def _check(tried: list[Sample], study: Study) -> None:
             )
 
 
-def _made(sample: Sample) -> tuple[str, list[str]]:
+def _made(sample: ConfigSample) -> tuple[str, list[str]]:
     """A config as it is resolved, and the metrics of its task; its parts are made, and nothing is run.
 
     Raises:

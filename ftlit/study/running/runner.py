@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from ftlit.errors import UserError
 from ftlit.study.plan.cells import Cell, Plan
-from ftlit.study.running.worker import DONE, FAILED, FULL, TAKEN, Job
+from ftlit.study.running.worker import ALREADY_CLAIMED, DISK_FULL, DONE, FAILED, Job
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.progress import Standing
+from ftlit.study.state.progress import Progress
 from ftlit.study.state.selection import selection
 
 PATIENCE = 5  # deaths of a cell by a signal that one runner forgives
@@ -47,18 +47,18 @@ class Runner:
         folder: Its folder.
         executor: Where cells run.
         say: Gets a line about each cell that ends.
-        stays: Whether to wait for the last cells of other runners, when there is nothing more to start.
+        wait_for_others: Whether to wait for the last cells of other runners, when there is nothing more to start.
     """
 
     def __init__(
-        self, plan: Plan, folder: Folder, executor: Executor, say: Callable[[str], None] = print, stays: bool = True
+        self, plan: Plan, folder: Folder, executor: Executor, say: Callable[[str], None] = print, wait_for_others: bool = True
     ) -> None:
-        self.plan, self.folder, self.executor, self.say, self.stays = plan, folder, executor, say, stays
-        self.choices = selection(plan, folder, asks=True)
+        self.plan, self.folder, self.executor, self.say, self.wait_for_others = plan, folder, executor, say, wait_for_others
+        self.choices = selection(plan, folder, may_propose=True)
         self.deaths: Counter[str] = Counter()
         self.began, self.finished = time.monotonic(), 0
 
-    def run(self) -> Standing:
+    def run(self) -> Progress:
         """Run until every cell is done or has failed, those of other runners too.
 
         Raises:
@@ -66,27 +66,27 @@ class Runner:
         """
         try:
             while True:
-                standing = Standing(self.plan, self.folder, self.choices)
-                self._start(standing)
-                if not self.executor.running and not self._others(standing):
-                    return standing
+                progress = Progress(self.plan, self.folder, self.choices)
+                self._start(progress)
+                if not self.executor.running and not self._others_have_work(progress):
+                    return progress
                 for name, code in self._wait().items():
-                    self._ended(standing, name, code)
+                    self._ended(progress, name, code)
         finally:
             self.executor.close()
 
-    def _start(self, standing: Standing) -> None:
+    def _start(self, progress: Progress) -> None:
         study = self.plan.study
         running = set(self.executor.running)
-        ready = [cell for cell in standing.having("left") if cell.name not in running]
+        ready = [cell for cell in progress.in_state("pending") if cell.name not in running]
         for cell in ready[: self.executor.free]:
             self.executor.submit(Job(study.folder.absolute(), cell, study.compare.split, study.keep, study.launch.threads))
 
-    def _others(self, standing: Standing) -> bool:
+    def _others_have_work(self, progress: Progress) -> bool:
         """Whether other runners have cells of this study, on which more may depend."""
-        if standing.having("left"):
+        if progress.in_state("pending"):
             return True
-        return bool(standing.having("running")) and (self.stays or any(arm.chosen is None for arm in standing.arms))
+        return bool(progress.in_state("running")) and (self.wait_for_others or any(arm.chosen is None for arm in progress.arms))
 
     def _wait(self) -> dict[str, int]:
         if self.executor.running:
@@ -94,19 +94,19 @@ class Runner:
         time.sleep(POLL)
         return {}
 
-    def _ended(self, standing: Standing, name: str, code: int) -> None:
-        cell = next(cell for cell in standing.cells if cell.name == name)
-        if code == FULL:
+    def _ended(self, progress: Progress, name: str, code: int) -> None:
+        cell = next(cell for cell in progress.cells if cell.name == name)
+        if code == DISK_FULL:
             raise UserError(
                 f"no space is left for {self.folder.path}: free some, or set keep: none in the study; what has finished "
                 "is kept, and the same command goes on"
             )
         if code == DONE:
             self.finished += 1
-            self.say(f"done    {cell.title}: {self._numbers(cell)}  {self._left()}")
+            self.say(f"done    {cell.title}: {self._numbers(cell)}  {self._time_left()}")
         elif code == FAILED and (error := self.folder.error(name)) is not None:
             self.say(f"failed  {cell.title}: {error}")
-        elif code != TAKEN:
+        elif code != ALREADY_CLAIMED:
             self._died(cell, code)
 
     def _died(self, cell: Cell, code: int) -> None:
@@ -133,9 +133,9 @@ class Runner:
 
         return read_json(self.folder.run_dir(cell.name) / "results.json")
 
-    def _left(self) -> str:
-        counts = Standing(self.plan, self.folder, self.choices).counts
-        left = counts["left"] + counts["running"]
+    def _time_left(self) -> str:
+        counts = Progress(self.plan, self.folder, self.choices).counts
+        left = counts["pending"] + counts["running"]
         seconds = (time.monotonic() - self.began) / max(self.finished, 1) * left
         return f"[{counts['done']} of {sum(counts.values())}, about {duration(seconds)} left]" if left else "[all done]"
 

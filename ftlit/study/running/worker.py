@@ -20,7 +20,7 @@ from ftlit.study.state.tracking import end_tracking
 from ftlit.util.files import read_json
 
 # Exit codes; 28 is the system's number for a full disk, 143 what a shell says of a process that was told to end.
-DONE, FAILED, FULL, TAKEN, TERMINATED = 0, 1, 28, 75, 128 + signal.SIGTERM
+DONE, FAILED, DISK_FULL, ALREADY_CLAIMED, TERMINATED = 0, 1, 28, 75, 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Job:
     device: str | None = None
 
 
-def forget_options() -> None:
+def clear_option_variables() -> None:
     """Drop the environment variables that are options of the command line: a cell is what its config says."""
     for name in [name for name in os.environ if name.startswith("FTLIT_")]:
         del os.environ[name]
@@ -67,12 +67,12 @@ def work(job: Job) -> None:
     """Run a cell and leave with one of the exit codes above: nothing is run that another process has, or that is done."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which then ends this process
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    forget_options()
+    clear_option_variables()
     if job.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = job.device
     folder = Folder(job.folder, job.split)
     with folder.claim(job.cell.name) as free:
-        code = TAKEN if not free else DONE if folder.done(job.cell) else _run(job, folder)
+        code = ALREADY_CLAIMED if not free else DONE if folder.done(job.cell) else _run(job, folder)
     sys.exit(code)
 
 
@@ -87,27 +87,27 @@ def _run(job: Job, folder: Folder) -> int:
     try:
         folder.write_config(job.cell)
         folder.note("started", name)
-        with _printing_to(folder.log(name)):
+        with _output_to(folder.log(name)):
             given = arguments(job, folder)
             if "--overwrite" in given:
                 shutil.rmtree(folder.run_dir(name), ignore_errors=True)
             run(given)
             end_tracking()
         folder.note_predicted(job.cell)
-        folder.tidy(job.cell, job.keep)
+        folder.prune_checkpoints(job.cell, job.keep)
         folder.note("finished", name)
         return DONE
     except SIGTERMException:
         return TERMINATED
     except BaseException as error:
-        if _full(error):
-            return FULL
-        folder.fail(name, _sentence(error, folder.log(name)))
+        if _is_disk_full(error):
+            return DISK_FULL
+        folder.fail(name, _failure_sentence(error, folder.log(name)))
         return FAILED
 
 
 @contextmanager
-def _printing_to(path: Path) -> Iterator[None]:
+def _output_to(path: Path) -> Iterator[None]:
     """Inside, all output of this process goes to the end of a file; a traceback, too, before an error leaves."""
     with path.open("a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
@@ -123,7 +123,7 @@ def _printing_to(path: Path) -> Iterator[None]:
             sys.stderr.flush()
 
 
-def _sentence(error: BaseException, log: Path) -> str:
+def _failure_sentence(error: BaseException, log: Path) -> str:
     """Why a cell failed, in a sentence; the parser has printed it before it leaves."""
     if (mistake := user_error(error)) is not None:
         return str(mistake)
@@ -133,7 +133,7 @@ def _sentence(error: BaseException, log: Path) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _full(error: BaseException | None) -> bool:
+def _is_disk_full(error: BaseException | None) -> bool:
     """Whether the disk was full."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -30,7 +30,7 @@ from ftlit.study.state.tracking import grouped
 from ftlit.util.files import read_json, write_json, write_text
 
 PREDICTED = ("seconds", "train_seconds", "steps", "peak_memory_bytes", "peak_reserved_bytes", "checkpoint_bytes")
-State = Literal["done", "failed", "running", "left"]
+State = Literal["done", "failed", "running", "pending"]
 
 
 class Folder:
@@ -89,7 +89,7 @@ class Folder:
             return "done"
         if self.error(cell.name) is not None:
             return "failed"
-        return "running" if self.claimed(cell.name) else "left"
+        return "running" if self.claimed(cell.name) else "pending"
 
     def done(self, cell: Cell) -> bool:
         """Whether a cell has finished with all that is asked of it."""
@@ -118,14 +118,14 @@ class Folder:
         write_json(self.path / "failed" / f"{name}.json", {"error": error, "time": time.time(), "log": str(self.log(name))})
         self.note("failed", name, error=error)
 
-    def forgive(self) -> list[str]:
+    def clear_failures(self) -> list[str]:
         """Forget failures, so that their cells run again; gives the names of these."""
         files = sorted((self.path / "failed").glob("*.json"))
         for file in files:
             file.unlink()
         return [file.stem for file in files]
 
-    def progress(self, name: str) -> dict[str, Any]:
+    def cell_progress(self, name: str) -> dict[str, Any]:
         """Steps so far and in all, and the seconds since the run began, of a running cell."""
         return read_json(self.run_dir(name) / "progress.json")
 
@@ -139,7 +139,7 @@ class Folder:
         if found and found["problem"] is None:
             write_json(path, {**read_json(path), "predicted": {key: found[key] for key in PREDICTED}})
 
-    def tidy(self, cell: Cell, keep: str) -> None:
+    def prune_checkpoints(self, cell: Cell, keep: str) -> None:
         """Remove what a finished cell needs no more."""
         checkpoints = self.run_dir(cell.name) / "checkpoints"
         if keep == "none" and cell.final:

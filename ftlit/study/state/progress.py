@@ -11,7 +11,7 @@ from ftlit.study.state.selection import Selection, selection
 
 
 @dataclass(frozen=True)
-class ArmStanding:
+class ArmProgress:
     """How an arm stands.
 
     Args:
@@ -27,7 +27,7 @@ class ArmStanding:
     repetitions: list[Cell]
 
 
-class Standing:
+class Progress:
     """The state of every cell that is known so far.
 
     Args:
@@ -41,13 +41,13 @@ class Standing:
         self._choices = choices or selection(plan, folder)
 
     @cached_property
-    def arms(self) -> list[ArmStanding]:
+    def arms(self) -> list[ArmProgress]:
         """Every arm with its trials and repetitions."""
         found = []
         for arm in self.plan.arms:
             trials, chosen = self._choices.trials(arm), self._choices.best(arm)
             repetitions = [] if chosen is None else self.plan.repetitions(arm, chosen)
-            found.append(ArmStanding(arm, trials, chosen, repetitions))
+            found.append(ArmProgress(arm, trials, chosen, repetitions))
         return found
 
     @cached_property
@@ -63,7 +63,7 @@ class Standing:
         """The state of each of them by name."""
         return {cell.name: self.folder.state(cell) for cell in self.cells}
 
-    def having(self, state: State) -> list[Cell]:
+    def in_state(self, state: State) -> list[Cell]:
         """The cells in a state, trials first, so that choices are made early."""
         return sorted((c for c in self.cells if self.states[c.name] == state), key=lambda cell: cell.final)
 
@@ -72,7 +72,7 @@ class Standing:
         """How many cells are in each state; those that no arm has chosen yet are left."""
         counts = Counter(self.states.values())
         if (unknown := self.plan.size - len(self.cells)) > 0:
-            counts["left"] += unknown
+            counts["pending"] += unknown
         return counts
 
     @property
@@ -85,7 +85,7 @@ class Standing:
         ]
 
     @property
-    def open(self) -> bool:
+    def unfinished(self) -> bool:
         """Whether anything is to be run still, now or once an arm has chosen."""
         choosing = any(arm.chosen is None and arm.arm not in self.undecided for arm in self.arms)
-        return choosing or bool(self.having("left") or self.having("running"))
+        return choosing or bool(self.in_state("pending") or self.in_state("running"))

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ftlit.study.plan.cells import Arm, Cell
-from ftlit.study.state.progress import Standing
+from ftlit.study.state.progress import Progress
 from ftlit.util.files import read_json
 
 
 @dataclass(frozen=True)
-class Run:
+class CellRun:
     """A finished cell and its run folder.
 
     Args:
@@ -55,14 +55,14 @@ class ArmRuns:
 
     arm: Arm
     chosen: dict[str, Any] | None
-    trials: list[Run]
-    repetitions: list[Run]
+    trials: list[CellRun]
+    repetitions: list[CellRun]
 
 
-def finished(standing: Standing) -> list[ArmRuns]:
+def finished_runs(progress: Progress) -> list[ArmRuns]:
     """The finished runs of every arm, arms without any included."""
 
-    def runs(cells: list[Cell]) -> list[Run]:
-        return [Run(cell, standing.folder.run_dir(cell.name)) for cell in cells if standing.folder.done(cell)]
+    def runs(cells: list[Cell]) -> list[CellRun]:
+        return [CellRun(cell, progress.folder.run_dir(cell.name)) for cell in cells if progress.folder.done(cell)]
 
-    return [ArmRuns(arm.arm, arm.chosen, runs(arm.trials), runs(arm.repetitions)) for arm in standing.arms]
+    return [ArmRuns(arm.arm, arm.chosen, runs(arm.trials), runs(arm.repetitions)) for arm in progress.arms]

@@ -16,7 +16,7 @@ class Selection(Protocol):
         """The chosen values, None while trials are missing or when all of them failed."""
 
 
-class Listed:
+class FixedTrials:
     """Trials that are known from the start: a grid, random draws, or none.
 
     Args:
@@ -42,16 +42,16 @@ class Listed:
         return self._chosen[arm.name]
 
 
-def selection(plan: Plan, folder: Folder, asks: bool = False) -> Selection:
+def selection(plan: Plan, folder: Folder, may_propose: bool = False) -> Selection:
     """The selection that the study asks for.
 
     Args:
         plan: The study.
         folder: Where its cells are.
-        asks: Whether trials that follow from others may be asked for, which is for those who run them.
+        may_propose: Whether trials that follow from others may be asked for, which is for those who run them.
     """
     if plan.study.select and plan.study.select.method == "tpe":
         from ftlit.study.state.tpe import Tpe
 
-        return Tpe(plan, folder, asks)
-    return Listed(plan, folder)
+        return Tpe(plan, folder, may_propose)
+    return FixedTrials(plan, folder)

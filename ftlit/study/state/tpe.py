@@ -31,15 +31,15 @@ class Tpe:
     Args:
         plan: The study.
         folder: Where its cells and Optuna's storage are.
-        asks: Whether new trials may be asked for, which is for those who run them.
+        may_propose: Whether new trials may be asked for, which is for those who run them.
 
     Raises:
         UserError: Optuna is not installed.
     """
 
-    def __init__(self, plan: Plan, folder: Folder, asks: bool = False) -> None:
+    def __init__(self, plan: Plan, folder: Folder, may_propose: bool = False) -> None:
         assert plan.study.select is not None
-        self.plan, self.folder, self.select, self.asks = plan, folder, plan.study.select, asks
+        self.plan, self.folder, self.select, self.may_propose = plan, folder, plan.study.select, may_propose
         self.metric = plan.study.compare.metric
         self.storage = storage_url(folder.path)
         self._optuna = optuna()
@@ -47,7 +47,7 @@ class Tpe:
     def trials(self, arm: Arm) -> list[Cell]:
         if not self._exists:
             return []
-        if self.asks and self._told(arm):
+        if self.may_propose and self._tell_finished(arm):
             self._ask(arm)
         return [cell for trial in self._known(arm) for cell in self._cells(arm, trial)]
 
@@ -66,7 +66,7 @@ class Tpe:
     def _known(self, arm: Arm) -> list[Any]:
         return self._study(arm).get_trials(deepcopy=False)
 
-    def _told(self, arm: Arm) -> bool:
+    def _tell_finished(self, arm: Arm) -> bool:
         """Tell Optuna of trials that have ended; whether all have, and more are to come."""
         with self._alone():
             study = self._study(arm)

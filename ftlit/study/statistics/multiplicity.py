@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ftlit.study.plan.file import Correction
+from ftlit.study.plan.settings import Correction
 
 
 class Verdict(Protocol):

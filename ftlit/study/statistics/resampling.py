@@ -10,7 +10,7 @@ import numpy as np
 Score = Callable[[np.ndarray], np.ndarray]
 Key = TypeVar("Key", bound=Hashable)
 
-BLOCK = 4_000_000  # numbers in a block of weights; 32 MB
+MAX_BLOCK_SIZE = 4_000_000  # numbers in a block of weights; 32 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ def swaps(examples: int, draws: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _blocks(examples: int, draws: int) -> Iterator[int]:
-    size = max(1, BLOCK // max(examples, 1))
+    size = max(1, MAX_BLOCK_SIZE // max(examples, 1))
     for start in range(0, draws, size):
         yield min(size, draws - start)
 

@@ -114,11 +114,11 @@ def _parts(values: np.ndarray, draws: np.ndarray) -> tuple[float, float, int]:
     covariance = np.nan_to_num(covariance)
     variance = np.trace(covariance) / seeds
     common = (covariance.sum() / seeds - variance) / (seeds - 1)
-    error, share = combined(values.var(ddof=1) / seeds, (variance - common) / seeds, common)
+    error, share = combine_variances(values.var(ddof=1) / seeds, (variance - common) / seeds, common)
     return float(error), float(share), seeds - 1
 
 
-def combined(between: np.ndarray, own: np.ndarray, common: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def combine_variances(between: np.ndarray, own: np.ndarray, common: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The standard errors of means, and the shares of their squares that were estimated from seeds.
 
     Args:

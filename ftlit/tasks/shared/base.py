@@ -53,6 +53,8 @@ class TaskModule(Tuned):
     auto_class: Any  # the class of transformers that has the task's head
     added_tokens: Sequence[int] = ()  # ids of tokens that the data add to the tokenizer
     takes_auxiliary: ClassVar[bool] = True
+    # What studies and `ftlit diff` compute from its predictions: a kind of `ftlit.study.statistics.evidence`, or None.
+    evidence: ClassVar[str | None] = None
     # Which losses of `ftlit.losses` fit, and whether their class weights and label smoothing do.
     loss_kinds: ClassVar[tuple[type[Loss], ...]] = (CrossEntropy, Focal)
     weighted: ClassVar[bool] = False

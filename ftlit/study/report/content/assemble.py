@@ -7,7 +7,7 @@ from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.content.provenance import failures, provenance
 from ftlit.study.report.content.results import comparison, costs, main_tables, on_the_way
 from ftlit.study.report.render.document import Document
-from ftlit.study.report.render.formats import things
+from ftlit.study.report.render.formats import plural
 
 SECTIONS = (answer, design, comparison, costs, on_the_way, breakdown, disagreements, failures, provenance)
 FILES = {
@@ -18,11 +18,11 @@ FILES = {
 }
 
 
-def whole(numbers: Numbers) -> Document:
+def assemble_report(numbers: Numbers) -> Document:
     """All sections that have something to say."""
     study = numbers.study
     lead = (
-        f"A study of {things(len(numbers.plan.arms), 'arm')} and {things(len(study.seeds), 'seed')}: "
+        f"A study of {plural(len(numbers.plan.arms), 'arm')} and {plural(len(study.seeds), 'seed')}: "
         f"{len(numbers.repetitions):,} of {len(numbers.plan.arms) * len(study.seeds):,} repetitions have finished."
     )
     found = [section for make in SECTIONS if (section := make(numbers)).parts]

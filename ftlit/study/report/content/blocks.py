@@ -26,7 +26,7 @@ class Block:
     title: str
 
     @property
-    def of(self) -> str:
+    def caption_suffix(self) -> str:
         """The title as it follows a caption: accuracy, shots 16."""
         return f", {self.title}" if self.title else ""
 
@@ -69,7 +69,7 @@ def pairs(block: Block, baseline: str | None) -> list[tuple[str, str]]:
     return [(one, other) for one, other in [*against, *rest] if seeds[one] & seeds[other]]
 
 
-def in_order(means: dict[str, float], metric: str) -> list[str]:
+def ranked(means: dict[str, float], metric: str) -> list[str]:
     """Names from best to worst; those without a number last."""
     sign = 1 if lower_is_better(metric) else -1
     return sorted(means, key=lambda name: (means[name] != means[name], sign * means[name]))

@@ -4,7 +4,7 @@ from math import isfinite
 
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
-from ftlit.study.report.render.formats import NONE, chosen_text, listed, things, value_text
+from ftlit.study.report.render.formats import NONE, chosen_text, listed, plural, value_text
 from ftlit.util.files import read_json
 
 ARMS = 40  # rows of a table that need not be folded away
@@ -29,13 +29,13 @@ def design(numbers: Numbers) -> Section:
 
 def _setting(numbers: Numbers) -> str:
     study = numbers.study
-    bases = f"{things(len(study.bases), 'experiment')} ({listed(study.bases, 12)})"
+    bases = f"{plural(len(study.bases), 'experiment')} ({listed(study.bases, 12)})"
     axes = "; ".join(f"{axis}: {', '.join(levels)}" for axis, levels in study.axes.items())
     left_out = f" Left out: {'; '.join(', '.join(out.values()) for out in study.exclude)}." if study.exclude else ""
     kind = "all combinations" if study.design == "grid" else "some of the combinations"
     return (
-        f"{bases}, {things(len(numbers.plan.arms), 'arm')} by {kind} of {axes}.{left_out} Each arm is repeated with "
-        f"{things(len(study.seeds), 'seed')} ({', '.join(map(str, study.seeds))}), which set {listed(study.seed_keys)}. "
+        f"{bases}, {plural(len(numbers.plan.arms), 'arm')} by {kind} of {axes}.{left_out} Each arm is repeated with "
+        f"{plural(len(study.seeds), 'seed')} ({', '.join(map(str, study.seeds))}), which set {listed(study.seed_keys)}. "
         f"Arms are compared by {numbers.metric} on {study.compare.split} ({'less' if numbers.lower else 'more'} is better), "
         f"within the same experiment and the same levels of all axes but {study.compare.axis}."
     )
@@ -50,8 +50,8 @@ def _selection(numbers: Numbers) -> str:
         select.method
     ]
     return (
-        f"Every arm chose for itself {over}. {how} with the same budget for every arm, {things(select.budget, 'trial')} "
-        f"({things(len(select.seeds), 'seed')} each), and the best mean {numbers.metric} on validation decided."
+        f"Every arm chose for itself {over}. {how} with the same budget for every arm, {plural(select.budget, 'trial')} "
+        f"({plural(len(select.seeds), 'seed')} each), and the best mean {numbers.metric} on validation decided."
     )
 
 
@@ -70,12 +70,12 @@ def _reads(numbers: Numbers) -> str:
     cells = numbers.folder.path / "cells"
     others = [path for path in cells.iterdir() if path.name not in known] if cells.is_dir() else []
     earlier = sum("test" in read_json(path / "results.json") for path in others)
-    text = f"Test was evaluated by {things(repetitions, 'finished repetition')}, each after its training had ended"
+    text = f"Test was evaluated by {plural(repetitions, 'finished repetition')}, each after its training had ended"
     text += "; the selection never read it." if numbers.study.select else "."
     if not repetitions:
         text = "Test was never read by a repetition."
     if trials or earlier:
-        text += f" Beside these, {things(trials + earlier, 'run')} of this folder, not compared now, had read it."
+        text += f" Beside these, {plural(trials + earlier, 'run')} of this folder, not compared now, had read it."
     return text
 
 
@@ -83,14 +83,14 @@ def statistics(numbers: Numbers) -> str:
     """How means, intervals and verdicts were made."""
     settings = numbers.study.compare
     text = f"Intervals are {numbers.confidence} confidence intervals. {_meaning(numbers)}"
-    tests = {one.test for told in numbers.blocks for one in told.comparisons}
+    tests = {one.test for summary in numbers.blocks for one in summary.comparisons}
     if not tests:
         return text
     done = [how for test, how in TESTS.items() if test in tests]
     if not done:
         return f"{text} One number of each arm, without its examples, cannot be tested."
     return text + (
-        f" Differences are {listed(done)}. The p-values of all {things(numbers.pairs, 'pair')} in all settings are one family, "
+        f" Differences are {listed(done)}. The p-values of all {plural(numbers.pairs, 'pair')} in all settings are one family, "
         f"adjusted after {AFTER[settings.correction]}; arms differ where the adjusted p is at most {settings.level:g}."
     )
 
@@ -99,7 +99,11 @@ def _meaning(numbers: Numbers) -> str:
     """What the intervals are about."""
     if len(numbers.study.seeds) == 1:
         return "With one seed they are about the trained models at hand, not about the methods that made them."
-    alone = [told.seen.evidence for told in numbers.blocks if any(one.examples == 1 for one in told.seen.evidence.values())]
+    alone = [
+        summary.paired.evidence
+        for summary in numbers.blocks
+        if any(one.examples == 1 for one in summary.paired.evidence.values())
+    ]
     if not alone:
         return "They are about the methods: they hold for new seeds and new examples."
     where = "" if len(alone) == len(numbers.blocks) else " where seeds alone are compared, elsewhere for new examples too"
@@ -117,7 +121,7 @@ def warnings(numbers: Numbers) -> list[str]:
         )
     if edges := _edges(numbers):
         found.append(f"Chosen at the end of the tried values, so that more extreme ones may be better: {listed(edges, 10)}.")
-    if undecided := numbers.standing.undecided:
+    if undecided := numbers.progress.undecided:
         found.append(f"All trials failed, so that nothing could be chosen: {listed(arm.name for arm in undecided)}.")
     if uneven := _uneven(numbers):
         found.append(
@@ -131,13 +135,20 @@ def warnings(numbers: Numbers) -> list[str]:
         found.append(
             f"{numbers.metric} is missing or not a number in a run of {listed(unknown, 10)}, which has no mean therefore."
         )
-    notes = {f"{told.block.title}: {note}" if told.block.title else note for told in numbers.blocks for note in told.seen.notes}
+    notes = {
+        f"{summary.block.title}: {note}" if summary.block.title else note
+        for summary in numbers.blocks
+        for note in summary.paired.notes
+    }
     return [*found, *sorted(notes), *_mixed(numbers)]
 
 
 def _unknown(numbers: Numbers) -> list[str]:
     return [
-        told.block.names[label] for told in numbers.blocks for label, one in told.estimates.items() if not isfinite(one.mean)
+        summary.block.names[label]
+        for summary in numbers.blocks
+        for label, one in summary.estimates.items()
+        if not isfinite(one.mean)
     ]
 
 
@@ -177,7 +188,7 @@ def _mixed(numbers: Numbers) -> list[str]:
     dirty = sum(bool((record.get("git") or {}).get("dirty")) for record in records)
     found = [f"Not all repetitions ran with the same {listed(mixed)}: see Provenance."] if mixed else []
     if dirty:
-        found.append(f"{things(dirty, 'repetition')} ran with changes that were not committed.")
+        found.append(f"{plural(dirty, 'repetition')} ran with changes that were not committed.")
     return found
 
 

@@ -7,20 +7,20 @@ from math import isfinite
 
 from ftlit.metrics.direction import lower_is_better
 from ftlit.study.plan.cells import Plan
-from ftlit.study.plan.file import Study
-from ftlit.study.report.content.blocks import Block, blocks, in_order, pairs
-from ftlit.study.report.content.paired import Seen, seen
+from ftlit.study.plan.settings import Study
+from ftlit.study.report.content.blocks import Block, blocks, pairs, ranked
+from ftlit.study.report.content.paired import PairedEvidence, paired_evidence
 from ftlit.study.report.render.formats import decimals_for
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.progress import Standing
-from ftlit.study.state.runs import ArmRuns, Run, finished
+from ftlit.study.state.progress import Progress
+from ftlit.study.state.runs import ArmRuns, CellRun, finished_runs
 from ftlit.study.statistics.compare import Comparison, Estimate, compare, estimate, groups
 
 LETTERED = 60  # arms; letters of more than that tell nothing
 
 
 @dataclass(frozen=True)
-class Cost:
+class ArmCost:
     """What an arm costs, each a mean over its repetitions, None where it was not measured.
 
     Args:
@@ -38,7 +38,7 @@ class Cost:
     checkpoint: float | None
 
 
-def cost(runs: Sequence[Run]) -> Cost:
+def mean_cost(runs: Sequence[CellRun]) -> ArmCost:
     """The mean cost of runs."""
 
     def mean(key: str) -> float | None:
@@ -46,11 +46,13 @@ def cost(runs: Sequence[Run]) -> Cost:
         known = [float(value) for value in values if value is not None]
         return sum(known) / len(known) if known else None
 
-    return Cost(*map(mean, ("trained_parameters", "trained_share", "train_seconds", "peak_memory_bytes", "checkpoint_bytes")))
+    return ArmCost(
+        *map(mean, ("trained_parameters", "trained_share", "train_seconds", "peak_memory_bytes", "checkpoint_bytes"))
+    )
 
 
 @dataclass(frozen=True)
-class Told:
+class BlockSummary:
     """A block with its numbers; arms are named by their levels.
 
     Args:
@@ -64,11 +66,11 @@ class Told:
     """
 
     block: Block
-    seen: Seen
+    paired: PairedEvidence
     estimates: dict[str, Estimate]
     comparisons: list[Comparison]
     letters: dict[str, str]
-    costs: dict[str, Cost]
+    costs: dict[str, ArmCost]
     order: list[str]
 
     @cached_property
@@ -93,7 +95,7 @@ class Told:
         """Whether there is a number of any arm."""
         return bool(self.order) and isfinite(self.estimates[self.order[0]].mean)
 
-    def shown(self, baseline: str | None, limit: int) -> list[str]:
+    def arms_to_show(self, baseline: str | None, limit: int) -> list[str]:
         """The baseline and the best others, in the order of the study, where there are too many to show."""
         picked = {*[label for label in self.order if label != baseline][: limit - (baseline in self.order)], baseline}
         return [label for label in self.block.arms if label in picked and label in self.estimates]
@@ -105,15 +107,15 @@ class Numbers:
 
     Args:
         plan: The study.
-        standing: How far it has come.
+        progress: How far it has come.
         arms: The finished runs of every arm.
         blocks: The settings in which arms are compared.
     """
 
     plan: Plan
-    standing: Standing
+    progress: Progress
     arms: list[ArmRuns]
-    blocks: list[Told]
+    blocks: list[BlockSummary]
 
     @property
     def study(self) -> Study:
@@ -121,7 +123,7 @@ class Numbers:
 
     @property
     def folder(self) -> Folder:
-        return self.standing.folder
+        return self.progress.folder
 
     @property
     def metric(self) -> str:
@@ -133,24 +135,24 @@ class Numbers:
         return lower_is_better(self.metric)
 
     @cached_property
-    def repetitions(self) -> list[Run]:
+    def repetitions(self) -> list[CellRun]:
         """Every finished repetition."""
         return [run for arm in self.arms for run in arm.repetitions]
 
     @cached_property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[CellRun]:
         """Every finished run once."""
         return list({run.cell.name: run for arm in self.arms for run in [*arm.trials, *arm.repetitions]}.values())
 
     @cached_property
     def pairs(self) -> int:
         """Number of comparisons, which are one family."""
-        return sum(len(told.comparisons) for told in self.blocks)
+        return sum(len(summary.comparisons) for summary in self.blocks)
 
     @cached_property
     def decimals(self) -> int:
         """Decimals of the metric."""
-        estimates = [one for told in self.blocks for one in told.estimates.values()]
+        estimates = [one for summary in self.blocks for one in summary.estimates.values()]
         return decimals_for((one.high - one.low) / 2 for one in estimates)
 
     @property
@@ -161,16 +163,16 @@ class Numbers:
 
 def gather(plan: Plan, folder: Folder) -> Numbers:
     """The numbers of what has finished."""
-    standing = Standing(plan, folder)
-    found = finished(standing)
+    progress = Progress(plan, folder)
+    found = finished_runs(progress)
     settings, compared = plan.study.compare, blocks(plan, found)
-    known = [seen(block, settings.metric, settings.split) for block in compared]
+    known = [paired_evidence(block, settings.metric, settings.split) for block in compared]
     verdicts = _verdicts(compared, known, plan.study)
-    told = [_told(block, what, verdicts, plan.study) for block, what in zip(compared, known, strict=True)]
-    return Numbers(plan, standing, found, told)
+    summaries = [_summary(block, what, verdicts, plan.study) for block, what in zip(compared, known, strict=True)]
+    return Numbers(plan, progress, found, summaries)
 
 
-def _verdicts(compared: Sequence[Block], known: Sequence[Seen], study: Study) -> Mapping[tuple[str, str], Comparison]:
+def _verdicts(compared: Sequence[Block], known: Sequence[PairedEvidence], study: Study) -> Mapping[tuple[str, str], Comparison]:
     """The comparisons of all blocks together, since they are one family, by the names of both arms."""
     evidence = {
         block.names[label]: one for block, what in zip(compared, known, strict=True) for label, one in what.evidence.items()
@@ -182,7 +184,7 @@ def _verdicts(compared: Sequence[Block], known: Sequence[Seen], study: Study) ->
     return {(one.arm, one.other): one for one in found}
 
 
-def _told(block: Block, what: Seen, verdicts: Mapping[tuple[str, str], Comparison], study: Study) -> Told:
+def _summary(block: Block, what: PairedEvidence, verdicts: Mapping[tuple[str, str], Comparison], study: Study) -> BlockSummary:
     names = block.names
     compared = [
         replace(verdicts[names[one], names[other]], arm=one, other=other)
@@ -194,5 +196,5 @@ def _told(block: Block, what: Seen, verdicts: Mapping[tuple[str, str], Compariso
     sign = -1 if lower_is_better(study.compare.metric) else 1
     signed = {label: sign * mean for label, mean in means.items() if isfinite(mean)}
     letters = groups(signed, compared) if 1 < len(signed) <= LETTERED else {}
-    costs = {label: cost(block.arms[label].repetitions) for label in estimates}
-    return Told(block, what, estimates, compared, letters, costs, in_order(means, study.compare.metric))
+    costs = {label: mean_cost(block.arms[label].repetitions) for label in estimates}
+    return BlockSummary(block, what, estimates, compared, letters, costs, ranked(means, study.compare.metric))

@@ -6,9 +6,9 @@ from typing import Any
 
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.render.document import Code, Fold, Part, Section, Table, Text
-from ftlit.study.report.render.formats import NONE, chosen_text, listed, seconds, size, things
+from ftlit.study.report.render.formats import NONE, chosen_text, listed, plural, seconds, size
 from ftlit.study.running.runner import duration
-from ftlit.study.state.runs import Run
+from ftlit.study.state.runs import CellRun
 
 FAILURES = 50  # shown, each with its error
 PREDICTED = {"train_seconds": seconds, "peak_memory_bytes": size, "checkpoint_bytes": size}
@@ -16,7 +16,7 @@ PREDICTED = {"train_seconds": seconds, "peak_memory_bytes": size, "checkpoint_by
 
 def failures(numbers: Numbers) -> Section:
     """The cells that failed, with their errors."""
-    failed = numbers.standing.having("failed")
+    failed = numbers.progress.in_state("failed")
     if not failed:
         return Section("Failures", [Text("No cell failed.")])
     rows = [[cell.title, cell.name, numbers.folder.error(cell.name) or NONE] for cell in failed[:FAILURES]]
@@ -24,7 +24,7 @@ def failures(numbers: Numbers) -> Section:
     if len(failed) > FAILURES:
         notes.append(f"The first {FAILURES} of {len(failed)} are shown.")
     table = Table("Failed cells", ["cell", "name", "error"], rows, words=(0, 1, 2), notes=notes)
-    text = f"{len(failed)} of {things(sum(numbers.standing.counts.values()), 'cell')} failed, and no number above is of them."
+    text = f"{len(failed)} of {plural(sum(numbers.progress.counts.values()), 'cell')} failed, and no number above is of them."
     return Section("Failures", [Text(text), table])
 
 
@@ -48,16 +48,16 @@ def _spent(numbers: Numbers) -> str:
     """Time spent, and what interrupted it."""
     spent = [run.results.get("efficiency", {}).get("train_seconds") or 0 for run in numbers.runs]
     events = Counter((line["event"], line["cell"]) for line in numbers.folder.history())
-    running = {cell.name for cell in numbers.standing.having("running")}
+    running = {cell.name for cell in numbers.progress.in_state("running")}
     started = {cell for event, cell in events if event == "started"}
     broken = {
         cell: n for cell in started
         if (n := events["started", cell] - events["finished", cell] - events["failed", cell] - (cell in running)) > 0
     }  # fmt: skip
-    text = f"{things(len(numbers.runs), 'run')} trained for {duration(sum(spent))} in all."
+    text = f"{plural(len(numbers.runs), 'run')} trained for {duration(sum(spent))} in all."
     if broken:
         text += (
-            f" There were {things(sum(broken.values()), 'interruption')} of {things(len(broken), 'cell')}, which went on from "
+            f" There were {plural(sum(broken.values()), 'interruption')} of {plural(len(broken), 'cell')}, which went on from "
             "the last checkpoint."
         )
     elif events:
@@ -87,7 +87,7 @@ def _commit(git: Mapping[str, Any]) -> str:
 def _counted(values: Counter[str]) -> str:
     if len(values) == 1:
         return next(iter(values))
-    return "; ".join(f"{value} ({things(number, 'run')})" for value, number in values.most_common(6))
+    return "; ".join(f"{value} ({plural(number, 'run')})" for value, number in values.most_common(6))
 
 
 def predicted(numbers: Numbers) -> list[Table]:
@@ -111,7 +111,7 @@ def predicted(numbers: Numbers) -> list[Table]:
     return [Table("Predicted and actual cost", columns, rows, words=(0, 1))] if rows else []
 
 
-def _both(run: Run, key: str) -> tuple[float, float] | None:
+def _both(run: CellRun, key: str) -> tuple[float, float] | None:
     before = (run.record.get("predicted") or {}).get(key)
     after = run.results.get("efficiency", {}).get(key)
     return None if before is None or after is None else (float(before), float(after))

@@ -95,6 +95,6 @@ def listed(names: Iterable[str], limit: int = 6) -> str:
     return found[0] if len(found) == 1 else f"{comma.join(found[:-1])} and {found[-1]}" if found else "none"
 
 
-def things(number_of: int, thing: str) -> str:
+def plural(number_of: int, thing: str) -> str:
     """How many there are of a thing: 1 run, 1,000 runs."""
     return f"{number_of:,} {thing}{'' if number_of == 1 else 's'}"

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from ftlit.study.report.render.document import Document, Table
 
-SPECIAL = {
+ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "−": "$-$", "±": r"$\pm$", "–": "--",
     "▲": r"$\uparrow$", "▼": r"$\downarrow$", "…": r"\dots{}", "‖": r"$\Vert$",
 }  # fmt: skip
-PATTERN = re.compile("|".join(map(re.escape, SPECIAL)))
+PATTERN = re.compile("|".join(map(re.escape, ESCAPES)))
 COLUMNS = ("memory", "checkpoint", "share")  # left out: a page of a paper is narrow
 
 
@@ -44,4 +44,4 @@ def _line(cells: Sequence[str]) -> str:
 
 def escaped(text: str) -> str:
     """A text in which nothing is a command."""
-    return PATTERN.sub(lambda match: SPECIAL[match[0]], text)
+    return PATTERN.sub(lambda match: ESCAPES[match[0]], text)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftlit.study.report.content.numbers import Numbers, Told
+from ftlit.study.report.content.numbers import BlockSummary, Numbers
 from ftlit.study.report.render.document import Figure
 from ftlit.study.report.render.drawing import (
     COLORS,
@@ -30,12 +30,12 @@ ARMS = 30  # rows of a plot that can still be read
 COSTS = {"trained": "trained parameters", "seconds": "training seconds", "memory": "peak memory, MB"}
 
 
-def differences(numbers: Numbers, told: Told) -> Figure:
+def differences(numbers: Numbers, summary: BlockSummary) -> Figure:
     """Paired differences to the baseline with their intervals, best on top."""
     baseline = str(numbers.study.compare.baseline)
-    found = sorted(told.against(baseline), key=lambda one: one.difference, reverse=not numbers.lower)
+    found = sorted(summary.against(baseline), key=lambda one: one.difference, reverse=not numbers.lower)
     some = found if len(found) <= ARMS else [*found[: ARMS - 5], *found[-5:]]
-    title = f"Differences to {baseline}{told.block.of}"
+    title = f"Differences to {baseline}{summary.block.caption_suffix}"
     with styled():
         drawing = sheet(6.2, 0.9 + 0.27 * len(some))
         axes = drawing.add_subplot()
@@ -66,7 +66,7 @@ def _interval(axes: "Axes", one: Comparison, place: int) -> None:
     axes.plot([one.difference], [place], "o", color=color, markerfacecolor=face, markersize=5)
 
 
-def look(numbers: Numbers, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+def line_styles(numbers: Numbers, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Colour and marker of some arms: the same in every plot, unless the study has more arms than there are colours."""
     levels = list(numbers.study.axes[str(numbers.study.compare.axis)])
     order = levels if len(levels) <= len(COLORS) and set(labels) <= set(levels) else list(labels)
@@ -74,7 +74,7 @@ def look(numbers: Numbers, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {label: {"color": COLORS[place], "marker": MARKERS[place]} for label, place in places.items()}
 
 
-def front(quality: Mapping[str, float], costs: Mapping[str, float], lower: bool) -> list[str]:
+def pareto_front(quality: Mapping[str, float], costs: Mapping[str, float], lower: bool) -> list[str]:
     """The names for which no other is better at the same or a lower cost, or as good at a lower one: the Pareto front.
 
     Args:
@@ -91,25 +91,25 @@ def front(quality: Mapping[str, float], costs: Mapping[str, float], lower: bool)
     return found
 
 
-def known_costs(told: Told, kind: str) -> dict[str, float]:
+def known_costs(summary: BlockSummary, kind: str) -> dict[str, float]:
     """A cost of the arms by level, where it was measured."""
-    values = {label: getattr(told.costs[label], kind) for label in told.estimates}
+    values = {label: getattr(summary.costs[label], kind) for label in summary.estimates}
     unit = 1e6 if kind == "memory" else 1
     return {label: value / unit for label, value in values.items() if value is not None}
 
 
-def against_costs(numbers: Numbers, told: Told) -> Figure | None:
+def against_costs(numbers: Numbers, summary: BlockSummary) -> Figure | None:
     """The metric against each cost, and the front; None where no cost differs."""
-    costs = {kind: found for kind in COSTS if len(set((found := known_costs(told, kind)).values())) > 1}
+    costs = {kind: found for kind in COSTS if len(set((found := known_costs(summary, kind)).values())) > 1}
     if not costs:
         return None
-    quality = {label: one.mean for label, one in told.estimates.items()}
-    fronts = {kind: front(quality, found, numbers.lower) for kind, found in costs.items()}
-    title = f"{numbers.metric} against cost{told.block.of}"
+    quality = {label: one.mean for label, one in summary.estimates.items()}
+    fronts = {kind: pareto_front(quality, found, numbers.lower) for kind, found in costs.items()}
+    title = f"{numbers.metric} against cost{summary.block.caption_suffix}"
     with styled():
         drawing, plots = panels(len(costs), height=2.9)
         for axes, (kind, found) in zip(plots, costs.items(), strict=True):
-            _scatter(axes, numbers, told, found, fronts[kind])
+            _scatter(axes, numbers, summary, found, fronts[kind])
             axes.set_xlabel(COSTS[kind])
         plots[0].set_ylabel(numbers.metric)
         said = "; ".join(f"by {COSTS[kind].split(',')[0]} {listed(names, 8)}" for kind, names in fronts.items())
@@ -117,11 +117,11 @@ def against_costs(numbers: Numbers, told: Told) -> Figure | None:
         return figure(drawing, title, text)
 
 
-def _scatter(axes: "Axes", numbers: Numbers, told: Told, costs: Mapping[str, float], best: Sequence[str]) -> None:
-    means, looks = [told.estimates[name].mean for name in best], look(numbers, list(costs))
+def _scatter(axes: "Axes", numbers: Numbers, summary: BlockSummary, costs: Mapping[str, float], best: Sequence[str]) -> None:
+    means, looks = [summary.estimates[name].mean for name in best], line_styles(numbers, list(costs))
     axes.plot([costs[name] for name in best], means, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
     for label, x in costs.items():
-        one, style = told.estimates[label], looks[label]
+        one, style = summary.estimates[label], looks[label]
         axes.plot([x, x], [one.low, one.high], color=style["color"], linewidth=1)
         axes.plot([x], [one.mean], **style, markersize=5, markerfacecolor=style["color"] if label in best else "none")
         if len(costs) <= ARMS:
@@ -150,10 +150,10 @@ def over_axis(numbers: Numbers, axis: str, limit: int) -> list[Figure]:
     """The metric over an axis of numbers: a plot for each setting of the other axes, a line for each compared arm."""
     compared = str(numbers.study.compare.axis)
     found: dict[str, Lines] = {}
-    for told in numbers.blocks:
-        for label, one in told.estimates.items():
-            levels = told.block.arms[label].arm.levels
-            panel = _panel(numbers, told.block.base, {k: v for k, v in levels.items() if k not in (axis, compared)})
+    for summary in numbers.blocks:
+        for label, one in summary.estimates.items():
+            levels = summary.block.arms[label].arm.levels
+            panel = _panel(numbers, summary.block.base, {k: v for k, v in levels.items() if k not in (axis, compared)})
             line = numbers.metric if axis == compared else label
             found.setdefault(panel, {}).setdefault(line, {})[float(levels[axis])] = one
     return [_line_plot(numbers, axis, panel, lines) for panel, lines in list(found.items())[:limit]]
@@ -169,7 +169,7 @@ def _line_plot(numbers: Numbers, axis: str, panel: str, lines: Lines) -> Figure:
     title = f"{numbers.metric} over {axis}" + (f", {panel}" if panel else "")
     with styled():
         drawing, (axes,) = panels(1, height=3.3)
-        looks = look(numbers, list(some))
+        looks = line_styles(numbers, list(some))
         for label, points in some.items():
             places = sorted(points)
             means, lows, highs = ([getattr(points[x], name) for x in places] for name in ("mean", "low", "high"))

@@ -6,13 +6,13 @@ import subprocess
 from pathlib import Path
 
 from ftlit.study.plan.cells import Plan
-from ftlit.study.plan.file import Launch
+from ftlit.study.plan.settings import LaunchSettings
 from ftlit.study.running.runner import Runner
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.progress import Standing
+from ftlit.study.state.progress import Progress
 
 
-def launch(plan: Plan, folder: Folder, file: Path) -> Standing:
+def launch(plan: Plan, folder: Folder, file: Path) -> Progress:
     """Run what is left of a study where it says, until nothing is."""
     kind = plan.study.launch.launcher
     if kind == "slurm":
@@ -29,7 +29,7 @@ def launch(plan: Plan, folder: Folder, file: Path) -> Standing:
     return Runner(plan, folder, Local(jobs(plan.study.launch, devices), devices)).run()
 
 
-def jobs(settings: Launch, devices: list[str]) -> int:
+def jobs(settings: LaunchSettings, devices: list[str]) -> int:
     """Cells at a time: as the study says, else one a GPU, else as many as there are cores for their threads."""
     return settings.jobs or len(devices) or max((os.cpu_count() or 1) // settings.threads, 1)
 

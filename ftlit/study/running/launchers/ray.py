@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from ftlit.errors import UserError, near
-from ftlit.study.plan.file import Launch
+from ftlit.study.plan.settings import LaunchSettings
 from ftlit.study.running.launchers.local import Local
 from ftlit.study.running.worker import Job
 
@@ -31,7 +31,7 @@ class Ray:
         UserError: Ray is not installed or not reached, a key is none of these, or a cell would never have room.
     """
 
-    def __init__(self, settings: Launch) -> None:
+    def __init__(self, settings: LaunchSettings) -> None:
         _check_keys(settings.ray)
         self.ray = _imported()
         self._started = not self.ray.is_initialized()
@@ -120,7 +120,7 @@ def _imported() -> Any:
     return ray
 
 
-def _resources(settings: Launch, cluster: dict[str, float]) -> dict[str, float]:
+def _resources(settings: LaunchSettings, cluster: dict[str, float]) -> dict[str, float]:
     """What a cell takes, as Ray's options."""
     usual = {"num_cpus": settings.threads, "num_gpus": 1 if cluster.get("GPU") else 0}
     return {key: settings.ray.get(key, value) for key, value in usual.items()}

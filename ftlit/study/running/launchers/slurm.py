@@ -14,7 +14,7 @@ from ftlit.study.plan.cells import Plan
 from ftlit.study.running.launchers.local import Local
 from ftlit.study.running.runner import Runner
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.progress import Standing
+from ftlit.study.state.progress import Progress
 from ftlit.study.state.selection import Selection, selection
 from ftlit.util.files import read_json, write_json
 
@@ -43,7 +43,7 @@ class Worker:
         os.environ.pop("SLURM_NTASKS", None)
         study = self.plan.study
         try:
-            Runner(self.plan, Folder(study.folder, study.compare.split), Local(1), say=_say, stays=False).run()
+            Runner(self.plan, Folder(study.folder, study.compare.split), Local(1), say=_say, wait_for_others=False).run()
         except UserError as error:
             _say(f"error: {error}")
 
@@ -89,7 +89,7 @@ class Array:
         return mistakes[-1] if mistakes else "\n".join(lines[-TAIL:]) or "it left no log"
 
 
-def run_on_slurm(plan: Plan, folder: Folder, file: Path) -> Standing:
+def run_on_slurm(plan: Plan, folder: Folder, file: Path) -> Progress:
     """Submit workers, or join those that a study has in the queue already, and wait until no cell is left.
 
     The folder is on a file system that all nodes share and on which locks work (NFS 4, Lustre mounted with ``flock``): who
@@ -108,9 +108,9 @@ def run_on_slurm(plan: Plan, folder: Folder, file: Path) -> Standing:
     """
     _check_installed()
     choices = selection(plan, folder)
-    while (standing := Standing(plan, folder, choices)).open:
+    while (progress := Progress(plan, folder, choices)).unfinished:
         joined = _joined(folder)
-        array = joined or _submitted(plan, folder, standing.counts["left"])
+        array = joined or _submitted(plan, folder, progress.counts["pending"])
         try:
             finished = _waited(array, plan, folder, choices)
         except KeyboardInterrupt:
@@ -119,7 +119,7 @@ def run_on_slurm(plan: Plan, folder: Folder, file: Path) -> Standing:
         # Workers that were joined may know an earlier state of the study.
         if not finished and not joined:
             raise UserError(f"the Slurm job {array.number} ended before the study did; its log says: {array.last_words()}")
-    return standing
+    return progress
 
 
 def _waited(array: Array, plan: Plan, folder: Folder, choices: Selection) -> bool:
@@ -127,10 +127,10 @@ def _waited(array: Array, plan: Plan, folder: Folder, choices: Selection) -> boo
     said, empty = "", 0
     while empty < LOOKS:
         states = array.states()
-        standing = Standing(plan, folder, choices)
-        if not standing.open:
+        progress = Progress(plan, folder, choices)
+        if not progress.unfinished:
             return True
-        if (line := _line(standing, array, states)) != said:
+        if (line := _line(progress, array, states)) != said:
             _say(line)
             said = line
         empty = 0 if states else empty + 1
@@ -192,8 +192,8 @@ def _set_parameters(executor: Any, plan: Plan) -> None:
         raise UserError(f"launch.slurm {launch.slurm}: {' '.join(str(error).split())}") from error
 
 
-def _line(standing: Standing, array: Array, states: Counter[str]) -> str:
-    counts = standing.counts
-    cells = ", ".join(f"{counts[state]} {state}" for state in ("done", "running", "failed", "left") if counts[state])
+def _line(progress: Progress, array: Array, states: Counter[str]) -> str:
+    counts = progress.counts
+    cells = ", ".join(f"{counts[state]} {state}" for state in ("done", "running", "failed", "pending") if counts[state])
     workers = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items())) or "none in the queue"
     return f"{cells} of {sum(counts.values())} cells; workers of the Slurm job {array.number}: {workers}"

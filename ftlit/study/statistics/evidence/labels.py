@@ -9,10 +9,14 @@ from ftlit.study.statistics.evidence.rows import Rows
 from ftlit.study.statistics.evidence.scores import KINDS, Parts, Sums, Weights, classes, matthews, mean_of, pooled
 
 
+def is_right(row: Mapping[str, Any]) -> bool:
+    """Whether the prediction of a row is its label; several labels of a text are compared as a set."""
+    return bool(_plain(row["prediction"]) == _plain(row["label"]))
+
+
 def right(runs: Sequence[Rows]) -> Sums:
-    """The share of examples whose prediction is the right answer; labels of a text are a set."""
-    same = [[_plain(row["prediction"]) == _plain(row["label"]) for row in rows] for rows in runs]
-    return mean_of(same)
+    """The share of examples whose prediction is the right answer."""
+    return mean_of([[is_right(row) for row in rows] for rows in runs])
 
 
 def _plain(answer: Any) -> Any:
@@ -20,8 +24,14 @@ def _plain(answer: Any) -> Any:
 
 
 def label_names(runs: Sequence[Rows]) -> list[str]:
-    """The labels that the models of the runs know."""
-    return list(dict.fromkeys(name for rows in runs for name in rows[0]["scores"]))
+    """The labels that the models of the runs know; those in the rows if no scores were saved."""
+    if any("scores" in rows[0] for rows in runs):
+        return list(dict.fromkeys(name for rows in runs for name in rows[0].get("scores", ())))
+    return sorted({name for rows in runs for row in rows for key in ("label", "prediction") for name in _held(row[key])})
+
+
+def _held(answer: Any) -> list[str]:
+    return answer if isinstance(answer, list) else [answer]
 
 
 def members(runs: Sequence[Rows], key: str, names: Sequence[str]) -> np.ndarray:
@@ -30,8 +40,7 @@ def members(runs: Sequence[Rows], key: str, names: Sequence[str]) -> np.ndarray:
     found = np.zeros((len(runs), len(runs[0]), len(places)), dtype=bool)
     for i, rows in enumerate(runs):
         for j, row in enumerate(rows):
-            held = row[key] if isinstance(row[key], list) else [row[key]]
-            found[i, j, [places[name] for name in held]] = True
+            found[i, j, [places[name] for name in _held(row[key])]] = True
     return found
 
 

@@ -10,7 +10,7 @@ from ftlit.errors import UserError
 
 Rows = Sequence[dict[str, Any]]
 
-GIVEN = ("label", "from", "bytes")  # what stands beside a prediction and is the same whichever model made it
+SAME_IN_ALL_RUNS = ("label", "from", "bytes")  # what stands beside a prediction and is the same whichever model made it
 
 
 def read_predictions(run_dir: str | Path, split: str) -> list[dict[str, Any]]:
@@ -69,7 +69,7 @@ def _keys(rows: Rows) -> list[tuple[str, int]]:
 
 
 def _given(row: dict[str, Any]) -> list[Any]:
-    return [row.get(key) for key in GIVEN]
+    return [row.get(key) for key in SAME_IN_ALL_RUNS]
 
 
 def _other_data(first: str, second: str, fact: str) -> UserError:

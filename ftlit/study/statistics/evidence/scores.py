@@ -41,22 +41,22 @@ def mean_of(values: Any, weights: Any = None) -> Sums:
     """
     values = np.asarray(values, dtype=float)
     weights = np.ones_like(values) if weights is None else np.asarray(weights, dtype=float)
-    return Sums(np.stack([values, weights], -1), mean)
+    return Sums(np.stack([values, weights], -1), mean_score)
 
 
-def mean(sums: np.ndarray) -> np.ndarray:
+def mean_score(sums: np.ndarray) -> np.ndarray:
     """First sum by second."""
     return ratio(sums[..., 0], sums[..., 1])
 
 
 def root_mean(sums: np.ndarray) -> np.ndarray:
     """The root of the mean."""
-    return np.sqrt(mean(sums))
+    return np.sqrt(mean_score(sums))
 
 
 def exp_mean(sums: np.ndarray) -> np.ndarray:
     """``exp`` of the mean, no higher than a perplexity is logged."""
-    return np.exp(np.minimum(mean(sums), 88.0))
+    return np.exp(np.minimum(mean_score(sums), 88.0))
 
 
 def classes(parts: Parts, kind: Kind, weights: Weights) -> Sums:

@@ -30,6 +30,11 @@ def question_answering(metric: str, runs: Sequence[Rows], settings: Mapping[str,
     return mean_of(values * chosen, chosen)
 
 
+def is_right(row: Mapping[str, Any]) -> bool:
+    """Whether an answer matches one of the right answers exactly, as SQuAD normalises them."""
+    return exact_match(row["prediction"], row["label"]) == 1
+
+
 def seq2seq(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
     """Metrics of the written texts."""
     return written(metric, runs)

@@ -25,6 +25,14 @@ def token_classification(metric: str, runs: Sequence[Rows], settings: Mapping[st
     return None
 
 
+def is_right(row: Mapping[str, Any]) -> bool:
+    """Whether all entities of a sentence, or all tags, were found and nothing else."""
+    if "tags" not in row:
+        return bool(row["label"] == row["prediction"])
+    found, true = ({(e["label"], e["start"], e["end"]) for e in row[key]} for key in ("prediction", "label"))
+    return found == true
+
+
 def _counts(runs: Sequence[Rows], spans: bool) -> Parts:
     """Hits, false and missed ones, ``(runs, examples, types)`` each; types are those right or predicted in any run."""
     read = _entity_changes if spans else _tag_changes
