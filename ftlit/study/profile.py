@@ -1,4 +1,4 @@
-"""A few real steps of each kind of cell, in processes like those of cells."""
+"""Measure a few real steps of each kind of cell, in processes like those that run cells."""
 
 import json
 import multiprocessing
@@ -17,14 +17,13 @@ from ftlit.study.plan.settings import Study
 from ftlit.study.running.check import first_cell, problems
 from ftlit.study.running.launchers import gpus
 
-# Keys that change neither time nor memory.
-NO_EFFECT_ON_COST = ("head_lr_factor", "label_noise", "layer_decay", "lr", "lr_factors", "run_dir",
-                     "schedule", "seed", "seed_everything",
-        "warmup", "weight_decay")  # fmt: skip
+# Keys that affect neither time nor memory.
+NO_EFFECT_ON_COST = ("head_lr_factor", "label_noise", "layer_decay", "lr", "lr_factors", "run_dir", "schedule",
+                     "seed", "seed_everything", "warmup", "weight_decay")  # fmt: skip
 
 
 def cell_kind(config: dict[str, Any]) -> str:
-    """What decides how long a cell takes and what it needs: its config without rates and seeds."""
+    """The part of a config that decides the time and memory of a cell: all but learning rates and seeds."""
     return json.dumps(_without_rates(config), sort_keys=True, default=str)
 
 
@@ -35,7 +34,7 @@ def _without_rates(value: Any) -> Any:
 
 
 def measure_arms(plan: Plan, steps: int) -> Iterator[tuple[str, Preview]]:
-    """What a cell of each arm takes; those of one kind are measured once, and each in a process of its own."""
+    """Measure a cell of each arm, each kind of cell once and in a separate process."""
     known: dict[str, Preview] = {}
     for arm in plan.arms:
         cell = first_cell(plan, arm)
@@ -46,7 +45,7 @@ def measure_arms(plan: Plan, steps: int) -> Iterator[tuple[str, Preview]]:
 
 
 def _in_process(cell: Cell, study: Study, steps: int) -> Preview:
-    """Measure a cell in a process forked from the one that cells will be forked from."""
+    """Measure a cell in a process that is forked like those of cells."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ftlit.study.running.preload"])
     mine, theirs = context.Pipe(duplex=False)
@@ -65,7 +64,7 @@ def _in_process(cell: Cell, study: Study, steps: int) -> Preview:
 
 
 def _answer(cell: Cell, steps: int, threads: int, device: str | None, answer: Any) -> None:
-    """Send what a cell takes, or a text about what is wrong with it."""
+    """Send the measurements of a cell, or an error message."""
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     import torch
@@ -85,7 +84,7 @@ def _rehearsed(cell: Cell, steps: int) -> Preview:
     found = []
 
     class Rehearsed(TaskCLI):
-        """The command line, which keeps what it would say."""
+        """The command line, which keeps the plan instead of printing it."""
 
         def plan(self, splits: list[str]) -> None:
             found.append(rehearse(self.trainer, self.model, self.datamodule, self.options.before, self.began, steps))

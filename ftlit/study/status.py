@@ -1,4 +1,4 @@
-"""The table of how a study stands."""
+"""The progress of a study as text."""
 
 import time
 
@@ -14,7 +14,7 @@ STATES = ("done", "running", "failed", "pending")
 
 
 def status_text(progress: Progress) -> str:
-    """The table by arm, the cells that run with their steps, those that failed with their errors, and the time left."""
+    """A table of all arms, the steps of running cells, the errors of failed cells, and the time left."""
     rows = [_row(progress, arm) for arm in progress.arms]
     counts = progress.counts
     total = sum(counts.values())
@@ -48,7 +48,7 @@ def _step_text(folder: Folder, cell: Cell) -> str:
 
 
 def _time_left(progress: Progress) -> str:
-    """How long the rest takes if it takes as long as what has finished, with as many cells at a time as run now."""
+    """The time for the remaining cells, assuming that they take as long as the finished ones and as many run at a time."""
     left = progress.counts["pending"] + progress.counts["running"]
     seconds = [s for cell in progress.in_state("done")[-50:] if (s := _seconds(progress.folder, cell)) is not None]
     if not left or not seconds:

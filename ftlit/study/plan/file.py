@@ -1,4 +1,4 @@
-"""The study file: which keys of an experiment vary, over which seeds, and what is compared."""
+"""Read a study file: which keys of an experiment vary, over which seeds, and what is compared."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -25,14 +25,14 @@ KEYS = ("name", "question", "base", "set", "axes", "design", "exclude", "seeds",
 
 
 def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
-    """The study in a file.
+    """Read a study file.
 
     Args:
         path: The file.
-        overrides: Values by keys with dots that replace those of the file.
+        overrides: Values that replace those of the file, by keys with dots.
 
     Raises:
-        UserError: Something in the file is not as it should be.
+        UserError: A key or value in the file is wrong.
     """
     given = _overridden(read_yaml(path), overrides or {})
     if unknown := [key for key in given if key not in KEYS]:
@@ -64,7 +64,7 @@ def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
 def _overridden(given: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     for key, value in overrides.items():
         first, _, rest = key.partition(".")
-        if first == "set" and rest:  # its keys have dots themselves
+        if first == "set" and rest:  # the keys inside `set` contain dots
             given = {**given, "set": {**(given.get("set") or {}), rest: value}}
         else:
             given = with_value(given, key, value)
@@ -72,7 +72,7 @@ def _overridden(given: dict[str, Any], overrides: dict[str, Any]) -> dict[str, A
 
 
 def _bases(base: Any, path: Path) -> dict[str, dict[str, Any]]:
-    """The experiments by name: read already where a file was named, or given as they are."""
+    """The experiments by name. Files that the study names have been read already."""
     if isinstance(base, dict) and "model" not in base:
         named = {str(label): config for label, config in base.items()}
     else:
@@ -80,23 +80,23 @@ def _bases(base: Any, path: Path) -> dict[str, dict[str, Any]]:
         named = {str(i) if len(configs) > 1 else path.stem: config for i, config in enumerate(configs)}
     for label, config in named.items():
         if isinstance(config, str):
-            raise UserError(f"{path}: base {config!r} is no YAML file beside {path.name}; paths are relative to its folder")
+            raise UserError(f"{path}: base {config!r} is not a YAML file; paths are relative to the folder of {path.name}")
         if not isinstance(config, dict) or "model" not in config:
-            raise UserError(f"{path}: base {label!r} is no experiment; it should have the keys model and data")
+            raise UserError(f"{path}: base {label!r} is not an experiment; it should have the keys model and data")
     return named
 
 
 def _seeds(given: Any) -> list[int]:
     seeds = list(range(given)) if isinstance(given, int) and not isinstance(given, bool) else given
     if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) for seed in seeds):
-        raise UserError(f"seeds should be a list of whole numbers, such as [0, 1, 2], or how many; got {given!r}")
+        raise UserError(f"seeds should be a list of integers, such as [0, 1, 2], or the number of seeds; got {given!r}")
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"seeds names one of them twice: {seeds}")
+        raise UserError(f"seeds lists a seed twice: {seeds}")
     return seeds
 
 
 def _checked(kind: type, where: str, given: Any) -> Any:
-    """An object of a section of the file."""
+    """Build the settings object of a section of the file."""
     known = [f.name for f in fields(kind)]
     if not isinstance(given, dict):
         raise UserError(f"{where} should hold keys and values ({', '.join(known)}), got {given!r}")
@@ -122,7 +122,7 @@ def _choice(where: str, value: Any) -> Any:
 def _compare(given: Any, axes: dict[str, dict[str, Level]]) -> CompareSettings:
     compare: CompareSettings = _checked(CompareSettings, "compare", given)
     if compare.axis is not None and compare.axis not in axes:
-        raise UserError(f"compare.axis {compare.axis!r} is no axis. {near(compare.axis, axes)}")
+        raise UserError(f"compare.axis {compare.axis!r} is not an axis. {near(compare.axis, axes)}")
     if compare.baseline is None:
         axis = compare.axis or next(iter(axes))
     else:
@@ -137,10 +137,10 @@ def _compare(given: Any, axes: dict[str, dict[str, Level]]) -> CompareSettings:
 
 
 def parse_overrides(args: list[str]) -> dict[str, Any]:
-    """``--key value`` and ``--key=value`` of the command line, by their keys.
+    """The values of ``--key value`` and ``--key=value`` on the command line, by key.
 
     Raises:
-        UserError: A key that no study has, or one without a value.
+        UserError: A key is unknown or has no value.
     """
     found: dict[str, Any] = {}
     rest = list(args)

@@ -1,4 +1,4 @@
-"""What a study file describes, section by section."""
+"""The settings of a study, one class for each section of its file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +15,15 @@ Method = Literal["grid", "random", "tpe"]
 
 @dataclass(frozen=True)
 class SelectSettings:
-    """How every arm chooses the values of some keys, on validation alone and with the same number of trials.
+    """How each arm chooses the values of some keys: on validation only, and with the same number of trials for every arm.
 
     Args:
-        over: The values to try of each key: a list, or a range ``{low: 1e-5, high: 1e-3, log: true}``.
-        seeds: Of each trial; the mean over them decides.
-        method: All combinations (grid), some drawn at random, or Optuna's TPE.
-        trials: Number of trials of an arm, where they are not a grid.
-        prune: Whether trials that fall behind are stopped early (tpe).
-        seed: Decides what is drawn.
+        over: The values to try for each key: a list, or a range ``{low: 1e-5, high: 1e-3, log: true}``.
+        seeds: Seeds of each trial; the mean over them decides.
+        method: All combinations (grid), random draws (random), or Optuna's TPE (tpe).
+        trials: Number of trials of each arm, for random and tpe.
+        prune: Whether to stop trials that fall behind early (tpe).
+        seed: Seed of the draws.
     """
 
     over: dict[str, Any]
@@ -47,7 +47,7 @@ class SelectSettings:
             raise UserError("select needs the keys and values to try (over) and at least one seed (seeds)")
 
     def combinations(self) -> list[dict[str, Any]]:
-        """The values to try, the same for every arm; none for TPE, which asks for one after the other."""
+        """The values to try, the same for every arm; empty for TPE, which proposes them one by one."""
         if self.method == "tpe":
             return []
         return draw_values(self.over, self.trials, self.seed)
@@ -63,12 +63,12 @@ class CompareSettings:
     """What is compared.
 
     Args:
-        metric: A metric of the task, as it stands in results.json.
-        baseline: The level against which the others of its axis are held.
-        axis: The axis of what is compared; by default that of the baseline, or the first.
-        split: Where it is measured.
-        level: Share of false "different" that is allowed.
-        correction: For many comparisons: Holm, or Benjamini and Hochberg.
+        metric: A metric of the task, named as in results.json.
+        baseline: The level that the other levels of its axis are compared with.
+        axis: The axis whose levels are compared; by default the baseline's axis, or the first one.
+        split: The split on which arms are compared.
+        level: Significance level of the tests.
+        correction: Correction for multiple comparisons: holm, or bh (Benjamini and Hochberg).
     """
 
     metric: str
@@ -81,13 +81,13 @@ class CompareSettings:
 
 @dataclass(frozen=True)
 class LaunchSettings:
-    """Where cells run; nothing here changes their results.
+    """Where cells run. Apart from `threads`, these settings do not affect the results.
 
     Args:
-        launcher: Worker processes here (local), a job array (slurm), or tasks of a Ray cluster (ray).
-        jobs: Cells at a time; by default one a GPU, or as many as there are cores for their threads.
-        threads: Of each cell on a CPU; results depend on it in their last bits.
-        slurm: What ``sbatch`` is told, as submitit takes it, such as ``{slurm_partition: gpu, timeout_min: 600}``.
+        launcher: Processes on this machine (local), a job array (slurm), or tasks on a Ray cluster (ray).
+        jobs: Number of cells that run at a time; by default one per GPU, or the number of cores divided by `threads`.
+        threads: CPU threads per cell. Changing it changes results in the last bits.
+        slurm: Options for ``sbatch``, named as in submitit, such as ``{slurm_partition: gpu, timeout_min: 600}``.
         ray: Resources of a cell, such as ``{num_cpus: 1, num_gpus: 0.5}``, and the ``address`` of the cluster.
     """
 
@@ -100,22 +100,22 @@ class LaunchSettings:
 
 @dataclass(frozen=True)
 class Study:
-    """A study as its file describes it.
+    """A study, as described by its file.
 
     Args:
-        name: Of its folder; by default that of the file.
-        question: What is asked, for the report.
-        bases: The experiments by name, with the values of `set`.
+        name: Name of the study and of its folder; by default the name of the file.
+        question: The question that the report should answer.
+        bases: The experiments by name, including the values of `set`.
         axes: The levels of each axis by name.
-        design: All combinations of levels (grid), some at random (random: 20), or those of a list.
-        exclude: Levels that are left out together.
-        seeds: Of the repetitions.
-        seed_keys: The keys that a seed sets.
-        select: What each arm chooses for itself.
+        design: All combinations of levels (grid), a random subset (random: 20), or a list.
+        exclude: Combinations of levels to leave out.
+        seeds: Seeds of the repetitions.
+        seed_keys: The config keys that a seed sets.
+        select: The keys for which each arm chooses values; None without a selection.
         compare: What is compared.
-        folder: Where cells and report go.
+        folder: Folder for the cells and the report.
         launch: Where cells run.
-        keep: Checkpoints to keep of finished cells: none, the best of each repetition (best), or all.
+        keep: Checkpoints of finished cells to keep: none, the best one of each repetition (best), or all.
     """
 
     name: str
