@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from ftlit.study.state.tpe import PRUNED, optuna, pruner, storage_url, stored
+from ftlit.study.state.tpe import PRUNED, has_storage, optuna, pruner, storage_url
 
 
 class Pruning(Callback):
@@ -25,7 +25,7 @@ class Pruning(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         folder = Path(trainer.default_root_dir).absolute().parents[1]  # the study's folder; the run is in its cells/
-        if stage == "fit" and trainer.is_global_zero and stored(folder):
+        if stage == "fit" and trainer.is_global_zero and has_storage(folder):
             library = optuna()
             known = library.load_study(storage=storage_url(folder), study_name=self.study, pruner=pruner())
             self.trial = library.Trial(known, known.get_trials(deepcopy=False)[self.number]._trial_id)

@@ -100,7 +100,7 @@ def test_ray(six: Six, undisturbed: str, capsys: pytest.CaptureFixture[str]) -> 
     assert progress.counts == {"done": 6}
     assert results(plan, folder) == undisturbed
     assert count(folder, "finished") == 6
-    assert capsys.readouterr().out.count("(exit code -9): goes on from its last checkpoint") == 2
+    assert capsys.readouterr().out.count("(exit code -9): it continues from its last checkpoint") == 2
 
 
 def _parent(process: int) -> int:

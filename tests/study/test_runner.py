@@ -15,7 +15,7 @@ from ftlit.errors import UserError
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
 from ftlit.study.running.launchers.local import Local
-from ftlit.study.running.runner import PATIENCE, Runner
+from ftlit.study.running.runner import MAX_DEATHS, Runner
 from ftlit.study.running.worker import DISK_FULL, Job, clear_option_variables
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
@@ -135,7 +135,7 @@ def test_a_killed_cell_goes_on(six: tuple[Plan, Folder, list[str]], tmp_path: Pa
     said: list[str] = []
     Runner(plan, folder, Local(1), said.append).run()
     thread.join()
-    assert any("goes on from its last checkpoint" in line for line in said)
+    assert any("continues from its last checkpoint" in line for line in said)
     assert count(folder, "finished") == 2
     assert count(folder, "started") == 3
     assert metrics(folder).items() <= metrics(six[1]).items()
@@ -163,15 +163,15 @@ def test_patience_ends(tmp_path: Path, tiny: Any, sentiment: str) -> None:
     folder, said = opened(plan), list[str]()
     Runner(plan, folder, Dying(-9), said.append).run()
     assert Progress(plan, folder).counts == {"failed": 6}
-    assert sum(line.startswith("died") for line in said) == 6 * (PATIENCE - 1)
+    assert sum(line.startswith("died") for line in said) == 6 * (MAX_DEATHS - 1)
     error = folder.error(Progress(plan, folder).cells[0].name)
-    assert error == f"its process died {PATIENCE} times, last by signal 9; with signal 9, memory may have run out"
+    assert error == f"its process died {MAX_DEATHS} times, last by signal 9; with signal 9, memory may have run out"
 
 
 def test_a_full_disk_stops_the_runner(tmp_path: Path, tiny: Any, sentiment: str) -> None:
     plan = six_cells(tmp_path, tiny(), sentiment)
     folder = opened(plan)
-    with pytest.raises(UserError, match=r"no space is left for .*; what has finished is kept"):
+    with pytest.raises(UserError, match=r"no space is left on the disk of .*Finished cells are kept"):
         Runner(plan, folder, Dying(DISK_FULL), str).run()
     assert Progress(plan, folder).counts == {"pending": 6}  # none counts as failed
 

@@ -74,11 +74,11 @@ def test_a_trial_that_falls_behind_is_stopped(tmp_path: Path, tiny: Any, sentime
     arm, search = plan.arms[0], Tpe(plan, folder, may_propose=True)
     study = search._study(arm)
     for _ in range(5):  # earlier trials that were right from the first step on
-        trial = search._ask(arm)
+        trial = search._propose(arm)
         for step in range(1, 40):
             study._storage.set_trial_intermediate_value(trial._trial_id, step, 1.0)
         study.tell(trial.number, 1.0)
-    cell = search._cells(arm, search._ask(arm))[0]
+    cell = search._cells(arm, search._propose(arm))[0]
     folder.write_config(cell)
     main(["fit", "--config", str(folder.config(cell.name)), "--trainer.enable_progress_bar=false"])
     run_dir = folder.run_dir(cell.name)

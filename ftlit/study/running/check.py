@@ -1,4 +1,4 @@
-"""Try a study's configs before anything runs: each is read as `fit` reads it, and its parts are made."""
+"""Check the configs of a study before anything runs: parse each as `fit` does, and build its objects."""
 
 import io
 import multiprocessing
@@ -19,11 +19,11 @@ from ftlit.study.running.worker import clear_option_variables
 
 @dataclass(frozen=True)
 class ConfigSample:
-    """A config to try.
+    """A config to check.
 
     Args:
-        title: What it stands for in a message.
-        arm: Name of its arm.
+        title: Name of the config in error messages.
+        arm: Name of the arm.
         config: The config.
     """
 
@@ -33,7 +33,7 @@ class ConfigSample:
 
 
 def config_samples(plan: Plan) -> list[ConfigSample]:
-    """A cell for each base and each level, so that each value of every key is in one of them."""
+    """The config of a cell for each base and each level, so that every value of every key is checked."""
     found, seen = [], set[tuple[str, ...]]()
     for arm in plan.arms:
         new = {(arm.base, axis, label) for axis, label in arm.levels.items()} - seen
@@ -44,7 +44,7 @@ def config_samples(plan: Plan) -> list[ConfigSample]:
 
 
 def first_cell(plan: Plan, arm: Arm) -> Cell:
-    """A cell of an arm, a trial where it has some."""
+    """A cell of an arm: a trial if the study has a selection, else a repetition."""
     study = plan.study
     if study.select is None:
         return plan.repetitions(arm, {})[0]
@@ -53,10 +53,10 @@ def first_cell(plan: Plan, arm: Arm) -> Cell:
 
 
 def check_study(plan: Plan) -> None:
-    """Try the samples in a process forked from the one that cells will be forked from.
+    """Check the configs of a study in a process that is forked like those of cells.
 
     Raises:
-        UserError: One of them would not run, the metric is none of theirs, or two arms are the same.
+        UserError: A config cannot run, a task does not have the metric, or two arms have the same config.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ftlit.study.running.preload"])
@@ -67,14 +67,14 @@ def check_study(plan: Plan) -> None:
     try:
         problem = mine.recv()
     except EOFError:
-        problem = f"the check of the configs died with exit code {process.exitcode}; run one of them by itself with ftlit fit"
+        problem = f"the process that checks the configs died with exit code {process.exitcode}; try one of them with ftlit fit"
     process.join()
     if problem:
         raise UserError(problem)
 
 
 def _answer(tried: list[ConfigSample], study: Study, answer: Any) -> None:
-    """Send the first problem, or an empty text."""
+    """Send the first error message, or an empty text."""
     clear_option_variables()
     try:
         _check(tried, study)
@@ -89,7 +89,7 @@ def _check(tried: list[ConfigSample], study: Study) -> None:
     quiet()
     resolved: dict[str, ConfigSample] = {}
     for sample in tried:
-        text, metrics = _made(sample)
+        text, metrics = _resolve(sample)
         if text in resolved and resolved[text].arm != sample.arm:
             raise UserError(f"the arms {resolved[text].arm!r} and {sample.arm!r} have the same config; leave one of them out")
         resolved[text] = sample
@@ -100,16 +100,16 @@ def _check(tried: list[ConfigSample], study: Study) -> None:
             )
 
 
-def _made(sample: ConfigSample) -> tuple[str, list[str]]:
-    """A config as it is resolved, and the metrics of its task; its parts are made, and nothing is run.
+def _resolve(sample: ConfigSample) -> tuple[str, list[str]]:
+    """Build the objects of a config without running it; returns the resolved config and the metrics of its task.
 
     Raises:
-        UserError: It would not run.
+        UserError: The config cannot run.
     """
     from ftlit.commands.cli import TaskCLI
 
-    class Tried(TaskCLI):
-        """The command line up to the point where it would begin."""
+    class CheckedCLI(TaskCLI):
+        """The command line, which stops before it runs the command."""
 
         def _run_subcommand(self, subcommand: str) -> None:
             pass
@@ -117,17 +117,17 @@ def _made(sample: ConfigSample) -> tuple[str, list[str]]:
     with tempfile.TemporaryDirectory() as folder, problems(sample.title):
         file = Path(folder) / "config.yaml"
         file.write_text(yaml.safe_dump({**sample.config, "run_dir": f"{folder}/run"}), "utf-8")
-        tried = Tried(["fit", "--config", str(file)])
-        resolved = tried.options.clone()
+        cli = CheckedCLI(["fit", "--config", str(file)])
+        resolved = cli.options.clone()
         resolved.pop("config", None)
         resolved.pop("run_dir", None)
-        text = tried._parser("fit").dump(resolved, skip_unset=False, skip_validation=True)
-        return text, ["loss", *tried.model.metrics["val"], *tried.model.summary_names]
+        text = cli._parser("fit").dump(resolved, skip_unset=False, skip_validation=True)
+        return text, ["loss", *cli.model.metrics["val"], *cli.model.summary_names]
 
 
 @contextmanager
 def problems(title: str) -> Iterator[None]:
-    """Turn what goes wrong inside into a sentence that names what was tried."""
+    """Turn errors inside the block into a `UserError` that starts with a title."""
     output = io.StringIO()
     try:
         with redirect_stderr(output), redirect_stdout(io.StringIO()):

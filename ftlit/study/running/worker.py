@@ -1,4 +1,4 @@
-"""Run one cell in a process of its own, which may be killed at any moment."""
+"""Run one cell in a process that may be killed at any moment."""
 
 import errno
 import os
@@ -19,21 +19,21 @@ from ftlit.study.state.folder import Folder
 from ftlit.study.state.tracking import end_tracking
 from ftlit.util.files import read_json
 
-# Exit codes; 28 is the system's number for a full disk, 143 what a shell says of a process that was told to end.
+# Exit codes: 28 is the system's error number for a full disk, 143 what shells return for a terminated process.
 DONE, FAILED, DISK_FULL, ALREADY_CLAIMED, TERMINATED = 0, 1, 28, 75, 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to run, and how.
+    """A cell to run.
 
     Args:
         folder: Folder of the study.
         cell: The cell.
-        split: Where repetitions are compared.
-        keep: Which checkpoints stay.
-        threads: Threads on a CPU.
-        device: The GPU to use, as CUDA_VISIBLE_DEVICES takes it; None for all that are visible.
+        split: The split on which repetitions are compared.
+        keep: Which checkpoints to keep.
+        threads: Number of CPU threads.
+        device: The GPU to use, as in CUDA_VISIBLE_DEVICES; None for all visible ones.
     """
 
     folder: Path
@@ -45,13 +45,13 @@ class Job:
 
 
 def clear_option_variables() -> None:
-    """Drop the environment variables that are options of the command line: a cell is what its config says."""
+    """Unset the environment variables that are options of the command line, so that only its config decides a cell."""
     for name in [name for name in os.environ if name.startswith("FTLIT_")]:
         del os.environ[name]
 
 
 def arguments(job: Job, folder: Folder) -> list[str]:
-    """The command that brings a cell from where it stands to its end."""
+    """The arguments of the command that completes a cell from its current state."""
     run_dir, quiet = folder.run_dir(job.cell.name), "--trainer.enable_progress_bar=false"
     keep_last = f"--keep_last={str(job.keep == 'all').lower()}"
     if read_json(run_dir / "run.json").get("status") == "completed" and (run_dir / "results.json").is_file():
@@ -64,8 +64,8 @@ def arguments(job: Job, folder: Folder) -> list[str]:
 
 
 def work(job: Job) -> None:
-    """Run a cell and leave with one of the exit codes above: nothing is run that another process has, or that is done."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which then ends this process
+    """Run a cell, unless it is done or another process has it, and exit with one of the codes above."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner handles Ctrl-C, and then ends this process
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     clear_option_variables()
     if job.device is not None:
@@ -108,7 +108,7 @@ def _run(job: Job, folder: Folder) -> int:
 
 @contextmanager
 def _output_to(path: Path) -> Iterator[None]:
-    """Inside, all output of this process goes to the end of a file; a traceback, too, before an error leaves."""
+    """Append all output of this process to a file, including the traceback of an error."""
     with path.open("a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -124,7 +124,7 @@ def _output_to(path: Path) -> Iterator[None]:
 
 
 def _failure_sentence(error: BaseException, log: Path) -> str:
-    """Why a cell failed, in a sentence; the parser has printed it before it leaves."""
+    """Why a cell failed, in a sentence. The parser prints its errors before it exits, so they are read from the log."""
     if (mistake := user_error(error)) is not None:
         return str(mistake)
     if isinstance(error, SystemExit):
@@ -134,7 +134,7 @@ def _failure_sentence(error: BaseException, log: Path) -> str:
 
 
 def _is_disk_full(error: BaseException | None) -> bool:
-    """Whether the disk was full."""
+    """Whether an error was caused by a full disk."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
@@ -143,7 +143,7 @@ def _is_disk_full(error: BaseException | None) -> bool:
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process when its parent has died: the cell goes on from its last checkpoint when it is run again."""
+    """End this process once its parent has died; the cell continues from its last checkpoint when it runs again."""
     while os.getppid() == parent:
         time.sleep(0.2)
     os._exit(FAILED)

@@ -17,7 +17,7 @@ class CellRun:
 
     Args:
         cell: The cell.
-        path: Its run folder.
+        path: The run folder of the cell.
     """
 
     cell: Cell
@@ -30,11 +30,11 @@ class CellRun:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """run.json: task, seed, times, versions, hardware, data, numbers of weights."""
+        """run.json: task, seed, times, versions, hardware, data and parameter counts."""
         return read_json(self.path / "run.json")
 
     def logged(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv: ``step``, ``epoch`` and what was logged then."""
+        """The rows of metrics.csv: ``step``, ``epoch`` and the values logged at that step."""
         path = self.path / "metrics.csv"
         if not path.is_file():
             return []
@@ -44,11 +44,11 @@ class CellRun:
 
 @dataclass(frozen=True)
 class ArmRuns:
-    """What an arm has to show.
+    """The finished runs of an arm.
 
     Args:
         arm: The arm.
-        chosen: What it chose, None while it has not.
+        chosen: The chosen values; None while the arm has not chosen.
         trials: Its finished trials.
         repetitions: Its finished repetitions, in the order of the study's seeds.
     """
@@ -60,7 +60,7 @@ class ArmRuns:
 
 
 def finished_runs(progress: Progress) -> list[ArmRuns]:
-    """The finished runs of every arm, arms without any included."""
+    """The finished runs of every arm, including arms without any."""
 
     def runs(cells: list[Cell]) -> list[CellRun]:
         return [CellRun(cell, progress.folder.run_dir(cell.name)) for cell in cells if progress.folder.done(cell)]
