@@ -187,7 +187,9 @@ def test_other_data_have_no_interval(make: Make, capsys: pytest.CaptureFixture[s
     found = as_json([make("a", rows), make("b", rows[1:])], capsys)
     assert [metric["low"] for metric in found["metrics"]] == [None, None]
     assert found["metrics"][1]["difference"] == pytest.approx(accuracy(rows[1:]) - accuracy(rows))
-    assert any("no intervals: " in note and "other data" in note and "'test:0' is only in " in note for note in found["notes"])
+    assert any(
+        "no intervals: " in note and "different data" in note and "'test:0' is only in " in note for note in found["notes"]
+    )
 
 
 def test_predictions_of_another_evaluation_have_no_interval(make: Make, capsys: pytest.CaptureFixture[str]) -> None:

@@ -304,21 +304,21 @@ def test_ids_that_come_twice_are_told_apart() -> None:
 
 def test_other_data_are_refused() -> None:
     rows = answers(0)
-    start = r"^a \(seed 0\) and b \(seed 1\) were evaluated on other data, so that their examples cannot be paired: "
+    start = r"^a \(seed 0\) and b \(seed 1\) were evaluated on different data, so their examples cannot be paired: "
     with pytest.raises(UserError, match=start + r"example 'test:59' is only in a \(seed 0\); give their configs the same"):
         joint_evidence("labels", "accuracy", {"a": {0: rows}, "b": {1: rows[:-1]}})
     changed = [{**rows[0], "label": "z"}, *rows[1:]]
-    with pytest.raises(UserError, match=start + r"example 'test:0' has another right answer"):
+    with pytest.raises(UserError, match=start + r"example 'test:0' has a different right answer"):
         joint_evidence("labels", "accuracy", {"a": {0: rows}, "b": {1: changed}})
 
 
 def test_predictions_that_are_not_there_or_broken(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no predictions of validation; `python -m ftlit validate --config "):
+    with pytest.raises(UserError, match=r"has no predictions for validation; `python -m ftlit validate --config "):
         read_predictions(tmp_path, "validation")
     folder = tmp_path / "predictions"
     folder.mkdir()
     (folder / "test.jsonl").write_text('{"id": "a\u2028b"}\n{"id": \n', encoding="utf-8")
-    with pytest.raises(UserError, match=r"test.jsonl: line 2 is no JSON"):
+    with pytest.raises(UserError, match=r"test.jsonl: line 2 is not valid JSON"):
         read_predictions(tmp_path, "test")
     (folder / "test.jsonl").write_text('{"id": "a\u2028b"}\n', encoding="utf-8")
     assert read_predictions(tmp_path, "test") == [{"id": "a\u2028b"}]

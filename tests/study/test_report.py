@@ -205,7 +205,7 @@ def test_other_examples_are_compared_by_seed_alone(tmp_path: Path) -> None:
     assert "Only seeds were compared, because the predictions could not be paired: Full (seed 0) and LoRA (seed 0)" in words(
         numbers
     )
-    assert "were evaluated on other data" in words(numbers)
+    assert "were evaluated on different data" in words(numbers)
     write_study_report(plan, again(folder))
 
 

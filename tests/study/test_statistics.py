@@ -282,7 +282,7 @@ def test_errors_name_the_arms() -> None:
     arms = {**right_answers(14, 0.8, 0.7), "short": right_answers(0, 0.8, examples=90)["a"]}
     with pytest.raises(UserError, match=r"'a' and 'short' have 200 and 90 examples; .* evaluate both on the same data"):
         compare(arms, [("a", "b"), ("a", "short")])
-    with pytest.raises(UserError, match=r"names the arm 'shrt', which is not there. Did you mean 'short'\?"):
+    with pytest.raises(UserError, match=r"names the arm 'shrt', which does not exist. Did you mean 'short'\?"):
         compare(arms, [("a", "shrt")])
     other = Evidence(arms["b"].counts, mean, (7,))
     with pytest.raises(UserError, match=r"'a' and 'b' have no seed in common \(0, and 7\)"):

@@ -1,4 +1,4 @@
-"""The predictions of runs: read from their folders, and paired by example."""
+"""Read the predictions of runs, and pair them by example."""
 
 import json
 from collections import Counter
@@ -10,39 +10,39 @@ from ftlit.errors import UserError
 
 Rows = Sequence[dict[str, Any]]
 
-SAME_IN_ALL_RUNS = ("label", "from", "bytes")  # what stands beside a prediction and is the same whichever model made it
+SAME_IN_ALL_RUNS = ("label", "from", "bytes")  # columns of predictions that do not depend on the model
 
 
 def read_predictions(run_dir: str | Path, split: str) -> list[dict[str, Any]]:
-    """The predictions of a run on a split, one dictionary an example.
+    """The predictions of a run on a split, one dictionary per example.
 
     Raises:
-        UserError: The run has none of the split, or a line is broken.
+        UserError: The run has no predictions for the split, or a line is not valid JSON.
     """
     path = Path(run_dir) / "predictions" / f"{split}.jsonl"
     rows = []
     try:
-        with path.open(encoding="utf-8") as file:  # not splitlines, which also ends a line inside a text
+        with path.open(encoding="utf-8") as file:  # not splitlines, which also splits at separators inside a text
             for line in file:
                 rows.append(json.loads(line))
     except OSError as error:
         command = {"validation": "validate"}.get(split, split)
         raise UserError(
-            f"{run_dir} has no predictions of {split}; `python -m ftlit {command} --config {run_dir}/config.yaml` writes them"
+            f"{run_dir} has no predictions for {split}; `python -m ftlit {command} --config {run_dir}/config.yaml` writes them"
         ) from error
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}: line {len(rows) + 1} is no JSON: {error}") from error
+        raise UserError(f"{path}: line {len(rows) + 1} is not valid JSON: {error}") from error
     return rows
 
 
 def aligned(runs: Mapping[str, Rows]) -> dict[str, Rows]:
-    """The predictions of several runs, all in the order of the first.
+    """The predictions of several runs, all in the order of the first run.
 
     Args:
-        runs: The predictions of each run by its name. Examples of one id are told apart by their order.
+        runs: The predictions of each run by name. Examples with the same id are paired in their order.
 
     Raises:
-        UserError: The runs hold other examples, or other right answers.
+        UserError: The runs have different examples, or different right answers.
     """
     (first, rows), *others = runs.items()
     keys = _keys(rows)
@@ -55,7 +55,7 @@ def aligned(runs: Mapping[str, Rows]) -> dict[str, Rows]:
         found[name] = [by_key[key] for key in keys]
         for one, two in zip(found[first], found[name], strict=True):
             if _given(one) != _given(two):
-                raise _other_data(first, name, f"example {one['id']!r} has another right answer or text in each")
+                raise _other_data(first, name, f"example {one['id']!r} has a different right answer or text in each")
     return found
 
 
@@ -74,6 +74,6 @@ def _given(row: dict[str, Any]) -> list[Any]:
 
 def _other_data(first: str, second: str, fact: str) -> UserError:
     return UserError(
-        f"{first} and {second} were evaluated on other data, so that their examples cannot be paired: {fact}; "
+        f"{first} and {second} were evaluated on different data, so their examples cannot be paired: {fact}; "
         "give their configs the same section data"
     )
