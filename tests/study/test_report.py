@@ -109,7 +109,7 @@ def test_pairs_are_within_settings_and_one_family(crossed: Numbers) -> None:
     assert [len(summary.comparisons) for summary in crossed.blocks] == [3, 6, 6]
     found = [one for summary in crossed.blocks for one in summary.comparisons]
     assert [one.p_adjusted for one in found] == pytest.approx(adjust([one.p for one in found], "holm"))
-    assert "The p-values of all 15 pairs in all settings are one family, adjusted after Holm" in words(crossed)
+    assert "The p-values of all 15 pairs in all settings are adjusted as one family by Holm's method" in words(crossed)
 
 
 def test_a_setting_without_its_baseline_has_no_differences(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_setting_without_its_baseline_has_no_differences(tmp_path: Path) -> No
     first, second, _ = (main_table(numbers, summary) for summary in numbers.blocks)
     assert "minus Full" not in first.columns
     assert "minus Full" in second.columns
-    assert "There is no finished run of the baseline Full here" in words(numbers)
+    assert "There is no finished run of the baseline Full to compare with." in words(numbers)
 
 
 def test_arms_are_compared_over_the_seeds_that_both_have(tmp_path: Path) -> None:
@@ -131,7 +131,9 @@ def test_arms_are_compared_over_the_seeds_that_both_have(tmp_path: Path) -> None
     table = main_table(numbers, summary)
     assert [row[table.columns.index("seeds")] for row in table.rows] == ["3", "2/3", "3", "3"]
     assert "3 pairs were compared over the seeds that both arms have." in table.notes
-    assert "Not all seeds have finished, and pairs are compared over the seeds that both arms have: LoRA." in words(numbers)
+    assert "Not all seeds of these arms have finished; pairs are compared over the seeds that both have: LoRA." in words(
+        numbers
+    )
     assert "11 of 12 repetitions have finished" in words(numbers)
 
 
@@ -158,14 +160,14 @@ def test_less_is_better_where_it_is(tmp_path: Path) -> None:
     assert re.fullmatch(r"−0\.\d+ ▲", difference)
     assert "loss cannot be computed from the saved predictions, so only seeds were compared." in words(numbers)
     assert {one.test for one in summary.comparisons} == {"paired t over seeds"}
-    assert "paired by seed and tested by Student's t over seeds." in words(numbers)
-    assert "they hold for new seeds on the same examples." in words(numbers)
+    assert "paired by seed and tested by Student's t test over seeds." in words(numbers)
+    assert "they generalise to new seeds on the same examples." in words(numbers)
 
 
 def test_one_number_of_each_arm_cannot_be_tested(tmp_path: Path) -> None:
     numbers = gather(*made(tmp_path, 60, compare={"metric": "loss", "baseline": "Full"}, seeds=[0], select=None))
-    assert "One number of each arm, without its examples, cannot be tested." in words(numbers)
-    assert "No arm was found to differ from Full." in words(numbers)
+    assert "With a single value per arm and no examples, differences cannot be tested." in words(numbers)
+    assert "No arm differs significantly from Full." in words(numbers)
 
 
 def test_a_study_that_could_find_nothing_says_so(tmp_path: Path) -> None:
@@ -173,7 +175,9 @@ def test_a_study_that_could_find_nothing_says_so(tmp_path: Path) -> None:
     (summary,) = numbers.blocks
     against = sorted(one.detectable for one in summary.against("Full"))
     assert against[1] > max(one.mean for one in summary.estimates.values())
-    assert re.search(r"; only one of about \d+\.\d+, more than the loss of any arm, would have been found\.", words(numbers))
+    assert re.search(
+        r"; only a difference of about \d+\.\d+, more than the loss of any arm, would have been detected\.", words(numbers)
+    )
 
 
 def test_a_metric_that_is_no_number_is_told(tmp_path: Path) -> None:
@@ -182,7 +186,7 @@ def test_a_metric_that_is_no_number_is_told(tmp_path: Path) -> None:
     results = read_json(path)
     write_json(path, {**results, "test": {"loss": 1.0}})
     numbers = gather(plan, again(folder))
-    assert "accuracy is missing or not a number in a run of LoRA, which has no mean therefore." in words(numbers)
+    assert "accuracy is missing or not a number in a run of LoRA, so there is no mean." in words(numbers)
     assert "LoRA" not in numbers.blocks[0].letters
     assert main_table(numbers, numbers.blocks[0]).rows[1][2] == "–"
     write_study_report(plan, again(folder))
@@ -191,7 +195,7 @@ def test_a_metric_that_is_no_number_is_told(tmp_path: Path) -> None:
 def test_one_seed_is_about_models(tmp_path: Path) -> None:
     numbers = gather(*made(tmp_path, 60, seeds=[0], select=None))
     assert {one.test for one in numbers.blocks[0].comparisons} == {"McNemar"}
-    assert "With one seed they are about the trained models at hand" in words(numbers)
+    assert "With one seed, they are about these trained models" in words(numbers)
     assert "±" not in main_table(numbers, numbers.blocks[0]).rows[0][2]
 
 
@@ -275,7 +279,7 @@ def test_groups_agree_with_the_best_that_the_answer_names(numbers: Numbers) -> N
 def test_nothing_has_run(tmp_path: Path) -> None:
     plan, folder = made(tmp_path, finish=False)
     text = write_study_report(plan, folder)[1].read_text()
-    assert "0 of 12 repetitions have finished (20 cells in all: 0 done, 20 not yet run)" in text
+    assert "0 of 12 repetitions have finished (20 cells in total: 0 done, 20 not yet run)" in text
     assert "No repetition has finished yet, so there is no answer." in text
 
 
@@ -283,22 +287,22 @@ def test_trials_without_repetitions(tmp_path: Path) -> None:
     plan, folder = made(tmp_path, finish=False)
     write_all(plan, folder, plan.trials(plan.arms[0]), 40)
     text = write_study_report(plan, again(folder))[1].read_text()
-    assert "Test was never read by a repetition." in text
+    assert "No repetition was evaluated on test." in text
     assert "| Full | 3 of 3 |" in text
     assert "| LoRA | 0 of 3 | – | 0 of 3 |" in text
 
 
 def test_how_often_test_was_read(tmp_path: Path) -> None:
     plan, folder = made(tmp_path, 40)
-    expected = "Test was evaluated by 12 finished repetitions, each after its training had ended; the selection never read it."
+    expected = "12 finished repetitions were evaluated on test, after training had ended; the selection did not use it."
     assert expected in words(gather(plan, again(folder)))
     write_json(folder.run_dir("0123456789ab") / "results.json", {"test": {"accuracy": 0.9}})
-    assert "Beside these, 1 run of this folder, not compared now, had read it." in words(gather(plan, again(folder)))
+    assert "In addition, 1 run in this folder, not compared now, used it earlier." in words(gather(plan, again(folder)))
 
 
 def test_numbers_of_the_data_that_chose_are_warned_of(tmp_path: Path) -> None:
     numbers = gather(*made(tmp_path, 40, compare={"metric": "accuracy", "split": "validation"}))
-    assert "The numbers are of validation, on which the selection chose" in words(numbers)
+    assert "The results are on validation, which the selection used" in words(numbers)
     assert "minus" not in " ".join(main_tables(numbers)[0].columns)
 
 
@@ -308,7 +312,9 @@ def test_the_end_of_the_tried_values_and_failures(tmp_path: Path) -> None:
     shutil.rmtree(folder.run_dir(failed.name))
     folder.fail(failed.name, "the loss is nan at step 3 | <b>")
     numbers = gather(plan, again(folder))
-    assert "Chosen at the end of the tried values, so that more extreme ones may be better: Full (lr 3e-4)" in words(numbers)
+    assert "These arms chose the largest or smallest value tried, so more extreme ones may be better: Full (lr 3e-4)" in words(
+        numbers
+    )
     assert "1 of 20 cells failed" in words(numbers)
     text = write_study_report(plan, again(folder))[1].read_text()
     assert f"| {failed.name} | the loss is nan at step 3 \\| &lt;b&gt; |" in text
@@ -321,7 +327,7 @@ def test_interruptions_are_counted(simple: tuple[Plan, Folder], tmp_path: Path) 
     for _ in range(3):
         folder.note("started", name)
     folder.note("failed", name)
-    assert "There were 2 interruptions of 1 cell, which went on from the last checkpoint." in words(gather(plan, folder))
+    assert "1 cell had 2 interruptions and continued from the last checkpoint." in words(gather(plan, folder))
 
 
 def test_different_versions_and_uncommitted_changes_are_told(tmp_path: Path) -> None:
@@ -330,8 +336,8 @@ def test_different_versions_and_uncommitted_changes_are_told(tmp_path: Path) -> 
     record = read_json(path)
     write_json(path, {**record, "versions": {"torch": "2.6.0"}, "git": {"commit": "abcdef", "dirty": True}})
     numbers = gather(plan, again(folder))
-    assert "Not all repetitions ran with the same code (git commit) and package versions: see Provenance." in words(numbers)
-    assert "1 repetition ran with changes that were not committed." in words(numbers)
+    assert "Repetitions did not all run with the same code (git commit) and package versions: see Provenance." in words(numbers)
+    assert "1 repetition ran with uncommitted changes." in words(numbers)
     text = write_study_report(plan, again(folder))[1].read_text()
     assert "| version of torch | 2.13.0 (11 runs); 2.6.0 (1 run) |" in text
 
@@ -351,9 +357,9 @@ def test_many_settings_are_summed_up(tmp_path: Path) -> None:
     often = sum("LoRA" in summary.best() for summary in numbers.blocks)
     worse = sum(one.different for summary in numbers.blocks for one in summary.against("Full") if one.difference < 0)
     text = words(numbers)
-    assert "Of 7 settings, this many have an arm as the best or not told apart from the best: " in text
+    assert "Number of settings, of 7, in which an arm is the best or does not differ significantly from the best: " in text
     assert f"LoRA {often}" in text
-    assert re.search(rf"Of 21 comparisons with Full, \d+ are better, {worse} are worse", text)
+    assert re.search(rf"Of 21 comparisons with Full, \d+ are significantly better, {worse} are significantly worse", text)
 
 
 def test_an_axis_of_numbers_has_its_plot(crossed: Numbers, numbers: Numbers) -> None:
@@ -481,8 +487,8 @@ def test_the_table_of_a_paper_has_its_columns(report: Path, numbers: Numbers) ->
     assert shape
     assert len(lines) == 5
     assert {len(re.split(r"(?<!\\)&", line)) for line in lines} == {len(shape[1])}
-    assert "adjusted after Holm" in text
-    assert "tested by the bootstrap over both" in text
+    assert "by Holm's method" in text
+    assert "tested by a bootstrap over both" in text
 
 
 def test_markdown_tables_have_their_columns(report: Path) -> None:
@@ -603,7 +609,7 @@ def test_a_thousand_cells_are_reported_in_a_minute(tmp_path: Path) -> None:
     page = files[0].read_text()
     assert len(rows_of(files[2].read_text())) == 1000
     assert "All 19,900 pairs" in page
-    assert "The 300 of 19,900 pairs with the smallest p are shown." in page
+    assert "Only the 300 of 19,900 pairs with the smallest p-values are shown." in page
     assert len(page) < 3_000_000
     assert json.dumps("arm199") not in page
     assert page.count("arm199") > 1

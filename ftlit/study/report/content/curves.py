@@ -1,4 +1,4 @@
-"""What happened on the way: learning curves, and how sensitive arms are to the values that they chose among."""
+"""Learning curves, and the sensitivity of arms to the selected values."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from ftlit.study.report.render.formats import value_text
 from ftlit.study.report.render.plots import line_styles
 from ftlit.study.state.runs import CellRun
 
-LINES = 8  # in a plot
+LINES = 8  # at most in a plot
 
 
 def learning(numbers: Numbers, summary: BlockSummary) -> Figure | None:
-    """The metric on validation over steps, a line an arm; None where runs were validated once only."""
+    """The metric on validation over steps, one line per arm; None if runs were validated only once."""
     arms = summary.arms_to_show(numbers.study.compare.baseline, LINES)
     known = {label: curve(summary.block.arms[label].repetitions, numbers.metric) for label in arms}
     curves = {label: points for label, points in known.items() if len(points[0]) > 1}
@@ -32,18 +32,18 @@ def learning(numbers: Numbers, summary: BlockSummary) -> Figure | None:
         axes.set(xlabel="step", ylabel=f"{numbers.metric} on validation")
         axes.grid(axis="y")
         legend_below(drawing, axes)
-        text = "means over seeds at the steps that all seeds reached; bands go from the worst to the best seed."
+        text = "means over seeds at the steps that all seeds reached; bands range from the worst to the best seed."
         return figure(drawing, f"Learning curves{summary.block.caption_suffix}", text + shown_note(summary, len(curves)))
 
 
 def shown_note(summary: BlockSummary, shown: int) -> str:
-    """Which arms are shown, where not all are."""
+    """A note on which arms are shown; empty if all are."""
     total = len(summary.estimates)
-    return f" Of {total} arms {shown} are shown: the best ones, and the baseline if there is one." if shown < total else ""
+    return f" Only {shown} of {total} arms are shown: the best ones, and the baseline if there is one." if shown < total else ""
 
 
 def curve(runs: Sequence[CellRun], metric: str) -> tuple[list[float], np.ndarray]:
-    """The steps that all runs were validated at, and the metric there, ``(runs, steps)``."""
+    """The steps at which all runs were validated, and the metric there, ``(runs, steps)``."""
     found = [
         {row["step"]: row[f"val/{metric}"] for row in run.logged() if f"val/{metric}" in row and "step" in row} for run in runs
     ]
@@ -52,7 +52,7 @@ def curve(runs: Sequence[CellRun], metric: str) -> tuple[list[float], np.ndarray
 
 
 def sensitivity(numbers: Numbers, summary: BlockSummary) -> list[Figure]:
-    """The metric of trials on validation over each selected key, a line an arm: the best of the other keys at each value."""
+    """The metric of trials on validation over each selected key, one line per arm, at the best values of the other keys."""
     select = numbers.study.select
     arms = summary.arms_to_show(numbers.study.compare.baseline, LINES)
     found = []
@@ -64,7 +64,7 @@ def sensitivity(numbers: Numbers, summary: BlockSummary) -> list[Figure]:
 
 
 def _best_by_value(numbers: Numbers, summary: BlockSummary, label: str, key: str) -> dict[Any, float]:
-    """The best mean over seeds at each value of a key."""
+    """The best mean over seeds for each value of a key."""
     trials = defaultdict(list)
     for run in summary.block.arms[label].trials:
         value = run.results.get("validation", {}).get(numbers.metric)
@@ -98,5 +98,5 @@ def _plot(numbers: Numbers, summary: BlockSummary, key: str, lines: Mapping[str,
         axes.set(xlabel=short, ylabel=f"{numbers.metric} on validation")
         axes.grid(axis="y")
         legend_below(drawing, axes)
-        text = "trials, at the best of the other selected keys; the chosen value is filled."
+        text = "trials at the best values of the other selected keys; the chosen value is filled."
         return figure(drawing, f"Sensitivity to {short}{summary.block.caption_suffix}", text + shown_note(summary, len(lines)))

@@ -1,4 +1,4 @@
-"""What a report has to tell, in numbers; every format is made from these."""
+"""The numbers of a report, from which every format is made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,19 +16,19 @@ from ftlit.study.state.progress import Progress
 from ftlit.study.state.runs import ArmRuns, CellRun, finished_runs
 from ftlit.study.statistics.compare import Comparison, Estimate, compare, estimate, groups
 
-LETTERED = 60  # arms; letters of more than that tell nothing
+MAX_LETTERED = 60  # arms; with more, letters are unreadable
 
 
 @dataclass(frozen=True)
 class ArmCost:
-    """What an arm costs, each a mean over its repetitions, None where it was not measured.
+    """The cost of an arm, as means over its repetitions; None for what was not measured.
 
     Args:
-        trained: Trained parameters.
-        share: Their share of all.
-        seconds: Of training.
-        memory: Peak bytes.
-        checkpoint: Bytes of a checkpoint.
+        trained: Number of trained parameters.
+        share: Share of trained parameters among all parameters.
+        seconds: Training time in seconds.
+        memory: Peak memory in bytes.
+        checkpoint: Size of a checkpoint in bytes.
     """
 
     trained: float | None
@@ -41,28 +41,28 @@ class ArmCost:
 def mean_cost(runs: Sequence[CellRun]) -> ArmCost:
     """The mean cost of runs."""
 
-    def mean(key: str) -> float | None:
+    def average(key: str) -> float | None:
         values = [run.results.get("efficiency", {}).get(key) for run in runs]
         known = [float(value) for value in values if value is not None]
         return sum(known) / len(known) if known else None
 
     return ArmCost(
-        *map(mean, ("trained_parameters", "trained_share", "train_seconds", "peak_memory_bytes", "checkpoint_bytes"))
+        *map(average, ("trained_parameters", "trained_share", "train_seconds", "peak_memory_bytes", "checkpoint_bytes"))
     )
 
 
 @dataclass(frozen=True)
 class BlockSummary:
-    """A block with its numbers; arms are named by their levels.
+    """The numbers of a block. Arms are named by their levels.
 
     Args:
-        block: The setting and its arms.
-        seen: What is known of each example.
+        block: The block.
+        paired: The evidence of its arms.
         estimates: Mean and interval of each arm with repetitions.
-        comparisons: All pairs of them.
-        letters: Arms that share one cannot be told apart.
-        costs: Of each arm with repetitions.
-        order: These arms from best to worst.
+        comparisons: Comparisons of all pairs of these arms.
+        letters: Letters of the arms; arms that share one do not differ significantly.
+        costs: Cost of each arm with repetitions.
+        order: The arms from best to worst.
     """
 
     block: Block
@@ -78,7 +78,7 @@ class BlockSummary:
         return {(one.arm, one.other): one for one in self.comparisons if isfinite(one.difference)}
 
     def verdict(self, one: str, other: str) -> Comparison | None:
-        """The comparison of an arm with another, whichever came first; None where there was nothing to compare."""
+        """The comparison of two arms, in either order; None if they were not compared."""
         return self._verdicts.get((one, other)) or self._verdicts.get((other, one))
 
     def against(self, baseline: str | None) -> list[Comparison]:
@@ -86,28 +86,28 @@ class BlockSummary:
         return [one for one in self.comparisons if one.other == baseline and isfinite(one.difference)]
 
     def best(self) -> list[str]:
-        """The best arm, and those that cannot be told apart from it."""
+        """The best arm, and those that do not differ significantly from it."""
         first, *rest = self.order
         return [first, *(label for label in rest if (one := self.verdict(first, label)) and not one.different)]
 
     @property
     def measured(self) -> bool:
-        """Whether there is a number of any arm."""
+        """Whether any arm has a mean."""
         return bool(self.order) and isfinite(self.estimates[self.order[0]].mean)
 
     def arms_to_show(self, baseline: str | None, limit: int) -> list[str]:
-        """The baseline and the best others, in the order of the study, where there are too many to show."""
+        """At most `limit` arms, in the order of the study: the best ones and the baseline."""
         picked = {*[label for label in self.order if label != baseline][: limit - (baseline in self.order)], baseline}
         return [label for label in self.block.arms if label in picked and label in self.estimates]
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A study's numbers.
+    """The numbers of a study.
 
     Args:
         plan: The study.
-        progress: How far it has come.
+        progress: The progress of the study.
         arms: The finished runs of every arm.
         blocks: The settings in which arms are compared.
     """
@@ -131,38 +131,38 @@ class Numbers:
 
     @property
     def lower(self) -> bool:
-        """Whether less of the metric is better."""
+        """Whether lower values of the metric are better."""
         return lower_is_better(self.metric)
 
     @cached_property
     def repetitions(self) -> list[CellRun]:
-        """Every finished repetition."""
+        """All finished repetitions."""
         return [run for arm in self.arms for run in arm.repetitions]
 
     @cached_property
     def runs(self) -> list[CellRun]:
-        """Every finished run once."""
+        """All finished runs, each once."""
         return list({run.cell.name: run for arm in self.arms for run in [*arm.trials, *arm.repetitions]}.values())
 
     @cached_property
     def pairs(self) -> int:
-        """Number of comparisons, which are one family."""
+        """Number of comparisons in the family."""
         return sum(len(summary.comparisons) for summary in self.blocks)
 
     @cached_property
     def decimals(self) -> int:
-        """Decimals of the metric."""
+        """Number of decimals with which the metric is shown."""
         estimates = [one for summary in self.blocks for one in summary.estimates.values()]
         return decimals_for((one.high - one.low) / 2 for one in estimates)
 
     @property
     def confidence(self) -> str:
-        """Of the intervals, as percent."""
+        """The confidence level, in percent."""
         return f"{100 * (1 - self.study.compare.level):g}%"
 
 
 def gather(plan: Plan, folder: Folder) -> Numbers:
-    """The numbers of what has finished."""
+    """The numbers of all finished cells."""
     progress = Progress(plan, folder)
     found = finished_runs(progress)
     settings, compared = plan.study.compare, blocks(plan, found)
@@ -173,7 +173,7 @@ def gather(plan: Plan, folder: Folder) -> Numbers:
 
 
 def _verdicts(compared: Sequence[Block], known: Sequence[PairedEvidence], study: Study) -> Mapping[tuple[str, str], Comparison]:
-    """The comparisons of all blocks together, since they are one family, by the names of both arms."""
+    """The comparisons of all blocks, which are one family, by the names of both arms."""
     evidence = {
         block.names[label]: one for block, what in zip(compared, known, strict=True) for label, one in what.evidence.items()
     }
@@ -195,6 +195,6 @@ def _summary(block: Block, what: PairedEvidence, verdicts: Mapping[tuple[str, st
     means = {label: one.mean for label, one in estimates.items()}
     sign = -1 if lower_is_better(study.compare.metric) else 1
     signed = {label: sign * mean for label, mean in means.items() if isfinite(mean)}
-    letters = groups(signed, compared) if 1 < len(signed) <= LETTERED else {}
+    letters = groups(signed, compared) if 1 < len(signed) <= MAX_LETTERED else {}
     costs = {label: mean_cost(block.arms[label].repetitions) for label in estimates}
     return BlockSummary(block, what, estimates, compared, letters, costs, ranked(means, study.compare.metric))

@@ -1,4 +1,4 @@
-"""The comparison itself: a table for each setting, differences to the baseline, all pairs, and quality against cost."""
+"""The comparison: a table for each setting, differences to the baseline, all pairs, and quality against cost."""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,18 @@ from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
 from ftlit.study.report.render.plots import against_costs, differences, numeric_axis, over_axis
 from ftlit.study.statistics.compare import Comparison
 
-PLOTTED = 12  # settings with plots of their own
-PAIRS = 300  # rows of a table of pairs
-MARKS = {True: "▲", False: "▼"}  # better and worse than the baseline, beyond what chance gives
+MAX_PLOTTED = 12  # settings with their own plots
+MAX_PAIRS = 300  # rows of a table of pairs
+MARKS = {True: "▲", False: "▼"}  # significantly better and worse than the baseline
 
 
 def main_tables(numbers: Numbers) -> list[Table]:
-    """The table of each setting that has a finished repetition."""
+    """The tables of all settings with a finished repetition."""
     return [main_table(numbers, summary) for summary in numbers.blocks if summary.estimates]
 
 
 def main_table(numbers: Numbers, summary: BlockSummary) -> Table:
-    """Each arm with its metric, its difference to the baseline, its group and its cost."""
+    """The metric, difference to the baseline, group and cost of each arm."""
     study, baseline = numbers.study, numbers.study.compare.baseline
     verdicts = {one.arm: one for one in summary.against(baseline)}
     columns = {
@@ -80,10 +80,11 @@ def _notes(numbers: Numbers, summary: BlockSummary, compared: bool) -> list[str]
     notes = ["Means and standard deviations over seeds; costs are means over seeds."]
     if compared:
         notes.append(
-            f"▲ better and ▼ worse than {numbers.study.compare.baseline} at the adjusted level; intervals are not adjusted."
+            f"▲ significantly better and ▼ significantly worse than {numbers.study.compare.baseline} (adjusted p); "
+            "intervals are not adjusted."
         )
     if summary.letters:
-        notes.append("Arms that share a letter cannot be told apart.")
+        notes.append("Arms that share a letter do not differ significantly.")
     if uneven := [
         one for one in summary.comparisons if one.seeds < max(summary.estimates[a].seeds for a in (one.arm, one.other))
     ]:
@@ -92,31 +93,31 @@ def _notes(numbers: Numbers, summary: BlockSummary, compared: bool) -> list[str]
 
 
 def comparison(numbers: Numbers) -> Section:
-    """The tables, and below each the differences as a plot and all pairs."""
+    """The table of each setting, with a plot of the differences and a table of all pairs."""
     axis, baseline = numeric_axis(numbers), numbers.study.compare.baseline
-    parts: list[Part] = [*over_axis(numbers, axis, PLOTTED)] if axis else []
+    parts: list[Part] = [*over_axis(numbers, axis, MAX_PLOTTED)] if axis else []
     summaries = [block for block in numbers.blocks if block.estimates]
     for i, block in enumerate(summaries):
         parts.append(main_table(numbers, block))
-        if baseline and block.against(baseline) and i < PLOTTED:
+        if baseline and block.against(baseline) and i < MAX_PLOTTED:
             parts.append(differences(numbers, block))
         if len(block.comparisons) > 1:
             parts.append(
                 Fold(f"All {len(block.comparisons):,} pairs{block.block.caption_suffix}", [pairs_table(numbers, block)])
             )
-    if len(summaries) > PLOTTED:
-        parts.append(Text(f"Plots are shown for the first {PLOTTED} of {len(summaries)} settings."))
+    if len(summaries) > MAX_PLOTTED:
+        parts.append(Text(f"Differences are plotted for the first {MAX_PLOTTED} of {len(summaries)} settings."))
     return Section("Comparison", parts)
 
 
 def pairs_table(numbers: Numbers, summary: BlockSummary) -> Table:
-    """Every pair of a setting, the clearest difference first where there are too many."""
+    """All pairs of a setting, or those with the smallest p-values if there are too many."""
     d = numbers.decimals
     found: Sequence[Comparison] = summary.comparisons
-    notes = ["Detectable: the smallest true difference that this design finds four times in five."]
-    if len(found) > PAIRS:
-        found = sorted(found, key=lambda one: one.p)[:PAIRS]
-        notes.append(f"The {PAIRS} of {len(summary.comparisons):,} pairs with the smallest p are shown.")
+    notes = ["Detectable: the smallest true difference that this design detects with 80% probability."]
+    if len(found) > MAX_PAIRS:
+        found = sorted(found, key=lambda one: one.p)[:MAX_PAIRS]
+        notes.append(f"Only the {MAX_PAIRS} of {len(summary.comparisons):,} pairs with the smallest p-values are shown.")
     rows = [_pair(one, d) for one in found]
     columns = [
         "arm",
@@ -141,21 +142,21 @@ def _pair(one: Comparison, decimals: int) -> list[str]:
 
 
 def costs(numbers: Numbers) -> Section:
-    """Quality against trained parameters, time and memory."""
-    some = [summary for summary in numbers.blocks if len(summary.estimates) > 1][:PLOTTED]
+    """The metric against trained parameters, time and memory."""
+    some = [summary for summary in numbers.blocks if len(summary.estimates) > 1][:MAX_PLOTTED]
     parts: list[Part] = [figure for summary in some if (figure := against_costs(numbers, summary))]
     if parts and len({str(run.record.get("hardware")) for run in numbers.repetitions}) > 1:
-        parts.append(Text("Runs had different hardware, so that seconds and memory do not compare.", warning=True))
+        parts.append(Text("Runs used different hardware, so their times and memory are not comparable.", warning=True))
     return Section("Quality and cost", parts, essential=False)
 
 
-def on_the_way(numbers: Numbers) -> Section:
-    """Learning curves and sensitivity to what was selected."""
+def training_curves(numbers: Numbers) -> Section:
+    """Learning curves and sensitivity to the selected values."""
     parts: list[Part] = []
     begun = [
         summary for summary in numbers.blocks if summary.estimates or any(runs.trials for runs in summary.block.arms.values())
     ]
-    for summary in begun[:PLOTTED]:
+    for summary in begun[:MAX_PLOTTED]:
         figure = learning(numbers, summary)
         parts += [*([figure] if figure else []), *sensitivity(numbers, summary)]
     return Section("Learning curves and sensitivity", parts, essential=False)

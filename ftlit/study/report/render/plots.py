@@ -1,4 +1,4 @@
-"""The plots of a comparison: differences, quality against cost, and quality over an axis of numbers."""
+"""The plots of a comparison: differences, quality against cost, and quality over a numeric axis."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,16 +25,16 @@ from ftlit.study.statistics.compare import Comparison, Estimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Lines = dict[str, dict[float, Estimate]]  # of each line the estimates by place
-ARMS = 30  # rows of a plot that can still be read
+Lines = dict[str, dict[float, Estimate]]  # for each line the estimates by x
+MAX_ROWS = 30  # rows of a readable plot
 COSTS = {"trained": "trained parameters", "seconds": "training seconds", "memory": "peak memory, MB"}
 
 
 def differences(numbers: Numbers, summary: BlockSummary) -> Figure:
-    """Paired differences to the baseline with their intervals, best on top."""
+    """Differences to the baseline with their intervals, best arm on top."""
     baseline = str(numbers.study.compare.baseline)
     found = sorted(summary.against(baseline), key=lambda one: one.difference, reverse=not numbers.lower)
-    some = found if len(found) <= ARMS else [*found[: ARMS - 5], *found[-5:]]
+    some = found if len(found) <= MAX_ROWS else [*found[: MAX_ROWS - 5], *found[-5:]]
     title = f"Differences to {baseline}{summary.block.caption_suffix}"
     with styled():
         drawing = sheet(6.2, 0.9 + 0.27 * len(some))
@@ -49,8 +49,8 @@ def differences(numbers: Numbers, summary: BlockSummary) -> Figure:
         axes.grid(axis="x")
         axes.set_axisbelow(True)
         axes.set_xlabel(f"{numbers.metric} minus that of {baseline}")
-        left = f" The best {ARMS - 5} and the worst 5 of {len(found)} are shown." if len(some) < len(found) else ""
-        filled = f"filled where the adjusted p is at most {numbers.study.compare.level:g}"
+        left = f" Only the best {MAX_ROWS - 5} and the worst 5 of {len(found)} are shown." if len(some) < len(found) else ""
+        filled = f"filled markers have an adjusted p of at most {numbers.study.compare.level:g}"
         said = f"{title}: {', '.join(_spoken(one) for one in some)}"
         return figure(drawing, title, f"{filled}; lines are {numbers.confidence} intervals.{left}", said)
 
@@ -67,7 +67,7 @@ def _interval(axes: "Axes", one: Comparison, place: int) -> None:
 
 
 def line_styles(numbers: Numbers, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Colour and marker of some arms: the same in every plot, unless the study has more arms than there are colours."""
+    """Colour and marker of each arm: the same in every plot, unless there are more arms than colours."""
     levels = list(numbers.study.axes[str(numbers.study.compare.axis)])
     order = levels if len(levels) <= len(COLORS) and set(labels) <= set(levels) else list(labels)
     places = {label: order.index(label) % len(COLORS) for label in labels}
@@ -75,12 +75,12 @@ def line_styles(numbers: Numbers, labels: Sequence[str]) -> dict[str, dict[str, 
 
 
 def pareto_front(quality: Mapping[str, float], costs: Mapping[str, float], lower: bool) -> list[str]:
-    """The names for which no other is better at the same or a lower cost, or as good at a lower one: the Pareto front.
+    """The Pareto front: the names for which no other is better at the same or a lower cost, or as good at a lower cost.
 
     Args:
-        quality: The metric of each.
-        costs: What each costs.
-        lower: Whether less of the metric is better.
+        quality: The metric by name.
+        costs: The cost by name.
+        lower: Whether lower values of the metric are better.
     """
     sign = 1 if lower else -1
     found, best = [], np.inf
@@ -92,14 +92,14 @@ def pareto_front(quality: Mapping[str, float], costs: Mapping[str, float], lower
 
 
 def known_costs(summary: BlockSummary, kind: str) -> dict[str, float]:
-    """A cost of the arms by level, where it was measured."""
+    """A kind of cost by level, for arms for which it was measured."""
     values = {label: getattr(summary.costs[label], kind) for label in summary.estimates}
     unit = 1e6 if kind == "memory" else 1
     return {label: value / unit for label, value in values.items() if value is not None}
 
 
 def against_costs(numbers: Numbers, summary: BlockSummary) -> Figure | None:
-    """The metric against each cost, and the front; None where no cost differs."""
+    """The metric against each cost, with the Pareto front; None if no cost differs."""
     costs = {kind: found for kind in COSTS if len(set((found := known_costs(summary, kind)).values())) > 1}
     if not costs:
         return None
@@ -113,7 +113,7 @@ def against_costs(numbers: Numbers, summary: BlockSummary) -> Figure | None:
             axes.set_xlabel(COSTS[kind])
         plots[0].set_ylabel(numbers.metric)
         said = "; ".join(f"by {COSTS[kind].split(',')[0]} {listed(names, 8)}" for kind, names in fronts.items())
-        text = f"lines are {numbers.confidence} intervals. Filled and joined, the Pareto front is {said}."
+        text = f"lines are {numbers.confidence} intervals. The Pareto front (filled and joined) is {said}."
         return figure(drawing, title, text)
 
 
@@ -124,7 +124,7 @@ def _scatter(axes: "Axes", numbers: Numbers, summary: BlockSummary, costs: Mappi
         one, style = summary.estimates[label], looks[label]
         axes.plot([x, x], [one.low, one.high], color=style["color"], linewidth=1)
         axes.plot([x], [one.mean], **style, markersize=5, markerfacecolor=style["color"] if label in best else "none")
-        if len(costs) <= ARMS:
+        if len(costs) <= MAX_ROWS:
             axes.annotate(label, (x, one.mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
     if spread_over(list(costs.values())):
         logarithmic(axes)
@@ -132,7 +132,7 @@ def _scatter(axes: "Axes", numbers: Numbers, summary: BlockSummary, costs: Mappi
 
 
 def numeric_axis(numbers: Numbers) -> str | None:
-    """The first axis whose levels are three or more numbers."""
+    """The first axis with three or more levels that are all numbers."""
     for axis, levels in numbers.study.axes.items():
         if len(levels) > 2 and all(_is_number(label) for label in levels):
             return axis
@@ -147,7 +147,7 @@ def _is_number(text: str) -> bool:
 
 
 def over_axis(numbers: Numbers, axis: str, limit: int) -> list[Figure]:
-    """The metric over an axis of numbers: a plot for each setting of the other axes, a line for each compared arm."""
+    """The metric over a numeric axis: one plot for each setting of the other axes, one line for each compared arm."""
     compared = str(numbers.study.compare.axis)
     found: dict[str, Lines] = {}
     for summary in numbers.blocks:
@@ -183,5 +183,5 @@ def _line_plot(numbers: Numbers, axis: str, panel: str, lines: Lines) -> Figure:
         axes.set(xlabel=axis, ylabel=f"{numbers.metric} on {numbers.study.compare.split}")
         axes.grid(axis="y")
         legend_below(drawing, axes)
-        left = f" The first {len(some)} of {len(lines)} arms are shown." if len(some) < len(lines) else ""
+        left = f" Only the first {len(some)} of {len(lines)} arms are shown." if len(some) < len(lines) else ""
         return figure(drawing, title, f"means over seeds, with {numbers.confidence} intervals as bands.{left}")

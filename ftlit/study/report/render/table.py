@@ -1,4 +1,4 @@
-"""The numbers of every finished run as CSV: results, the same bytes however the study ran; apart from them what runs cost."""
+"""The numbers of every finished run as CSV: results, which do not depend on how the study ran, and costs, which do."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ MACHINE = ("started", "ended")
 
 
 def results_csv(numbers: Numbers) -> str:
-    """A line a finished trial and repetition, in the order of arms and seeds, with nothing that depends on how it ran."""
+    """One line per finished trial and repetition, in the order of arms and seeds, without anything that depends on timing."""
     splits = list(dict.fromkeys(["validation", numbers.study.compare.split]))
     keys = {split: sorted({key for run in numbers.runs for key in run.results.get(split, {})}) for split in splits}
     rows = []
@@ -31,7 +31,7 @@ def results_csv(numbers: Numbers) -> str:
 
 
 def efficiency_csv(numbers: Numbers) -> str:
-    """What each of these runs cost, and when and where it ran."""
+    """The time, memory, machine and dates of each of these runs."""
     rows = []
     for arm, role, run in _in_order(numbers):
         efficiency, hardware = run.results.get("efficiency", {}), run.record.get("hardware") or {}
