@@ -14,7 +14,7 @@ ORDER = (
     *("model.class_path", "model.backbone", "model.pretrained", "model.init_from"),
     *("model.tuning", "model.head", "model.loss", "model.auxiliary"),
     "seed_everything",
-    *("model.optimizer.lr", "model.optimizer", "model.schedule", "model.warmup"),
+    *("model.optimizer.lr", "model.optimizer", "model.schedule", "model.warmup_ratio"),
     *("model.layer_decay", "model.head_lr_factor", "model.lr_factors"),
     *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "patience", "model.monitor"),
     *("data.batching", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "trainer.precision"),

@@ -19,7 +19,7 @@ from ftlit.study.running.launchers import gpus
 
 # Keys that affect neither time nor memory.
 NO_EFFECT_ON_COST = ("head_lr_factor", "label_noise", "layer_decay", "lr", "lr_factors", "run_dir", "schedule",
-                     "seed", "seed_everything", "warmup", "weight_decay")  # fmt: skip
+                     "seed", "seed_everything", "warmup_ratio", "weight_decay")  # fmt: skip
 
 
 def cell_kind(config: dict[str, Any]) -> str:

@@ -141,7 +141,7 @@ def test_cells_that_do_not_fit_together_are_told(tmp_path: Path, monkeypatch: py
 
 
 def test_arms_that_differ_in_rates_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    axes = {"tuning": ["Full", "LoRA"], "warmup": [0.0, 0.1], "layer_decay": [0.9, 1.0]}
+    axes = {"tuning": ["Full", "LoRA"], "warmup_ratio": [0.0, 0.1], "layer_decay": [0.9, 1.0]}
     _, tried = planned(study(tmp_path, axes=axes), FOUND, monkeypatch)
     assert tried == ["Full, 0.0, 0.9", "LoRA, 0.0, 0.9"]
 

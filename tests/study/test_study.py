@@ -135,7 +135,11 @@ def test_the_lowest_loss_wins(tmp_path: Path) -> None:
 
 
 def test_every_arm_draws_the_same_values(tmp_path: Path) -> None:
-    select = {"over": {LR: {"low": 1e-5, "high": 1e-2, "log": True}, "model.warmup": [0, 0.1]}, "method": "random", "trials": 6}
+    select = {
+        "over": {LR: {"low": 1e-5, "high": 1e-2, "log": True}, "model.warmup_ratio": [0, 0.1]},
+        "method": "random",
+        "trials": 6,
+    }
     found = plan(tmp_path, select=select)
     first, *others = [[cell.chosen for cell in found.trials(arm)] for arm in found.arms]
     assert len(first) == 6

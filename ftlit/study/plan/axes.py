@@ -23,7 +23,7 @@ SHORT_KEYS = {
     "precision": "trainer.precision",
     "shots": "data.shots",
     "tuning": "model.tuning",
-    "warmup": "model.warmup",
+    "warmup_ratio": "model.warmup_ratio",
 }
 
 
