@@ -4,15 +4,14 @@ import argparse
 import json
 from dataclasses import asdict, dataclass
 from math import isfinite
-from pathlib import Path
 from typing import Any, NoReturn
 
 from tabulate import tabulate
 
 from ftlit.diff.metrics import SPLITS, MetricDifference, common_split, metric_differences, paired
-from ftlit.diff.runs import Run, read_run
 from ftlit.diff.settings import Difference, differences
 from ftlit.errors import UserError
+from ftlit.exports.run import Run, open_run
 
 SHOWN = 48  # characters of a value in the table
 TWO_MODELS = (
@@ -58,7 +57,7 @@ def diff(run_a: str, run_b: str, split: str | None = None, as_json: bool = False
     Raises:
         UserError: A folder holds no run, or there are no results of the split.
     """
-    found = compared(read_run(run_a.rstrip("/")), read_run(run_b.rstrip("/")), split)
+    found = compared(open_run(run_a), open_run(run_b), split)
     print(json.dumps(_finite(asdict(found)), indent=2, ensure_ascii=False) if as_json else text(found))
 
 
@@ -89,12 +88,13 @@ def compared(a: Run, b: Run, split: str | None = None) -> Comparison:
     Raises:
         UserError: It is twice the same run, or one has no results of the split.
     """
-    if Path(a.name).resolve() == Path(b.name).resolve():
-        raise UserError(f"{a.name} is given twice; give the folders of two runs")
-    notes = _code_notes(a, b) + [note for run in (a, b) if (note := run.unfinished)]
-    if a.task != b.task:
-        notes.append(f"The tasks are others, {a.task} and {b.task}, so that no metrics are compared.")
-    comparable = a.task == b.task and not a.unfinished and not b.unfinished
+    if a.folder.resolve() == b.folder.resolve():
+        raise UserError(f"{a.folder} is given twice; give the folders of two runs")
+    notes = _code_notes(a, b) + [_unfinished(run) for run in (a, b) if not run.finished]
+    tasks = [str(run.record.get("task")) for run in (a, b)]
+    if tasks[0] != tasks[1]:
+        notes.append(f"The tasks are others, {tasks[0]} and {tasks[1]}, so that no metrics are compared.")
+    comparable = tasks[0] == tasks[1] and a.finished and b.finished
     metrics: list[MetricDifference] = []
     if comparable:
         split = common_split(a, b, split)
@@ -104,11 +104,17 @@ def compared(a: Run, b: Run, split: str | None = None) -> Comparison:
             arms = None
             notes.append(f"The differences of metrics have no intervals: {error}.")
         metrics = metric_differences(a, b, split, arms)
-    return Comparison(a.name, b.name, differences(a, b), split if comparable else None, metrics, notes)
+    return Comparison(str(a.folder), str(b.folder), differences(a, b), split if comparable else None, metrics, notes)
+
+
+def _unfinished(run: Run) -> str:
+    why = f" ({error})" if (error := run.record.get("error")) else ""
+    status = f"{run.status or 'not recorded'}{why}"
+    return f"{run.folder} is not finished, so that no metrics are compared: its status is {status}."
 
 
 def _code_notes(a: Run, b: Run) -> list[str]:
-    dirty = [run.name for run in (a, b) if (run.record.get("git") or {}).get("dirty")]
+    dirty = [str(run.folder) for run in (a, b) if (run.record.get("git") or {}).get("dirty")]
     if not dirty:
         return []
     return [f"{' and '.join(dirty)} ran with uncommitted changes, of the code, of which the commit tells nothing."]

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isclose, isfinite, isnan
+from typing import Any
 
-from ftlit.diff.runs import Run
 from ftlit.errors import UserError
+from ftlit.exports.run import Run
 from ftlit.study.statistics.compare import Evidence, compare
-from ftlit.study.statistics.evidence import aligned, joint_evidence, read_predictions
+from ftlit.study.statistics.evidence import aligned, joint_evidence
 from ftlit.study.statistics.evidence.rows import Rows
 
 SPLITS = ("test", "validation")
@@ -41,6 +42,11 @@ class MetricDifference:
     test: str | None = None
 
 
+def model_settings(run: Run) -> dict[str, Any]:
+    """The ``init_args`` of a run's task."""
+    return (run.config.get("model") or {}).get("init_args") or {}
+
+
 def common_split(a: Run, b: Run, wanted: str | None) -> str:
     """The split whose metrics are compared: the wanted one, or else test where both have it, or else validation.
 
@@ -51,19 +57,16 @@ def common_split(a: Run, b: Run, wanted: str | None) -> str:
         lacking = next((run for run in (a, b) if wanted not in run.results), None)
         if lacking is None:
             return wanted
-        raise UserError(f"{lacking.name} has no results of {wanted}; {_command(wanted, lacking)} makes them")
+        raise UserError(f"{lacking.folder} has no results of {wanted}; {lacking.evaluation_command(wanted)} makes them")
     common = [split for split in SPLITS if split in a.results and split in b.results]
     if not common:
         has = [", ".join(split for split in SPLITS if split in run.results) or "no split" for run in (a, b)]
         raise UserError(
-            f"{a.name} has results of {has[0]} and {b.name} of {has[1]}, none in common; {_command('validation', a)} and "
+            f"{a.folder} has results of {has[0]} and {b.folder} of {has[1]}, none in common; "
+            f"{a.evaluation_command('validation')} and "
             "the same for the other make some"
         )
     return common[0]
-
-
-def _command(split: str, run: Run) -> str:
-    return f"`python -m ftlit {'test' if split == 'test' else 'validate'} --config {run.name}/config.yaml`"
 
 
 def paired(a: Run, b: Run, split: str) -> dict[str, Mapping[int, Rows]]:
@@ -73,9 +76,9 @@ def paired(a: Run, b: Run, split: str) -> dict[str, Mapping[int, Rows]]:
         UserError: They cannot be paired, or are not there.
     """
     for key in MEASURES:
-        if a.settings.get(key) != b.settings.get(key):
+        if model_settings(a).get(key) != model_settings(b).get(key):
             raise UserError(f"model.{key} differs, so that the metrics do not count the same")
-    rows = aligned({run.name: read_predictions(run.name, split) for run in (a, b)})
+    rows = aligned({str(run.folder): run.prediction_rows(split) for run in (a, b)})
     return {name: {0: found} for name, found in rows.items()}
 
 
@@ -88,12 +91,12 @@ def metric_differences(a: Run, b: Run, split: str, arms: Mapping[str, Mapping[in
         split: The split.
         arms: What `paired` gave; None leaves the intervals out.
     """
-    one, two = a.results[split], b.results[split]
+    one, two, task = a.results[split], b.results[split], str(a.record.get("task"))
     found = []
     for name in dict.fromkeys([*one, *two]):
         known = [run[name] for run in (one, two) if name in run and isfinite(run[name])]
-        evidence = joint_evidence(a.task, name, arms, a.settings) if arms and len(known) == 2 else None
-        found.append(_metric(name, {a.name: one.get(name), b.name: two.get(name)}, evidence))
+        evidence = joint_evidence(task, name, arms, model_settings(a)) if arms and len(known) == 2 else None
+        found.append(_metric(name, {str(a.folder): one.get(name), str(b.folder): two.get(name)}, evidence))
     return found
 
 

@@ -17,7 +17,8 @@ from transformers import AutoTokenizer
 from ftlit.__main__ import main
 from ftlit.errors import UserError
 from ftlit.metrics.ngrams import bleu, chrf
-from ftlit.study.statistics.evidence import aligned, evidence, joint_evidence, read_predictions
+from ftlit.runs.reading import RunFolder
+from ftlit.study.statistics.evidence import aligned, evidence, joint_evidence
 from tests.chats import chat_model, echoes
 from tests.conftest import sentiment_splits, write_splits
 from tests.helpers import arguments
@@ -152,7 +153,7 @@ def value(task: str, metric: str, rows: list[dict[str, Any]], settings: dict[str
 @pytest.mark.parametrize("case", CASES)
 def test_evidence_gives_the_metrics_of_the_run(case: str, run: Callable[[str], Path]) -> None:
     folder, (task, _, options, gaps) = run(case), CASES[case]
-    rows = read_predictions(folder, "test")
+    rows = RunFolder(folder).prediction_rows("test")
     results = json.loads((folder / "results.json").read_text())["test"]
     settings = {"pattern": options.get("model__pattern")}
     missing = {name for name in results if evidence(task, name, [rows], [0], settings) is None}
@@ -299,11 +300,11 @@ def test_other_data_are_refused() -> None:
 
 def test_predictions_that_are_not_there_or_broken(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no predictions of validation; `python -m ftlit validate --config "):
-        read_predictions(tmp_path, "validation")
+        RunFolder(tmp_path).prediction_rows("validation")
     folder = tmp_path / "predictions"
     folder.mkdir()
     (folder / "test.jsonl").write_text('{"id": "a\u2028b"}\n{"id": \n', encoding="utf-8")
-    with pytest.raises(UserError, match=r"test.jsonl: line 2 is no JSON"):
-        read_predictions(tmp_path, "test")
+    with pytest.raises(UserError, match=r"test.jsonl: line 2 is not valid JSON"):
+        RunFolder(tmp_path).prediction_rows("test")
     (folder / "test.jsonl").write_text('{"id": "a\u2028b"}\n', encoding="utf-8")
-    assert read_predictions(tmp_path, "test") == [{"id": "a\u2028b"}]
+    assert RunFolder(tmp_path).prediction_rows("test") == [{"id": "a\u2028b"}]

@@ -25,6 +25,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ftlit.errors import UserError
+from ftlit.runs.files import CHECKPOINTS, LAST, RECORD
+from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell
 from ftlit.study.state.tracking import grouped
 from ftlit.util.files import read_json, write_json, write_text
@@ -95,17 +97,16 @@ class Folder:
         """Whether a cell has finished with all that is asked of it."""
         key = (cell.name, cell.final)
         if key not in self._done:
-            run_dir = self.run_dir(cell.name)
-            results = read_json(run_dir / "results.json")
+            run = RunFolder(self.run_dir(cell.name))
             wanted = self.split if cell.final else "validation"
-            if wanted in results and read_json(run_dir / "run.json").get("status") == "completed":
+            if wanted in run.results and run.finished:
                 self._done.add(key)
         return key in self._done
 
     def score(self, cell: Cell, metric: str) -> float | None:
         """A metric of a finished cell on validation, NaN for one that failed, None for one that has not finished."""
         if self.done(cell):
-            return float(read_json(self.run_dir(cell.name) / "results.json")["validation"].get(metric, float("nan")))
+            return float(RunFolder(self.run_dir(cell.name)).results["validation"].get(metric, float("nan")))
         return float("nan") if self.error(cell.name) is not None else None
 
     def error(self, name: str) -> str | None:
@@ -127,7 +128,7 @@ class Folder:
 
     def progress(self, name: str) -> dict[str, Any]:
         """Steps so far and in all, and the seconds since the run began, of a running cell."""
-        return read_json(self.run_dir(name) / "progress.json")
+        return RunFolder(self.run_dir(name)).progress
 
     def write_plan(self, foreseen: dict[str, dict[str, Any]]) -> None:
         """Keep what the cells of each arm, by its name, are foreseen to take."""
@@ -135,21 +136,20 @@ class Folder:
 
     def note_predicted(self, cell: Cell) -> None:
         """Put what was foreseen of a finished cell into its run.json; nothing where there was no plan."""
-        found, path = read_json(self.path / "plan.json").get(cell.arm.name), self.run_dir(cell.name) / "run.json"
+        found, path = read_json(self.path / "plan.json").get(cell.arm.name), self.run_dir(cell.name) / RECORD
         if found and found["problem"] is None:
             write_json(path, {**read_json(path), "predicted": {key: found[key] for key in PREDICTED}})
 
     def tidy(self, cell: Cell, keep: str) -> None:
         """Remove what a finished cell needs no more."""
-        checkpoints = self.run_dir(cell.name) / "checkpoints"
         if keep == "none" and cell.final:
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            self.drop_checkpoints(cell.name)
         elif keep != "all":
-            (checkpoints / "last.ckpt").unlink(missing_ok=True)
+            (self.run_dir(cell.name) / LAST).unlink(missing_ok=True)
 
     def drop_checkpoints(self, name: str) -> None:
         """Remove the checkpoints of a trial that was not chosen."""
-        shutil.rmtree(self.run_dir(name) / "checkpoints", ignore_errors=True)
+        shutil.rmtree(self.run_dir(name) / CHECKPOINTS, ignore_errors=True)
 
     # Sharing
 

@@ -11,7 +11,7 @@ from ftlit.study.report.render.document import Figure
 from ftlit.study.report.render.drawing import figure, legend_below, logarithmic, panels, spread_over, styled
 from ftlit.study.report.render.formats import value_text
 from ftlit.study.report.render.plots import look
-from ftlit.study.state.runs import Run
+from ftlit.study.state.runs import CellRun
 
 LINES = 8  # in a plot
 
@@ -42,7 +42,7 @@ def of_many(told: Told, shown: int) -> str:
     return f" Of {total} arms {shown} are shown: the best ones, and the baseline if there is one." if shown < total else ""
 
 
-def curve(runs: Sequence[Run], metric: str) -> tuple[list[float], np.ndarray]:
+def curve(runs: Sequence[CellRun], metric: str) -> tuple[list[float], np.ndarray]:
     """The steps that all runs were validated at, and the metric there, ``(runs, steps)``."""
     found = [
         {row["step"]: row[f"val/{metric}"] for row in run.logged() if f"val/{metric}" in row and "step" in row} for run in runs

@@ -2,10 +2,10 @@
 
 from math import isfinite
 
+from ftlit.runs.reading import RunFolder
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
 from ftlit.study.report.render.formats import NONE, chosen_text, listed, things, value_text
-from ftlit.util.files import read_json
 
 ARMS = 40  # rows of a table that need not be folded away
 AFTER = {"holm": "Holm", "bh": "Benjamini and Hochberg"}
@@ -69,7 +69,7 @@ def _reads(numbers: Numbers) -> str:
     trials = sum("test" in run.results for run in numbers.runs if run.cell.name not in final)
     cells = numbers.folder.path / "cells"
     others = [path for path in cells.iterdir() if path.name not in known] if cells.is_dir() else []
-    earlier = sum("test" in read_json(path / "results.json") for path in others)
+    earlier = sum("test" in RunFolder(path).results for path in others)
     text = f"Test was evaluated by {things(repetitions, 'finished repetition')}, each after its training had ended"
     text += "; the selection never read it." if numbers.study.select else "."
     if not repetitions:

@@ -13,7 +13,7 @@ from ftlit.study.report.content.paired import Seen, seen
 from ftlit.study.report.render.formats import decimals_for
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Standing
-from ftlit.study.state.runs import ArmRuns, Run, finished
+from ftlit.study.state.runs import ArmRuns, CellRun, finished
 from ftlit.study.statistics.compare import Comparison, Estimate, compare, estimate, groups
 
 LETTERED = 60  # arms; letters of more than that tell nothing
@@ -38,7 +38,7 @@ class Cost:
     checkpoint: float | None
 
 
-def cost(runs: Sequence[Run]) -> Cost:
+def cost(runs: Sequence[CellRun]) -> Cost:
     """The mean cost of runs."""
 
     def mean(key: str) -> float | None:
@@ -133,12 +133,12 @@ class Numbers:
         return lower_is_better(self.metric)
 
     @cached_property
-    def repetitions(self) -> list[Run]:
+    def repetitions(self) -> list[CellRun]:
         """Every finished repetition."""
         return [run for arm in self.arms for run in arm.repetitions]
 
     @cached_property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[CellRun]:
         """Every finished run once."""
         return list({run.cell.name: run for arm in self.arms for run in [*arm.trials, *arm.repetitions]}.values())
 

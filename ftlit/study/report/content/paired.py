@@ -9,9 +9,9 @@ import numpy as np
 from ftlit.errors import UserError
 from ftlit.study.report.content.blocks import Block
 from ftlit.study.report.render.formats import listed
-from ftlit.study.state.runs import Run
+from ftlit.study.state.runs import CellRun
 from ftlit.study.statistics.compare import Evidence, per_seed
-from ftlit.study.statistics.evidence import aligned, joint_evidence, read_predictions
+from ftlit.study.statistics.evidence import aligned, joint_evidence
 from ftlit.util.settings import value_at
 
 Rows = Sequence[dict[str, Any]]
@@ -73,13 +73,13 @@ def seen(block: Block, metric: str, split: str) -> Seen:
         return Seen(alone, notes=[f"Seeds alone were compared, since predictions could not be paired: {error}."])
 
 
-def _paired(task: str, metric: str, split: str, arms: Mapping[str, Sequence[Run]], alone: dict[str, Evidence]) -> Seen:
+def _paired(task: str, metric: str, split: str, arms: Mapping[str, Sequence[CellRun]], alone: dict[str, Evidence]) -> Seen:
     """The evidence by seed and example.
 
     Raises:
         UserError: Predictions are missing, or are of other examples.
     """
-    read = {(label, run.cell.seed): read_predictions(run.path, split) for label, runs in arms.items() for run in runs}
+    read = {(label, run.cell.seed): run.prediction_rows(split) for label, runs in arms.items() for run in runs}
     names = {f"{label} (seed {seed})": key for key in read for label, seed in [key]}
     rows = dict(zip(names.values(), aligned({name: read[key] for name, key in names.items()}).values(), strict=True))
     by_arm = {label: {run.cell.seed: rows[label, run.cell.seed] for run in runs} for label, runs in arms.items()}
@@ -94,7 +94,7 @@ def _paired(task: str, metric: str, split: str, arms: Mapping[str, Sequence[Run]
     return Seen(found, examples)
 
 
-def _alone(runs: Sequence[Run], metric: str, split: str) -> Evidence:
+def _alone(runs: Sequence[CellRun], metric: str, split: str) -> Evidence:
     values = [float(run.results[split].get(metric, float("nan"))) for run in runs]
     return per_seed(values, tuple(run.cell.seed for run in runs))
 

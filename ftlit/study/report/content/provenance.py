@@ -8,7 +8,7 @@ from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.render.document import Code, Fold, Part, Section, Table, Text
 from ftlit.study.report.render.formats import NONE, chosen_text, listed, seconds, size, things
 from ftlit.study.running.runner import duration
-from ftlit.study.state.runs import Run
+from ftlit.study.state.runs import CellRun
 
 FAILURES = 50  # shown, each with its error
 PREDICTED = {"train_seconds": seconds, "peak_memory_bytes": size, "checkpoint_bytes": size}
@@ -111,7 +111,7 @@ def predicted(numbers: Numbers) -> list[Table]:
     return [Table("Predicted and actual cost", columns, rows, words=(0, 1))] if rows else []
 
 
-def _both(run: Run, key: str) -> tuple[float, float] | None:
+def _both(run: CellRun, key: str) -> tuple[float, float] | None:
     before = (run.record.get("predicted") or {}).get(key)
     after = run.results.get("efficiency", {}).get(key)
     return None if before is None or after is None else (float(before), float(after))

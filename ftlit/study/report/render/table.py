@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ftlit.study.report.content.numbers import Numbers
-from ftlit.study.state.runs import ArmRuns, Run
+from ftlit.study.state.runs import ArmRuns, CellRun
 
 COST = ("train_seconds", "seconds_per_epoch", "seconds_to_best", "examples_per_second", "tokens_per_second",
         "peak_memory_bytes", "checkpoint_bytes")  # fmt: skip
@@ -43,7 +43,7 @@ def efficiency_csv(numbers: Numbers) -> str:
     return _csv([*_columns(numbers), *COST, *MACHINE, "processor", "gpus"], rows)
 
 
-def _in_order(numbers: Numbers) -> Iterator[tuple[ArmRuns, str, Run]]:
+def _in_order(numbers: Numbers) -> Iterator[tuple[ArmRuns, str, CellRun]]:
     for arm in numbers.arms:
         for run in arm.trials:
             yield arm, "trial", run
@@ -56,7 +56,7 @@ def _columns(numbers: Numbers) -> list[str]:
     return ["arm", "base", *(f"axis/{axis}" for axis in numbers.study.axes), "role", "seed", *over, "cell"]
 
 
-def _named(numbers: Numbers, arm: ArmRuns, role: str, run: Run) -> dict[str, Any]:
+def _named(numbers: Numbers, arm: ArmRuns, role: str, run: CellRun) -> dict[str, Any]:
     axes = {f"axis/{axis}": label for axis, label in arm.arm.levels.items()}
     return {"arm": arm.arm.name, "base": arm.arm.base, **axes, "role": role, "seed": run.cell.seed,
             **run.cell.chosen, "cell": run.cell.name}  # fmt: skip

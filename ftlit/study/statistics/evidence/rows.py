@@ -1,9 +1,7 @@
 """The predictions of runs: read from their folders, and paired by example."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ftlit.errors import UserError
@@ -11,28 +9,6 @@ from ftlit.errors import UserError
 Rows = Sequence[dict[str, Any]]
 
 GIVEN = ("label", "from", "bytes")  # what stands beside a prediction and is the same whichever model made it
-
-
-def read_predictions(run_dir: str | Path, split: str) -> list[dict[str, Any]]:
-    """The predictions of a run on a split, one dictionary an example.
-
-    Raises:
-        UserError: The run has none of the split, or a line is broken.
-    """
-    path = Path(run_dir) / "predictions" / f"{split}.jsonl"
-    rows = []
-    try:
-        with path.open(encoding="utf-8") as file:  # not splitlines, which also ends a line inside a text
-            for line in file:
-                rows.append(json.loads(line))
-    except OSError as error:
-        command = {"validation": "validate"}.get(split, split)
-        raise UserError(
-            f"{run_dir} has no predictions of {split}; `python -m ftlit {command} --config {run_dir}/config.yaml` writes them"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: line {len(rows) + 1} is no JSON: {error}") from error
-    return rows
 
 
 def aligned(runs: Mapping[str, Rows]) -> dict[str, Rows]:
