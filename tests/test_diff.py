@@ -15,23 +15,25 @@ from statsmodels.stats.contingency_tables import mcnemar
 from ftlit.__main__ import main
 from ftlit.diff.metrics import OUTDATED
 from ftlit.diff.settings import place
+from ftlit.runs.files import SCHEMA
 from ftlit.util.settings import flat
 
 CONFIG: dict[str, Any] = {
     "seed_everything": 0,
     "trainer": {"max_epochs": 3, "enable_progress_bar": None},
     "model": {
-        "class_path": "ftlit.tasks.TextClassification",
+        "class_path": "ftlit.TextClassification",
         "init_args": {
             "backbone": "bert",
-            "tuning": {"class_path": "ftlit.tuning.Full", "init_args": {"embeddings": None}},
+            "tuning": {"class_path": "ftlit.Full", "init_args": {"embeddings": None}},
             "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4}},
         },
     },
-    "data": {"class_path": "ftlit.data.TextClassificationData", "init_args": {"dataset": "sst2", "max_length": 64}},
+    "data": {"class_path": "ftlit.TextClassificationData", "init_args": {"dataset": "sst2", "max_length": 64}},
     "run_dir": "runs/x",
 }
 RECORD: dict[str, Any] = {
+    "schema": SCHEMA,
     "status": "completed",
     "task": "TextClassification",
     "evidence": "labels",
@@ -102,7 +104,7 @@ def refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_differences_come_in_order_of_their_effect(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     config = changed(
-        tuning={"class_path": "ftlit.tuning.LoRA", "init_args": {"r": 8}},
+        tuning={"class_path": "ftlit.LoRA", "init_args": {"r": 8}},
         optimizer={"class_path": "torch.optim.AdamW", "init_args": {"lr": 3e-4}},
         backbone="roberta",
     )
@@ -119,7 +121,7 @@ def test_differences_come_in_order_of_their_effect(make: Make, capsys: pytest.Ca
         ("data", "fingerprint.train", "f1", "f9"),
         ("data", "rows.train", 80, 90),
         ("config", "model.backbone", "bert", "roberta"),
-        ("config", "model.tuning.class_path", "ftlit.tuning.Full", "ftlit.tuning.LoRA"),
+        ("config", "model.tuning.class_path", "ftlit.Full", "ftlit.LoRA"),
         ("config", "model.tuning.r", None, 8),
         ("config", "seed_everything", 0, 1),
         ("config", "model.optimizer.lr", 1e-4, 3e-4),

@@ -4,7 +4,6 @@ import argparse
 import json
 from dataclasses import asdict, dataclass
 from math import isfinite
-from pathlib import Path
 from typing import Any, NoReturn
 
 from tabulate import tabulate
@@ -17,9 +16,9 @@ from ftlit.diff.metrics import (
     metric_differences,
     paired_predictions,
 )
-from ftlit.diff.runs import Run, read_run
 from ftlit.diff.settings import Difference, differences
 from ftlit.errors import UserError
+from ftlit.exports.run import Run, open_run
 
 MAX_VALUE_LENGTH = 48  # characters of a value in the table
 TWO_MODELS = (
@@ -67,7 +66,7 @@ def diff(run_a: str, run_b: str, split: str | None = None, as_json: bool = False
     Raises:
         UserError: A folder holds no run, or a run has no results for the split.
     """
-    found = compare_runs(read_run(run_a.rstrip("/")), read_run(run_b.rstrip("/")), split)
+    found = compare_runs(open_run(run_a), open_run(run_b), split)
     print(json.dumps(_finite(asdict(found)), indent=2, ensure_ascii=False) if as_json else text(found))
 
 
@@ -98,12 +97,12 @@ def compare_runs(a: Run, b: Run, split: str | None = None) -> RunComparison:
     Raises:
         UserError: The two runs are the same, or one has no results for the split.
     """
-    if Path(a.name).resolve() == Path(b.name).resolve():
-        raise UserError(f"{a.name} is given twice; give the folders of two runs")
-    notes = _code_notes(a, b) + [note for run in (a, b) if (note := run.unfinished)]
+    if a.folder.resolve() == b.folder.resolve():
+        raise UserError(f"{a.folder} is given twice; give the folders of two runs")
+    notes = _code_notes(a, b) + [_unfinished(run) for run in (a, b) if not run.finished]
     if different := different_tasks(a, b):
         notes.append(different)
-    comparable = not different and not a.unfinished and not b.unfinished
+    comparable = not different and a.finished and b.finished
     metrics: list[MetricDifference] = []
     if comparable:
         split = common_split(a, b, split)
@@ -113,11 +112,16 @@ def compare_runs(a: Run, b: Run, split: str | None = None) -> RunComparison:
             arms = None
             notes.append(f"The differences of metrics have no intervals: {error}.")
         metrics = metric_differences(a, b, split, arms)
-    return RunComparison(a.name, b.name, differences(a, b), split if comparable else None, metrics, notes)
+    return RunComparison(str(a.folder), str(b.folder), differences(a, b), split if comparable else None, metrics, notes)
+
+
+def _unfinished(run: Run) -> str:
+    why = f" ({error})" if (error := run.record.get("error")) else ""
+    return f"{run.folder} is not finished, so no metrics are compared: its status is {run.status or 'not recorded'}{why}."
 
 
 def _code_notes(a: Run, b: Run) -> list[str]:
-    dirty = [run.name for run in (a, b) if (run.record.get("git") or {}).get("dirty")]
+    dirty = [str(run.folder) for run in (a, b) if (run.record.get("git") or {}).get("dirty")]
     if not dirty:
         return []
     return [f"{' and '.join(dirty)} ran with uncommitted changes, so the commit does not describe the code."]

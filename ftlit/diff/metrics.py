@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isclose, isfinite, isnan
+from typing import Any
 
-from ftlit.diff.runs import Run
 from ftlit.errors import UserError
+from ftlit.exports.run import Run
 from ftlit.study.statistics.compare import Evidence, compare
-from ftlit.study.statistics.evidence import aligned, joint_evidence, read_predictions, why_no_evidence
+from ftlit.study.statistics.evidence import aligned, joint_evidence, why_no_evidence
 from ftlit.study.statistics.evidence.rows import Rows
 
 EVALUATED_SPLITS = ("test", "validation")
@@ -41,6 +42,11 @@ class MetricDifference:
     test: str | None = None
 
 
+def model_settings(run: Run) -> dict[str, Any]:
+    """The ``init_args`` of a run's task."""
+    return (run.config.get("model") or {}).get("init_args") or {}
+
+
 def common_split(a: Run, b: Run, wanted: str | None) -> str:
     """The split whose metrics are compared: the given one, else test if both runs have it, else validation.
 
@@ -51,19 +57,15 @@ def common_split(a: Run, b: Run, wanted: str | None) -> str:
         lacking = next((run for run in (a, b) if wanted not in run.results), None)
         if lacking is None:
             return wanted
-        raise UserError(f"{lacking.name} has no results for {wanted}; {_command(wanted, lacking)} computes them")
+        raise UserError(f"{lacking.folder} has no results for {wanted}; {lacking.evaluation_command(wanted)} computes them")
     common = [split for split in EVALUATED_SPLITS if split in a.results and split in b.results]
     if not common:
         has = [", ".join(split for split in EVALUATED_SPLITS if split in run.results) or "no split" for run in (a, b)]
         raise UserError(
-            f"{a.name} has results for {has[0]} and {b.name} for {has[1]}, so they have no split in common; "
-            f"{_command('validation', a)}, and the same for the other run, computes results for validation"
+            f"{a.folder} has results for {has[0]} and {b.folder} for {has[1]}, so they have no split in common; "
+            f"{a.evaluation_command('validation')}, and the same for the other run, computes results for validation"
         )
     return common[0]
-
-
-def _command(split: str, run: Run) -> str:
-    return f"`python -m ftlit {'test' if split == 'test' else 'validate'} --config {run.name}/config.yaml`"
 
 
 def evidence_kind(run: Run) -> str | None:
@@ -76,9 +78,10 @@ def different_tasks(a: Run, b: Run) -> str | None:
 
     A task and its subclasses are comparable, since their predictions are the same kind of evidence.
     """
-    if a.task == b.task or (evidence_kind(a) is not None and evidence_kind(a) == evidence_kind(b)):
+    tasks = [str(run.record.get("task")) for run in (a, b)]
+    if tasks[0] == tasks[1] or (evidence_kind(a) is not None and evidence_kind(a) == evidence_kind(b)):
         return None
-    return f"The tasks differ ({a.task} and {b.task}), so no metrics are compared."
+    return f"The tasks differ ({tasks[0]} and {tasks[1]}), so no metrics are compared."
 
 
 def paired_predictions(a: Run, b: Run, split: str) -> dict[str, Mapping[int, Rows]]:
@@ -87,12 +90,12 @@ def paired_predictions(a: Run, b: Run, split: str) -> dict[str, Mapping[int, Row
     Raises:
         UserError: The predictions are missing or cannot be paired, or no metric can be computed from them.
     """
-    if reason := why_no_evidence(a.task, evidence_kind(a)):
+    if reason := why_no_evidence(str(a.record.get("task")), evidence_kind(a)):
         raise UserError(reason)
     for key in METRIC_SETTINGS:
-        if a.settings.get(key) != b.settings.get(key):
+        if model_settings(a).get(key) != model_settings(b).get(key):
             raise UserError(f"model.{key} differs, so the metrics do not count the same things")
-    rows = aligned({run.name: read_predictions(run.name, split) for run in (a, b)})
+    rows = aligned({str(run.folder): run.prediction_rows(split) for run in (a, b)})
     return {name: {0: found} for name, found in rows.items()}
 
 
@@ -109,8 +112,8 @@ def metric_differences(a: Run, b: Run, split: str, arms: Mapping[str, Mapping[in
     found = []
     for name in dict.fromkeys([*one, *two]):
         known = [run[name] for run in (one, two) if name in run and isfinite(run[name])]
-        evidence = joint_evidence(evidence_kind(a), name, arms, a.settings) if arms and len(known) == 2 else None
-        found.append(_metric(name, {a.name: one.get(name), b.name: two.get(name)}, evidence))
+        evidence = joint_evidence(evidence_kind(a), name, arms, model_settings(a)) if arms and len(known) == 2 else None
+        found.append(_metric(name, {str(a.folder): one.get(name), str(b.folder): two.get(name)}, evidence))
     return found
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ftlit.diff.runs import Run
+from ftlit.exports.run import Run
 from ftlit.util.settings import flat
 
 # From the likeliest cause of another result to the least likely one. The longest matching prefix decides a key's place.
@@ -21,7 +21,14 @@ ORDER = (
     *("model", "trainer", ""),
     *("git.commit", "git.dirty", "versions.ftlit", "versions", "hardware"),
     *("data.num_workers", "trainer.logger", "trainer.log_every_n_steps", "trainer.enable_progress_bar"),
-    *("trainer.enable_model_summary", "before", "test_after_fit", "tripwires", "save_every_n_steps", "keep_last"),
+    *(
+        "trainer.enable_model_summary",
+        "evaluate_untrained",
+        "test_after_fit",
+        "training_checks",
+        "save_every_n_steps",
+        "keep_last",
+    ),
 )
 IGNORED = ("run_dir", "resume", "overwrite")  # belong to the command, not to the run
 

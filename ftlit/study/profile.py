@@ -12,6 +12,7 @@ import yaml
 
 from ftlit.errors import UserError
 from ftlit.planning.preview import Preview
+from ftlit.runs.files import CONFIG
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.running.check import first_cell, problems
@@ -87,11 +88,13 @@ def _rehearsed(cell: Cell, steps: int) -> Preview:
         """The command line, which keeps the plan instead of printing it."""
 
         def plan(self, splits: list[str]) -> None:
-            found.append(rehearse(self.trainer, self.model, self.datamodule, self.options.before, self.began, steps))
+            found.append(
+                rehearse(self.trainer, self.model, self.datamodule, self.options.evaluate_untrained, self.began, steps)
+            )
 
     quiet()
     with tempfile.TemporaryDirectory() as folder, problems(f"the arm {cell.arm.name!r}"):
-        file = Path(folder) / "config.yaml"
+        file = Path(folder) / CONFIG
         file.write_text(yaml.safe_dump({**cell.config, "run_dir": f"{folder}/run"}), "utf-8")
         Rehearsed(["fit", "--config", str(file), "--plan"])
     return found[0]

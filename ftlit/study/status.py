@@ -4,11 +4,11 @@ import time
 
 from tabulate import tabulate
 
+from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell
 from ftlit.study.running.runner import duration
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import ArmProgress, Progress
-from ftlit.util.files import read_json
 
 STATES = ("done", "running", "failed", "pending")
 
@@ -58,5 +58,5 @@ def _time_left(progress: Progress) -> str:
 
 
 def _seconds(folder: Folder, cell: Cell) -> float | None:
-    efficiency = read_json(folder.run_dir(cell.name) / "results.json").get("efficiency", {})
+    efficiency = RunFolder(folder.run_dir(cell.name)).results.get("efficiency", {})
     return efficiency.get("train_seconds")

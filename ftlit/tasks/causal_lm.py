@@ -15,6 +15,7 @@ from ftlit.metrics.text import check_names, metric_keys, pattern_match, signatur
 from ftlit.models.backbones import load_config, looks_ahead, max_positions, probing
 from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.models.generation import Generation, left_padded
+from ftlit.runs.files import SAMPLES
 from ftlit.tasks.shared.language_model import LanguageModel
 from ftlit.tasks.shared.samples import Sources, check_schedule, show_samples
 from ftlit.util.batch import IGNORED
@@ -217,7 +218,7 @@ class CausalLM(LanguageModel):
         """Add the shown replies to samples.jsonl, in the place of any of later steps, which a resumed run makes again."""
         if not self.trainer.is_global_zero:
             return
-        file = Path(self.trainer.default_root_dir) / "samples.jsonl"
+        file = Path(self.trainer.default_root_dir) / SAMPLES
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         kept = [line for line in lines if json.loads(line)["step"] < self.global_step]
         when, data = {"epoch": self.current_epoch, "step": self.global_step}, self.trainer.datamodule  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from ftlit.errors import UserError
-from ftlit.runs.checkpoint import BEST, LAST
+from ftlit.runs.files import BEST, LAST
 from ftlit.runs.metrics_file import MetricsFile
 from ftlit.training.distributed import every_rank
 from ftlit.util.settings import flat

@@ -1,6 +1,5 @@
 """Evidence against what runs of every task report, and against the metrics of parts of their predictions."""
 
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -18,7 +17,8 @@ import ftlit.tasks
 from ftlit.__main__ import main
 from ftlit.errors import UserError
 from ftlit.metrics.ngrams import bleu, chrf
-from ftlit.study.statistics.evidence import EVIDENCE_KINDS, aligned, evidence, joint_evidence, read_predictions
+from ftlit.runs.reading import RunFolder
+from ftlit.study.statistics.evidence import EVIDENCE_KINDS, aligned, evidence, joint_evidence
 from tests.chats import chat_model, echoes
 from tests.conftest import sentiment_splits, write_splits
 from tests.helpers import arguments
@@ -152,10 +152,9 @@ def value(kind: str, metric: str, rows: list[dict[str, Any]], settings: dict[str
 
 @pytest.mark.parametrize("case", CASES)
 def test_evidence_gives_the_metrics_of_the_run(case: str, run: Callable[[str], Path]) -> None:
-    folder, (_, _, options, gaps) = run(case), CASES[case]
-    kind = json.loads((folder / "run.json").read_text())["evidence"]
-    rows = read_predictions(folder, "test")
-    results = json.loads((folder / "results.json").read_text())["test"]
+    run_folder, (_, _, options, gaps) = RunFolder(run(case)), CASES[case]
+    kind, rows = run_folder.record["evidence"], run_folder.prediction_rows("test")
+    results = run_folder.results["test"]
     settings = {"pattern": options.get("model__pattern")}
     missing = {name for name in results if evidence(kind, name, [rows], [0], settings) is None}
     assert missing == gaps | {"loss"}
@@ -313,12 +312,12 @@ def test_other_data_are_refused() -> None:
 
 
 def test_predictions_that_are_not_there_or_broken(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no predictions for validation; `python -m ftlit validate --config "):
-        read_predictions(tmp_path, "validation")
+    with pytest.raises(UserError, match=r"has no predictions of validation; `python -m ftlit validate --config "):
+        RunFolder(tmp_path).prediction_rows("validation")
     folder = tmp_path / "predictions"
     folder.mkdir()
     (folder / "test.jsonl").write_text('{"id": "a\u2028b"}\n{"id": \n', encoding="utf-8")
     with pytest.raises(UserError, match=r"test.jsonl: line 2 is not valid JSON"):
-        read_predictions(tmp_path, "test")
+        RunFolder(tmp_path).prediction_rows("test")
     (folder / "test.jsonl").write_text('{"id": "a\u2028b"}\n', encoding="utf-8")
-    assert read_predictions(tmp_path, "test") == [{"id": "a\u2028b"}]
+    assert RunFolder(tmp_path).prediction_rows("test") == [{"id": "a\u2028b"}]

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ftlit.errors import UserError, near, user_error
+from ftlit.runs.files import CONFIG
 from ftlit.study.plan.cells import Arm, Cell, Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.running.worker import clear_option_variables
@@ -115,7 +116,7 @@ def _resolve(sample: ConfigSample) -> tuple[str, list[str]]:
             pass
 
     with tempfile.TemporaryDirectory() as folder, problems(sample.title):
-        file = Path(folder) / "config.yaml"
+        file = Path(folder) / CONFIG
         file.write_text(yaml.safe_dump({**sample.config, "run_dir": f"{folder}/run"}), "utf-8")
         cli = CheckedCLI(["fit", "--config", str(file)])
         resolved = cli.options.clone()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ftlit.errors import UserError
+from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.running.worker import ALREADY_CLAIMED, DISK_FULL, DONE, FAILED, Job
 from ftlit.study.state.folder import Folder
@@ -131,9 +132,7 @@ class Runner:
 
     def results(self, cell: Cell) -> dict[str, Any]:
         """The results of a finished cell."""
-        from ftlit.util.files import read_json
-
-        return read_json(self.folder.run_dir(cell.name) / "results.json")
+        return RunFolder(self.folder.run_dir(cell.name)).results
 
     def _time_left(self) -> str:
         counts = Progress(self.plan, self.folder, self.choices).counts

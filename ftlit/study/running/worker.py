@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftlit.errors import user_error
+from ftlit.runs.files import CONFIG
+from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.tracking import end_tracking
-from ftlit.util.files import read_json
 
 # Exit codes: 28 is the system's error number for a full disk, 143 what shells return for a terminated process.
 DONE, FAILED, DISK_FULL, ALREADY_CLAIMED, TERMINATED = 0, 1, 28, 75, 128 + signal.SIGTERM
@@ -53,12 +54,13 @@ def clear_option_variables() -> None:
 def arguments(job: Job, folder: Folder) -> list[str]:
     """The arguments of the command that completes a cell from its current state."""
     run_dir, quiet = folder.run_dir(job.cell.name), "--trainer.enable_progress_bar=false"
+    run = RunFolder(run_dir)
     keep_last = f"--keep_last={str(job.keep == 'all').lower()}"
-    if read_json(run_dir / "run.json").get("status") == "completed" and (run_dir / "results.json").is_file():
+    if run.finished and run.results:
         command = "test" if job.split == "test" else "validate"
-        return [command, "--config", str(run_dir / "config.yaml"), quiet]
+        return [command, "--config", str(run_dir / CONFIG), quiet]
     test = f"--test_after_fit={str(job.cell.final and job.split == 'test').lower()}"
-    if (run_dir / "checkpoints" / "last.ckpt").is_file():
+    if run.last_checkpoint:
         return ["fit", "--run_dir", str(run_dir), "--resume", test, keep_last, quiet]
     return ["fit", "--config", str(folder.config(job.cell.name)), "--overwrite", test, keep_last, quiet]
 

@@ -26,6 +26,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ftlit.errors import UserError
+from ftlit.runs.files import CHECKPOINTS, LAST, RECORD
+from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell
 from ftlit.study.state.tracking import grouped
 from ftlit.util.files import read_json, write_json, write_text
@@ -92,17 +94,16 @@ class Folder:
         """Whether a cell has finished and has been evaluated on all splits that it needs."""
         key = (cell.name, cell.final)
         if key not in self._done:
-            run_dir = self.run_dir(cell.name)
-            results = read_json(run_dir / "results.json")
+            run = RunFolder(self.run_dir(cell.name))
             wanted = self.split if cell.final else "validation"
-            if wanted in results and read_json(run_dir / "run.json").get("status") == "completed":
+            if wanted in run.results and run.finished:
                 self._done.add(key)
         return key in self._done
 
     def score(self, cell: Cell, metric: str) -> float | None:
         """A metric of a cell on validation: NaN if the cell failed, None if it has not finished."""
         if self.done(cell):
-            return float(read_json(self.run_dir(cell.name) / "results.json")["validation"].get(metric, float("nan")))
+            return float(RunFolder(self.run_dir(cell.name)).results["validation"].get(metric, float("nan")))
         return float("nan") if self.error(cell.name) is not None else None
 
     def error(self, name: str) -> str | None:
@@ -124,7 +125,7 @@ class Folder:
 
     def cell_progress(self, name: str) -> dict[str, Any]:
         """The steps done, the total steps and the start time of a running cell."""
-        return read_json(self.run_dir(name) / "progress.json")
+        return RunFolder(self.run_dir(name)).progress
 
     def write_plan(self, estimates: dict[str, dict[str, Any]]) -> None:
         """Save the estimated time and memory of a cell of each arm, by the arm's name."""
@@ -132,21 +133,20 @@ class Folder:
 
     def note_predicted(self, cell: Cell) -> None:
         """Add the estimates for a finished cell to its run.json, if the study was planned."""
-        found, path = read_json(self.path / "plan.json").get(cell.arm.name), self.run_dir(cell.name) / "run.json"
+        found, path = read_json(self.path / "plan.json").get(cell.arm.name), self.run_dir(cell.name) / RECORD
         if found and found["problem"] is None:
             write_json(path, {**read_json(path), "predicted": {key: found[key] for key in PREDICTED}})
 
     def prune_checkpoints(self, cell: Cell, keep: str) -> None:
         """Remove the checkpoints of a finished cell that `keep` does not ask for."""
-        checkpoints = self.run_dir(cell.name) / "checkpoints"
         if keep == "none" and cell.final:
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            self.drop_checkpoints(cell.name)
         elif keep != "all":
-            (checkpoints / "last.ckpt").unlink(missing_ok=True)
+            (self.run_dir(cell.name) / LAST).unlink(missing_ok=True)
 
     def drop_checkpoints(self, name: str) -> None:
         """Remove the checkpoints of a trial that was not chosen."""
-        shutil.rmtree(self.run_dir(name) / "checkpoints", ignore_errors=True)
+        shutil.rmtree(self.run_dir(name) / CHECKPOINTS, ignore_errors=True)
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:

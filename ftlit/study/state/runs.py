@@ -1,45 +1,25 @@
 """The finished runs of a study, as the report reads them."""
 
-import csv
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Arm, Cell
 from ftlit.study.state.progress import Progress
-from ftlit.util.files import read_json
 
 
-@dataclass(frozen=True)
-class CellRun:
-    """A finished cell and its run folder.
+class CellRun(RunFolder):
+    """The run of a finished cell.
 
     Args:
         cell: The cell.
-        path: The run folder of the cell.
+        folder: Its run folder.
     """
 
-    cell: Cell
-    path: Path
-
-    @cached_property
-    def results(self) -> dict[str, Any]:
-        """results.json: metrics by split, and efficiency."""
-        return read_json(self.path / "results.json")
-
-    @cached_property
-    def record(self) -> dict[str, Any]:
-        """run.json: task, seed, times, versions, hardware, data and parameter counts."""
-        return read_json(self.path / "run.json")
-
-    def logged(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv: ``step``, ``epoch`` and the values logged at that step."""
-        path = self.path / "metrics.csv"
-        if not path.is_file():
-            return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    def __init__(self, cell: Cell, folder: Path) -> None:
+        super().__init__(folder)
+        self.cell = cell
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from math import isfinite
 
+from ftlit.runs.reading import RunFolder
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
 from ftlit.study.report.render.formats import NONE, chosen_text, listed, plural, value_text
-from ftlit.util.files import read_json
 
 MAX_UNFOLDED = 40  # rows; longer tables are folded away
 CORRECTIONS = {"holm": "Holm's", "bh": "Benjamini and Hochberg's"}
@@ -70,7 +70,7 @@ def _reads(numbers: Numbers) -> str:
     trials = sum("test" in run.results for run in numbers.runs if run.cell.name not in final)
     cells = numbers.folder.path / "cells"
     others = [path for path in cells.iterdir() if path.name not in known] if cells.is_dir() else []
-    earlier = sum("test" in read_json(path / "results.json") for path in others)
+    earlier = sum("test" in RunFolder(path).results for path in others)
     were = "was" if repetitions == 1 else "were"
     text = f"{plural(repetitions, 'finished repetition')} {were} evaluated on test, after training had ended"
     text += "; the selection did not use it." if numbers.study.select else "."

@@ -11,7 +11,7 @@ from ftlit.study.report.content.examples import BlockExamples, block_examples
 from ftlit.study.report.render.formats import listed
 from ftlit.study.state.runs import CellRun
 from ftlit.study.statistics.compare import Evidence, per_seed
-from ftlit.study.statistics.evidence import aligned, joint_evidence, read_predictions, why_no_evidence
+from ftlit.study.statistics.evidence import aligned, joint_evidence, why_no_evidence
 from ftlit.study.statistics.evidence.rows import Rows
 from ftlit.util.settings import value_at
 
@@ -83,7 +83,7 @@ def _by_example(
 
 def _aligned_rows(arms: Mapping[str, Sequence[CellRun]], split: str) -> dict[str, dict[int, Rows]]:
     """The predictions of each arm by seed, all in the same order of examples."""
-    read = {(label, run.cell.seed): read_predictions(run.path, split) for label, runs in arms.items() for run in runs}
+    read = {(label, run.cell.seed): run.prediction_rows(split) for label, runs in arms.items() for run in runs}
     names = {f"{label} (seed {seed})": (label, seed) for label, seed in read}
     found: dict[str, dict[int, Rows]] = {label: {} for label in arms}
     for name, rows in aligned({name: read[key] for name, key in names.items()}).items():

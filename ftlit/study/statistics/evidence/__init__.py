@@ -2,6 +2,6 @@
 
 from ftlit.study.statistics.evidence.joint import evidence, joint_evidence
 from ftlit.study.statistics.evidence.kinds import EVIDENCE_KINDS, why_no_evidence
-from ftlit.study.statistics.evidence.rows import aligned, read_predictions
+from ftlit.study.statistics.evidence.rows import aligned
 
-__all__ = ["EVIDENCE_KINDS", "aligned", "evidence", "joint_evidence", "read_predictions", "why_no_evidence"]
+__all__ = ["EVIDENCE_KINDS", "aligned", "evidence", "joint_evidence", "why_no_evidence"]

@@ -1,9 +1,7 @@
 """Read the predictions of runs, and pair them by example."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ftlit.errors import UserError
@@ -11,28 +9,6 @@ from ftlit.errors import UserError
 Rows = Sequence[dict[str, Any]]
 
 SAME_IN_ALL_RUNS = ("label", "from", "bytes")  # columns of predictions that do not depend on the model
-
-
-def read_predictions(run_dir: str | Path, split: str) -> list[dict[str, Any]]:
-    """The predictions of a run on a split, one dictionary per example.
-
-    Raises:
-        UserError: The run has no predictions for the split, or a line is not valid JSON.
-    """
-    path = Path(run_dir) / "predictions" / f"{split}.jsonl"
-    rows = []
-    try:
-        with path.open(encoding="utf-8") as file:  # not splitlines, which also splits at separators inside a text
-            for line in file:
-                rows.append(json.loads(line))
-    except OSError as error:
-        command = {"validation": "validate"}.get(split, split)
-        raise UserError(
-            f"{run_dir} has no predictions for {split}; `python -m ftlit {command} --config {run_dir}/config.yaml` writes them"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: line {len(rows) + 1} is not valid JSON: {error}") from error
-    return rows
 
 
 def aligned(runs: Mapping[str, Rows]) -> dict[str, Rows]:
