@@ -16,6 +16,7 @@ from ftlit.runs.files import CONFIG
 from ftlit.study.plan.cells import Arm, Cell, Plan
 from ftlit.study.plan.file import Study
 from ftlit.study.running.worker import forget_options
+from ftlit.util.private import subcommand_parser
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _made(sample: Sample) -> tuple[str, list[str]]:
         resolved = tried.options.clone()
         resolved.pop("config", None)
         resolved.pop("run_dir", None)
-        text = tried._parser("fit").dump(resolved, skip_unset=False, skip_validation=True)
+        text = subcommand_parser(tried).dump(resolved, skip_unset=False, skip_validation=True)
         return text, ["loss", *tried.model.metrics["val"], *tried.model.summary_names]
 
 
