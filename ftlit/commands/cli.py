@@ -25,6 +25,7 @@ from ftlit.runs.reading import RunFolder
 from ftlit.tasks import TaskModule
 from ftlit.training.resume import check_same_config
 from ftlit.training.trainer import TRAINER_DEFAULTS, RunOptions, RunParts, default_precision
+from ftlit.util.private import subcommand_parser
 from ftlit.util.quiet import quiet
 
 # Options that are arguments of `fit` under the same names.
@@ -134,7 +135,7 @@ class TaskCLI(LightningCLI):
         resumed = training and given.resume and RunFolder(self.run_dir).last_checkpoint is not None
         self.parts = RunParts(self.run_dir, options, resumed, training)
         made = super().instantiate_trainer(**kwargs)
-        named = self._get(self.config_init, "trainer")["callbacks"] or []
+        named = self.config_init[self.subcommand].trainer.callbacks or []
         trainer = self.parts.attach_callbacks(made, self.model, named if isinstance(named, list) else [named])
         return bare(trainer) if self.planned else trainer
 
@@ -187,7 +188,7 @@ class TaskCLI(LightningCLI):
         config.pop("config", None)
         config.pop("plan", None)
         config.resume = config.overwrite = False
-        return self._parser(self.subcommand).dump(config, skip_unset=False, skip_validation=True)  # it was parsed just now
+        return subcommand_parser(self).dump(config, skip_unset=False, skip_validation=True)  # it was parsed just now
 
 
 def resumed(args: list[str]) -> list[str]:

@@ -23,6 +23,7 @@ from ftlit.heads import Head
 from ftlit.losses import Loss
 from ftlit.tasks import TaskModule
 from ftlit.tuning import Tuning
+from ftlit.util.private import option_names
 
 BASES = (TaskModule, TaskData, Tuning, Head, Loss, Batching, Augmentation, Auxiliary, Optimizer, Callback, Logger)
 
@@ -90,8 +91,7 @@ def _unknown_argument(class_path: str, option: str) -> str:
 
 
 def _near_option(option: str, parser: Any) -> str:
-    known = sorted({action.dest for action in parser._actions if action.dest})
-    return near(option, known)
+    return near(option, option_names(parser))
 
 
 def with_values(args: list[str], function: Callable[..., Any]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from ftlit.study.state.tpe import PRUNED, has_storage, optuna, pruner, storage_url
+from ftlit.util.private import trial_id
 
 
 class Pruning(Callback):
@@ -28,7 +29,7 @@ class Pruning(Callback):
         if stage == "fit" and trainer.is_global_zero and has_storage(folder):
             library = optuna()
             known = library.load_study(storage=storage_url(folder), study_name=self.study, pruner=pruner())
-            self.trial = library.Trial(known, known.get_trials(deepcopy=False)[self.number]._trial_id)
+            self.trial = library.Trial(known, trial_id(known.get_trials(deepcopy=False)[self.number]))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.trial is None or trainer.sanity_checking or trainer.state.fn != "fit":

@@ -34,7 +34,7 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "gradient_clip_val": 1.0,
     "log_every_n_steps": 10,
     "enable_model_summary": False,  # the table of trained parameters says more
-    "inference_mode": False,  # metrics reset inside it could not be updated outside
+    "inference_mode": False,
     "use_distributed_sampler": False,  # the data module shards by itself, without duplicates
 }
 

@@ -15,6 +15,7 @@ from ftlit.data.rows.task_rows import TaskRows
 from ftlit.data.shared.unlabelled import Unlabelled, unlabelled_texts
 from ftlit.data.text.encoding import encoded, source_of, tokenize, tokenizer_state
 from ftlit.errors import UserError
+from ftlit.util.private import rows_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -165,7 +166,7 @@ class TaskData(TaskRows):
 
     def order(self, trainer: Any) -> dict[str, str]:
         """All that decides which examples an optimizer step takes, for comparing a resumed run with its beginning."""
-        texts = f" and {self.unlabelled.features._fingerprint}" if self.unlabelled else ""
+        texts = f" and {rows_hash(self.unlabelled.features)}" if self.unlabelled else ""
         return {
             "the training data": self.fingerprints["train"] + texts,
             "the encoding of the data": self._encoding,

@@ -16,6 +16,7 @@ from ftlit.runs.files import CONFIG
 from ftlit.study.plan.cells import Arm, Cell, Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.running.worker import clear_option_variables
+from ftlit.util.private import subcommand_parser
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _resolve(sample: ConfigSample) -> tuple[str, list[str]]:
         resolved = cli.options.clone()
         resolved.pop("config", None)
         resolved.pop("run_dir", None)
-        text = cli._parser("fit").dump(resolved, skip_unset=False, skip_validation=True)
+        text = subcommand_parser(cli).dump(resolved, skip_unset=False, skip_validation=True)
         return text, ["loss", *cli.model.metrics["val"], *cli.model.summary_names]
 
 

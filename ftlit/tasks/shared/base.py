@@ -20,9 +20,11 @@ from ftlit.optimization.optimizer import build_optimizer
 from ftlit.optimization.parameter_groups import param_groups
 from ftlit.optimization.schedule import build_schedule, check_lr_schedule, finite_steps
 from ftlit.tasks.shared.init_from import initialise
+from ftlit.tasks.shared.train_loss import StepLoss, log_loss
 from ftlit.tasks.shared.tuned import Tuned
 from ftlit.tuning import Full, Tuning
 from ftlit.util.batch import BOOKKEEPING
+from ftlit.util.private import replaces_samplers
 
 
 class TaskModule(Tuned):
@@ -92,6 +94,7 @@ class TaskModule(Tuned):
         self.pad_token_id = pad_token_id
         self.init_from, self.auxiliary = init_from, auxiliary
         self.self_supervision: SelfSupervision | None = None
+        self.logs_loss, self._step_loss = True, StepLoss()  # a run's own log switches it off
         self._load: Callable[..., Any] = partial(
             load_model,
             backbone=backbone,
@@ -219,6 +222,17 @@ class TaskModule(Tuned):
         if (penalty := self.tuning.penalty(self.backbone)) is not None:
             loss = loss + penalty
         return loss if self.self_supervision is None else self._with_auxiliary(loss, batch)
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
+        if self.logs_loss:
+            log_loss(self, self._step_loss, outputs)
+
+    def on_fit_start(self) -> None:
+        if replaces_samplers(self.trainer):
+            raise UserError(
+                "trainer.use_distributed_sampler must be False: the data module gives every device its own examples, and "
+                "Lightning's sampler would replace its batches"
+            )
 
     def _with_auxiliary(self, loss: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
         """The loss to minimise, and its parts for the log."""

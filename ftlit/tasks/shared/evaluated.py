@@ -157,9 +157,10 @@ class Evaluated(LightningModule, ABC):
         values = {key: float(value) for key, value in computed.items()}
         self.last_report = self.report(split)
         values |= self.summarise(split, values)
-        for name, metric in self.metrics.items():
-            if name.split("_")[0] == split:
-                metric.reset()
+        with torch.inference_mode(False):  # states made inside it could not be updated outside
+            for name, metric in self.metrics.items():
+                if name.split("_")[0] == split:
+                    metric.reset()
         numbers = {f"{split}/{key}": value for key, value in values.items()}
         self.log_dict(numbers, logger=False)
         if self.trainer.state.fn != "validate" and not self.trainer.sanity_checking:

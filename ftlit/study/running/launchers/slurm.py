@@ -17,6 +17,7 @@ from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.state.selection import Selection, selection
 from ftlit.util.files import read_json, write_json
+from ftlit.util.private import slurm_parameters
 
 SLURM_COMMANDS = ("sbatch", "srun", "squeue")
 DEFAULT_JOBS = 8  # number of workers if the study does not set it
@@ -184,11 +185,9 @@ def _set_parameters(executor: Any, plan: Plan) -> None:
     Raises:
         UserError: A parameter is unknown or has a wrong value.
     """
-    from submitit import SlurmExecutor
-
     launch = plan.study.launch
     usual = {"name": plan.study.name, "timeout_min": DEFAULT_MINUTES, "cpus_per_task": launch.threads, "stderr_to_stdout": True}
-    known = [*executor._valid_parameters(), *(f"slurm_{name}" for name in SlurmExecutor._valid_parameters())]
+    known = slurm_parameters(executor)
     if unknown := [key for key in launch.slurm if key not in known]:
         raise UserError(f"launch.slurm has the key {unknown[0]!r}. {near(unknown[0], sorted(known))}")
     try:

@@ -13,6 +13,7 @@ from ftlit.metrics.squad import exact_match, f1
 from ftlit.metrics.text import KEYS, TEXT_METRICS, pattern_match
 from ftlit.study.statistics.evidence.rows import Rows
 from ftlit.study.statistics.evidence.scores import Sums, exp_mean, mean_of
+from ftlit.util.private import corpus_statistics, score_of_statistics
 
 PARTS = {"_answerable": True, "_unanswerable": False}
 CORPUS = {"bleu": ngrams.bleu_metric, "chrf": ngrams.chrf_metric}
@@ -88,13 +89,13 @@ def _row_scores(name: str, text: str, references: tuple[str, ...]) -> dict[str, 
 
 def _corpus(metric: Any, runs: Sequence[Rows], references: list[list[str]]) -> Sums:
     turned = list(zip_longest(*references))
-    counts = [metric._extract_corpus_statistics([row["prediction"] for row in rows], turned) for rows in runs]
+    counts = [corpus_statistics(metric, [row["prediction"] for row in rows], turned) for rows in runs]
     return Sums(np.array(counts, dtype=float), partial(corpus_score, metric=metric))
 
 
 def corpus_score(sums: np.ndarray, metric: Any) -> np.ndarray:
     """The score that sacrebleu computes from sums of its statistics."""
-    return np.apply_along_axis(lambda stats: metric._compute_score_from_stats(stats.tolist()).score, -1, sums)
+    return np.apply_along_axis(partial(score_of_statistics, metric), -1, sums)
 
 
 def _pattern_match(runs: Sequence[Rows], pattern: str | None) -> Sums | None:
