@@ -101,7 +101,7 @@ def test_group_files_are_named_relative_to_the_experiment(tmp_path: Path, capsys
     files = ["--config", str(tmp_path / "e.yaml"), "--config", str(tmp_path / "over.yaml")]
     config = printed(["fit", *files, "--model.tuning.dropout=0.25"], capsys)
     assert config["model"]["init_args"]["tuning"] == {
-        "class_path": "ftlit.tuning.LoRA",
+        "class_path": "ftlit.LoRA",
         "init_args": {
             **{"r": 3, "alpha": 5.0, "dropout": 0.25, "targets": "all-linear", "layers": None},
             **{"dora": False, "rslora": False, "init": "default"},
@@ -114,8 +114,8 @@ def test_environment_variables_come_before_flags(
 ) -> None:
     monkeypatch.setenv("FTLIT_FIT__PATIENCE", "7")
     monkeypatch.setenv("FTLIT_FIT__BEFORE", "true")
-    config = printed(fit(given, before="false"), capsys)
-    assert (config["patience"], config["before"]) == (7, False)
+    config = printed(fit(given, evaluate_untrained="false"), capsys)
+    assert (config["patience"], config["evaluate_untrained"]) == (7, False)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_every_option_is_explained(args: list[str], option: str, capsys: pytest.
 def test_the_saved_config_reruns_as_is(given: Given, tmp_path: Path) -> None:
     main(fit(given, test_after_fit="true", model__tuning="LoRA", seed_everything=3))
     saved = tmp_path / "run/config.yaml"
-    assert yaml.safe_load(saved.read_text())["model"]["init_args"]["tuning"]["class_path"] == "ftlit.tuning.LoRA"
+    assert yaml.safe_load(saved.read_text())["model"]["init_args"]["tuning"]["class_path"] == "ftlit.LoRA"
     main(["fit", "--config", str(saved), "--run_dir", str(tmp_path / "again")])
     for name in ("metrics.csv", "predictions/test.jsonl"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
@@ -228,7 +228,7 @@ def test_results_of_other_data_do_not_replace_those_of_the_run(
 
 def test_before_shows_the_gain_and_changes_nothing_else(given: Given, tmp_path: Path) -> None:
     main(fit(given))
-    main(fit({**given, "run_dir": tmp_path / "b"}, before="true"))
+    main(fit({**given, "run_dir": tmp_path / "b"}, evaluate_untrained="true"))
     results = json.loads((tmp_path / "b/results.json").read_text())
     assert results["before"]["validation"]["loss"] != results["validation"]["loss"]
     assert (tmp_path / "b/metrics.csv").read_bytes() == (tmp_path / "run/metrics.csv").read_bytes()
@@ -263,7 +263,7 @@ def test_weights_and_biases_offline_gets_the_evidence(given: Given, tmp_path: Pa
     folder = Path(wandb.run.dir)
     wandb.finish()
     assert group == "a-study"
-    assert config["model"]["class_path"] == "ftlit.tasks.TextClassification"
+    assert config["model"]["class_path"] == "ftlit.TextClassification"
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert summary["test/accuracy"] == pytest.approx(results["test"]["accuracy"])
     assert list(folder.rglob("*per_class*.json"))

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ftlit.__main__ import main
-from ftlit.runs.checkpoint import BEST, LAST, step_of
+from ftlit.runs.checkpoint import step_of
+from ftlit.runs.files import BEST, LAST
 from ftlit.runs.loggers import send_efficiency
 from ftlit.runs.metrics_file import MetricsFile
 from ftlit.training import flops

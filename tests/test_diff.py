@@ -15,25 +15,28 @@ from statsmodels.stats.contingency_tables import mcnemar
 from ftlit.__main__ import main
 from ftlit.diff.metrics import OUTDATED
 from ftlit.diff.settings import place
+from ftlit.runs.files import SCHEMA
 from ftlit.util.settings import flat
 
 CONFIG: dict[str, Any] = {
     "seed_everything": 0,
     "trainer": {"max_epochs": 3, "enable_progress_bar": None},
     "model": {
-        "class_path": "ftlit.tasks.TextClassification",
+        "class_path": "ftlit.TextClassification",
         "init_args": {
             "backbone": "bert",
-            "tuning": {"class_path": "ftlit.tuning.Full", "init_args": {"embeddings": None}},
+            "tuning": {"class_path": "ftlit.Full", "init_args": {"embeddings": None}},
             "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4}},
         },
     },
-    "data": {"class_path": "ftlit.data.TextClassificationData", "init_args": {"dataset": "sst2", "max_length": 64}},
+    "data": {"class_path": "ftlit.TextClassificationData", "init_args": {"dataset": "sst2", "max_length": 64}},
     "run_dir": "runs/x",
 }
 RECORD: dict[str, Any] = {
+    "schema": SCHEMA,
     "status": "completed",
     "task": "TextClassification",
+    "evidence": "labels",
     "git": {"commit": "c0ffee", "dirty": False},
     "versions": {"torch": "2.13.0", "ftlit": "0.1.0"},
     "hardware": {"processor": "A", "gpus": []},
@@ -101,7 +104,7 @@ def refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_differences_come_in_order_of_their_effect(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     config = changed(
-        tuning={"class_path": "ftlit.tuning.LoRA", "init_args": {"r": 8}},
+        tuning={"class_path": "ftlit.LoRA", "init_args": {"r": 8}},
         optimizer={"class_path": "torch.optim.AdamW", "init_args": {"lr": 3e-4}},
         backbone="roberta",
     )
@@ -118,7 +121,7 @@ def test_differences_come_in_order_of_their_effect(make: Make, capsys: pytest.Ca
         ("data", "fingerprint.train", "f1", "f9"),
         ("data", "rows.train", 80, 90),
         ("config", "model.backbone", "bert", "roberta"),
-        ("config", "model.tuning.class_path", "ftlit.tuning.Full", "ftlit.tuning.LoRA"),
+        ("config", "model.tuning.class_path", "ftlit.Full", "ftlit.LoRA"),
         ("config", "model.tuning.r", None, 8),
         ("config", "seed_everything", 0, 1),
         ("config", "model.optimizer.lr", 1e-4, 3e-4),
@@ -161,8 +164,8 @@ def test_equal_runs_say_so(make: Make, capsys: pytest.CaptureFixture[str]) -> No
     rows = answers(0, 0.7)
     main(["diff", make("a", rows), make("b", rows)])
     said = capsys.readouterr().out
-    assert "Nothing differs in config, data, code, versions and hardware." in said
-    assert "Metrics of test: all 2 are the same." in said
+    assert "The runs do not differ in config, data, code, versions or hardware." in said
+    assert "Metrics on test: all 2 are the same." in said
 
 
 def test_a_metric_has_its_interval_and_test(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,7 +181,7 @@ def test_a_metric_has_its_interval_and_test(make: Make, capsys: pytest.CaptureFi
     main(["diff", *folders])
     said = capsys.readouterr().out
     assert f"{found['low']:+.4f} to {found['high']:+.4f}" in said
-    assert "what their methods do on average takes several seeds" in said
+    assert "Comparing the methods behind them takes several seeds" in said
 
 
 def test_other_data_have_no_interval(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,7 +189,9 @@ def test_other_data_have_no_interval(make: Make, capsys: pytest.CaptureFixture[s
     found = as_json([make("a", rows), make("b", rows[1:])], capsys)
     assert [metric["low"] for metric in found["metrics"]] == [None, None]
     assert found["metrics"][1]["difference"] == pytest.approx(accuracy(rows[1:]) - accuracy(rows))
-    assert any("no intervals: " in note and "other data" in note and "'test:0' is only in " in note for note in found["notes"])
+    assert any(
+        "no intervals: " in note and "different data" in note and "'test:0' is only in " in note for note in found["notes"]
+    )
 
 
 def test_predictions_of_another_evaluation_have_no_interval(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,9 +219,23 @@ def test_an_unfinished_run_and_another_task_are_compared_without_metrics(
     assert (found["split"], found["metrics"]) == (None, [])
     assert found["differences"][0]["key"] == "model.backbone"
     assert any("its status is failed (OSError: no such file)" in note for note in found["notes"])
-    found = as_json([done, make("c", rows, task="TextRegression")], capsys)
+    found = as_json([done, make("c", rows, task="TextRegression", evidence="values")], capsys)
     assert found["metrics"] == []
-    assert any("The tasks are others, TextClassification and TextRegression" in note for note in found["notes"])
+    assert any("The tasks differ (TextClassification and TextRegression)" in note for note in found["notes"])
+
+
+def test_a_subclass_is_compared_with_its_task(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = answers(0, 0.5), answers(1, 0.9)
+    plain = as_json([make("a", one), make("b", two)], capsys)["metrics"]
+    assert as_json([make("c", one), make("d", two, task="MyClassifier")], capsys)["metrics"] == plain
+    assert plain[1]["test"] == "McNemar"
+
+
+def test_a_task_without_evidence_has_no_intervals(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    rows, own = answers(0, 0.7), {"task": "MyTask", "evidence": None}
+    found = as_json([make("a", rows, **own), make("b", answers(1, 0.9), **own)], capsys)
+    assert [metric["low"] for metric in found["metrics"]] == [None, None]
+    assert "no intervals: the task MyTask declares no kind of evidence." in found["notes"][0]
 
 
 def test_a_loss_that_is_no_number_is_null_in_json(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,9 +249,9 @@ def test_the_split(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     both = make("a", rows, results={"test": {"loss": 1.0}, "validation": {"loss": 2.0}})
     folders = [both, make("b", rows, results={"validation": {"loss": 3.0}})]
     assert as_json(folders, capsys)["metrics"][0]["b"] == 3.0
-    assert "b has no results of test; `python -m ftlit test --config " in refused([*folders, "--split", "test"], capsys)
+    assert "b has no results for test; `python -m ftlit test --config " in refused([*folders, "--split", "test"], capsys)
     none = make("c", rows, results={})
-    assert "a has results of test, validation and " in refused([both, none], capsys)
+    assert "a has results for test, validation and " in refused([both, none], capsys)
 
 
 def test_folders_that_cannot_be_compared(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

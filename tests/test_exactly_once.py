@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ftlit.__main__ import main
-from ftlit.runs.checkpoint import BEST
+from ftlit.runs.files import BEST
 from tests.helpers import arguments, in_one_world
 from tests.questions import question_splits
 

@@ -39,7 +39,7 @@ def foreseen(given: Given, **options: Any) -> tuple[Preview, TaskCLI]:
 
     class Foreseen(TaskCLI):
         def plan(self, splits: list[str]) -> None:
-            found.append(rehearse(self.trainer, self.model, self.datamodule, self.options.before, self.began, 1))
+            found.append(rehearse(self.trainer, self.model, self.datamodule, self.options.evaluate_untrained, self.began, 1))
 
     cli = Foreseen([*fit(given, **options), "--plan"])
     return found[0], cli

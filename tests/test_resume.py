@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from ftlit.__main__ import main
-from ftlit.runs.checkpoint import BEST, LAST
+from ftlit.runs.files import BEST, LAST
 from ftlit.runs.folder import check_free
 from ftlit.training.resume import LastCheckpoint
 from tests.helpers import arguments, ftlit, in_one_world, kill_when, refusal
@@ -232,11 +232,11 @@ def finished(fit_args: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["--model.tuning", "BitFit"], "model.tuning was ftlit.tuning.LoRA, is ftlit.tuning.BitFit; leave the change out"),
-        (["--model.head", "PooledHead"], "model.head was ftlit.heads.TaskHead, is ftlit.heads.PooledHead; leave"),
+        (["--model.tuning", "BitFit"], "model.tuning was ftlit.LoRA, is ftlit.BitFit; leave the change out"),
+        (["--model.head", "PooledHead"], "model.head was ftlit.TaskHead, is ftlit.PooledHead; leave"),
         (["--model.optimizer.lr", "0.1"], "model.optimizer.lr was 0.01, is 0.1"),
         (["--model.head_lr_factor", "5"], "model.head_lr_factor was 1.0, is 5"),
-        (["--model.loss", "Focal"], "model.loss was None, is ftlit.losses.Focal; leave"),
+        (["--model.loss", "Focal"], "model.loss was None, is ftlit.Focal; leave"),
         (["--model.lr_factors", '{"classifier": 5}'], "model.lr_factors.classifier was None, is 5"),
         (["--patience", "3"], "patience was None, is 3"),
         (["--trainer.precision", "bf16-mixed"], "trainer.precision was 32-true, is bf16-mixed"),

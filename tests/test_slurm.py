@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ftlit.runs.checkpoint import LAST
+from ftlit.runs.files import LAST
 from tests.helpers import ROOT
 from tests.study.slurm_cluster import missing, slurm_cluster, wait_until
 

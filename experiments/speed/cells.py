@@ -34,7 +34,7 @@ def one_step(place: Path, cells: int) -> Plan:
     file = place / "cells.yaml"
     study = {
         "base": str(Path("configs/quickstart.yaml").absolute()),
-        "set": {**LIMITS, "before": False, "trainer.max_epochs": 1, "patience": None},
+        "set": {**LIMITS, "evaluate_untrained": False, "trainer.max_epochs": 1, "patience": None},
         "axes": {"tuning": {"full": {"model.tuning": "Full"}, "lora": {"model.tuning": "LoRA"}}},
         "seeds": cells,
         "compare": {"metric": "accuracy", "baseline": "full"},

@@ -23,8 +23,8 @@ from shared import BATCH, Turns, bare, collated, data_of, equal_work, ftlit, rat
 from torch.utils.data import DataLoader
 
 from ftlit.data.shared.base import TaskData
+from ftlit.runs.reading import RunFolder
 from ftlit.study.statistics.compare import Comparison, compare
-from ftlit.study.statistics.evidence import read_predictions
 from ftlit.study.statistics.evidence.scores import mean_of
 from ftlit.study.statistics.resampling import Evidence
 from ftlit.training.trainer import default_precision
@@ -64,7 +64,7 @@ def own_defaults(data: str, rows: int, epochs: int, seed: int) -> tuple[dict[str
             "ftlit": lambda turn: ftlit(turn, data, "--test_after_fit=true", "--patience=null", *options),
         }
     )
-    predictions = read_predictions(found["ftlit"], "test")
+    predictions = RunFolder(found["ftlit"]).prediction_rows("test")
     right = {"Trainer": rights(found["Trainer"], encoded), "ftlit": [row["prediction"] == row["label"] for row in predictions]}
     return turns.seconds, right
 

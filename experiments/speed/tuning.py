@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from peft import LoraConfig, get_peft_model
 from shared import BATCH, Turns, bare, data_of, equal_work, ftlit, model, ratio, write_report
 
-from ftlit.training.checks import Tripwires
+from ftlit.training.checks import TrainingChecks
 from ftlit.util.quiet import quiet
 
 RANK = 8
-HOOKS = [name for name in vars(Tripwires) if name == "setup" or name.startswith("on_")]
+HOOKS = [name for name in vars(TrainingChecks) if name == "setup" or name.startswith("on_")]
 
 
 def plain() -> Any:
@@ -40,7 +40,7 @@ def plain() -> Any:
 @contextmanager
 def timed(seconds: list[float]) -> Iterator[None]:
     """Inside, the time that each call of a tripwire takes is put into a list."""
-    hooks = {name: getattr(Tripwires, name) for name in HOOKS}
+    hooks = {name: getattr(TrainingChecks, name) for name in HOOKS}
 
     def wrapped(hook: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(hook)
@@ -52,12 +52,12 @@ def timed(seconds: list[float]) -> Iterator[None]:
         return call
 
     for name, hook in hooks.items():
-        setattr(Tripwires, name, wrapped(hook))
+        setattr(TrainingChecks, name, wrapped(hook))
     try:
         yield
     finally:
         for name, hook in hooks.items():
-            setattr(Tripwires, name, hook)
+            setattr(TrainingChecks, name, hook)
 
 
 def main() -> None:

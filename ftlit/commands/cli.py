@@ -8,29 +8,32 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning import Trainer, seed_everything
+from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit.commands.errors_in_words import ShortErrors, with_values
 from ftlit.commands.evaluate import Evaluation
+from ftlit.commands.fit import check_run_dir, fit, prepare, start_checkpoint
 from ftlit.commands.links import add_links
 from ftlit.data import import_all
 from ftlit.data.shared.base import TaskData
-from ftlit.errors import UserError
 from ftlit.planning.rehearsal import bare, rehearse
-from ftlit.runs.checkpoint import LAST, check_order, check_whole, find_checkpoint, read_checkpoint
-from ftlit.runs.folder import check_free, clear
-from ftlit.runs.loggers import send_config
-from ftlit.runs.secrets import hidden
+from ftlit.runs.checkpoint import find_checkpoint
+from ftlit.runs.files import CONFIG
+from ftlit.runs.folder import check_free
+from ftlit.runs.reading import RunFolder
 from ftlit.tasks import TaskModule
-from ftlit.training.parameters import parameter_counts
 from ftlit.training.resume import check_same_config
-from ftlit.training.trainer import TRAINER_DEFAULTS, RunParts, default_precision
-from ftlit.util.files import write_text
+from ftlit.training.trainer import TRAINER_DEFAULTS, RunOptions, RunParts, default_precision
+from ftlit.util.private import subcommand_parser
 from ftlit.util.quiet import quiet
 
 import_all()  # short class names are those of imported classes
+# Options that are arguments of `fit` under the same names.
+FIT_OPTIONS = (
+    *("resume", "overwrite", "test_after_fit", "evaluate_untrained", "patience", "training_checks", "save_every_n_steps"),
+    *("keep_last", "ckpt_path"),
+)
 FUNCTIONS = ("predict", "export")  # commands that are plain functions, in modules of their names
 
 
@@ -70,11 +73,16 @@ class TaskCLI(LightningCLI):
         add("--overwrite", action="store_true", help="Replace the run in run_dir (fit).")
         help_text = "Run a few steps at the longest and the median batch, say what the run will take, and leave nothing (fit)."
         add("--plan", action="store_true", help=help_text)
-        add("--before", type=bool, default=False, help="Evaluate the untrained model too, so that the gain shows (fit).")
+        add(
+            "--evaluate_untrained",
+            type=bool,
+            default=False,
+            help="Evaluate the untrained model too, so that the gain shows (fit).",
+        )
         add("--test_after_fit", type=bool, default=False, help="Evaluate the best checkpoint on test too (fit).")
         add("--patience", type=int | None, default=3, help="Validations without gain until fit stops; null for never.")
         help_text = "Stop when frozen weights change, trained ones do not, or dropout is where it should not be (fit)."
-        add("--tripwires", type=bool, default=True, help=help_text)
+        add("--training_checks", type=bool, default=True, help=help_text)
         help_text = "Steps from one last.ckpt to the next; null for every ten minutes (fit)."
         add("--save_every_n_steps", type=int | None, default=None, help=help_text)
         help_text = "Keep last.ckpt once the run has finished, so that it can be trained further (fit)."
@@ -109,110 +117,66 @@ class TaskCLI(LightningCLI):
         """Whether the run is only to be foreseen."""
         return self.subcommand == "fit" and self.options.plan
 
-    @property
-    def _goes_on(self) -> bool:
-        """Whether training goes on from the run's own last checkpoint."""
-        return self.options.resume and (self.run_dir / LAST).is_file()
-
     def before_instantiate_classes(self) -> None:
-        if self.subcommand == "fit" and not self.planned and getattr(rank_zero_only, "rank", 0) == 0:
-            begun_from = {"--ckpt_path": self._begins_from(), "--model.init_from": self.options.model.init_args.init_from}
-            check_free(self.run_dir, self.options.resume, self.options.overwrite, begun_from)
-            if self.options.resume and (saved := self.run_dir / "config.yaml").is_file():
-                check_same_config(self._resolved(saved.read_text("utf-8")), self._resolved(self._config_text(self.options)))
+        if self.subcommand == "fit" and not self.planned:
+            options, init_from = self.options, self.options.model.init_args.init_from
+            start = start_checkpoint(self.run_dir, options.resume, options.ckpt_path)
+            check_run_dir(
+                self.run_dir, options.resume, options.overwrite, {"--ckpt_path": start, "--model.init_from": init_from}
+            )
+            if options.resume and (saved := self.run_dir / CONFIG).is_file():
+                check_same_config(self._resolved(saved.read_text("utf-8")), self._resolved(self._config_text(options)))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with what every run has: early stopping, best and last checkpoint, log, cost, predictions."""
-        self.parts = RunParts(self.run_dir, self.options, self.subcommand == "fit", self._goes_on)
+        given, training = self.options, self.subcommand == "fit"
+        options = RunOptions(
+            given.seed_everything, given.patience, given.training_checks, given.save_every_n_steps, given.keep_last
+        )
+        resumed = training and given.resume and RunFolder(self.run_dir).last_checkpoint is not None
+        self.parts = RunParts(self.run_dir, options, resumed, training)
         made = super().instantiate_trainer(**kwargs)
-        named = self._get(self.config_init, "trainer")["callbacks"] or []
-        trainer = self.parts.equip(made, self.model, named if isinstance(named, list) else [named])
+        named = self.config_init[self.subcommand].trainer.callbacks or []
+        trainer = self.parts.attach_callbacks(made, self.model, named if isinstance(named, list) else [named])
         return bare(trainer) if self.planned else trainer
 
     # Commands
 
-    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        kwargs = super()._prepare_subcommand_kwargs(subcommand)
-        kwargs["weights_only"] = True
-        if subcommand == "fit":
-            kwargs["ckpt_path"] = self._begins_from()
-        return kwargs
-
-    def _begins_from(self) -> Path | None:
-        """The checkpoint that training goes on from: the run's own if it is resumed."""
-        if self._goes_on:
-            return self.run_dir / LAST
-        return find_checkpoint(self.run_dir, self.options.ckpt_path) if self.options.ckpt_path else None
-
     def fit(self, **kwargs: Any) -> None:
-        """Train; evaluate before and after as asked; leave the evidence in the run folder."""
-        seed, evaluation = self.options.seed_everything, self._evaluation()
-        splits = ["validation", "test"] if self.options.test_after_fit else ["validation"]
-        self.datamodule.setup("fit")
-        self.datamodule.require(["train", *splits])
-        self.datamodule.check_batches(["train", *splits])
-        self._check_unlabelled()
-        self.model.param_groups()  # refuses lr_factors that find no weight
+        """Train and evaluate, or say what that will take."""
         if self.planned:
+            splits = ["validation", "test"] if self.options.test_after_fit else ["validation"]
+            prepare(self.model, self.datamodule, splits)
             self.plan(splits)
             return
-        if checkpoint := kwargs["ckpt_path"]:  # refused here, nothing has been written yet
-            check_whole(checkpoint)
-            check_order(checkpoint, self.datamodule.resume_signature(self.trainer))
-            self.model.on_load_checkpoint(read_checkpoint(checkpoint))
-        if self.options.resume:
-            evaluation.check_validation()
-        evaluation.introduce()
-        self._open_run_dir()
-        evaluation.open_record(seed)
-        with self.parts.record.failures():
-            if self.options.before and not checkpoint:
-                evaluation.before(splits)
-            seed_everything(seed, workers=True, verbose=False)
-            self.trainer.fit(**kwargs)
-            evaluation.after(splits)
-        if not self.options.keep_last and self.trainer.is_global_zero:
-            (self.run_dir / LAST).unlink(missing_ok=True)
-
-    def _check_unlabelled(self) -> None:
-        if self.datamodule.unlabelled_source is not None and self.model.auxiliary is None:
-            raise UserError("data.unlabelled has texts for an auxiliary loss, and there is none: set model.auxiliary")
+        given = {name: self.options[name] for name in FIT_OPTIONS}
+        text, seed = self._config_text(self.options), self.options.seed_everything
+        fit(self.model, self.datamodule, self.run_dir, self.parts, seed=seed, config=text, **given)
 
     def plan(self, splits: list[str]) -> None:
         """Say what training and the evaluation on these splits will take."""
-        self._evaluation().introduce()
-        found = rehearse(self.trainer, self.model, self.datamodule, self.options.before, self.began)
+        self._evaluation().print_summary()
+        found = rehearse(self.trainer, self.model, self.datamodule, self.options.evaluate_untrained, self.began)
         if self.trainer.is_global_zero:
             print(found.text(splits), flush=True)
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on validation."""
-        self._evaluation().alone("validation", self._checkpoint())
+        self._evaluation().evaluate_checkpoint("validation", self._checkpoint())
 
     def test(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on test."""
-        self._evaluation().alone("test", self._checkpoint())
+        self._evaluation().evaluate_checkpoint("test", self._checkpoint())
 
     def _evaluation(self) -> Evaluation:
-        recorded = (self.parts.record, self.parts.cost, self.parts.predictions)
-        return Evaluation(self.run_dir, self.trainer, self.model, self.datamodule, *recorded)
+        return Evaluation(self.run_dir, self.parts, self.model, self.datamodule)
 
     def _checkpoint(self) -> Path:
         """The checkpoint to evaluate: the one asked for, else the run's best. The run's config names what it began from."""
-        given, saved = self.options.ckpt_path, self.run_dir / "config.yaml"
+        given, saved = self.options.ckpt_path, self.run_dir / CONFIG
         if given and not self.checkpoint_asked and saved.is_file():
             given = None if yaml.safe_load(saved.read_text("utf-8")).get("ckpt_path") == given else given
         return find_checkpoint(self.run_dir, given or "best")
-
-    @rank_zero_only
-    def _open_run_dir(self) -> None:
-        if self.options.overwrite:
-            clear(self.run_dir)
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        text = self._config_text(self.options)
-        write_text(self.run_dir / "config.yaml", text)
-        if others := [logger for logger in self.trainer.loggers if logger is not self.parts.metrics_file]:
-            send_config(others, hidden(yaml.safe_load(text)) | {"parameters": parameter_counts(self.model.model)})
 
     def _resolved(self, text: str) -> dict[str, Any]:
         """A config with the defaults of all its classes, however it was given."""
@@ -225,7 +189,7 @@ class TaskCLI(LightningCLI):
         config.pop("config", None)
         config.pop("plan", None)
         config.resume = config.overwrite = False
-        return self._parser(self.subcommand).dump(config, skip_unset=False, skip_validation=True)  # it was parsed just now
+        return subcommand_parser(self).dump(config, skip_unset=False, skip_validation=True)  # it was parsed just now
 
 
 def resumed(args: list[str]) -> list[str]:
@@ -239,10 +203,10 @@ def resumed(args: list[str]) -> list[str]:
             saved = Path(arg.split("=", 1)[1])
         else:
             continue
-        if not (saved / "config.yaml").is_file():
+        if not (saved / CONFIG).is_file():
             check_free(saved, resume=True, overwrite=False)
             return args
-        return [args[0], "--config", str(saved / "config.yaml"), *args[1:]]
+        return [args[0], "--config", str(saved / CONFIG), *args[1:]]
     return args
 
 

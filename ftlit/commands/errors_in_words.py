@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from torch.optim import Optimizer
 
 from ftlit.auxiliary import Auxiliary
+from ftlit.commands.renamed import renamed, renamed_option
 from ftlit.data.batches.batching import Batching
 from ftlit.data.rows.augment import Augmentation
 from ftlit.data.shared.base import TaskData
@@ -22,6 +23,7 @@ from ftlit.heads import Head
 from ftlit.losses import Loss
 from ftlit.tasks import TaskModule
 from ftlit.tuning import Tuning
+from ftlit.util.private import option_names
 
 BASES = (TaskModule, TaskData, Tuning, Head, Loss, Batching, Augmentation, Auxiliary, Optimizer, Callback, Logger)
 
@@ -46,12 +48,13 @@ def short(message: str, parser: Any) -> str:
         return _unknown_argument(found[1], found[2])
     if found := re.search(r"Option '([\w.]+)' is not accepted. Got value: Namespace\(class_path='([\w.]+)'", message):
         return _unknown_argument(found[2], found[1])
-    if found := re.search(r"Expected a dot import path string: (\w+)\s*$", message, re.MULTILINE):
-        return f"there is no class {found[1]!r}. {near(found[1], sorted(_class_names()))}"
+    if found := re.search(r"Expected a dot import path string: (\w+)\s*$|has no attribute '(\w+)'", message, re.MULTILINE):
+        name = found[1] or found[2]
+        return renamed(name) or f"there is no class {name!r}. {near(name, sorted(_class_names()))}"
     if found := re.search(r"does not accept option '([\w.]+)'", message):
-        return f"there is no option {found[1]!r}. {_near_option(found[1], parser)}"
+        return renamed(found[1]) or f"there is no option {found[1]!r}. {_near_option(found[1], parser)}"
     if found := re.search(r"Unrecognized arguments: --([\w.]+)", message, re.IGNORECASE):
-        return f"there is no option --{found[1]}. {_near_option(found[1], parser)}"
+        return renamed(found[1]) or f"there is no option --{found[1]}. {_near_option(found[1], parser)}"
     if found := re.search(r"given class_path '([\w.]+)':\s+(the following arguments are required: .*)", _last(message)):
         return f"{found[1].rsplit('.', 1)[-1]}: {found[2]}"
     if "Expected" in message and (keys := re.findall(r'Parser key "([\w.]+)"', message)):
@@ -77,16 +80,18 @@ def _last(message: str) -> str:
 
 def _unknown_argument(class_path: str, option: str) -> str:
     module, name = class_path.rsplit(".", 1)
+    kind = getattr(sys.modules[module], name)
+    if sentence := renamed_option(kind, option):
+        return sentence
     known: list[str] = []
-    for kind in inspect.getmro(getattr(sys.modules[module], name)):
-        if "__init__" in vars(kind) and kind is not object:
-            known += [p for p in inspect.signature(kind).parameters if p not in ("self", "args", "kwargs")]
+    for parent in inspect.getmro(kind):
+        if "__init__" in vars(parent) and parent is not object:
+            known += [p for p in inspect.signature(parent).parameters if p not in ("self", "args", "kwargs")]
     return f"{name} has no option {option!r}. {near(option, dict.fromkeys(known))}"
 
 
 def _near_option(option: str, parser: Any) -> str:
-    known = sorted({action.dest for action in parser._actions if action.dest})
-    return near(option, known)
+    return near(option, option_names(parser))
 
 
 def with_values(args: list[str], function: Callable[..., Any]) -> list[str]:

@@ -3,22 +3,22 @@
 from pathlib import Path
 from typing import Any
 
-from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit.commands.report import report_text, write_report
 from ftlit.data.shared.base import TaskData
 from ftlit.data.shared.summary import data_report, data_text
 from ftlit.errors import UserError
-from ftlit.runs.checkpoint import BEST, step_of
+from ftlit.runs.checkpoint import step_of
+from ftlit.runs.files import RESULTS
 from ftlit.runs.loggers import send_efficiency, send_report
-from ftlit.runs.reading import results_text
-from ftlit.runs.record import RunRecord, now
+from ftlit.runs.reading import RunFolder, results_text
+from ftlit.runs.record import now
 from ftlit.tasks import TaskModule
-from ftlit.training.cost import Cost, cost_text
+from ftlit.training.cost import cost_text
 from ftlit.training.parameters import parameter_counts, parts_text
-from ftlit.training.predictions import Predictions
-from ftlit.util.files import read_json, write_json
+from ftlit.training.trainer import RunParts
+from ftlit.util.files import write_json
 
 
 class Evaluation:
@@ -26,30 +26,18 @@ class Evaluation:
 
     Args:
         run_dir: The run's folder.
-        trainer: Runs the evaluations.
+        parts: The trainer, the record, the cost and the predictions of the run.
         model: The task.
         data: Its data.
-        record: The run's record.
-        cost: What training costs.
-        predictions: Writes predictions.
     """
 
-    def __init__(
-        self,
-        run_dir: Path,
-        trainer: Trainer,
-        model: TaskModule,
-        data: TaskData,
-        record: RunRecord,
-        cost: Cost,
-        predictions: Predictions,
-    ) -> None:
-        self.run_dir, self.trainer, self.model, self.data = run_dir, trainer, model, data
-        self.record, self.cost, self.predictions = record, cost, predictions
+    def __init__(self, run_dir: Path, parts: RunParts, model: TaskModule, data: TaskData) -> None:
+        self.run_dir, self.trainer, self.model, self.data = run_dir, parts.trainer, model, data
+        self.record, self.cost, self.predictions = parts.record, parts.cost, parts.predictions
         self.found: dict[str, Any] = {}
 
     @rank_zero_only
-    def introduce(self) -> None:
+    def print_summary(self) -> None:
         """Print what the data are like and which weights train."""
         self.found = data_report(self.data)
         print(f"\nData: {self.data.dataset}\n{data_text(self.found)}")
@@ -60,6 +48,7 @@ class Evaluation:
         """Write that the run has begun."""
         self.record.start(
             task=type(self.model).__name__,
+            evidence=self.model.evidence,
             backbone=self.model.hparams["backbone"],
             tuning=str(self.model.tuning),
             seed=seed,
@@ -68,7 +57,7 @@ class Evaluation:
             data=self.found,
         )
 
-    def before(self, splits: list[str]) -> None:
+    def evaluate_untrained(self, splits: list[str]) -> None:
         """Record metrics of the untrained model, logged nowhere."""
         loggers, self.trainer.loggers = self.trainer.loggers, []
         self.predictions.enabled = False
@@ -76,10 +65,10 @@ class Evaluation:
         self.trainer.loggers, self.predictions.enabled = loggers, True
         self.record.update(before=results)
 
-    def after(self, splits: list[str]) -> None:
+    def evaluate_best(self, splits: list[str]) -> None:
         """Evaluate the best checkpoint; write and print the results."""
         steps, best = self.trainer.global_step, self._best()
-        before = read_json(self.record.path).get("before")
+        before = RunFolder(self.run_dir).record.get("before")
         results: dict[str, Any] = {"before": before} if before else {}
         for split in splits:
             results[split] = self.measure(split, best if split == splits[0] else None)  # its weights are there from then on
@@ -93,7 +82,7 @@ class Evaluation:
         }
         self._finish(results, steps)
 
-    def alone(self, split: str, checkpoint: Path) -> None:
+    def evaluate_checkpoint(self, split: str, checkpoint: Path) -> None:
         """Evaluate a checkpoint and put the result beside the run's others.
 
         Raises:
@@ -107,7 +96,7 @@ class Evaluation:
             )
         numbers = self.measure(split, checkpoint)
         self._write_report(split)
-        self._write(read_json(self.run_dir / "results.json") | {split: numbers}, {split: numbers})
+        self._write(RunFolder(self.run_dir).results | {split: numbers}, {split: numbers})
 
     def check_validation(self) -> None:
         """Refuse to go on with a run whose best checkpoint was chosen on other rows.
@@ -124,7 +113,7 @@ class Evaluation:
 
     def _has_changed(self, split: str) -> bool:
         """Whether a split holds other rows than those of the run in the folder."""
-        known = read_json(self.record.path).get("data", {}).get("splits", {}).get(split, {}).get("fingerprint")
+        known = RunFolder(self.run_dir).record.get("data", {}).get("splits", {}).get(split, {}).get("fingerprint")
         return bool(known) and known != self.data.fingerprints.get(split)
 
     def measure(self, split: str, checkpoint: Path | None = None) -> dict[str, float]:
@@ -135,8 +124,7 @@ class Evaluation:
         return {key.split("/", 1)[1]: float(value) for key, value in self.trainer.callback_metrics.items()}
 
     def _best(self) -> Path | None:
-        best = self.run_dir / BEST
-        return best if best.is_file() else None  # without a validation there is none
+        return RunFolder(self.run_dir).best_checkpoint  # None without a validation
 
     @rank_zero_only
     def _write_report(self, split: str, picture: bool = True) -> None:
@@ -155,5 +143,5 @@ class Evaluation:
 
     @rank_zero_only
     def _write(self, results: dict[str, Any], shown: dict[str, Any]) -> None:
-        write_json(self.run_dir / "results.json", results)
+        write_json(self.run_dir / RESULTS, results)
         print(f"\nResults\n{results_text(shown)}", flush=True)

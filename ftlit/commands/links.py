@@ -1,30 +1,34 @@
-"""What the parts of a config take from each other, so that nobody writes it twice."""
+"""What the parts of a run take from each other, so that nobody writes it twice."""
 
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from ftlit.data.shared.base import TASK_ARGUMENTS
+from ftlit.data.shared.base import TASK_ARGUMENTS, TaskData
+from ftlit.errors import UserError
+from ftlit.tasks import TaskModule
 
-MASKING = ("mask_probability", "whole_words", "next_sentence")  # options of MaskedLM that its data follow
+# Options of the task that its data follow.
+FROM_TASK = (
+    *("backbone", "multi_label", "spans", "trust_remote_code", "decoder"),
+    *("mask_probability", "whole_words", "next_sentence"),
+)
+# Arguments that no config holds, since they follow from others.
+LINKED = {
+    "trainer": {"default_root_dir"},
+    "model": {*TASK_ARGUMENTS},
+    "data": {*FROM_TASK, "order_seed", "objective", "reserved_positions"},
+}
 
 
 def add_links(parser: LightningArgumentParser) -> None:
     """Let data modules know what they need of the model, and models what they need of the data."""
-    links = {
-        "run_dir": ("trainer.default_root_dir", "trainer.logger.init_args.save_dir"),
-        "seed_everything": ("data.init_args.order_seed",),
-        "model.init_args.backbone": ("data.init_args.backbone",),
-        "model.init_args.multi_label": ("data.init_args.multi_label",),
-        "model.init_args.spans": ("data.init_args.spans",),
-        "model.init_args.trust_remote_code": ("data.init_args.trust_remote_code",),
-        "model.init_args.decoder": ("data.init_args.decoder",),
-        **{f"model.init_args.{name}": (f"data.init_args.{name}",) for name in MASKING},
-    }
-    for source, targets in links.items():
-        for target in targets:
-            parser.link_arguments(source, target)
+    parser.link_arguments("run_dir", "trainer.default_root_dir")
+    parser.link_arguments("run_dir", "trainer.logger.init_args.save_dir")
+    parser.link_arguments("seed_everything", "data.init_args.order_seed")
+    for name in FROM_TASK:
+        parser.link_arguments(f"model.init_args.{name}", f"data.init_args.{name}")
     parser.link_arguments("model.class_path", "data.init_args.objective", compute_fn=objective_of)
     parser.link_arguments("model.init_args.tuning", "data.init_args.reserved_positions", compute_fn=positions_of)
     for name in TASK_ARGUMENTS:
@@ -52,3 +56,25 @@ def _instance(config: Any) -> Any:
         return config
     given = vars(config.get("init_args") or Namespace())
     return locate(config.class_path)(**{name: _instance(value) for name, value in given.items()})  # type: ignore[operator]
+
+
+def check_links(model: TaskModule, data: TaskData) -> None:
+    """Refuse a task and data that were made with different values for what they share.
+
+    Raises:
+        UserError: With the value to give.
+    """
+    task = {name: model.hparams[name] for name in FROM_TASK if name in model.hparams}
+    task |= {"objective": getattr(model, "objective", None), "reserved_positions": model.tuning.positions}
+    for name, value in task.items():
+        if name in data.hparams and data.hparams[name] != value:
+            raise UserError(
+                f"data.{name} is {data.hparams[name]!r}, and the model needs {value!r}; make {type(data).__name__} with "
+                f"{name}={value!r}"
+            )
+    for name in TASK_ARGUMENTS:
+        if name in model.hparams and hasattr(data, name) and model.hparams[name] != getattr(data, name):
+            raise UserError(
+                f"model.{name} is {model.hparams[name]!r}, and the data have {getattr(data, name)!r}; make "
+                f"{type(model).__name__} with **data.task_arguments()"
+            )

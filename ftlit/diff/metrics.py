@@ -1,19 +1,20 @@
-"""How the metrics of two runs differ, and how surely."""
+"""Differences of the metrics of two runs, with intervals and tests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isclose, isfinite, isnan
+from typing import Any
 
-from ftlit.diff.runs import Run
 from ftlit.errors import UserError
+from ftlit.exports.run import Run
 from ftlit.study.statistics.compare import Evidence, compare
-from ftlit.study.statistics.evidence import aligned, joint_evidence, read_predictions
+from ftlit.study.statistics.evidence import aligned, joint_evidence, why_no_evidence
 from ftlit.study.statistics.evidence.rows import Rows
 
-SPLITS = ("test", "validation")
-MEASURES = ("negative_label", "pattern")  # settings of a task that decide what its metrics count
+EVALUATED_SPLITS = ("test", "validation")
+METRIC_SETTINGS = ("negative_label", "pattern")  # a task's settings that decide what its metrics count
 OUTDATED = "none: the predictions do not give these values"
-TOLERANCE = 1e-3  # results are logged in single precision
+RESULT_TOLERANCE = 1e-3  # results are logged in single precision
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,14 @@ class MetricDifference:
     """A metric of two runs.
 
     Attributes:
-        metric: Its name.
-        a: Its value in the first run, None where it has none.
-        b: Its value in the second.
-        difference: Second less first.
-        low: Lower end of the 95% interval of the difference, None where there is no interval.
-        high: Upper end.
-        p: How likely a difference so large is, were there none.
-        test: The test that `p` is of, or why there is none though predictions are there.
+        metric: Name of the metric.
+        a: Its value in the first run; None if the run does not have it.
+        b: Its value in the second run.
+        difference: The second value minus the first.
+        low: Lower end of the 95% interval of the difference; None if there is no interval.
+        high: Upper end of the interval.
+        p: The p-value of the difference.
+        test: The test behind `p`, or the reason why the predictions were not used.
     """
 
     metric: str
@@ -41,64 +42,83 @@ class MetricDifference:
     test: str | None = None
 
 
+def model_settings(run: Run) -> dict[str, Any]:
+    """The ``init_args`` of a run's task."""
+    return (run.config.get("model") or {}).get("init_args") or {}
+
+
 def common_split(a: Run, b: Run, wanted: str | None) -> str:
-    """The split whose metrics are compared: the wanted one, or else test where both have it, or else validation.
+    """The split whose metrics are compared: the given one, else test if both runs have it, else validation.
 
     Raises:
-        UserError: One of the runs has no results of it.
+        UserError: One of the runs has no results for it.
     """
     if wanted:
         lacking = next((run for run in (a, b) if wanted not in run.results), None)
         if lacking is None:
             return wanted
-        raise UserError(f"{lacking.name} has no results of {wanted}; {_command(wanted, lacking)} makes them")
-    common = [split for split in SPLITS if split in a.results and split in b.results]
+        raise UserError(f"{lacking.folder} has no results for {wanted}; {lacking.evaluation_command(wanted)} computes them")
+    common = [split for split in EVALUATED_SPLITS if split in a.results and split in b.results]
     if not common:
-        has = [", ".join(split for split in SPLITS if split in run.results) or "no split" for run in (a, b)]
+        has = [", ".join(split for split in EVALUATED_SPLITS if split in run.results) or "no split" for run in (a, b)]
         raise UserError(
-            f"{a.name} has results of {has[0]} and {b.name} of {has[1]}, none in common; {_command('validation', a)} and "
-            "the same for the other make some"
+            f"{a.folder} has results for {has[0]} and {b.folder} for {has[1]}, so they have no split in common; "
+            f"{a.evaluation_command('validation')}, and the same for the other run, computes results for validation"
         )
     return common[0]
 
 
-def _command(split: str, run: Run) -> str:
-    return f"`python -m ftlit {'test' if split == 'test' else 'validate'} --config {run.name}/config.yaml`"
+def evidence_kind(run: Run) -> str | None:
+    """The kind of evidence that the predictions of a run are."""
+    return run.record.get("evidence")
 
 
-def paired(a: Run, b: Run, split: str) -> dict[str, Mapping[int, Rows]]:
+def different_tasks(a: Run, b: Run) -> str | None:
+    """Why the metrics of two runs mean different things, as a sentence; None if they are comparable.
+
+    A task and its subclasses are comparable, since their predictions are the same kind of evidence.
+    """
+    tasks = [str(run.record.get("task")) for run in (a, b)]
+    if tasks[0] == tasks[1] or (evidence_kind(a) is not None and evidence_kind(a) == evidence_kind(b)):
+        return None
+    return f"The tasks differ ({tasks[0]} and {tasks[1]}), so no metrics are compared."
+
+
+def paired_predictions(a: Run, b: Run, split: str) -> dict[str, Mapping[int, Rows]]:
     """The predictions of both runs, example by example.
 
     Raises:
-        UserError: They cannot be paired, or are not there.
+        UserError: The predictions are missing or cannot be paired, or no metric can be computed from them.
     """
-    for key in MEASURES:
-        if a.settings.get(key) != b.settings.get(key):
-            raise UserError(f"model.{key} differs, so that the metrics do not count the same")
-    rows = aligned({run.name: read_predictions(run.name, split) for run in (a, b)})
+    if reason := why_no_evidence(str(a.record.get("task")), evidence_kind(a)):
+        raise UserError(reason)
+    for key in METRIC_SETTINGS:
+        if model_settings(a).get(key) != model_settings(b).get(key):
+            raise UserError(f"model.{key} differs, so the metrics do not count the same things")
+    rows = aligned({str(run.folder): run.prediction_rows(split) for run in (a, b)})
     return {name: {0: found} for name, found in rows.items()}
 
 
 def metric_differences(a: Run, b: Run, split: str, arms: Mapping[str, Mapping[int, Rows]] | None) -> list[MetricDifference]:
-    """Every metric of a split, with an interval where it follows from predictions.
+    """Every metric of a split, with an interval if it can be computed from predictions.
 
     Args:
         a: The first run.
         b: The second run.
         split: The split.
-        arms: What `paired` gave; None leaves the intervals out.
+        arms: The result of `paired_predictions`; None leaves the intervals out.
     """
     one, two = a.results[split], b.results[split]
     found = []
     for name in dict.fromkeys([*one, *two]):
         known = [run[name] for run in (one, two) if name in run and isfinite(run[name])]
-        evidence = joint_evidence(a.task, name, arms, a.settings) if arms and len(known) == 2 else None
-        found.append(_metric(name, {a.name: one.get(name), b.name: two.get(name)}, evidence))
+        evidence = joint_evidence(evidence_kind(a), name, arms, model_settings(a)) if arms and len(known) == 2 else None
+        found.append(_metric(name, {str(a.folder): one.get(name), str(b.folder): two.get(name)}, evidence))
     return found
 
 
 def _metric(name: str, values: Mapping[str, float | None], evidence: Mapping[str, Evidence] | None) -> MetricDifference:
-    """A metric by the values of both runs, and its interval where there is evidence."""
+    """The difference of a metric given its values by run, with an interval if there is evidence."""
     one, two = values.values()
     if one is None or two is None:
         return MetricDifference(name, one, two, None)
@@ -113,6 +133,6 @@ def _metric(name: str, values: Mapping[str, float | None], evidence: Mapping[str
 
 
 def _agrees(evidence: Evidence, value: float) -> bool:
-    """Whether predictions give the value that the results hold: not where one of the two was made anew later."""
-    made = float(evidence.score(evidence.counts[0].sum(0)))
-    return isclose(made, value, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    """Whether the predictions give the value in results.json; they do not if only one of the two was written again later."""
+    computed = float(evidence.score(evidence.counts[0].sum(0)))
+    return isclose(computed, value, rel_tol=RESULT_TOLERANCE, abs_tol=RESULT_TOLERANCE)

@@ -1,12 +1,12 @@
-"""What two runs were made with, and where that differs, the likeliest causes first."""
+"""The settings, data, code and machines of two runs: where they differ, likeliest causes first."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from ftlit.diff.runs import Run
+from ftlit.exports.run import Run
 from ftlit.util.settings import flat
 
-# From what is likeliest to change a result to what is least likely; the longest that fits a key gives its place.
+# From the likeliest cause of another result to the least likely one. The longest matching prefix decides a key's place.
 ORDER = (
     *("data.class_path", "data.dataset", "data.config_name", "data.splits", "fingerprint", "rows"),
     *("data.shots", "data.limit_train", "data.limit_validation", "data.limit_test", "data.validation_share", "data.seed"),
@@ -21,20 +21,27 @@ ORDER = (
     *("model", "trainer", ""),
     *("git.commit", "git.dirty", "versions.ftlit", "versions", "hardware"),
     *("data.num_workers", "trainer.logger", "trainer.log_every_n_steps", "trainer.enable_progress_bar"),
-    *("trainer.enable_model_summary", "before", "test_after_fit", "tripwires", "save_every_n_steps", "keep_last"),
+    *(
+        "trainer.enable_model_summary",
+        "evaluate_untrained",
+        "test_after_fit",
+        "training_checks",
+        "save_every_n_steps",
+        "keep_last",
+    ),
 )
-UNTOLD = ("run_dir", "resume", "overwrite")  # of the command, not of what it ran
+IGNORED = ("run_dir", "resume", "overwrite")  # belong to the command, not to the run
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that two runs have otherwise.
+    """A value that is not the same in two runs.
 
     Attributes:
         kind: `config`, `data`, `code`, `versions` or `hardware`.
-        key: Of the config with dots, or of run.json.
-        a: What the first run has, None where it has nothing.
-        b: What the second has.
+        key: Key of the config, with dots, or of run.json.
+        a: Value of the first run; None if it has none.
+        b: Value of the second run.
     """
 
     kind: str
@@ -44,7 +51,7 @@ class Difference:
 
 
 def differences(a: Run, b: Run) -> list[Difference]:
-    """What the runs were made with that is not the same, in the order of `ORDER`."""
+    """The values that are not the same in both runs, in the order of `ORDER`."""
     one, two = _facts(a), _facts(b)
     keys = dict.fromkeys([*one, *two])
     found = [Difference(*key, one.get(key), two.get(key)) for key in keys if one.get(key) != two.get(key)]
@@ -52,16 +59,16 @@ def differences(a: Run, b: Run) -> list[Difference]:
 
 
 def place(key: str) -> int:
-    """Where a key stands among the likely causes."""
+    """Place of a key among the likely causes."""
     parts = key.split(".")
     prefixes = (".".join(parts[:count]) for count in range(len(parts), -1, -1))
     return next(ORDER.index(prefix) for prefix in prefixes if prefix in ORDER)
 
 
 def _facts(run: Run) -> dict[tuple[str, str], Any]:
-    """Everything that two runs may have otherwise, by kind and key."""
+    """Everything in which two runs can differ, by kind and key."""
     splits = run.record.get("data", {}).get("splits", {})
-    facts = {("config", key): value for key, value in flat(run.config) if key.split(".")[0] not in UNTOLD}
+    facts = {("config", key): value for key, value in flat(run.config) if key.split(".")[0] not in IGNORED}
     facts |= {
         ("data", f"{name}.{split}"): found.get(name) for name in ("fingerprint", "rows") for split, found in splits.items()
     }

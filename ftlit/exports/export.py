@@ -26,6 +26,7 @@ from ftlit.exports.merge import save_merged, save_tokenizer
 from ftlit.exports.model_card import CONFIG, model_card
 from ftlit.exports.verify import reference_outputs, verify_folder, verify_loaded
 from ftlit.runs.checkpoint import find_checkpoint, load_task, read_checkpoint
+from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import versions
 from ftlit.runs.secrets import hidden
 from ftlit.tasks import TaskModule
@@ -78,10 +79,10 @@ def export(
 
 
 def _check_finished(run_dir: Path) -> None:
-    status = read_json(run_dir / "run.json").get("status")
-    if status != "completed":
+    run = RunFolder(run_dir)
+    if not run.finished:
         raise UserError(
-            f"--run {str(run_dir)!r} is not finished: run.json says {status or 'nothing'}; finish it with "
+            f"--run {str(run_dir)!r} is not finished: run.json says {run.status or 'nothing'}; finish it with "
             f"`python -m ftlit fit --resume --run_dir {run_dir}`"
         )
 
@@ -176,7 +177,7 @@ class Export:
         arguments = export_arguments(self.stored, kind, self.data)
         self._add_metadata(kind=kind, **arguments, dtype=self.dtype, versions=versions(), run=self.run_dir.resolve().name)
         (self.folder / "README.md").write_text(model_card(self.run_dir, self.task, kind, self.dtype), encoding="utf-8")
-        config = hidden(yaml.safe_load((self.run_dir / "config.yaml").read_text("utf-8")))
+        config = hidden(RunFolder(self.run_dir).config)
         (self.folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     def _add_metadata(self, **facts: Any) -> None:

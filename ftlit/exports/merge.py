@@ -14,6 +14,7 @@ from ftlit.exports.folder import TARGET_TOKENIZER
 from ftlit.models.embeddings import ExtendedEmbedding
 from ftlit.models.generation import SAMPLING, Generation
 from ftlit.tasks import TaskModule
+from ftlit.util.private import keep_generation_settings
 
 
 def save_merged(task: TaskModule, folder: Path, dtype: str) -> None:
@@ -59,7 +60,7 @@ def set_generation(task: Any, config: Any, generation: Generation) -> None:
             setattr(config, name, value)
     if settings.num_beams == 1:
         config.length_penalty = None  # applies to beam search only
-    config._from_model_config = False  # it must not be regenerated from config.json
+    keep_generation_settings(config)
 
 
 def save_tokenizer(task: Any, data: TaskData, folder: Path) -> None:

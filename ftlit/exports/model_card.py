@@ -9,9 +9,8 @@ from tabulate import tabulate
 
 from ftlit.exports.adapters import base_model_name
 from ftlit.exports.folder import Kind
-from ftlit.runs.reading import results_text
+from ftlit.runs.reading import RunFolder, results_text
 from ftlit.tasks import TaskModule, TextRegression
-from ftlit.util.files import read_json
 
 FOLDER = "this/folder"
 CONFIG = "ftlit_config.yaml"  # resolved config of the run
@@ -32,7 +31,7 @@ def model_card(run_dir: Path, task: TaskModule, kind: Kind, dtype: str) -> str:
         kind: Kind of the exported folder.
         dtype: Data type of the weights.
     """
-    record, results = read_json(run_dir / "run.json"), read_json(run_dir / "results.json")
+    record, results = RunFolder(run_dir).record, RunFolder(run_dir).results
     parts = [
         _front(task, kind),
         f"# {run_dir.resolve().name}\n\n{DESCRIPTIONS[kind]}",

@@ -6,6 +6,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from ftlit.errors import UserError
+from ftlit.util.private import clip_before_step
 
 
 def build_optimizer(make: Callable[[Any], Optimizer], groups: list[dict[str, Any]]) -> Optimizer:
@@ -21,7 +22,7 @@ def build_optimizer(make: Callable[[Any], Optimizer], groups: list[dict[str, Any
     if not groups:
         raise UserError("no weights are trained; choose another model.tuning")
     optimizer = make(groups)
-    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # Lightning unscales before it clips
+    clip_before_step(optimizer)
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * group.pop("lr_scale")
     return optimizer

@@ -21,6 +21,7 @@ from ftlit.training.cost import Cost, peak_memory
 from ftlit.training.loss_log import LossLog
 from ftlit.training.predictions import Predictions
 from ftlit.training.progress import ProgressFile
+from ftlit.util.private import is_accumulating, validate_after_batches, validation_seconds
 
 STEPS = 3  # of each kind, after one to warm up
 # Callbacks that write, stop or show, and one whose counting slows the first batches.
@@ -43,7 +44,8 @@ class Watch(Callback):
         self.memory: dict[str, int] = {}
         self.sizes: dict[bool, int] = {}
         self.lines: list[int] = []
-        self.validations, self.val_interval = 0, None
+        self.validations = 0
+        self.val_interval: float | None = None
         self.batches = self.steps = 0
         self._mark, self._rows = 0.0, 0
 
@@ -51,12 +53,11 @@ class Watch(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self.batches, self.steps = int(trainer.num_training_batches), pl_module.total_steps
-        self.val_interval = trainer._val_check_time_interval
+        self.val_interval = validation_seconds(trainer)
         self.validations = 0 if self.val_interval else validations(trainer, self.steps)
         size, count = trainer.accumulate_grad_batches, min(self.count, self.steps)
         trainer.fit_loop.epoch_loop.max_steps = count
-        trainer.check_val_every_n_epoch, trainer._val_check_time_interval = None, None
-        trainer.val_check_batch = count * size
+        validate_after_batches(trainer, count * size)
         self._mark = self._now(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -65,7 +66,7 @@ class Watch(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not trainer.fit_loop._should_accumulate():
+        if not is_accumulating(trainer):
             self._take("train", self.data.train_steps, trainer, batch)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -11,9 +11,9 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import nn
 
 from ftlit.errors import UserError, user_error
+from ftlit.runs.files import BEST, CHECKPOINTS, LAST
+from ftlit.runs.reading import RunFolder
 from ftlit.tuning.base import is_trainable
-
-BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 
 
 def frozen_keys(module: nn.Module) -> set[str]:
@@ -106,7 +106,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (RuntimeError, UnpicklingError, EOFError):  # what torch says of it advises to load with less care
         found = None
     if not isinstance(found, dict) or "state_dict" not in found:
-        raise UserError(f"{path} is not a checkpoint of ftlit, or is damaged; a run has its own in {Path(BEST).parent}")
+        raise UserError(f"{path} is not a checkpoint of ftlit, or is damaged; a run has its own in {CHECKPOINTS}")
     return found
 
 
@@ -185,8 +185,9 @@ def find_checkpoint(run_dir: Path, which: str = "best") -> Path:
     """The checkpoint `best` or `last` of a run, or a checkpoint file by its path.
 
     Raises:
-        UserError: There is none.
+        UserError: It does not exist, or the run was written by another version of ftlit.
     """
+    RunFolder(run_dir).check_schema()
     path = run_dir / {"best": BEST, "last": LAST}.get(which, which)
     path = path if path.exists() or which in ("best", "last") else Path(which)
     if path.is_file():

@@ -1,16 +1,11 @@
-"""The run folder: what it holds, and who may write there."""
+"""Who may write to a run folder."""
 
 import shutil
 from pathlib import Path
 
 from ftlit.errors import UserError
-from ftlit.runs.checkpoint import LAST
-from ftlit.util.files import read_json
-
-CONTENTS = (
-    "config.yaml", "run.json", "progress.json", "metrics.csv", "results.json", "samples.jsonl", "predictions", "checkpoints",
-)  # fmt: skip
-
+from ftlit.runs.files import CONTENTS, LAST
+from ftlit.runs.reading import RunFolder
 
 PATTERNS = "*_report.*", "*_confusion.*", "hpc_ckpt_*.ckpt"  # the last of Lightning under Slurm, which would begin from it
 
@@ -25,8 +20,8 @@ def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[st
         begun_from: What the run takes its first weights from, by the option that names it.
 
     Raises:
-        UserError: The folder holds a run and neither flag is given, or there is nothing to resume, or no more, or the
-            weights to begin from would be removed.
+        UserError: The folder holds a run and neither flag is given, or there is nothing to resume, or another version wrote
+            it, or the weights to begin from would be removed.
     """
     taken = [name for name in CONTENTS if (run_dir / name).exists()]
     if resume and overwrite:
@@ -36,14 +31,16 @@ def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[st
     for option, path in (begun_from or {}).items():
         if overwrite and path and _would_clear(run_dir, Path(path).resolve()):
             raise UserError(f"--overwrite would remove {path}, from which {option} begins; choose another --run_dir")
-    finished = read_json(run_dir / "run.json").get("status") == "completed"
-    if resume and finished and not (run_dir / LAST).is_file():
+    run = RunFolder(run_dir)
+    if resume:
+        run.check_schema()
+    if resume and run.finished and not (run_dir / LAST).is_file():
         raise UserError(
             f"--resume: {run_dir} holds a finished run that kept no {LAST} to go on from; train it anew by --overwrite with "
             "more trainer.max_epochs, or begin another --run_dir with its weights by --model.init_from"
         )
     if taken and not resume and not overwrite:
-        state = "a finished" if finished else "an unfinished"
+        state = "a finished" if run.finished else "an unfinished"
         raise UserError(
             f"{run_dir} holds {state} run; go on with it by --resume, replace it by --overwrite, or choose another --run_dir"
         )

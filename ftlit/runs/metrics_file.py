@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from ftlit.runs.files import METRICS
 from ftlit.util.files import write_text
 
 
@@ -20,7 +21,7 @@ class MetricsFile(Logger):
 
     def __init__(self, run_dir: Path) -> None:
         super().__init__()
-        self.path = run_dir / "metrics.csv"
+        self.path = run_dir / METRICS
         self.rows: list[dict[str, str]] = []
 
     @property

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from ftlit.runs.files import RECORD, SCHEMA
 from ftlit.runs.secrets import hidden_arguments
 from ftlit.util.files import read_json, write_json
 
@@ -28,7 +29,7 @@ class RunRecord:
     """
 
     def __init__(self, run_dir: Path) -> None:
-        self.path = run_dir / "run.json"
+        self.path = run_dir / RECORD
 
     @rank_zero_only
     def update(self, **values: Any) -> None:
@@ -39,7 +40,7 @@ class RunRecord:
         """Open the record: the run is running, here, with this code."""
         started = read_json(self.path).get("started", now())
         self.update(
-            status="running", error=None, started=started, ended=None, command=hidden_arguments(sys.argv),
+            schema=SCHEMA, status="running", error=None, started=started, ended=None, command=hidden_arguments(sys.argv),
             git=git_state(), versions=versions(), hardware=hardware(), **values,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""``python -m ftlit study``: run a study, look at it, report it."""
+"""``python -m ftlit study``: run a study, watch its progress, and report its results."""
 
 import sys
 import time
@@ -9,35 +9,35 @@ from ftlit.errors import UserError, near
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import parse_overrides, read_study
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.progress import Standing
+from ftlit.study.state.progress import Progress
 
 HELP = """usage: ftlit study ACTION FILE [--key value ...]
 
 actions:
-  run      run every cell that has not finished, and write the report
-  status   how it stands; --watch shows it again and again
-  report   write report.html, report.md, results.csv and table.tex of what there is
-  retry    run those that failed again
-  diff     what the file asks for that its folder lacks, and what the folder has beside that
+  run      run all cells that have not finished, and write the report
+  status   show the progress of the study; --watch refreshes it until the study ends
+  report   write report.html, report.md, results.csv and table.tex from the finished cells
+  retry    run failed cells again
+  diff     list pending cells, and cells in the folder that the file does not ask for
 
 options:
-  --plan             with run: measure a few steps of each kind of cell, and say what the whole will take
-  --steps N          with --plan: how many steps, 3 by default; 0 measures nothing and answers at once
-  --jobs N           cells at a time (launch.jobs)
+  --plan             with run: measure a few steps of each kind of cell, and estimate the time and memory of the study
+  --steps N          with --plan: number of steps to measure, 3 by default; 0 only counts the cells
+  --jobs N           number of cells that run at a time (launch.jobs)
   --launcher NAME    local, slurm or ray (launch.launcher)
   --KEY VALUE        any key of the file: --seeds "[0, 1]" --set.trainer.max_epochs 1 --folder runs/studies/other
 """
-SHORT = {"--jobs": "--launch.jobs", "--launcher": "--launch.launcher", "--threads": "--launch.threads"}
+SHORT_OPTIONS = {"--jobs": "--launch.jobs", "--launcher": "--launch.launcher", "--threads": "--launch.threads"}
 
 
 def main(args: list[str]) -> None:
-    """Do an action on a study.
+    """Run the command.
 
     Args:
-        args: The action, the file, and options.
+        args: The action, the study file, and options.
 
     Raises:
-        UserError: The study, or the command, is not as it should be.
+        UserError: The study file or the arguments are wrong.
     """
     if not args or "-h" in args or "--help" in args:
         print(HELP, end="")
@@ -50,8 +50,8 @@ def main(args: list[str]) -> None:
             f"ftlit study {action} needs the study's file: ftlit study {action} experiments/studies/quickstart.yaml"
         )
     file, options = Path(rest[0]), rest[1:]
-    own = {name: _taken(options, name) for name in ("--watch", "--plan")}
-    steps = _number(options, "--steps")
+    own = {name: _pop_flag(options, name) for name in ("--watch", "--plan")}
+    steps = _pop_number(options, "--steps")
     _check_flags(action, own, steps)
     overrides = parse_overrides([_long(option) for option in options])
     plan = Plan(read_study(file, overrides))
@@ -60,13 +60,13 @@ def main(args: list[str]) -> None:
 
         print(preview(plan, 3 if steps is None else steps, file))
     elif action == "status" and own["--watch"]:
-        watch(plan)
+        watch_status(plan)
     else:
         ACTIONS[action](plan, file)
 
 
 def _check_flags(action: str, own: dict[str, bool], steps: int | None) -> None:
-    """Refuse a flag that the action would pass over."""
+    """Raise if the action would ignore a flag."""
     if own["--plan"] and action != "run":
         raise UserError(f"--plan goes with ftlit study run, not with {action}")
     if own["--watch"] and action != "status":
@@ -77,18 +77,18 @@ def _check_flags(action: str, own: dict[str, bool], steps: int | None) -> None:
 
 def _long(option: str) -> str:
     name, equals, value = option.partition("=")
-    return SHORT.get(name, name) + equals + value
+    return SHORT_OPTIONS.get(name, name) + equals + value
 
 
-def _taken(options: list[str], name: str) -> bool:
-    """Whether a flag is there; it is taken out."""
+def _pop_flag(options: list[str], name: str) -> bool:
+    """Remove a flag from the options; returns whether it was given."""
     found = name in options
     options[:] = [option for option in options if option != name]
     return found
 
 
-def _number(options: list[str], name: str) -> int | None:
-    """The number of an option, which is taken out."""
+def _pop_number(options: list[str], name: str) -> int | None:
+    """Remove an option from the options; returns its number, or None if it was not given."""
     for i, option in enumerate(options):
         if option.partition("=")[0] == name:
             value = option.partition("=")[2] or (options[i + 1] if i + 1 < len(options) else "")
@@ -99,98 +99,98 @@ def _number(options: list[str], name: str) -> int | None:
     return None
 
 
-def opened(plan: Plan) -> Folder:
-    """The folder of a study that exists.
+def existing_folder(plan: Plan) -> Folder:
+    """The folder of a study that has been started.
 
     Raises:
-        UserError: Nothing has been run yet.
+        UserError: The study has not been started.
     """
     if not (plan.study.folder / "study.json").is_file():
-        raise UserError(f"{plan.study.folder} holds no study yet; begin with: ftlit study run FILE")
+        raise UserError(f"{plan.study.folder} holds no study yet; start it with: ftlit study run FILE")
     return Folder(plan.study.folder, plan.study.compare.split)
 
 
 def _check_installed() -> None:
     if find_spec("scipy") is None:
-        raise UserError("the report of a study needs SciPy; install it by: pip install -e '.[study]'")
+        raise UserError("the report of a study needs SciPy; install it with: pip install -e '.[study]'")
 
 
-def run(plan: Plan, file: Path) -> None:
-    """Run what has not finished, and report."""
-    from ftlit.study.running.check import check
+def run_study(plan: Plan, file: Path) -> None:
+    """Run all cells that have not finished, and write the report."""
+    from ftlit.study.running.check import check_study
     from ftlit.study.running.launchers import launch
 
     _check_installed()
     study = plan.study
     print(f"{study.name}: {len(plan.arms)} arms, at most {plan.size} cells, in {study.folder}", flush=True)
-    check(plan)
+    check_study(plan)
     folder = Folder(study.folder, study.compare.split)
     folder.open(study.name, file)
-    standing = launch(plan, folder, file)
-    _clean(standing)
-    report(plan, file)
-    if failed := standing.having("failed"):
+    progress = launch(plan, folder, file)
+    _remove_trial_checkpoints(progress)
+    report_study(plan, file)
+    if failed := progress.in_state("failed"):
         print(f"{len(failed)} cells failed; ftlit study status {file} says why, ftlit study retry {file} runs them again")
         raise SystemExit(1)
 
 
-def _clean(standing: Standing) -> None:
+def _remove_trial_checkpoints(progress: Progress) -> None:
     """Remove the checkpoints of trials that were not chosen."""
-    if standing.plan.study.keep == "all":
+    if progress.plan.study.keep == "all":
         return
-    for cell in standing.cells:
-        if not cell.final and standing.states[cell.name] == "done":
-            standing.folder.drop_checkpoints(cell.name)
+    for cell in progress.cells:
+        if not cell.final and progress.states[cell.name] == "done":
+            progress.folder.drop_checkpoints(cell.name)
 
 
-def status(plan: Plan, file: Path) -> None:
-    """Print how a study stands."""
+def print_status(plan: Plan, file: Path) -> None:
+    """Print the progress of a study."""
     from ftlit.study.status import status_text
 
     folder = Folder(plan.study.folder, plan.study.compare.split)
-    print(status_text(Standing(plan, folder)))
+    print(status_text(Progress(plan, folder)))
 
 
-def watch(plan: Plan) -> None:
-    """Print it again every other second, until nothing runs and nothing is left."""
+def watch_status(plan: Plan) -> None:
+    """Print the progress every two seconds until no cell is running or pending."""
     from ftlit.study.status import status_text
 
     while True:
-        standing = Standing(plan, Folder(plan.study.folder, plan.study.compare.split))
-        text = status_text(standing)
+        progress = Progress(plan, Folder(plan.study.folder, plan.study.compare.split))
+        text = status_text(progress)
         sys.stdout.write(("\x1b[2J\x1b[H" if sys.stdout.isatty() else "") + text + "\n")
         sys.stdout.flush()
-        if not standing.open:
+        if not progress.unfinished:
             return
         time.sleep(2)
 
 
-def report(plan: Plan, file: Path) -> None:
-    """Write the report of what there is."""
-    from ftlit.study.report import write_report
+def report_study(plan: Plan, file: Path) -> None:
+    """Write the report from the finished cells."""
+    from ftlit.study.report import write_study_report
 
     _check_installed()
-    folder = opened(plan)
-    for path in write_report(plan, folder):
+    folder = existing_folder(plan)
+    for path in write_study_report(plan, folder):
         print(f"wrote {path}")
 
 
-def retry(plan: Plan, file: Path) -> None:
+def retry_failed(plan: Plan, file: Path) -> None:
     """Run failed cells again."""
-    folder = opened(plan)
-    print(f"{len(folder.forgive())} cells had failed and run again")
-    run(plan, file)
+    folder = existing_folder(plan)
+    print(f"{len(folder.clear_failures())} failed cells will run again")
+    run_study(plan, file)
 
 
-def diff(plan: Plan, file: Path) -> None:
-    """Say what the file asks for that its folder lacks, and what lies there beside that."""
-    folder = opened(plan)
-    standing = Standing(plan, folder)
-    known = {cell.name for cell in standing.cells}
-    print(f"{standing.counts['done']} cells are done and stay, {standing.counts['left']} are left to run:")
-    print("\n".join(f"  + {cell.title}" for cell in standing.having("left")) or "  none known yet")
+def diff_study(plan: Plan, file: Path) -> None:
+    """Print the cells that are pending, and those in the folder that the study file does not ask for."""
+    folder = existing_folder(plan)
+    progress = Progress(plan, folder)
+    known = {cell.name for cell in progress.cells}
+    print(f"{progress.counts['done']} cells are done, {progress.counts['pending']} are pending:")
+    print("\n".join(f"  + {cell.title}" for cell in progress.in_state("pending")) or "  none that are known yet")
     extra = sorted(path.name for path in (folder.path / "cells").iterdir() if path.name not in known)
-    print(f"{len(extra)} lie in the folder and are not asked for:")
+    print(f"{len(extra)} cells in the folder are not part of the study:")
     print("\n".join(f"  - {_title(folder, name)}" for name in extra) or "  none")
 
 
@@ -200,4 +200,4 @@ def _title(folder: Folder, name: str) -> str:
     return f"{first.removeprefix('# ')} ({name})" if first else name
 
 
-ACTIONS = {"run": run, "status": status, "report": report, "retry": retry, "diff": diff}
+ACTIONS = {"run": run_study, "status": print_status, "report": report_study, "retry": retry_failed, "diff": diff_study}

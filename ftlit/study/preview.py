@@ -1,4 +1,4 @@
-"""The plan before a study is run: how many cells there are, and what a few real steps of each kind say of the whole."""
+"""Plan a study before it runs: count its cells, and estimate time and memory from a few real steps of each kind of cell."""
 
 import shutil
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ from tabulate import tabulate
 from ftlit.errors import UserError
 from ftlit.planning.preview import Preview, mebibytes
 from ftlit.study.plan.cells import Arm, Plan
-from ftlit.study.plan.file import Study
-from ftlit.study.profile import SAME, measured_arms
+from ftlit.study.plan.settings import Study
+from ftlit.study.profile import NO_EFFECT_ON_COST, measure_arms
 from ftlit.study.running.launchers import gpus, jobs
 from ftlit.study.running.runner import duration
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.progress import Standing
+from ftlit.study.state.progress import Progress
 
 
 @dataclass(frozen=True)
-class Left:
-    """Cells of an arm that have not been run.
+class PendingCells:
+    """The cells of an arm that have not run.
 
     Args:
         arm: The arm.
-        trials: Those that are trials only.
-        repetitions: Those that are compared.
+        trials: Number of cells that are trials only.
+        repetitions: Number of cells that are repetitions.
     """
 
     arm: Arm
@@ -33,66 +33,60 @@ class Left:
 
 
 def preview(plan: Plan, steps: int, file: Path) -> str:
-    """What the rest of a study will take.
+    """Estimate the time, memory and disk space of the cells that have not run.
 
     Args:
         plan: The study.
-        steps: Optimizer steps to measure of the longest and of the median batch of each kind of cell; 0 measures nothing.
-        file: Its file.
+        steps: Optimizer steps to measure for the longest and for the median batch of each kind of cell; 0 only counts cells.
+        file: The study file.
 
     Raises:
-        UserError: A kind of cell would not run.
+        UserError: A cell could not run.
     """
     folder = Folder(plan.study.folder, plan.study.compare.split)
-    standing = Standing(plan, folder) if (folder.path / "study.json").is_file() else None
-    left = [Left(arm, *_left(plan, standing, i)) for i, arm in enumerate(plan.arms)]
+    progress = Progress(plan, folder) if (folder.path / "study.json").is_file() else None
+    left = [PendingCells(arm, *_pending(plan, progress, i)) for i, arm in enumerate(plan.arms)]
     if not steps:
-        return counts_text(plan, standing, left)
-    measured = dict(measured_arms(plan, steps))
-    kept = _keep(plan, folder, file, measured)
-    parts = [counts_text(plan, standing, left), table(plan.study, left, measured), totals(plan.study, left, measured), kept]
+        return counts_text(plan, progress, left)
+    measured = dict(measure_arms(plan, steps))
+    saved = _save(plan, folder, file, measured)
+    parts = [counts_text(plan, progress, left), table(plan.study, left, measured), totals(plan.study, left, measured), saved]
     return "\n\n".join(filter(None, parts))
 
 
-# Counting
-
-
-def _left(plan: Plan, standing: Standing | None, i: int) -> tuple[int, int]:
+def _pending(plan: Plan, progress: Progress | None, i: int) -> tuple[int, int]:
     study = plan.study
     trials = study.select.budget - plan.shared if study.select else 0
-    if standing is None:
+    if progress is None:
         return trials, len(study.seeds)
-    arm, ended = standing.arms[i], {name for name, state in standing.states.items() if state in ("done", "failed")}
+    arm, ended = progress.arms[i], {name for name, state in progress.states.items() if state in ("done", "failed")}
     final = {cell.name for cell in arm.repetitions}
     tried = {cell.name for cell in arm.trials} - final
     return max(trials - len(tried & ended), 0), len(study.seeds) - len(final & ended)
 
 
-def counts_text(plan: Plan, standing: Standing | None, left: list[Left]) -> str:
-    """How many arms, trials and repetitions there are, and how many cells are left."""
+def counts_text(plan: Plan, progress: Progress | None, left: list[PendingCells]) -> str:
+    """The numbers of arms, trials and repetitions, and of cells that have not run."""
     study, arms = plan.study, len(plan.arms)
     lines = [f"{study.name}: {arms:,} arms, at most {plan.size:,} cells, in {study.folder}"]
     if study.select:
-        shared = f", {plan.shared} of them a repetition too" if plan.shared else ""
+        shared = f", {plan.shared} of them also a repetition" if plan.shared else ""
         lines.append(f"{study.select.budget} trials of each arm{shared}, {study.select.budget * arms:,} in all")
     lines.append(f"{len(study.seeds)} repetitions of each arm, {len(study.seeds) * arms:,} in all")
-    counts = standing.counts if standing else {}
+    counts = progress.counts if progress else {}
     known = ", ".join(f"{counts[state]:,} {state}" for state in ("done", "running", "failed") if counts.get(state))
     cells = sum(arm.trials + arm.repetitions for arm in left)
     lines.append(f"{cells:,} cells left to run" + (f"; {known}" if known else ""))
     return "\n".join(lines)
 
 
-# Telling
-
-
 def splits(study: Study, repetition: bool) -> list[str]:
-    """Where the best checkpoint of a cell is evaluated."""
+    """The splits on which the best checkpoint of a cell is evaluated."""
     return ["validation", "test"] if repetition and study.compare.split == "test" else ["validation"]
 
 
-def table(study: Study, left: list[Left], measured: dict[str, Preview]) -> str:
-    """What a cell of each arm takes."""
+def table(study: Study, left: list[PendingCells], measured: dict[str, Preview]) -> str:
+    """A table of the time and memory that a cell of each arm takes."""
     headers = ["arm", "cells", "step (median)", "step (longest)", "a cell", "memory", "checkpoint", "fits"]
     rows = []
     for arm in left:
@@ -108,8 +102,8 @@ def table(study: Study, left: list[Left], measured: dict[str, Preview]) -> str:
     return "\n".join([tabulate(rows, headers=headers, disable_numparse=True), *sorted(problems)])
 
 
-def totals(study: Study, left: list[Left], measured: dict[str, Preview]) -> str:
-    """What all cells that are left take together, of those that fit."""
+def totals(study: Study, left: list[PendingCells], measured: dict[str, Preview]) -> str:
+    """The totals of all remaining cells that fit into memory."""
     known = [(arm, measured[arm.arm.name]) for arm in left if measured[arm.arm.name].problem is None]
     if not known:
         return ""
@@ -122,44 +116,45 @@ def totals(study: Study, left: list[Left], measured: dict[str, Preview]) -> str:
     )
     lines = [
         f"{sum(arm.trials + arm.repetitions for arm, _ in known):,} cells take {duration(seconds / at_once)} "
-        f"({seconds / at_once / 3600:.2f} hours) with {at_once} at a time, measured alone, unless early stopping ends them",
+        f"({seconds / at_once / 3600:.2f} hours) with {at_once} at a time, measured one by one and without early stopping",
         _disk(study, known, at_once),
         _memory(known, -(-at_once // max(len(devices), 1))),
     ]
-    if others := [key for key in (study.select.over if study.select else {}) if key.rsplit(".", 1)[-1] not in SAME]:
-        lines.append(f"select.over varies {', '.join(others)}, which may change all this: measured with the first value")
+    if others := [
+        key for key in (study.select.over if study.select else {}) if key.rsplit(".", 1)[-1] not in NO_EFFECT_ON_COST
+    ]:
+        lines.append(
+            f"select.over varies {', '.join(others)}, which may change these figures: they were measured with the first value"
+        )
     return "\n".join(filter(None, lines))
 
 
-def _disk(study: Study, known: list[tuple[Left, Preview]], at_once: int) -> str:
-    stay, passing = 0, at_once * max(found.last_bytes for _, found in known)
+def _disk(study: Study, known: list[tuple[PendingCells, Preview]], at_once: int) -> str:
+    kept, temporary = 0, at_once * max(found.last_bytes for _, found in known)
     for arm, found in known:
-        whole = found.best_bytes + (found.last_bytes if study.keep == "all" else 0)
-        stay += arm.repetitions * (found.predictions(splits(study, True)) + (0 if study.keep == "none" else whole))
-        stay += arm.trials * (found.predictions(splits(study, False)) + (whole if study.keep == "all" else 0))
-        passing += 0 if study.keep == "all" else arm.trials * found.best_bytes
+        checkpoints = found.best_bytes + (found.last_bytes if study.keep == "all" else 0)
+        kept += arm.repetitions * (found.predictions(splits(study, True)) + (0 if study.keep == "none" else checkpoints))
+        kept += arm.trials * (found.predictions(splits(study, False)) + (checkpoints if study.keep == "all" else 0))
+        temporary += 0 if study.keep == "all" else arm.trials * found.best_bytes
     free = shutil.disk_usage(next(path for path in [study.folder, *study.folder.absolute().parents] if path.exists())).free
-    ends = f"{mebibytes(stay)} of disk in the end (keep: {study.keep})"
-    text = f"{ends}, {mebibytes(stay + passing)} on the way; {mebibytes(free)} are free"
-    return text if stay + passing <= free else f"{text}: this will not fit"
+    ends = f"{mebibytes(kept)} of disk space in the end (keep: {study.keep})"
+    text = f"{ends}, {mebibytes(kept + temporary)} at most while it runs; {mebibytes(free)} are free"
+    return text if kept + temporary <= free else f"{text}: this will not fit"
 
 
-def _memory(known: list[tuple[Left, Preview]], at_once: int) -> str:
-    """The largest memory of as many cells as share a device."""
+def _memory(known: list[tuple[PendingCells, Preview]], at_once: int) -> str:
+    """The memory of the largest cells that share a device."""
     most, there = max(found.held_bytes for _, found in known) * at_once, known[0][1].memory_bytes
     text = f"{mebibytes(most)} of memory at most for {at_once} at a time on a device, which has {mebibytes(there)}"
     return text if most <= there else f"{text}: this will not fit, lower launch.jobs"
 
 
-# Predicted beside actual
-
-
-def _keep(plan: Plan, folder: Folder, file: Path, measured: dict[str, Preview]) -> str:
-    """Keep the figures in the study's folder, for its cells and its report."""
+def _save(plan: Plan, folder: Folder, file: Path, measured: dict[str, Preview]) -> str:
+    """Save the figures in the study's folder, for its cells and its report; returns why this failed, or an empty text."""
     try:
         folder.open(plan.study.name, file)
     except UserError as error:
-        return f"The plan is not kept: {error}"
+        return f"The plan was not saved: {error}"
     own = splits(plan.study, True)
     folder.write_plan({name: found.record(own) for name, found in measured.items()})
     return ""

@@ -1,4 +1,4 @@
-"""A few real steps of each kind of cell, in processes like those of cells."""
+"""Measure a few real steps of each kind of cell, in processes like those that run cells."""
 
 import json
 import multiprocessing
@@ -12,40 +12,41 @@ import yaml
 
 from ftlit.errors import UserError
 from ftlit.planning.preview import Preview
+from ftlit.runs.files import CONFIG
 from ftlit.study.plan.cells import Cell, Plan
-from ftlit.study.plan.file import Study
+from ftlit.study.plan.settings import Study
 from ftlit.study.running.check import first_cell, problems
 from ftlit.study.running.launchers import gpus
 
-# Keys that change neither time nor memory.
-SAME = ("head_lr_factor", "label_noise", "layer_decay", "lr", "lr_factors", "run_dir", "schedule", "seed", "seed_everything",
-        "warmup_ratio", "weight_decay")  # fmt: skip
+# Keys that affect neither time nor memory.
+NO_EFFECT_ON_COST = ("head_lr_factor", "label_noise", "layer_decay", "lr", "lr_factors", "run_dir", "schedule",
+                     "seed", "seed_everything", "warmup_ratio", "weight_decay")  # fmt: skip
 
 
-def kind(config: dict[str, Any]) -> str:
-    """What decides how long a cell takes and what it needs: its config without rates and seeds."""
+def cell_kind(config: dict[str, Any]) -> str:
+    """The part of a config that decides the time and memory of a cell: all but learning rates and seeds."""
     return json.dumps(_without_rates(config), sort_keys=True, default=str)
 
 
 def _without_rates(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_rates(inner) for key, inner in value.items() if key not in SAME}
+        return {key: _without_rates(inner) for key, inner in value.items() if key not in NO_EFFECT_ON_COST}
     return [_without_rates(inner) for inner in value] if isinstance(value, list) else value
 
 
-def measured_arms(plan: Plan, steps: int) -> Iterator[tuple[str, Preview]]:
-    """What a cell of each arm takes; those of one kind are measured once, and each in a process of its own."""
+def measure_arms(plan: Plan, steps: int) -> Iterator[tuple[str, Preview]]:
+    """Measure a cell of each arm, each kind of cell once and in a separate process."""
     known: dict[str, Preview] = {}
     for arm in plan.arms:
         cell = first_cell(plan, arm)
-        if (own := kind(cell.config)) not in known:
+        if (own := cell_kind(cell.config)) not in known:
             print(f"measuring {arm.name}", flush=True)
             known[own] = _in_process(cell, plan.study, steps)
         yield arm.name, known[own]
 
 
 def _in_process(cell: Cell, study: Study, steps: int) -> Preview:
-    """Measure a cell in a process forked from the one that cells will be forked from."""
+    """Measure a cell in a process that is forked like those of cells."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ftlit.study.running.preload"])
     mine, theirs = context.Pipe(duplex=False)
@@ -64,7 +65,7 @@ def _in_process(cell: Cell, study: Study, steps: int) -> Preview:
 
 
 def _answer(cell: Cell, steps: int, threads: int, device: str | None, answer: Any) -> None:
-    """Send what a cell takes, or a text about what is wrong with it."""
+    """Send the measurements of a cell, or an error message."""
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     import torch
@@ -84,14 +85,16 @@ def _rehearsed(cell: Cell, steps: int) -> Preview:
     found = []
 
     class Rehearsed(TaskCLI):
-        """The command line, which keeps what it would say."""
+        """The command line, which keeps the plan instead of printing it."""
 
         def plan(self, splits: list[str]) -> None:
-            found.append(rehearse(self.trainer, self.model, self.datamodule, self.options.before, self.began, steps))
+            found.append(
+                rehearse(self.trainer, self.model, self.datamodule, self.options.evaluate_untrained, self.began, steps)
+            )
 
     quiet()
     with tempfile.TemporaryDirectory() as folder, problems(f"the arm {cell.arm.name!r}"):
-        file = Path(folder) / "config.yaml"
+        file = Path(folder) / CONFIG
         file.write_text(yaml.safe_dump({**cell.config, "run_dir": f"{folder}/run"}), "utf-8")
         Rehearsed(["fit", "--config", str(file), "--plan"])
     return found[0]

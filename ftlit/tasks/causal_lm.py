@@ -17,6 +17,7 @@ from ftlit.metrics.text import check_names, metric_keys, pattern_match, signatur
 from ftlit.models.backbones import evaluation_mode, load_config, looks_ahead, max_positions
 from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.models.generation import Generation, left_padded
+from ftlit.runs.files import SAMPLES
 from ftlit.tasks.shared.evaluator import Evaluator, Outputs
 from ftlit.tasks.shared.language_model import LanguageModel
 from ftlit.tasks.shared.samples import GenerationQueue, check_schedule, show_samples
@@ -44,6 +45,7 @@ class CausalLM(LanguageModel):
         stop_id: Taken from the data: the token that closes a reply.
     """
 
+    evidence: ClassVar[str | None] = "replies"
     auto_class: Any = AutoModelForCausalLM
     objective: ClassVar[Literal["causal", "masked"]] = "causal"
     mean_names = ("nll", "bytes")
@@ -209,7 +211,7 @@ class CausalLM(LanguageModel):
         """Add the shown replies to samples.jsonl, and drop those of later steps, which a resumed run generates again."""
         if not self.trainer.is_global_zero:
             return
-        file = Path(self.trainer.default_root_dir) / "samples.jsonl"
+        file = Path(self.trainer.default_root_dir) / SAMPLES
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         kept = [line for line in lines if json.loads(line)["step"] < self.global_step]
         when, data = {"epoch": self.current_epoch, "step": self.global_step}, self.trainer.datamodule  # type: ignore[attr-defined]

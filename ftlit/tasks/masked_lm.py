@@ -26,6 +26,7 @@ class MaskedLM(LanguageModel):
             BERT only.
     """
 
+    evidence: ClassVar[str | None] = "tokens"
     auto_class: Any = AutoModelForMaskedLM
     objective: ClassVar[Literal["causal", "masked"]] = "masked"
 

@@ -1,7 +1,7 @@
 """Multiple choice: which of a row's texts is right."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ class MultipleChoice(TaskModule):
     compete in a softmax, as in transformers' models for multiple choice.
     """
 
+    evidence: ClassVar[str | None] = "choices"
     auto_class = AutoModelForSequenceClassification
 
     def model_config(self) -> dict[str, Any]:

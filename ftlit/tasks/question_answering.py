@@ -28,6 +28,7 @@ class QuestionAnswering(TaskModule):
             than this; `best` takes the value with the best F1 in each validation.
     """
 
+    evidence: ClassVar[str | None] = "answers"
     auto_class = AutoModelForQuestionAnswering
     smoothed: ClassVar[bool] = False  # some of what competes is padding, without probability
     tuned_threshold: Tensor

@@ -1,6 +1,6 @@
 """Relation extraction: how two marked entities of a text relate."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ftlit.errors import UserError, near
 from ftlit.heads import EntityHead, Head
@@ -21,6 +21,7 @@ class RelationExtraction(LabelledTask):
         head: The prediction head; by default a linear layer on the states of both entities' start markers.
     """
 
+    evidence: ClassVar[str | None] = "relations"
     corpus_metric_names = ("f1_macro", "f1_micro", "precision_micro", "recall_micro", "accuracy")
 
     def __init__(

@@ -38,6 +38,7 @@ class Seq2Seq(TaskModule):
         max_target_length: Taken from the data: the largest length of a generated text, unless `generation` has another.
     """
 
+    evidence: ClassVar[str | None] = "texts"
     auto_class = AutoModelForSeq2SeqLM
     takes_auxiliary: ClassVar[bool] = False
     mean_names = ("nll",)

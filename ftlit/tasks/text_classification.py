@@ -1,6 +1,6 @@
 """Text classification: one label or several for a text or a pair of texts."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection, classification
@@ -16,6 +16,8 @@ class TextClassification(LabelledTask):
     Args:
         multi_label: Whether a text may have any number of labels.
     """
+
+    evidence: ClassVar[str | None] = "labels"
 
     def __init__(self, multi_label: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)

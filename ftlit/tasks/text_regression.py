@@ -1,7 +1,7 @@
 """Text regression: a number for a text or a pair of texts."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ class TextRegression(TaskModule):
         label_scale: Taken from the data: mean and standard deviation of the target in train.
     """
 
+    evidence: ClassVar[str | None] = "values"
     auto_class = AutoModelForSequenceClassification
     loss_kinds: tuple[type[Loss], ...] = (MSE, Huber)
 

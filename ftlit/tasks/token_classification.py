@@ -1,7 +1,7 @@
 """Token classification: named entities, chunks, parts of speech."""
 
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from transformers import AutoModelForTokenClassification
@@ -31,6 +31,7 @@ class TokenClassification(LabelledTask):
             as a part of speech.
     """
 
+    evidence: ClassVar[str | None] = "tags"
     auto_class = AutoModelForTokenClassification
     problem_type = None
 

@@ -11,6 +11,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
+from ftlit.util.private import cpu_multiplies_bfloat16
+
 PRODUCTS: set[Callable[..., Any]] = {
     *(functional.linear, torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.baddbmm, torch.einsum),
     *(Tensor.matmul, Tensor.__matmul__, Tensor.mm, Tensor.bmm, Tensor.addmm, Tensor.baddbmm),
@@ -22,7 +24,7 @@ def native_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 by itself; where a processor does not, PyTorch's own way is many times slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return cpu_multiplies_bfloat16()
 
 
 def takes_upcast(precision: str, device: torch.device) -> bool:

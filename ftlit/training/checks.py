@@ -24,7 +24,7 @@ class Watch:
     steps: int = 0
 
 
-class Tripwires(Callback):
+class TrainingChecks(Callback):
     """Stops a run whose frozen weights change, whose trained ones do not, or whose dropout is where it should not be.
 
     Modes are checked at the first batch, gradients at the first optimizer step, updates that begin at zero after 20 steps,

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from ftlit.training.bfloat16 import takes_upcast
+from ftlit.util.private import attention_of_cpus, operator_of
 
 BATCHES = 3  # counted of each stage of a training
 
@@ -25,8 +26,7 @@ def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *args: 
 
 FORMULAS = {
     **flop_registry,  # which lacks the attention of CPUs
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    **dict(zip(attention_of_cpus(), (_attention, _attention_backward), strict=True)),
 }
 
 
@@ -46,7 +46,7 @@ class Counter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
         result = func(*args, **given)
-        if formula := FORMULAS.get(getattr(func, "_overloadpacket", None)):
+        if formula := FORMULAS.get(operator_of(func)):
             try:
                 self.flops += formula(*args, **given, out_val=result)
             except (AssertionError, ValueError):  # shapes that a formula of an older PyTorch does not know

@@ -7,11 +7,13 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ftlit.errors import UserError
+from ftlit.tasks.shared.train_loss import StepLoss
 from ftlit.training.distributed import every_rank
+from ftlit.util.private import is_accumulating
 
 
 class LossLog(Callback):
-    """Logs the loss of whole optimizer steps, over all devices, and stops when it is no number.
+    """Logs the loss of whole optimizer steps, over all devices, and stops training if it is NaN or infinite.
 
     One device stops at once. Several stop together, at the next step that is logged or saved, or at a validation: one that left
     alone would leave the others waiting for its gradients.
@@ -19,9 +21,12 @@ class LossLog(Callback):
 
     def __init__(self) -> None:
         self.latest = float("nan")
-        self._sums: dict[str, Tensor] = {}
+        self._step = StepLoss()
         self._unchecked: tuple[int, Tensor, Tensor] | None = None
         self._found: str | None = None  # what is wrong with a loss of this device
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        pl_module.logs_loss = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -31,10 +36,10 @@ class LossLog(Callback):
             self.check(trainer)
         loss = outputs["loss"].detach()
         self._unchecked = (trainer.global_step, batch["ids"], loss)
-        self._add(outputs, trainer.accumulate_grad_batches)
-        if trainer.fit_loop._should_accumulate():
+        self._step.add(outputs, trainer.accumulate_grad_batches)
+        if is_accumulating(trainer):
             return
-        sums, self._sums = self._sums, {}
+        sums = self._step.take()
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and trainer.global_step % every == 0:
             self.check(trainer)
@@ -42,15 +47,10 @@ class LossLog(Callback):
             self.latest = means["loss"]
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             parts = {f"train/{name}": value for name, value in means.items()}
+            pl_module.log_dict(parts, logger=False, batch_size=1)  # for callbacks, which may monitor it
             values = {**parts, "train/lr": rate, "epoch": trainer.current_epoch}
             for logger in trainer.loggers:
                 logger.log_metrics(values, step=trainer.global_step)
-
-    def _add(self, outputs: dict[str, Tensor], accumulate: int) -> None:
-        """Take the loss of a batch into the step's, and the parts that the task gives beside it."""
-        for name, value in outputs.items():
-            part = value.detach() if name == "loss" else value / accumulate  # the loss is divided already
-            self._sums[name] = self._sums[name] + part if name in self._sums else part
 
     def _look(self, trainer: Trainer) -> None:
         """Remember the first loss that is not finite, with the step and the ids of the batch's examples."""

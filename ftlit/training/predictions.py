@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning import Callback, Trainer
 
+from ftlit.runs.files import predictions_file
 from ftlit.util.files import write_text
 
 
@@ -17,7 +18,7 @@ class Predictions(Callback):
     """
 
     def __init__(self, run_dir: Path) -> None:
-        self.folder = run_dir / "predictions"
+        self.run_dir = run_dir
         self.enabled = True
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -38,5 +39,5 @@ class Predictions(Callback):
         if trainer.is_global_zero:
             data = trainer.datamodule  # type: ignore[attr-defined]
             lines = [json.dumps({**data.record_at(split, i), **found[i]}, ensure_ascii=False) for i in found]
-            write_text(self.folder / f"{split}.jsonl", "\n".join(lines) + "\n")
+            write_text(predictions_file(self.run_dir, split), "\n".join(lines) + "\n")
         trainer.strategy.barrier()

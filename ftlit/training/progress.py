@@ -7,6 +7,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
+from ftlit.runs.files import PROGRESS
 from ftlit.training.cost import Cost
 from ftlit.training.loss_log import LossLog
 from ftlit.util.files import write_json
@@ -41,7 +42,7 @@ class ProgressFile(Callback):
     """
 
     def __init__(self, run_dir: Path, every: float = 2.0) -> None:
-        self.path, self.every = run_dir / "progress.json", every
+        self.path, self.every = run_dir / PROGRESS, every
         self._started, self._next = time.time(), 0.0
 
     def on_train_batch_end(

@@ -11,9 +11,10 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from ftlit.errors import UserError
-from ftlit.runs.checkpoint import BEST, LAST
+from ftlit.runs.files import BEST, LAST
 from ftlit.runs.metrics_file import MetricsFile
 from ftlit.training.distributed import every_rank
+from ftlit.util.private import is_accumulating, restore_loaders, validation_is_due
 from ftlit.util.settings import flat
 
 # What of the config the checkpoint and the evidence of the run depend on.
@@ -152,17 +153,17 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._time, self._step = time.monotonic(), trainer.global_step
         # The loader is older than its state: the schedule asks for the number of steps before the state is read.
-        trainer.fit_loop._load_combined_loader_states()
+        restore_loaders(trainer)
         if self.stopped:  # the run was killed after early stopping had decided
             trainer.should_stop = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        step, loop = trainer.global_step, trainer.fit_loop
-        if loop._should_accumulate() or step == self._step or step == trainer.max_steps:
+        step = trainer.global_step
+        if is_accumulating(trainer) or step == self._step or step == trainer.max_steps:
             return
-        if loop.epoch_loop._should_check_val_fx(loop._data_fetcher):  # type: ignore[arg-type]
+        if validation_is_due(trainer):
             return  # validation comes next and saves; a run resumed from before it would leave it out
         if self._late or (step % self.every_n_steps == 0 if self.every_n_steps else self._time_is_up(trainer)):
             self.save(trainer)
@@ -178,7 +179,7 @@ class LastCheckpoint(Checkpoint):
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         # Gradients that wait for more batches are in no checkpoint, so it waits for their step.
-        self._late = trainer.fit_loop._should_accumulate() and not trainer.should_stop
+        self._late = is_accumulating(trainer) and not trainer.should_stop
         ends = trainer.should_stop or trainer.global_step >= pl_module.total_steps  # type: ignore[operator]
         if not self._late and not (ends and self._spared(trainer)):
             self.save(trainer)

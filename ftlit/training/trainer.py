@@ -1,5 +1,6 @@
 """Lightning's Trainer as every run has it: its defaults, and the callbacks and files that each run brings along."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ftlit.runs.metrics_file import MetricsFile
 from ftlit.runs.record import RunRecord
 from ftlit.tasks import TaskModule
 from ftlit.training.bfloat16 import UpcastMixedPrecision, native_bfloat16, takes_upcast
-from ftlit.training.checks import Tripwires
+from ftlit.training.checks import TrainingChecks
 from ftlit.training.cost import Cost
 from ftlit.training.loss_log import LossLog
 from ftlit.training.predictions import Predictions
@@ -26,40 +27,64 @@ def default_precision() -> str:
     return "bf16-mixed" if native else "32-true"
 
 
-TRAINER_DEFAULTS = {
+TRAINER_DEFAULTS: dict[str, Any] = {
     "accelerator": "cpu" if torch.backends.mps.is_available() else "auto",  # metrics need float64, which MPS lacks
     "max_epochs": 3,
     "logger": False,  # metrics.csv is always there; others are added by configuration
     "gradient_clip_val": 1.0,
     "log_every_n_steps": 10,
     "enable_model_summary": False,  # the table of trained parameters says more
-    "inference_mode": False,  # metrics reset inside it could not be updated outside
+    "inference_mode": False,
     "use_distributed_sampler": False,  # the data module shards by itself, without duplicates
 }
 
 
+def trainer_arguments(given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of Lightning's Trainer with the defaults of every run."""
+    return {**TRAINER_DEFAULTS, "precision": default_precision(), **given}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of a training beside those of Lightning's Trainer; `ftlit.fit` explains them."""
+
+    seed: int = 0
+    patience: int | None = 3
+    training_checks: bool = True
+    save_every_n_steps: int | None = None
+    keep_last: bool = True
+
+
 class RunParts:
-    """What a run has beside the trainer that its config describes: log, record, cost, predictions, checkpoints.
+    """What a run has beside Lightning's Trainer: log, record, cost, predictions, checkpoints.
 
     Args:
         run_dir: The run's folder.
-        options: The options of the command.
-        training: Whether the command is fit.
-        goes_on: Whether training goes on from the run's own last checkpoint.
+        options: Options of the training.
+        resumed: Whether training resumes from the run's own last checkpoint.
+        training: Whether the model is trained, not only evaluated.
     """
 
-    def __init__(self, run_dir: Path, options: Any, training: bool, goes_on: bool) -> None:
-        self.run_dir, self.options, self.training, self.goes_on = run_dir, options, training, goes_on
+    trainer: Trainer
+
+    def __init__(self, run_dir: Path, options: RunOptions, resumed: bool, training: bool = True) -> None:
+        self.run_dir, self.options, self.training, self.resumed = run_dir, options, training, resumed
         self.metrics_file, self.record = MetricsFile(run_dir), RunRecord(run_dir)
         self.loss_log, self.cost, self.predictions = LossLog(), Cost(), Predictions(run_dir)
 
-    def equip(self, trainer: Any, model: TaskModule, named: list[Callback]) -> Trainer:
-        """Give a trainer the parts.
+    def make_trainer(self, arguments: dict[str, Any], model: TaskModule) -> Trainer:
+        """Make the trainer from arguments of Lightning's Trainer, on top of the defaults of every run."""
+        callbacks = arguments.get("callbacks") or []
+        trainer = Trainer(**trainer_arguments(arguments), default_root_dir=self.run_dir)
+        return self.attach_callbacks(trainer, model, callbacks if isinstance(callbacks, list) else [callbacks])
+
+    def attach_callbacks(self, trainer: Any, model: TaskModule, named: list[Callback]) -> Trainer:
+        """Give a trainer the callbacks and loggers of the run.
 
         Args:
-            trainer: As Lightning made it from the config.
-            model: Whose metric picks the best checkpoint.
-            named: Callbacks of the config; those of the kinds that Lightning adds by itself are replaced otherwise.
+            trainer: As Lightning made it.
+            model: Its metric picks the best checkpoint.
+            named: Callbacks that the user has asked for; those that Lightning adds by itself are replaced.
         """
         if takes_upcast(str(trainer.precision), trainer.strategy.root_device):
             trainer.strategy.precision_plugin = UpcastMixedPrecision()
@@ -67,22 +92,23 @@ class RunParts:
         if self.training:  # a later test must not replace the file
             trainer.loggers = [self.metrics_file, *trainer.loggers]
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        self.trainer = trainer
         return trainer
 
     def _callbacks(self, trainer: Any, model: TaskModule, named: list[Callback]) -> list[Callback]:
         given, options = trainer.callbacks, self.options
         replaced = [c for c in given if isinstance(c, (ProgressBar, ModelCheckpoint)) and c not in named]
-        own: list[Callback] = [self.loss_log, self.cost, self.predictions, RandomState(options.seed_everything)]
+        own: list[Callback] = [self.loss_log, self.cost, self.predictions, RandomState(options.seed)]
         if options.patience is not None and not any(isinstance(c, EarlyStopping) for c in given):
             ignored = {"check_on_train_epoch_end": False, "check_finite": False}  # NaN counts as no gain, and no more
             own.append(EarlyStopping(model.monitor, mode=model.mode, patience=options.patience, **ignored))
         if not trainer.fast_dev_run:
-            own.append(BestCheckpoint(self.run_dir, model.monitor, model.mode, self.goes_on))
+            own.append(BestCheckpoint(self.run_dir, model.monitor, model.mode, self.resumed))
             own.append(LastCheckpoint(self.run_dir, options.save_every_n_steps, self.metrics_file, options.keep_last))
         if self.training:
             own.append(ProgressFile(self.run_dir))
         if any(isinstance(c, ProgressBar) for c in replaced):
             own.append(Progress(self.loss_log, self.cost, model.monitor))
-        first = [Tripwires()] if self.training and options.tripwires else []  # sees what others do after it
+        first = [TrainingChecks()] if self.training and options.training_checks else []  # sees what others do after it
         callbacks = [*first, *(c for c in given if c not in replaced), *own]
         return sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # checkpoints see what others did

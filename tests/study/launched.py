@@ -20,7 +20,7 @@ def six_cells(path: Path, model: str, data: str, **launch: Any) -> Plan:
         launch: The section `launch` of the file.
     """
     base = {
-        "before": False,
+        "evaluate_untrained": False,
         "trainer": {"max_epochs": 1, "accelerator": "cpu"},
         "model": {"class_path": "TextClassification", "init_args": {
             "backbone": model, "optimizer": {"class_path": "AdamW", "init_args": {"lr": 1e-3}},

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ftlit.runs.files import SCHEMA
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.file import read_study
 from ftlit.study.state.folder import Folder
@@ -126,8 +127,10 @@ def record(cell: Cell) -> dict[str, Any]:
     splits = {split: {"rows": rows, "fingerprint": f"{split}-0123"} for split, rows in
               (("train", 600), ("validation", 100), ("test", 200))}  # fmt: skip
     return {
+        "schema": SCHEMA,
         "status": "completed", "started": "2026-11-24T21:07:41Z", "ended": "2026-11-24T21:11:06Z", "seed": cell.seed,
-        "task": "TextClassification", "precision": "32-true", "git": {"commit": "4c290df1340f7bb2", "dirty": False},
+        "task": "TextClassification", "evidence": "labels", "precision": "32-true",
+        "git": {"commit": "4c290df1340f7bb2", "dirty": False},
         "versions": VERSIONS, "hardware": {"processor": "AMD EPYC", "cores": 2, "threads": 1, "gpus": []},
         "data": {"splits": splits},
     }  # fmt: skip

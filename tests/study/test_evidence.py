@@ -1,6 +1,5 @@
 """Evidence against what runs of every task report, and against the metrics of parts of their predictions."""
 
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,10 +13,12 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 from torchmetrics.functional.classification import multiclass_matthews_corrcoef
 from transformers import AutoTokenizer
 
+import ftlit.tasks
 from ftlit.__main__ import main
 from ftlit.errors import UserError
 from ftlit.metrics.ngrams import bleu, chrf
-from ftlit.study.statistics.evidence import aligned, evidence, joint_evidence, read_predictions
+from ftlit.runs.reading import RunFolder
+from ftlit.study.statistics.evidence import EVIDENCE_KINDS, aligned, evidence, joint_evidence
 from tests.chats import chat_model, echoes
 from tests.conftest import sentiment_splits, write_splits
 from tests.helpers import arguments
@@ -141,9 +142,9 @@ def run(sources: Callable[[str], tuple[str, str]], tmp_path_factory: pytest.Temp
     return make
 
 
-def value(task: str, metric: str, rows: list[dict[str, Any]], settings: dict[str, Any] | None = None) -> float:
+def value(kind: str, metric: str, rows: list[dict[str, Any]], settings: dict[str, Any] | None = None) -> float:
     """A metric from its evidence."""
-    found = evidence(task, metric, [rows], [0], settings)
+    found = evidence(kind, metric, [rows], [0], settings)
     assert found is not None
     assert found.counts.shape[:2] == (1, len(rows))
     return float(found.score(found.counts[0].sum(0)))
@@ -151,14 +152,14 @@ def value(task: str, metric: str, rows: list[dict[str, Any]], settings: dict[str
 
 @pytest.mark.parametrize("case", CASES)
 def test_evidence_gives_the_metrics_of_the_run(case: str, run: Callable[[str], Path]) -> None:
-    folder, (task, _, options, gaps) = run(case), CASES[case]
-    rows = read_predictions(folder, "test")
-    results = json.loads((folder / "results.json").read_text())["test"]
+    run_folder, (_, _, options, gaps) = RunFolder(run(case)), CASES[case]
+    kind, rows = run_folder.record["evidence"], run_folder.prediction_rows("test")
+    results = run_folder.results["test"]
     settings = {"pattern": options.get("model__pattern")}
-    missing = {name for name in results if evidence(task, name, [rows], [0], settings) is None}
+    missing = {name for name in results if evidence(kind, name, [rows], [0], settings) is None}
     assert missing == gaps | {"loss"}
     for name in results.keys() - missing:
-        found = value(task, name, rows, settings)
+        found = value(kind, name, rows, settings)
         assert found == pytest.approx(results[name], rel=1e-6, abs=1e-6, nan_ok=True), name
     assert len(results) > len(missing)
 
@@ -198,7 +199,7 @@ def test_weighted_sums_are_the_metrics_of_a_resample(seed: int) -> None:
         "accuracy": np.mean(np.equal(right, said)),
     }
     for name, score in expected.items():
-        found = evidence("TextClassification", name, [rows], [0])
+        found = evidence("labels", name, [rows], [0])
         assert found is not None
         assert found.score(weights @ found.counts[0]) == pytest.approx(score, abs=1e-12), name
 
@@ -214,7 +215,7 @@ def test_weighted_sums_are_the_corpus_scores_of_a_resample(metric: str, score: C
     ]
     weights = resampled(rows, 1)
     drawn = [row for row, weight in zip(rows, weights, strict=True) for _ in range(weight)]
-    found = evidence("Seq2Seq", metric, [rows], [0])
+    found = evidence("texts", metric, [rows], [0])
     assert found is not None
     expected = score([str(row["prediction"]) for row in drawn], [list(row["label"]) for row in drawn])[metric]
     assert found.score(weights @ found.counts[0]) == pytest.approx(expected, abs=1e-9)
@@ -233,27 +234,40 @@ def test_matthews_of_one_class_is_torchmetrics(right: str, said: str) -> None:
     ]
     ids = [torch.tensor(["ab".index(name) for name in text]) for text in (said, right)]
     expected = float(multiclass_matthews_corrcoef(*ids, num_classes=2))
-    assert value("TextClassification", "mcc", rows) == pytest.approx(expected, abs=2e-3)
+    assert value("labels", "mcc", rows) == pytest.approx(expected, abs=2e-3)
 
 
 def test_a_constant_prediction_has_no_correlation() -> None:
     rows = [{"id": str(i), "label": float(i), "prediction": 0.1} for i in range(9)]
     for metric in ("pearson", "spearman"):
-        assert np.isnan(value("TextRegression", metric, rows))
+        assert np.isnan(value("values", metric, rows))
 
 
 def test_large_numbers_keep_their_correlation() -> None:
     rng = np.random.default_rng(0)
     numbers = rng.normal(size=(2, 50)) * 1e-3 + 1e6
     rows = [{"id": str(i), "label": a, "prediction": b} for i, (a, b) in enumerate(numbers.T.tolist())]
-    assert value("TextRegression", "pearson", rows) == pytest.approx(np.corrcoef(numbers)[0, 1], abs=1e-6)
+    assert value("values", "pearson", rows) == pytest.approx(np.corrcoef(numbers)[0, 1], abs=1e-6)
 
 
-def test_another_task_and_another_metric_have_no_evidence() -> None:
-    assert evidence("MyTask", "accuracy", [answers(0)], [0]) is None
-    assert evidence("TextClassification", "loss", [answers(0)], [0]) is None
-    assert evidence("CausalLM", "pattern_match", [answers(0)], [0]) is None
-    assert evidence("Seq2Seq", "bertscore_f1", [answers(0)], [0]) is None
+def test_every_task_declares_a_known_kind() -> None:
+    known = [getattr(ftlit.tasks, name) for name in ftlit.tasks.__all__]
+    tasks = [task for task in known if issubclass(task, ftlit.tasks.TaskModule) and task is not ftlit.tasks.TaskModule]
+    assert len(tasks) == 9
+    assert {task.evidence for task in tasks} == set(EVIDENCE_KINDS)
+
+
+def test_labels_without_scores_are_those_of_the_rows() -> None:
+    bare = [{key: value for key, value in row.items() if key != "scores"} for row in answers(3)]
+    assert value("labels", "f1_macro", bare) == value("labels", "f1_macro", answers(3))
+
+
+def test_unknown_kinds_and_metrics_have_no_evidence() -> None:
+    assert evidence(None, "accuracy", [answers(0)], [0]) is None
+    assert evidence("my kind", "accuracy", [answers(0)], [0]) is None
+    assert evidence("labels", "loss", [answers(0)], [0]) is None
+    assert evidence("replies", "pattern_match", [answers(0)], [0]) is None
+    assert evidence("texts", "bertscore_f1", [answers(0)], [0]) is None
 
 
 # Several runs
@@ -268,7 +282,7 @@ def test_arms_are_counted_in_the_same_columns() -> None:
         {"id": "test:0", "tokens": ["x", "y"], "label": entities(("PER", 0)), "tags": [], "prediction": entities(("PER", 0))}
     ]
     other = [{**rows[0], "prediction": entities(("PER", 0), ("LOC", 2))}]
-    found = joint_evidence("TokenClassification", "f1_macro", {"a": {0: rows}, "b": {0: other}})
+    found = joint_evidence("tags", "f1_macro", {"a": {0: rows}, "b": {0: other}})
     assert found is not None
     assert found["a"].counts.shape == found["b"].counts.shape == (1, 1, 6)
     assert [float(found[arm].score(found[arm].counts[0, 0])) for arm in "ab"] == [1.0, 0.5]
@@ -276,7 +290,7 @@ def test_arms_are_counted_in_the_same_columns() -> None:
 
 def test_seeds_are_put_into_one_order_by_id() -> None:
     first, second = answers(0), answers(1)
-    found = joint_evidence("TextClassification", "accuracy", {"a": {3: first, 5: second[::-1]}, "b": {3: second}})
+    found = joint_evidence("labels", "accuracy", {"a": {3: first, 5: second[::-1]}, "b": {3: second}})
     assert found is not None
     assert found["a"].seed_names == (3, 5)
     assert (found["a"].counts[1] == found["b"].counts[0]).all()
@@ -289,21 +303,21 @@ def test_ids_that_come_twice_are_told_apart() -> None:
 
 def test_other_data_are_refused() -> None:
     rows = answers(0)
-    start = r"^a \(seed 0\) and b \(seed 1\) were evaluated on other data, so that their examples cannot be paired: "
+    start = r"^a \(seed 0\) and b \(seed 1\) were evaluated on different data, so their examples cannot be paired: "
     with pytest.raises(UserError, match=start + r"example 'test:59' is only in a \(seed 0\); give their configs the same"):
-        joint_evidence("TextClassification", "accuracy", {"a": {0: rows}, "b": {1: rows[:-1]}})
+        joint_evidence("labels", "accuracy", {"a": {0: rows}, "b": {1: rows[:-1]}})
     changed = [{**rows[0], "label": "z"}, *rows[1:]]
-    with pytest.raises(UserError, match=start + r"example 'test:0' has another right answer"):
-        joint_evidence("TextClassification", "accuracy", {"a": {0: rows}, "b": {1: changed}})
+    with pytest.raises(UserError, match=start + r"example 'test:0' has a different right answer"):
+        joint_evidence("labels", "accuracy", {"a": {0: rows}, "b": {1: changed}})
 
 
 def test_predictions_that_are_not_there_or_broken(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no predictions of validation; `python -m ftlit validate --config "):
-        read_predictions(tmp_path, "validation")
+        RunFolder(tmp_path).prediction_rows("validation")
     folder = tmp_path / "predictions"
     folder.mkdir()
     (folder / "test.jsonl").write_text('{"id": "a\u2028b"}\n{"id": \n', encoding="utf-8")
-    with pytest.raises(UserError, match=r"test.jsonl: line 2 is no JSON"):
-        read_predictions(tmp_path, "test")
+    with pytest.raises(UserError, match=r"test.jsonl: line 2 is not valid JSON"):
+        RunFolder(tmp_path).prediction_rows("test")
     (folder / "test.jsonl").write_text('{"id": "a\u2028b"}\n', encoding="utf-8")
-    assert read_predictions(tmp_path, "test") == [{"id": "a\u2028b"}]
+    assert RunFolder(tmp_path).prediction_rows("test") == [{"id": "a\u2028b"}]

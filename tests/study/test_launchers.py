@@ -68,8 +68,8 @@ def test_slurm(six: Six, undisturbed: str, capfd: pytest.CaptureFixture[str]) ->
 
     with slurm_cluster():
         with disturbed(folder, time_is_up):
-            standing = launch(plan, folder, Path("six.yaml"))
-        assert standing.counts == {"done": 6}
+            progress = launch(plan, folder, Path("six.yaml"))
+        assert progress.counts == {"done": 6}
         with pytest.raises(UserError, match=r"sbatch refused .*invalid partition"):
             launch(wrong := six(launcher="slurm", slurm={"slurm_partition": "nowhere"}), opened(wrong), Path("six.yaml"))
     assert results(plan, folder) == undisturbed
@@ -93,14 +93,14 @@ def test_ray(six: Six, undisturbed: str, capsys: pytest.CaptureFixture[str]) -> 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         with disturbed(folder, kill_cell, kill_worker):
-            standing = launch(plan, folder, Path("six.yaml"))
+            progress = launch(plan, folder, Path("six.yaml"))
         assert ray.is_initialized()  # it was not started by the launcher
     finally:
         ray.shutdown()
-    assert standing.counts == {"done": 6}
+    assert progress.counts == {"done": 6}
     assert results(plan, folder) == undisturbed
     assert count(folder, "finished") == 6
-    assert capsys.readouterr().out.count("(exit code -9): goes on from its last checkpoint") == 2
+    assert capsys.readouterr().out.count("(exit code -9): it continues from its last checkpoint") == 2
 
 
 def _parent(process: int) -> int:

@@ -102,13 +102,13 @@ def test_a_thousand_cells_are_counted_at_once_without_torch(tmp_path: Path) -> N
 def test_sums_are_those_of_trials_and_repetitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text, tried = planned(study(tmp_path), FOUND, monkeypatch)
     assert tried == ["Full", "LoRA"]
-    assert "2 trials of each arm, 1 of them a repetition too, 4 in all" in text
+    assert "2 trials of each arm, 1 of them also a repetition, 4 in all" in text
     assert "8 cells left to run" in text
     # Of each arm a trial of 2 + 30 + 4 + 4 s and three repetitions of 20 s more for test, two at a time.
     seconds = 2 * (40 + 3 * 60) / 2
     assert f"8 cells take {seconds / 60:.0f} min ({seconds / 3600:.2f} hours) with 2 at a time" in text
     # Best checkpoints and predictions of three repetitions, predictions of a trial; two last and two trials' best go again.
-    assert "80 MiB of disk in the end (keep: best), 160 MiB on the way" in text
+    assert "80 MiB of disk space in the end (keep: best), 160 MiB at most while it runs" in text
     assert "600 MiB of memory at most for 2 at a time on a device, which has 1,000 MiB" in text
     assert "will not fit" not in text
 
@@ -130,7 +130,7 @@ def test_what_is_done_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(("keep", "stay", "way"), [("none", 20, 100), ("all", 340, 400)])
 def test_disk_is_what_the_study_keeps(keep: str, stay: int, way: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text, _ = planned(study(tmp_path, keep=keep), FOUND, monkeypatch)
-    assert f"{stay} MiB of disk in the end (keep: {keep}), {way} MiB on the way" in text
+    assert f"{stay} MiB of disk space in the end (keep: {keep}), {way} MiB at most while it runs" in text
 
 
 def test_cells_that_do_not_fit_together_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,9 @@ def test_arms_that_differ_in_rates_are_measured_once(tmp_path: Path, monkeypatch
 def test_other_selected_keys_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     select = {"over": {**SELECT["over"], "trainer.max_epochs": [1, 9]}}
     text, _ = planned(study(tmp_path, select=select), FOUND, monkeypatch)
-    assert "select.over varies trainer.max_epochs, which may change all this: measured with the first value" in text
+    assert (
+        "select.over varies trainer.max_epochs, which may change these figures: they were measured with the first value" in text
+    )
 
 
 def test_cells_record_what_was_foreseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +177,7 @@ def test_a_folder_of_another_study_is_left_alone(tmp_path: Path, monkeypatch: py
     Folder(tmp_path / "folder").open("another", file)
     before = sorted((tmp_path / "folder").rglob("*"))
     text, _ = planned(file, FOUND, monkeypatch)
-    assert "The plan is not kept:" in text
+    assert "The plan was not saved:" in text
     assert "belongs to the study 'another'" in text
     assert sorted((tmp_path / "folder").rglob("*")) == before
 

@@ -18,23 +18,25 @@ import numpy as np
 import pytest
 
 from ftlit.study.plan.cells import Plan
-from ftlit.study.report import write_report
+from ftlit.study.report import write_study_report
 from ftlit.study.report.content.answer import answer
-from ftlit.study.report.content.assemble import whole
+from ftlit.study.report.content.assemble import assemble_report
 from ftlit.study.report.content.blocks import pairs
 from ftlit.study.report.content.design import design
+from ftlit.study.report.content.examples import BlockExamples, by_label, disputed, thirds
 from ftlit.study.report.content.numbers import Numbers, gather
-from ftlit.study.report.content.paired import Examples, by_label, disputed, same, same_tags, thirds
 from ftlit.study.report.content.provenance import failures, provenance
 from ftlit.study.report.content.results import main_table, main_tables
 from ftlit.study.report.render import artifact
 from ftlit.study.report.render.document import Figure, Text
 from ftlit.study.report.render.formats import count, decimals_for, interval, listed, number, p_text, value_text
 from ftlit.study.report.render.latex import escaped
-from ftlit.study.report.render.plots import front, numeric_axis
+from ftlit.study.report.render.plots import numeric_axis, pareto_front
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.progress import Standing
+from ftlit.study.state.progress import Progress
 from ftlit.study.statistics.compare import adjust, compare
+from ftlit.study.statistics.evidence import EVIDENCE_KINDS
+from ftlit.study.statistics.evidence.labels import is_right
 from ftlit.util.files import read_json, write_json, write_text
 from tests.study.synthetic import STUDY, made, write_all
 
@@ -55,7 +57,7 @@ def numbers(simple: tuple[Plan, Folder]) -> Numbers:
 @pytest.fixture(scope="module")
 def report(simple: tuple[Plan, Folder]) -> Path:
     """The folder of its report."""
-    return write_report(*simple)[0].parent
+    return write_study_report(*simple)[0].parent
 
 
 @pytest.fixture(scope="module")
@@ -86,32 +88,36 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def test_means_are_those_of_the_results_and_verdicts_those_of_the_statistics(numbers: Numbers) -> None:
-    (told,) = numbers.blocks
-    for label, runs in told.block.arms.items():
+    (summary,) = numbers.blocks
+    for label, runs in summary.block.arms.items():
         values = [run.results["test"]["accuracy"] for run in runs.repetitions]
-        assert told.estimates[label].mean == pytest.approx(np.mean(values))
-        assert told.estimates[label].deviation == pytest.approx(np.std(values, ddof=1))
-    evidence = told.seen.evidence
+        assert summary.estimates[label].mean == pytest.approx(np.mean(values))
+        assert summary.estimates[label].deviation == pytest.approx(np.std(values, ddof=1))
+    evidence = summary.paired.evidence
     assert evidence["LoRA"].examples == 200
-    expected = compare(evidence, [(one.arm, one.other) for one in told.comparisons])
-    assert told.comparisons == expected
-    assert [(one.arm, one.other) for one in told.against("Full")] == [("LoRA", "Full"), ("BitFit", "Full"), ("Frozen", "Full")]
+    expected = compare(evidence, [(one.arm, one.other) for one in summary.comparisons])
+    assert summary.comparisons == expected
+    assert [(one.arm, one.other) for one in summary.against("Full")] == [
+        ("LoRA", "Full"),
+        ("BitFit", "Full"),
+        ("Frozen", "Full"),
+    ]
 
 
 def test_pairs_are_within_settings_and_one_family(crossed: Numbers) -> None:
-    assert [told.block.title for told in crossed.blocks] == ["shots 8", "shots 32", "shots 128"]
-    assert [len(told.comparisons) for told in crossed.blocks] == [3, 6, 6]
-    found = [one for told in crossed.blocks for one in told.comparisons]
+    assert [summary.block.title for summary in crossed.blocks] == ["shots 8", "shots 32", "shots 128"]
+    assert [len(summary.comparisons) for summary in crossed.blocks] == [3, 6, 6]
+    found = [one for summary in crossed.blocks for one in summary.comparisons]
     assert [one.p_adjusted for one in found] == pytest.approx(adjust([one.p for one in found], "holm"))
-    assert "The p-values of all 15 pairs in all settings are one family, adjusted after Holm" in words(crossed)
+    assert "The p-values of all 15 pairs in all settings are adjusted as one family by Holm's method" in words(crossed)
 
 
 def test_a_setting_without_its_baseline_has_no_differences(tmp_path: Path) -> None:
     numbers = gather(*made(tmp_path, 60, axes=SHOTS, select=None, exclude=[{"tuning": "Full", "shots": 8}]))
-    first, second, _ = (main_table(numbers, told) for told in numbers.blocks)
+    first, second, _ = (main_table(numbers, summary) for summary in numbers.blocks)
     assert "minus Full" not in first.columns
     assert "minus Full" in second.columns
-    assert "There is no finished run of the baseline Full here" in words(numbers)
+    assert "There is no finished run of the baseline Full to compare with." in words(numbers)
 
 
 def test_arms_are_compared_over_the_seeds_that_both_have(tmp_path: Path) -> None:
@@ -119,13 +125,15 @@ def test_arms_are_compared_over_the_seeds_that_both_have(tmp_path: Path) -> None
     gone = plan.repetitions(plan.arms[1], {})[2]
     shutil.rmtree(folder.run_dir(gone.name))
     numbers = gather(plan, again(folder))
-    (told,) = numbers.blocks
-    assert {one.seeds for one in told.comparisons if "LoRA" in (one.arm, one.other)} == {2}
-    assert {one.seeds for one in told.comparisons if "LoRA" not in (one.arm, one.other)} == {3}
-    table = main_table(numbers, told)
+    (summary,) = numbers.blocks
+    assert {one.seeds for one in summary.comparisons if "LoRA" in (one.arm, one.other)} == {2}
+    assert {one.seeds for one in summary.comparisons if "LoRA" not in (one.arm, one.other)} == {3}
+    table = main_table(numbers, summary)
     assert [row[table.columns.index("seeds")] for row in table.rows] == ["3", "2/3", "3", "3"]
     assert "3 pairs were compared over the seeds that both arms have." in table.notes
-    assert "Not all seeds have finished, and pairs are compared over the seeds that both arms have: LoRA." in words(numbers)
+    assert "Not all seeds of these arms have finished; pairs are compared over the seeds that both have: LoRA." in words(
+        numbers
+    )
     assert "11 of 12 repetitions have finished" in words(numbers)
 
 
@@ -138,36 +146,38 @@ def test_arms_without_a_seed_in_common_are_not_compared(tmp_path: Path) -> None:
     assert len(numbers.blocks[0].comparisons) == 5
     assert ("LoRA", "Full") not in pairs(numbers.blocks[0].block, "Full")
     assert "could not be compared with" in words(numbers)
-    write_report(plan, again(folder))
+    write_study_report(plan, again(folder))
 
 
 def test_less_is_better_where_it_is(tmp_path: Path) -> None:
     numbers = gather(*made(tmp_path, 400, compare={"metric": "loss", "baseline": "Frozen"}, seeds=[0, 1, 2, 3, 4]))
-    (told,) = numbers.blocks
-    assert told.order[0] == "LoRA"
-    assert told.order[-1] == "Frozen"
-    assert set(told.letters["LoRA"]) - set(told.letters["Frozen"]) == {"a"}
-    table = main_table(numbers, told)
+    (summary,) = numbers.blocks
+    assert summary.order[0] == "LoRA"
+    assert summary.order[-1] == "Frozen"
+    assert set(summary.letters["LoRA"]) - set(summary.letters["Frozen"]) == {"a"}
+    table = main_table(numbers, summary)
     difference = dict(zip(table.columns, table.rows[1], strict=True))["minus Frozen"]
     assert re.fullmatch(r"−0\.\d+ ▲", difference)
-    assert "loss does not follow from single predictions, so seeds alone were compared." in words(numbers)
-    assert {one.test for one in told.comparisons} == {"paired t over seeds"}
-    assert "paired by seed and tested by Student's t over seeds." in words(numbers)
-    assert "they hold for new seeds on the same examples." in words(numbers)
+    assert "loss cannot be computed from the saved predictions, so only seeds were compared." in words(numbers)
+    assert {one.test for one in summary.comparisons} == {"paired t over seeds"}
+    assert "paired by seed and tested by Student's t test over seeds." in words(numbers)
+    assert "they generalise to new seeds on the same examples." in words(numbers)
 
 
 def test_one_number_of_each_arm_cannot_be_tested(tmp_path: Path) -> None:
     numbers = gather(*made(tmp_path, 60, compare={"metric": "loss", "baseline": "Full"}, seeds=[0], select=None))
-    assert "One number of each arm, without its examples, cannot be tested." in words(numbers)
-    assert "No arm was found to differ from Full." in words(numbers)
+    assert "With a single value per arm and no examples, differences cannot be tested." in words(numbers)
+    assert "No arm differs significantly from Full." in words(numbers)
 
 
 def test_a_study_that_could_find_nothing_says_so(tmp_path: Path) -> None:
     numbers = gather(*made(tmp_path, 40, compare={"metric": "loss", "baseline": "Full"}, seeds=[0, 1], select=None))
-    (told,) = numbers.blocks
-    against = sorted(one.detectable for one in told.against("Full"))
-    assert against[1] > max(one.mean for one in told.estimates.values())
-    assert re.search(r"; only one of about \d+\.\d+, more than the loss of any arm, would have been found\.", words(numbers))
+    (summary,) = numbers.blocks
+    against = sorted(one.detectable for one in summary.against("Full"))
+    assert against[1] > max(one.mean for one in summary.estimates.values())
+    assert re.search(
+        r"; only a difference of about \d+\.\d+, more than the loss of any arm, would have been detected\.", words(numbers)
+    )
 
 
 def test_a_metric_that_is_no_number_is_told(tmp_path: Path) -> None:
@@ -176,16 +186,16 @@ def test_a_metric_that_is_no_number_is_told(tmp_path: Path) -> None:
     results = read_json(path)
     write_json(path, {**results, "test": {"loss": 1.0}})
     numbers = gather(plan, again(folder))
-    assert "accuracy is missing or not a number in a run of LoRA, which has no mean therefore." in words(numbers)
+    assert "accuracy is missing or not a number in a run of LoRA, so there is no mean." in words(numbers)
     assert "LoRA" not in numbers.blocks[0].letters
     assert main_table(numbers, numbers.blocks[0]).rows[1][2] == "–"
-    write_report(plan, again(folder))
+    write_study_report(plan, again(folder))
 
 
 def test_one_seed_is_about_models(tmp_path: Path) -> None:
     numbers = gather(*made(tmp_path, 60, seeds=[0], select=None))
     assert {one.test for one in numbers.blocks[0].comparisons} == {"McNemar"}
-    assert "With one seed they are about the trained models at hand" in words(numbers)
+    assert "With one seed, they are about these trained models" in words(numbers)
     assert "±" not in main_table(numbers, numbers.blocks[0]).rows[0][2]
 
 
@@ -196,9 +206,11 @@ def test_other_examples_are_compared_by_seed_alone(tmp_path: Path) -> None:
         write_text(path, path.read_text().replace("test:", "other:"))
     numbers = gather(plan, again(folder))
     assert {one.test for one in numbers.blocks[0].comparisons} == {"paired t over seeds"}
-    assert "Seeds alone were compared, since predictions could not be paired: Full (seed 0) and LoRA (seed 0)" in words(numbers)
-    assert "were evaluated on other data" in words(numbers)
-    write_report(plan, again(folder))
+    assert "Only seeds were compared, because the predictions could not be paired: Full (seed 0) and LoRA (seed 0)" in words(
+        numbers
+    )
+    assert "were evaluated on different data" in words(numbers)
+    write_study_report(plan, again(folder))
 
 
 def test_predictions_of_another_metric_than_the_results_are_not_used(tmp_path: Path) -> None:
@@ -207,14 +219,58 @@ def test_predictions_of_another_metric_than_the_results_are_not_used(tmp_path: P
     results = read_json(path)
     write_json(path, {**results, "test": {**results["test"], "accuracy": 0.123}})
     numbers = gather(plan, again(folder))
-    assert "The predictions of BitFit do not give the accuracy of their results" in words(numbers)
+    assert "The predictions of BitFit do not give the accuracy in their results" in words(numbers)
     assert {one.test for one in numbers.blocks[0].comparisons} == {"paired t over seeds"}
 
 
+def declared(plan: Plan, folder: Folder, **keys: Any) -> Numbers:
+    """The numbers of a study whose runs, all or those of the named arms, recorded another task or kind of evidence."""
+    arms = keys.pop("arms", [arm.name for arm in plan.arms])
+    for cell in [cell for arm in plan.arms if arm.name in arms for cell in plan.repetitions(arm, {})]:
+        path = folder.run_dir(cell.name) / "run.json"
+        write_json(path, {**read_json(path), **keys})
+    return gather(plan, again(folder))
+
+
+def test_a_subclass_under_any_name_gets_the_report_of_its_task(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, 60, select=None)
+    before = [path.read_bytes() for path in write_study_report(plan, folder)]
+    (plain,) = gather(plan, again(folder)).blocks
+    (summary,) = declared(plan, folder, task="MyClassifier").blocks
+    assert summary.comparisons == plain.comparisons
+    assert {one.test for one in summary.comparisons} == {"bootstrap over seeds and examples"}
+    assert summary.paired.examples is not None
+    assert np.array_equal(summary.paired.examples.right, plain.paired.examples.right)
+    assert [path.read_bytes() for path in write_study_report(plan, again(folder))] == before
+    (mixed,) = declared(plan, folder, task="TextClassification", arms=["Full"]).blocks
+    assert mixed.comparisons == plain.comparisons
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"evidence": None}, "the task MyTask declares no kind of evidence."),
+        ({"evidence": "odours"}, "the task MyTask declares evidence of the kind 'odours', and the known kinds are labels, "),
+        (
+            {"evidence": "values", "arms": ["LoRA"]},
+            "the predictions of MyTask and TextClassification are different kinds of evidence.",
+        ),
+    ],
+)
+def test_predictions_of_no_common_kind_are_compared_by_seed_only(keys: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, 60, select=None)
+    numbers = declared(plan, folder, task="MyTask", **keys)
+    (summary,) = numbers.blocks
+    assert {one.test for one in summary.comparisons} == {"paired t over seeds"}
+    assert summary.paired.examples is None
+    assert f"Only seeds were compared, because {reason}" in words(numbers)
+    write_study_report(plan, again(folder))
+
+
 def test_groups_agree_with_the_best_that_the_answer_names(numbers: Numbers) -> None:
-    told = numbers.blocks[0]
-    first = told.order[0]
-    assert told.best() == [label for label in told.order if set(told.letters[label]) & set(told.letters[first])]
+    summary = numbers.blocks[0]
+    first = summary.order[0]
+    assert summary.best() == [label for label in summary.order if set(summary.letters[label]) & set(summary.letters[first])]
 
 
 # Words
@@ -222,31 +278,31 @@ def test_groups_agree_with_the_best_that_the_answer_names(numbers: Numbers) -> N
 
 def test_nothing_has_run(tmp_path: Path) -> None:
     plan, folder = made(tmp_path, finish=False)
-    text = write_report(plan, folder)[1].read_text()
-    assert "0 of 12 repetitions have finished (20 cells in all: 0 done, 20 not yet run)" in text
+    text = write_study_report(plan, folder)[1].read_text()
+    assert "0 of 12 repetitions have finished (20 cells in total: 0 done, 20 not yet run)" in text
     assert "No repetition has finished yet, so there is no answer." in text
 
 
 def test_trials_without_repetitions(tmp_path: Path) -> None:
     plan, folder = made(tmp_path, finish=False)
     write_all(plan, folder, plan.trials(plan.arms[0]), 40)
-    text = write_report(plan, again(folder))[1].read_text()
-    assert "Test was never read by a repetition." in text
+    text = write_study_report(plan, again(folder))[1].read_text()
+    assert "No repetition was evaluated on test." in text
     assert "| Full | 3 of 3 |" in text
     assert "| LoRA | 0 of 3 | – | 0 of 3 |" in text
 
 
 def test_how_often_test_was_read(tmp_path: Path) -> None:
     plan, folder = made(tmp_path, 40)
-    expected = "Test was evaluated by 12 finished repetitions, each after its training had ended; the selection never read it."
+    expected = "12 finished repetitions were evaluated on test, after training had ended; the selection did not use it."
     assert expected in words(gather(plan, again(folder)))
     write_json(folder.run_dir("0123456789ab") / "results.json", {"test": {"accuracy": 0.9}})
-    assert "Beside these, 1 run of this folder, not compared now, had read it." in words(gather(plan, again(folder)))
+    assert "In addition, 1 run in this folder, not compared now, used it earlier." in words(gather(plan, again(folder)))
 
 
 def test_numbers_of_the_data_that_chose_are_warned_of(tmp_path: Path) -> None:
     numbers = gather(*made(tmp_path, 40, compare={"metric": "accuracy", "split": "validation"}))
-    assert "The numbers are of validation, on which the selection chose" in words(numbers)
+    assert "The results are on validation, which the selection used" in words(numbers)
     assert "minus" not in " ".join(main_tables(numbers)[0].columns)
 
 
@@ -256,9 +312,11 @@ def test_the_end_of_the_tried_values_and_failures(tmp_path: Path) -> None:
     shutil.rmtree(folder.run_dir(failed.name))
     folder.fail(failed.name, "the loss is nan at step 3 | <b>")
     numbers = gather(plan, again(folder))
-    assert "Chosen at the end of the tried values, so that more extreme ones may be better: Full (lr 3e-4)" in words(numbers)
+    assert "These arms chose the largest or smallest value tried, so more extreme ones may be better: Full (lr 3e-4)" in words(
+        numbers
+    )
     assert "1 of 20 cells failed" in words(numbers)
-    text = write_report(plan, again(folder))[1].read_text()
+    text = write_study_report(plan, again(folder))[1].read_text()
     assert f"| {failed.name} | the loss is nan at step 3 \\| &lt;b&gt; |" in text
 
 
@@ -269,7 +327,7 @@ def test_interruptions_are_counted(simple: tuple[Plan, Folder], tmp_path: Path) 
     for _ in range(3):
         folder.note("started", name)
     folder.note("failed", name)
-    assert "There were 2 interruptions of 1 cell, which went on from the last checkpoint." in words(gather(plan, folder))
+    assert "1 cell had 2 interruptions and continued from the last checkpoint." in words(gather(plan, folder))
 
 
 def test_different_versions_and_uncommitted_changes_are_told(tmp_path: Path) -> None:
@@ -278,9 +336,9 @@ def test_different_versions_and_uncommitted_changes_are_told(tmp_path: Path) -> 
     record = read_json(path)
     write_json(path, {**record, "versions": {"torch": "2.6.0"}, "git": {"commit": "abcdef", "dirty": True}})
     numbers = gather(plan, again(folder))
-    assert "Not all repetitions ran with the same code (git commit) and package versions: see Provenance." in words(numbers)
-    assert "1 repetition ran with changes that were not committed." in words(numbers)
-    text = write_report(plan, again(folder))[1].read_text()
+    assert "Repetitions did not all run with the same code (git commit) and package versions: see Provenance." in words(numbers)
+    assert "1 repetition ran with uncommitted changes." in words(numbers)
+    text = write_study_report(plan, again(folder))[1].read_text()
     assert "| version of torch | 2.13.0 (11 runs); 2.6.0 (1 run) |" in text
 
 
@@ -289,25 +347,27 @@ def test_predicted_stands_beside_actual(tmp_path: Path) -> None:
     for cell in plan.repetitions(plan.arms[3], {}):
         path = folder.run_dir(cell.name) / "run.json"
         write_json(path, {**read_json(path), "predicted": {"train_seconds": 20.0}})
-    text = write_report(plan, again(folder))[1].read_text()
+    text = write_study_report(plan, again(folder))[1].read_text()
     assert "| Frozen | train seconds | 20 | 25 | 1.26 |" in text
 
 
 def test_many_settings_are_summed_up(tmp_path: Path) -> None:
     axes = {**STUDY["axes"], "shots": [1, 2, 3, 4, 5, 6, 7]}
     numbers = gather(*made(tmp_path, 60, axes=axes, select=None, seeds=[0, 1]))
-    often = sum("LoRA" in told.best() for told in numbers.blocks)
-    worse = sum(one.different for told in numbers.blocks for one in told.against("Full") if one.difference < 0)
+    often = sum("LoRA" in summary.best() for summary in numbers.blocks)
+    worse = sum(one.different for summary in numbers.blocks for one in summary.against("Full") if one.difference < 0)
     text = words(numbers)
-    assert "Of 7 settings, this many have an arm as the best or not told apart from the best: " in text
+    assert "Number of settings, of 7, in which an arm is the best or does not differ significantly from the best: " in text
     assert f"LoRA {often}" in text
-    assert re.search(rf"Of 21 comparisons with Full, \d+ are better, {worse} are worse", text)
+    assert re.search(rf"Of 21 comparisons with Full, \d+ are significantly better, {worse} are significantly worse", text)
 
 
 def test_an_axis_of_numbers_has_its_plot(crossed: Numbers, numbers: Numbers) -> None:
     assert numeric_axis(crossed) == "shots"
     assert numeric_axis(numbers) is None
-    captions = [part.caption for section in whole(crossed).sections for part in section.parts if isinstance(part, Figure)]
+    captions = [
+        part.caption for section in assemble_report(crossed).sections for part in section.parts if isinstance(part, Figure)
+    ]
     assert captions[0].startswith("accuracy over shots: means over seeds")
 
 
@@ -316,16 +376,16 @@ def test_an_axis_of_numbers_has_its_plot(crossed: Numbers, numbers: Numbers) -> 
 
 def test_results_are_the_same_bytes_however_they_came(simple: tuple[Plan, Folder], report: Path, tmp_path: Path) -> None:
     plan, folder = made(tmp_path, finish=False)
-    standing = Standing(*simple)
-    for cell in reversed(standing.cells):  # in another order, with other times, after a failure
+    progress = Progress(*simple)
+    for cell in reversed(progress.cells):  # in another order, with other times, after a failure
         write_all(plan, folder, [cell], 200)
         path = folder.run_dir(cell.name) / "results.json"
         results = read_json(path)
         results["efficiency"] |= {"train_seconds": 1.5, "peak_memory_bytes": 7}
         write_json(path, results)
     folder.fail("0123456789ab", "killed")
-    folder.forgive()
-    found = write_report(plan, again(folder))[0].parent
+    folder.clear_failures()
+    found = write_study_report(plan, again(folder))[0].parent
     assert (found / "results.csv").read_bytes() == (report / "results.csv").read_bytes()
     assert (found / "efficiency.csv").read_bytes() != (report / "efficiency.csv").read_bytes()
 
@@ -344,7 +404,7 @@ def test_results_hold_every_metric(simple: tuple[Plan, Folder], report: Path) ->
 
 def test_a_report_is_the_same_bytes_each_time(simple: tuple[Plan, Folder], report: Path) -> None:
     before = {path.name: path.read_bytes() for path in report.iterdir()}
-    write_report(*simple)
+    write_study_report(*simple)
     assert {path.name: path.read_bytes() for path in report.iterdir()} == before
 
 
@@ -406,7 +466,9 @@ def test_drawings_take_the_colours_of_the_page(report: Path) -> None:
 
 def test_names_with_special_characters(tmp_path: Path) -> None:
     axes = {"tuning": {"a_b & 50%": {"model.tuning": "Full"}, "$x$ <b>|": {"model.tuning": "LoRA"}}}
-    files = write_report(*made(tmp_path, 40, axes=axes, select=None, compare={"metric": "accuracy", "baseline": "a_b & 50%"}))
+    files = write_study_report(
+        *made(tmp_path, 40, axes=axes, select=None, compare={"metric": "accuracy", "baseline": "a_b & 50%"})
+    )
     texts = {path.name: path.read_text() for path in files}
     assert r"a\_b \& 50\% & 3 &" in texts["table.tex"]
     assert r"\$x\$ $<$b$>$| & 3 &" in texts["table.tex"]
@@ -425,8 +487,8 @@ def test_the_table_of_a_paper_has_its_columns(report: Path, numbers: Numbers) ->
     assert shape
     assert len(lines) == 5
     assert {len(re.split(r"(?<!\\)&", line)) for line in lines} == {len(shape[1])}
-    assert "adjusted after Holm" in text
-    assert "tested by the bootstrap over both" in text
+    assert "by Holm's method" in text
+    assert "tested by a bootstrap over both" in text
 
 
 def test_markdown_tables_have_their_columns(report: Path) -> None:
@@ -440,13 +502,15 @@ def test_markdown_tables_have_their_columns(report: Path) -> None:
 def test_the_front_of_quality_and_cost() -> None:
     quality = {"a": 0.9, "b": 0.8, "c": 0.95, "d": 0.85, "e": 0.8}
     costs = {"a": 10.0, "b": 1.0, "c": 100.0, "d": 20.0, "e": 1.0}
-    assert front(quality, costs, lower=False) == ["b", "a", "c"]
-    assert front({name: -value for name, value in quality.items()}, costs, lower=True) == ["b", "a", "c"]
+    assert pareto_front(quality, costs, lower=False) == ["b", "a", "c"]
+    assert pareto_front({name: -value for name, value in quality.items()}, costs, lower=True) == ["b", "a", "c"]
 
 
 def test_examples_by_length_label_and_dispute() -> None:
     right = np.array([[1, 1, 0, 1, 0.5, 1.0], [1, 0, 0, 1, 1, 0.5]])
-    examples = Examples(["a", "bb", "ccc", "dddd", "eeeee", "ffffff"], ["x", "y", "x", "x", "y", "x"], right, ["one", "two"])
+    examples = BlockExamples(
+        ["a", "bb", "ccc", "dddd", "eeeee", "ffffff"], ["x", "y", "x", "x", "y", "x"], right, ["one", "two"]
+    )
     assert {name: part.tolist() for name, part in thirds(examples).items()} == {
         "≤ 2": [0, 1], "3 to 4": [2, 3], "> 4": [4, 5],
     }  # fmt: skip
@@ -454,17 +518,19 @@ def test_examples_by_length_label_and_dispute() -> None:
     assert list(by_label(examples, 1)) == ["x"]
     assert disputed(examples, ["one", "two"], 3) == [1, 4, 5]
     assert disputed(examples, ["one"], 3) == []
-    assert thirds(Examples(["", "", ""], [], None, [])) == {}
+    assert thirds(BlockExamples(["", "", ""], [], None, [])) == {}
 
 
 def test_who_is_right() -> None:
-    assert same({"label": ["a", "b"], "prediction": ["b", "a"]})
-    assert not same({"label": "a", "prediction": "b"})
+    words_right = EVIDENCE_KINDS["tags"].is_right
+    assert words_right is not None
+    assert is_right({"label": ["a", "b"], "prediction": ["b", "a"]})
+    assert not is_right({"label": "a", "prediction": "b"})
     entity = {"label": "PER", "start": 0, "end": 4, "text": "Anna"}
-    assert same_tags({"label": [entity], "prediction": [{**entity, "score": 0.9}], "tags": ["B-PER"]})
-    assert not same_tags({"label": [entity], "prediction": [{**entity, "end": 3}], "tags": ["B-PER"]})
-    assert same_tags({"label": ["NOUN", "VERB"], "prediction": ["NOUN", "VERB"]})
-    assert not same_tags({"label": ["NOUN", "VERB"], "prediction": ["VERB", "NOUN"]})
+    assert words_right({"label": [entity], "prediction": [{**entity, "score": 0.9}], "tags": ["B-PER"]})
+    assert not words_right({"label": [entity], "prediction": [{**entity, "end": 3}], "tags": ["B-PER"]})
+    assert words_right({"label": ["NOUN", "VERB"], "prediction": ["NOUN", "VERB"]})
+    assert not words_right({"label": ["NOUN", "VERB"], "prediction": ["VERB", "NOUN"]})
 
 
 def test_numbers_as_they_are_read() -> None:
@@ -522,7 +588,7 @@ def test_only_studies_that_log_there_send_their_report(tmp_path: Path, monkeypat
         return Run()
 
     monkeypatch.setattr("wandb.init", init)
-    write_report(plan, folder)
+    write_study_report(plan, folder)
     keys, sent, end = calls
     assert (keys["project"], keys["group"], keys["job_type"], keys["mode"]) == ("p", "a list", "report", "offline")
     assert sent == ("a-list-report", "report", ["efficiency.csv", "report.html", "report.md", "results.csv", "table.tex"])
@@ -538,12 +604,12 @@ def test_a_thousand_cells_are_reported_in_a_minute(tmp_path: Path) -> None:
     keys = {"axes": axes, "select": None, "seeds": [0, 1, 2, 3, 4], "compare": {"metric": "accuracy", "baseline": "arm0"}}
     plan, folder = made(tmp_path, 300, **keys)
     began = time.process_time()
-    files = write_report(plan, folder)
+    files = write_study_report(plan, folder)
     assert time.process_time() - began < 60
     page = files[0].read_text()
     assert len(rows_of(files[2].read_text())) == 1000
     assert "All 19,900 pairs" in page
-    assert "The 300 of 19,900 pairs with the smallest p are shown." in page
+    assert "Only the 300 of 19,900 pairs with the smallest p-values are shown." in page
     assert len(page) < 3_000_000
     assert json.dumps("arm199") not in page
     assert page.count("arm199") > 1

@@ -15,10 +15,10 @@ from ftlit.errors import UserError
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
 from ftlit.study.running.launchers.local import Local
-from ftlit.study.running.runner import PATIENCE, Runner
-from ftlit.study.running.worker import FULL, Job, forget_options
+from ftlit.study.running.runner import MAX_DEATHS, Runner
+from ftlit.study.running.worker import DISK_FULL, Job, clear_option_variables
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.progress import Standing
+from ftlit.study.state.progress import Progress
 from ftlit.study.status import status_text
 from ftlit.util.files import read_json
 from tests.study.launched import count, opened, six_cells
@@ -57,10 +57,10 @@ def test_every_cell_once(six: tuple[Plan, Folder, list[str]]) -> None:
     plan, folder, said = six
     assert count(folder, "finished") == count(folder, "started") == 6
     assert sum(line.startswith("done") for line in said) == 6
-    assert Standing(plan, folder).counts == {"done": 6}
+    assert Progress(plan, folder).counts == {"done": 6}
     assert not list(folder.path.glob("cells/*/checkpoints/last.ckpt"))
     assert len(list(folder.path.glob("cells/*/checkpoints/best.ckpt"))) == 6
-    text = status_text(Standing(plan, folder))
+    text = status_text(Progress(plan, folder))
     assert "six: 6 done of 6 cells" in text
     assert "3/3" in text
 
@@ -89,15 +89,15 @@ def test_a_failure_is_recorded_and_the_others_go_on(tmp_path: Path, tiny: Any, s
     top = {"model.tuning": {"class_path": "TopLayers", "init_args": {"k": 99}}}
     plan = edited(plan, axes={"tuning": {"full": {"model.tuning": "Full"}, "top": top}}, seeds=1)
     folder, said = run(plan)
-    standing = Standing(plan, folder)
-    assert standing.counts == {"done": 1, "failed": 1}
-    error = folder.error(standing.having("failed")[0].name)
+    progress = Progress(plan, folder)
+    assert progress.counts == {"done": 1, "failed": 1}
+    error = folder.error(progress.in_state("failed")[0].name)
     assert error == "model.tuning.k is 99, but BertModel has 2 layers"
     assert f"failed  top seed 0: {error}" in said
-    assert error in status_text(standing)
+    assert error in status_text(progress)
     run(plan)
     assert count(folder, "failed") == 1  # not tried again by itself
-    assert folder.forgive() == [standing.having("failed")[0].name]
+    assert folder.clear_failures() == [progress.in_state("failed")[0].name]
     run(plan)
     assert count(folder, "failed") == 2
 
@@ -105,9 +105,9 @@ def test_a_failure_is_recorded_and_the_others_go_on(tmp_path: Path, tiny: Any, s
 def test_selection_reads_no_test(tmp_path: Path, tiny: Any, sentiment: str) -> None:
     plan = edited(six_cells(tmp_path, tiny(), sentiment), seeds=2, select={"over": {LR: [1e-5, 1e-2]}})
     folder, _ = run(plan)
-    standing = Standing(plan, folder)
-    assert standing.counts == {"done": 6}
-    for arm in standing.arms:
+    progress = Progress(plan, folder)
+    assert progress.counts == {"done": 6}
+    for arm in progress.arms:
         scores = {cell.chosen[LR]: folder.score(cell, "accuracy") for cell in arm.trials}
         assert scores[arm.chosen[LR]] == max(scores.values())  # type: ignore[index, type-var]
         final = {cell.name for cell in arm.repetitions}
@@ -135,7 +135,7 @@ def test_a_killed_cell_goes_on(six: tuple[Plan, Folder, list[str]], tmp_path: Pa
     said: list[str] = []
     Runner(plan, folder, Local(1), said.append).run()
     thread.join()
-    assert any("goes on from its last checkpoint" in line for line in said)
+    assert any("continues from its last checkpoint" in line for line in said)
     assert count(folder, "finished") == 2
     assert count(folder, "started") == 3
     assert metrics(folder).items() <= metrics(six[1]).items()
@@ -162,34 +162,34 @@ def test_patience_ends(tmp_path: Path, tiny: Any, sentiment: str) -> None:
     plan = six_cells(tmp_path, tiny(), sentiment)
     folder, said = opened(plan), list[str]()
     Runner(plan, folder, Dying(-9), said.append).run()
-    assert Standing(plan, folder).counts == {"failed": 6}
-    assert sum(line.startswith("died") for line in said) == 6 * (PATIENCE - 1)
-    error = folder.error(Standing(plan, folder).cells[0].name)
-    assert error == f"its process died {PATIENCE} times, last by signal 9; with signal 9, memory may have run out"
+    assert Progress(plan, folder).counts == {"failed": 6}
+    assert sum(line.startswith("died") for line in said) == 6 * (MAX_DEATHS - 1)
+    error = folder.error(Progress(plan, folder).cells[0].name)
+    assert error == f"its process died {MAX_DEATHS} times, last by signal 9; with signal 9, memory may have run out"
 
 
 def test_a_full_disk_stops_the_runner(tmp_path: Path, tiny: Any, sentiment: str) -> None:
     plan = six_cells(tmp_path, tiny(), sentiment)
     folder = opened(plan)
-    with pytest.raises(UserError, match=r"no space is left for .*; what has finished is kept"):
-        Runner(plan, folder, Dying(FULL), str).run()
-    assert Standing(plan, folder).counts == {"left": 6}  # none counts as failed
+    with pytest.raises(UserError, match=r"no space is left on the disk of .*Finished cells are kept"):
+        Runner(plan, folder, Dying(DISK_FULL), str).run()
+    assert Progress(plan, folder).counts == {"pending": 6}  # none counts as failed
 
 
 def test_a_claim_is_for_one_process(tmp_path: Path, tiny: Any, sentiment: str) -> None:
     plan = six_cells(tmp_path, tiny(), sentiment)
     folder = opened(plan)
-    name = Standing(plan, folder).cells[0].name
+    name = Progress(plan, folder).cells[0].name
     with folder.claim(name) as first, Folder(folder.path).claim(name) as second:
         assert (first, second) == (True, False)
-        assert Standing(plan, Folder(folder.path)).counts == {"running": 1, "left": 5}
+        assert Progress(plan, Folder(folder.path)).counts == {"running": 1, "pending": 5}
     assert not folder.claimed(name)
 
 
 def test_options_of_the_environment_do_not_reach_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTLIT_FIT__PATIENCE", "5")
     monkeypatch.setenv("FTLITTLE", "stays")
-    forget_options()
+    clear_option_variables()
     assert "FTLIT_FIT__PATIENCE" not in os.environ
     assert os.environ["FTLITTLE"] == "stays"
 

@@ -31,7 +31,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         _command(folder, name, text)
     _queue(folder)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(slurm, "LOOK", 0.0)
+    monkeypatch.setattr(slurm, "POLL_SECONDS", 0.0)
     return folder
 
 
@@ -67,7 +67,7 @@ def test_submitit_is_asked_for(made: Made, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_slurm_is_asked_for(made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="needs Slurm's commands, and sbatch is not here; run it on a login node"):
+    with pytest.raises(UserError, match="needs Slurm's commands, and sbatch is not installed; run the study on a login node"):
         run_on_slurm(*made(), FILE)
 
 
@@ -123,8 +123,8 @@ def test_ctrl_c_leaves_the_workers_and_the_same_command_joins_them(
             run_on_slurm(plan, folder, FILE)
     assert _calls(commands) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert "6 left of 6 cells; workers of the Slurm job 1: 1 pending, 1 running" in lines
-    assert lines[-1] == "the Slurm job 1 goes on: ftlit study run six.yaml joins it, scancel 1 ends it"
+    assert "6 pending of 6 cells; workers of the Slurm job 1: 1 pending, 1 running" in lines
+    assert lines[-1] == "the Slurm job 1 keeps running: ftlit study run six.yaml joins it, scancel 1 ends it"
 
 
 def test_workers_that_have_gone_are_not_joined(made: Made, commands: Path) -> None:

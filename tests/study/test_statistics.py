@@ -21,7 +21,7 @@ from ftlit.study.statistics.compare import (
     per_seed,
 )
 from ftlit.study.statistics.resampling import resampled_scores
-from ftlit.study.statistics.uncertainty import Uncertainty, combined
+from ftlit.study.statistics.uncertainty import Uncertainty, combine_variances
 
 
 def mean(sums: np.ndarray) -> np.ndarray:
@@ -147,7 +147,7 @@ def test_intervals_hold_the_truth_whatever_decides(seeds: int, own: float, ratio
     effect, common = (ratio * own, 1 - own) if own else (ratio, 1.0)
     nodes = (np.arange(2000) + 0.5) / 2000  # denser where seeds agree by chance
     spread, weights = stats.chi2.ppf(nodes**4, seeds - 1) / (seeds - 1), 4 * nodes**3
-    error, share = combined((own + effect) * spread, np.full_like(spread, own), np.full_like(spread, common))
+    error, share = combine_variances((own + effect) * spread, np.full_like(spread, own), np.full_like(spread, common))
     known = Uncertainty(error, share, np.full_like(spread, seeds - 1))
     truth = stats.norm(scale=np.sqrt(own + effect + common))
 
@@ -282,7 +282,7 @@ def test_errors_name_the_arms() -> None:
     arms = {**right_answers(14, 0.8, 0.7), "short": right_answers(0, 0.8, examples=90)["a"]}
     with pytest.raises(UserError, match=r"'a' and 'short' have 200 and 90 examples; .* evaluate both on the same data"):
         compare(arms, [("a", "b"), ("a", "short")])
-    with pytest.raises(UserError, match=r"names the arm 'shrt', which is not there. Did you mean 'short'\?"):
+    with pytest.raises(UserError, match=r"names the arm 'shrt', which does not exist. Did you mean 'short'\?"):
         compare(arms, [("a", "shrt")])
     other = Evidence(arms["b"].counts, mean, (7,))
     with pytest.raises(UserError, match=r"'a' and 'b' have no seed in common \(0, and 7\)"):

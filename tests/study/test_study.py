@@ -155,10 +155,10 @@ MISTAKES = [
     ({"compare": {"metrik": "accuracy"}}, "compare has the key 'metrik'. Did you mean 'metric'?"),
     ({"compare": {"baseline": "full"}}, "compare needs the key 'metric'"),
     ({"compare": {"metric": "accuracy", "baseline": "ful"}}, "compare.baseline 'ful' is not an arm. Did you mean 'full'?"),
-    ({"compare": {"metric": "accuracy", "axis": "shot"}}, "compare.axis 'shot' is no axis. Did you mean 'shots'?"),
+    ({"compare": {"metric": "accuracy", "axis": "shot"}}, "compare.axis 'shot' is not an axis. Did you mean 'shots'?"),
     ({"compare": {"metric": "accuracy", "correction": "hol"}}, "compare.correction is 'hol'. Did you mean 'holm'?"),
     ({"axes": {"shotz": [1, 2]}}, "the axis 'shotz' is a list of values, so its name should be a key such as data.shots. Did"),
-    ({"axes": {"shots": [16, 16]}}, "the axis 'shots' has one of its values twice"),
+    ({"axes": {"shots": [16, 16]}}, "the axis 'shots' lists a value twice"),
     ({"axes": {"tuning": {"full": "Full"}}}, "axes.tuning.full should hold keys of the config and their values"),
     ({"axes": {"tuning": {"full": {"model.tuning": "Full"}}}}, "the axis 'tuning' changes nothing"),
     (
@@ -168,15 +168,15 @@ MISTAKES = [
     ({"exclude": [{"tuning": "lore"}]}, "exclude names 'lore' of the axis 'tuning'. Did you mean 'lora'?"),
     ({"exclude": [{"tuning": "full"}, {"tuning": "lora"}]}, "exclude leaves no combination of the axes"),
     ({"design": "latin"}, "design should be grid, {random: 20, seed: 0} or {list: [...]}, got 'latin'"),
-    ({"seeds": [0, 0]}, "seeds names one of them twice"),
-    ({"seeds": "three"}, "seeds should be a list of whole numbers, such as [0, 1, 2], or how many; got 'three'"),
+    ({"seeds": [0, 0]}, "seeds lists a seed twice"),
+    ({"seeds": "three"}, "seeds should be a list of integers, such as [0, 1, 2], or the number of seeds; got 'three'"),
     ({"select": {"over": {LR: {"low": 1, "high": 2}}}}, f"select.over.{LR} is a range; give a list of values"),
     ({"select": {"over": {LR: [1]}, "method": "tpe"}}, "select.method tpe needs select.trials"),
     ({"select": {"over": {LR: {"low": 2, "high": 1}}, "method": "random", "trials": 2}}, "low should be below high"),
     ({"launch": {"launcher": "slrum"}}, "launch.launcher is 'slrum'. Did you mean 'slurm'?"),
     ({"keep": "last"}, "keep is 'last'. There are: none, best, all."),
-    ({"base": "missing.yaml"}, "is no YAML file beside study.yaml"),
-    ({"base": {"data": {}}}, "is no experiment; it should have the keys model and data"),
+    ({"base": "missing.yaml"}, "is not a YAML file; paths are relative to the folder of study.yaml"),
+    ({"base": {"data": {}}}, "is not an experiment; it should have the keys model and data"),
 ]
 
 

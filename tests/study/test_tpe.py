@@ -10,7 +10,7 @@ from ftlit.__main__ import main
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.progress import Standing
+from ftlit.study.state.progress import Progress
 from ftlit.study.state.selection import selection
 from ftlit.study.state.tpe import Tpe
 from tests.study.launched import opened, six_cells
@@ -32,14 +32,14 @@ def searching(folder: Path, model: str, data: str, **select: Any) -> Plan:
 
 def tried(plan: Plan, folder: Folder, stop_after: int | None = None) -> dict[str, list[float]]:
     """The learning rates that each arm tries when every cell ends at once, with results that are best near 3e-4."""
-    done, choices = 0, selection(plan, folder, asks=True)
-    while left := Standing(plan, folder, choices).having("left"):
+    done, choices = 0, selection(plan, folder, may_propose=True)
+    while left := Progress(plan, folder, choices).in_state("pending"):
         for cell in left:
             write_cell(plan, folder, cell, 20)
             done += 1
             if done == stop_after:
                 return {}
-    return {arm.arm.name: [cell.chosen[LR] for cell in arm.trials] for arm in Standing(plan, folder).arms}
+    return {arm.arm.name: [cell.chosen[LR] for cell in arm.trials] for arm in Progress(plan, folder).arms}
 
 
 def test_the_same_trials_after_an_interruption(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_the_best_trial_is_chosen(tmp_path: Path) -> None:
     plan = searching(tmp_path, "tiny", "rows")
     folder = opened(plan)
     tried(plan, folder)
-    for arm in Standing(plan, folder).arms:
+    for arm in Progress(plan, folder).arms:
         scores = {cell.chosen[LR]: folder.score(cell, "accuracy") for cell in arm.trials}
         assert arm.chosen is not None
         assert scores[arm.chosen[LR]] == max(scores.values())  # type: ignore[type-var]
@@ -64,27 +64,27 @@ def test_the_best_trial_is_chosen(tmp_path: Path) -> None:
 
 def test_status_asks_for_nothing(tmp_path: Path) -> None:
     plan = searching(tmp_path, "tiny", "rows")
-    assert Standing(plan, Folder(plan.study.folder)).counts == {"left": 2 * 6}  # a trial is the repetition
+    assert Progress(plan, Folder(plan.study.folder)).counts == {"pending": 2 * 6}  # a trial is the repetition
     assert not plan.study.folder.exists()
 
 
 def test_a_trial_that_falls_behind_is_stopped(tmp_path: Path, tiny: Any, sentiment: str) -> None:
     plan = searching(tmp_path, tiny(), sentiment, prune=True)
     folder = opened(plan)
-    arm, search = plan.arms[0], Tpe(plan, folder, asks=True)
+    arm, search = plan.arms[0], Tpe(plan, folder, may_propose=True)
     study = search._study(arm)
     for _ in range(5):  # earlier trials that were right from the first step on
-        trial = search._ask(arm)
+        trial = search._propose(arm)
         for step in range(1, 40):
             study._storage.set_trial_intermediate_value(trial._trial_id, step, 1.0)
         study.tell(trial.number, 1.0)
-    cell = search._cells(arm, search._ask(arm))[0]
+    cell = search._cells(arm, search._propose(arm))[0]
     folder.write_config(cell)
     main(["fit", "--config", str(folder.config(cell.name)), "--trainer.enable_progress_bar=false"])
     run_dir = folder.run_dir(cell.name)
     assert (run_dir / "pruned").is_file()
     epochs = [row["epoch"] for row in csv.DictReader((run_dir / "metrics.csv").open()) if row["val/accuracy"]]
     assert epochs == ["0"]  # of two
-    assert search._told(arm) is False
+    assert search._tell_finished(arm) is False
     assert study.get_trials()[-1].state.name == "PRUNED"
     assert search.best(arm) == study.trials[0].params

@@ -235,7 +235,7 @@ def test_run(rows: str, llama: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "CausalLM",
         "ChatData",
         run_dir=run,
-        before="true",
+        evaluate_untrained="true",
         trainer__max_epochs=2,
         model__backbone=llama,
         model__optimizer="AdamW",

@@ -231,7 +231,13 @@ def test_from_scratch_takes_the_architecture_alone(backbone: str) -> None:
 
 def test_a_run_and_what_comes_of_it(backbone: str, corpus: str, tmp_path: Path) -> None:
     rate = {"model__optimizer": "torch.optim.AdamW", "model__optimizer__init_args__lr": 0.01}
-    options = {"model__mask_probability": 0.3, "data__max_length": 32, "trainer__max_epochs": 4, "before": "true", **rate}
+    options = {
+        "model__mask_probability": 0.3,
+        "data__max_length": 32,
+        "trainer__max_epochs": 4,
+        "evaluate_untrained": "true",
+        **rate,
+    }
     given = {"model__backbone": backbone, "data__dataset": corpus, "run_dir": tmp_path / "run", **options}
     run(arguments("fit", "MaskedLM", "CorpusData", **given))
     results = json.loads((tmp_path / "run/results.json").read_text())

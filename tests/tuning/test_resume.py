@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ftlit.__main__ import main
-from ftlit.runs.checkpoint import LAST
+from ftlit.runs.files import LAST
 from ftlit.tuning import AdaLoRA
 from tests.helpers import arguments, ftlit, kill_when
 from tests.small import saved

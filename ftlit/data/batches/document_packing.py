@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ftlit.data.sources.formats import Located, lines
+from ftlit.util.private import rows_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -149,7 +150,7 @@ def packed(documents: "Dataset", pack: Callable[[Iterator[Piece], Counter[str]],
     from datasets.fingerprint import Hasher
 
     datasets.disable_progress_bars()
-    key = Hasher.hash([documents._fingerprint, *settings, PACKING_VERSION])
+    key = Hasher.hash([rows_hash(documents), *settings, PACKING_VERSION])
 
     try:
         return datasets.Dataset.from_generator(lambda: _numbered(documents, pack), fingerprint=key)
@@ -198,7 +199,7 @@ def join_lines(rows: "Dataset", column: str) -> "Dataset":
         if found:
             yield {column: "\n".join(found)}
 
-    key = Hasher.hash([rows._fingerprint, column, "joined", PACKING_VERSION])
+    key = Hasher.hash([rows_hash(rows), column, "joined", PACKING_VERSION])
     return datasets.Dataset.from_generator(documents, fingerprint=key)
 
 

@@ -17,6 +17,7 @@ from ftlit.data.shared.hooks import TaskHooks
 from ftlit.data.shared.unlabelled import Unlabelled, unlabelled_texts
 from ftlit.data.text.encoding import Encoder, source_of
 from ftlit.models.backbones import load_config, load_tokenizer, max_positions
+from ftlit.util.private import rows_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -138,7 +139,7 @@ class TaskData(LightningDataModule, TaskHooks):
 
     def resume_signature(self, trainer: Any) -> dict[str, str]:
         """Everything that decides which examples an optimizer step uses; a resumed run must have the same."""
-        texts = f" and {self.unlabelled.features._fingerprint}" if self.unlabelled else ""
+        texts = f" and {rows_hash(self.unlabelled.features)}" if self.unlabelled else ""
         return {
             "the training data": self.fingerprints["train"] + texts,
             "the encoding of the data": self._encoding,

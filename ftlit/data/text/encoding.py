@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftlit.errors import UserError
+from ftlit.util.private import rows_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -137,7 +138,7 @@ def encoded(rows: "Dataset", encode: Callable[[Any], Any], settings: list[Any]) 
     from datasets.fingerprint import Hasher
 
     datasets.disable_progress_bars()
-    key = Hasher.hash([rows._fingerprint, *settings, ENCODING_VERSION])
+    key = Hasher.hash([rows_hash(rows), *settings, ENCODING_VERSION])
     cache = Path(datasets.config.HF_DATASETS_CACHE) / "ftlit"
     cache.mkdir(parents=True, exist_ok=True)
     file = str(cache / f"{key}.arrow")

@@ -1,4 +1,4 @@
-"""The axes of a study: their levels, and how levels are combined."""
+"""The axes of a study: their levels, and the combinations of these."""
 
 import itertools
 import math
@@ -7,7 +7,7 @@ from typing import Any
 
 from ftlit.errors import UserError, near
 
-Level = dict[str, Any]  # the values of some keys
+Level = dict[str, Any]  # keys of the config and their values
 SHORT_KEYS = {
     "auxiliary": "model.auxiliary",
     "backbone": "model.backbone",
@@ -28,10 +28,10 @@ SHORT_KEYS = {
 
 
 def full_key(name: str) -> str:
-    """The key of a config that an axis is named by; the usual ones have short names.
+    """The config key that an axis is named after. Frequent keys have short names.
 
     Raises:
-        UserError: It is neither a key with dots nor one of those.
+        UserError: The name is neither a key with dots nor a short name.
     """
     if "." in name or name in SHORT_KEYS:
         return SHORT_KEYS.get(name, name)
@@ -41,20 +41,20 @@ def full_key(name: str) -> str:
 
 
 def axis_levels(axis: str, given: Any) -> dict[str, Level]:
-    """The levels of an axis by their labels.
+    """The levels of an axis by label.
 
     Args:
-        axis: Its name.
-        given: Values of the key that the axis is named by, or the keys and values of each label.
+        axis: Name of the axis.
+        given: A list of values for the key that the axis is named after, or the keys and values of each label.
 
     Raises:
-        UserError: There are none, or they are something else.
+        UserError: `given` is empty or has another type.
     """
     if isinstance(given, list) and given:
         key = full_key(axis)
         levels = {label_of(value): {key: value} for value in given}
         if len(levels) < len(given):
-            raise UserError(f"the axis {axis!r} has one of its values twice: {given}")
+            raise UserError(f"the axis {axis!r} lists a value twice: {given}")
         return levels
     if isinstance(given, dict) and given:
         for label, level in given.items():
@@ -68,20 +68,20 @@ def axis_levels(axis: str, given: Any) -> dict[str, Level]:
 
 
 def label_of(value: Any) -> str:
-    """A value as it is shown: a class by its name."""
+    """The label of a value; classes are labelled with their names."""
     return str(value["class_path"]).rsplit(".", 1)[-1] if isinstance(value, dict) and "class_path" in value else str(value)
 
 
-def combined(axes: dict[str, dict[str, Level]], design: Any, exclude: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The combinations of levels that a study has, each as the label of every axis.
+def combine_levels(axes: dict[str, dict[str, Level]], design: Any, exclude: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The combinations of levels in a study; each holds the label of every axis.
 
     Args:
         axes: Labels and levels of each axis.
         design: ``grid``, ``{random: 20, seed: 0}``, or ``{list: [{tuning: full, shots: 16}, …]}``.
-        exclude: Labels that must not meet.
+        exclude: Combinations of labels to leave out.
 
     Raises:
-        UserError: The design or the exclusion names what there is not, or nothing is left.
+        UserError: `design` or `exclude` names an unknown level, or no combination remains.
     """
     for labels in exclude:
         _check_labels("exclude", labels, axes)
@@ -117,18 +117,18 @@ def _check_labels(where: str, labels: dict[str, str], axes: dict[str, dict[str, 
             raise UserError(f"{where} names {label!r} of the axis {axis!r}. {near(label, axes[axis])}")
 
 
-def drawn(over: dict[str, Any], trials: int | None, seed: int) -> list[dict[str, Any]]:
-    """Values of several keys: all combinations, or as many as `trials` at random.
+def draw_values(over: dict[str, Any], trials: int | None, seed: int) -> list[dict[str, Any]]:
+    """Values for several keys: all combinations, or `trials` random draws.
 
     Args:
-        over: A list of values, or a range ``{low, high, log}``, for each key.
-        trials: Number of draws, None for all combinations.
-        seed: Decides the draws.
+        over: A list of values or a range ``{low, high, log}`` for each key.
+        trials: Number of draws; None for all combinations.
+        seed: Seed of the draws.
     """
     if trials is None:
         return [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
     if all(isinstance(values, list) for values in over.values()):
-        grid = drawn(over, None, seed)
+        grid = draw_values(over, None, seed)
         return random.Random(seed).sample(grid, min(trials, len(grid)))
     source = random.Random(seed)
     return [{key: _draw(key, values, source) for key, values in over.items()} for _ in range(trials)]
@@ -142,10 +142,10 @@ def _draw(key: str, values: Any, source: random.Random) -> Any:
 
 
 def bounds(key: str, values: Any) -> tuple[float, float, bool]:
-    """The ends of a range, and whether it is even in the logarithm.
+    """The ends of a range, and whether it is sampled on a logarithmic scale.
 
     Raises:
-        UserError: It is no range.
+        UserError: `values` is not a valid range.
     """
     if not isinstance(values, dict) or not {"low", "high"} <= set(values) <= {"low", "high", "log"}:
         raise UserError(f"select.over.{key} should be a list or {{low: 1e-5, high: 1e-3, log: true}}, got {values!r}")

@@ -1,4 +1,4 @@
-"""The cells of a study: each an ordinary experiment config, named by what it is."""
+"""The cells of a study. Each cell is an ordinary experiment config, named by a hash of its contents."""
 
 import hashlib
 import json
@@ -8,23 +8,23 @@ from typing import Any
 
 from ftlit.errors import UserError
 from ftlit.metrics.direction import lower_is_better
-from ftlit.study.plan.axes import combined
-from ftlit.study.plan.file import Study
+from ftlit.study.plan.axes import combine_levels
 from ftlit.study.plan.fingerprint import data_fingerprint
+from ftlit.study.plan.settings import Study
 from ftlit.util.settings import value_at, with_values
 
-APART = ("run_dir", "resume", "overwrite", "test_after_fit")  # change nothing of what is trained
+WITHOUT_EFFECT = ("run_dir", "resume", "overwrite", "test_after_fit")  # keys that do not change what is trained
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One setting of a study.
+    """A setting of a study: an experiment with one level of each axis.
 
     Args:
         base: Name of the experiment.
         levels: The label of each axis.
         config: The experiment's config with the values of these levels.
-        name: What it is called in tables.
+        name: Name of the arm in tables.
     """
 
     base: str
@@ -33,21 +33,21 @@ class Arm:
     name: str
 
     def cell(self, seed: int, seed_keys: list[str], chosen: dict[str, Any] | None = None) -> "Cell":
-        """The cell of a seed, with the chosen values of some keys."""
+        """The cell for a seed, with the chosen values of the selected keys."""
         values = {**(chosen or {}), **dict.fromkeys(seed_keys, seed)}
         return Cell(self, seed, chosen or {}, with_values(self.config, values))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm with one seed: a run.
+    """A run: one arm with one seed.
 
     Args:
-        arm: The setting.
-        seed: Of the run.
+        arm: The arm.
+        seed: Seed of the run.
         chosen: Values of the selected keys.
-        config: The config that `fit` gets.
-        final: Whether it is a repetition, evaluated on the split that is compared, or a trial of the selection.
+        config: The config that is passed to `fit`.
+        final: Whether the cell is a repetition, evaluated on the compared split, rather than a trial of the selection.
         trial: Number of the trial in Optuna's storage.
     """
 
@@ -60,14 +60,14 @@ class Cell:
 
     @cached_property
     def name(self) -> str:
-        """A hash of the config and of the data behind it: the same run has the same name in every study."""
-        kept = {key: value for key, value in self.config.items() if key not in APART}
+        """A hash of the config and its data, so that the same run has the same name in every study."""
+        kept = {key: value for key, value in self.config.items() if key not in WITHOUT_EFFECT}
         text = json.dumps(kept, sort_keys=True, default=str)
         return hashlib.sha256(f"{text}\n{data_fingerprint(self.config)}".encode()).hexdigest()[:12]
 
     @property
     def title(self) -> str:
-        """The cell as people call it."""
+        """A readable name of the cell."""
         chosen = "".join(f" {key.rsplit('.', 1)[-1]}={value:.3g}" if isinstance(value, float) else
                          f" {key.rsplit('.', 1)[-1]}={value}" for key, value in self.chosen.items())  # fmt: skip
         return f"{self.arm.name}{chosen} seed {self.seed}"
@@ -75,22 +75,22 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study taken apart into arms and cells."""
+    """The arms and cells of a study."""
 
     study: Study
 
     @cached_property
     def arms(self) -> list[Arm]:
-        """Every setting, in the order of the axes.
+        """All arms, in the order of the axes.
 
         Raises:
-            UserError: An axis changes nothing, or two arms are the same.
+            UserError: An axis changes nothing, or two arms have the same config.
         """
         study = self.study
         named = [axis for axis, levels in study.axes.items() if len(levels) > 1] or list(study.axes)
         found = []
         for base, config in study.bases.items():
-            for labels in combined(study.axes, study.design, study.exclude):
+            for labels in combine_levels(study.axes, study.design, study.exclude):
                 values = {key: value for axis, label in labels.items() for key, value in study.axes[axis][label].items()}
                 parts = [labels[axis] for axis in named]
                 name = ", ".join([base, *parts] if len(study.bases) > 1 else parts)
@@ -103,7 +103,7 @@ class Plan:
             if all(value_at(arm.config, key) == value_at(config, key)
                    for config in self.study.bases.values() for arm in arms
                    for level in levels.values() for key in level):  # fmt: skip
-                raise UserError(f"the axis {axis!r} changes nothing: its values are those of the base already")
+                raise UserError(f"the axis {axis!r} changes nothing: the base has its values already")
         seen: dict[str, Arm] = {}
         for arm in arms:
             text = json.dumps(arm.config, sort_keys=True, default=str)
@@ -112,38 +112,38 @@ class Plan:
             seen[text] = arm
 
     def trials(self, arm: Arm) -> list[Cell]:
-        """The cells among which an arm chooses, none without a selection or where TPE makes them."""
+        """The cells from which an arm chooses; empty without a selection, or if TPE proposes them."""
         select = self.study.select
         if select is None:
             return []
         return [self.trial(arm, chosen, seed) for chosen in select.combinations() for seed in select.seeds]
 
     def trial(self, arm: Arm, chosen: dict[str, Any], seed: int, number: int | None = None) -> Cell:
-        """One try of an arm."""
+        """A trial of an arm."""
         return replace(arm.cell(seed, self.study.seed_keys, chosen), trial=number)
 
     def repetitions(self, arm: Arm, chosen: dict[str, Any]) -> list[Cell]:
-        """The cells of an arm over all seeds, once it has chosen."""
+        """The cells of an arm for all seeds, with the chosen values."""
         return [replace(arm.cell(seed, self.study.seed_keys, chosen), final=True) for seed in self.study.seeds]
 
     @property
     def shared(self) -> int:
-        """Trials of an arm that are repetitions too, once it has chosen; pruned ones are other runs."""
+        """Number of trials of an arm that are also repetitions once it has chosen; with pruning they are different runs."""
         select = self.study.select
         return 0 if select is None or select.prune else len(set(select.seeds) & set(self.study.seeds))
 
     @property
     def size(self) -> int:
-        """Number of cells if every one is run."""
+        """Number of cells if all of them run."""
         budget = self.study.select.budget if self.study.select else 0
         return len(self.arms) * (budget + len(self.study.seeds) - self.shared)
 
     def best(self, arm: Arm, scores: dict[str, float]) -> dict[str, Any] | None:
-        """What an arm chooses among the trials of a grid or of random draws, None while some have no score.
+        """The values that an arm chooses from a grid or random draws; None while some trials have no score.
 
         Args:
             arm: The arm.
-            scores: The metric on validation by the names of finished cells; a trial that failed has NaN, and is never chosen.
+            scores: The metric on validation by cell name. Failed trials have NaN and are never chosen.
         """
         select = self.study.select
         if select is None:

@@ -1,153 +1,38 @@
-"""The study file: which keys of an experiment vary, over which seeds, and what is compared."""
+"""Read a study file: which keys of an experiment vary, over which seeds, and what is compared."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from ftlit.errors import UserError, near
-from ftlit.study.plan.axes import Level, axis_levels, drawn
+from ftlit.study.plan.axes import Level, axis_levels
+from ftlit.study.plan.settings import (
+    CompareSettings,
+    Correction,
+    Keep,
+    Launcher,
+    LaunchSettings,
+    Method,
+    SelectSettings,
+    Study,
+)
 from ftlit.util.settings import parse_yaml, read_yaml, with_value, with_values
 
-Correction = Literal["holm", "bh"]
-Keep = Literal["none", "best", "all"]
-Launcher = Literal["local", "slurm", "ray"]
-Method = Literal["grid", "random", "tpe"]
 CHOICES = {"correction": Correction, "keep": Keep, "launcher": Launcher, "method": Method}
-
-
-@dataclass(frozen=True)
-class Select:
-    """How every arm chooses the values of some keys, on validation alone and with the same number of trials.
-
-    Args:
-        over: The values to try of each key: a list, or a range ``{low: 1e-5, high: 1e-3, log: true}``.
-        seeds: Of each trial; the mean over them decides.
-        method: All combinations (grid), some drawn at random, or Optuna's TPE.
-        trials: Number of trials of an arm, where they are not a grid.
-        prune: Whether trials that fall behind are stopped early (tpe).
-        seed: Decides what is drawn.
-    """
-
-    over: dict[str, Any]
-    seeds: list[int] = field(default_factory=lambda: [0])
-    method: Method = "grid"
-    trials: int | None = None
-    prune: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        ranges = [key for key, values in self.over.items() if not isinstance(values, list)]
-        if self.method == "grid" and ranges:
-            raise UserError(f"select.over.{ranges[0]} is a range; give a list of values, or select.method: random or tpe")
-        if self.method != "grid" and not self.trials:
-            raise UserError(f"select.method {self.method} needs select.trials, the number of trials of each arm")
-        if self.method == "grid" and self.trials:
-            raise UserError("select.trials goes with select.method random or tpe; a grid tries all combinations")
-        if self.prune and self.method != "tpe":
-            raise UserError("select.prune goes with select.method: tpe")
-        if not self.over or not self.seeds:
-            raise UserError("select needs the keys and values to try (over) and at least one seed (seeds)")
-
-    def combinations(self) -> list[dict[str, Any]]:
-        """The values to try, the same for every arm; none for TPE, which asks for one after the other."""
-        if self.method == "tpe":
-            return []
-        return drawn(self.over, self.trials, self.seed)
-
-    @property
-    def budget(self) -> int:
-        """Number of trials of an arm."""
-        return (self.trials or len(self.combinations())) * len(self.seeds)
-
-
-@dataclass(frozen=True)
-class Compare:
-    """What is compared.
-
-    Args:
-        metric: A metric of the task, as it stands in results.json.
-        baseline: The level against which the others of its axis are held.
-        axis: The axis of what is compared; by default that of the baseline, or the first.
-        split: Where it is measured.
-        level: Share of false "different" that is allowed.
-        correction: For many comparisons: Holm, or Benjamini and Hochberg.
-    """
-
-    metric: str
-    baseline: str | None = None
-    axis: str | None = None
-    split: Literal["test", "validation"] = "test"
-    level: float = 0.05
-    correction: Correction = "holm"
-
-
-@dataclass(frozen=True)
-class Launch:
-    """Where cells run; nothing here changes their results.
-
-    Args:
-        launcher: Worker processes here (local), a job array (slurm), or tasks of a Ray cluster (ray).
-        jobs: Cells at a time; by default one a GPU, or as many as there are cores for their threads.
-        threads: Of each cell on a CPU; results depend on it in their last bits.
-        slurm: What ``sbatch`` is told, as submitit takes it, such as ``{slurm_partition: gpu, timeout_min: 600}``.
-        ray: Resources of a cell, such as ``{num_cpus: 1, num_gpus: 0.5}``, and the ``address`` of the cluster.
-    """
-
-    launcher: Launcher = "local"
-    jobs: int | None = None
-    threads: int = 1
-    slurm: dict[str, Any] = field(default_factory=dict)
-    ray: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study as its file describes it.
-
-    Args:
-        name: Of its folder; by default that of the file.
-        question: What is asked, for the report.
-        bases: The experiments by name, with the values of `set`.
-        axes: The levels of each axis by name.
-        design: All combinations of levels (grid), some at random (random: 20), or those of a list.
-        exclude: Levels that are left out together.
-        seeds: Of the repetitions.
-        seed_keys: The keys that a seed sets.
-        select: What each arm chooses for itself.
-        compare: What is compared.
-        folder: Where cells and report go.
-        launch: Where cells run.
-        keep: Checkpoints to keep of finished cells: none, the best of each repetition (best), or all.
-    """
-
-    name: str
-    question: str
-    bases: dict[str, dict[str, Any]]
-    axes: dict[str, dict[str, Level]]
-    design: Any
-    exclude: list[dict[str, str]]
-    seeds: list[int]
-    seed_keys: list[str]
-    select: Select | None
-    compare: Compare
-    folder: Path
-    launch: Launch
-    keep: Keep
-
 
 KEYS = ("name", "question", "base", "set", "axes", "design", "exclude", "seeds", "seed_keys", "select", "compare", "folder",
         "launch", "keep")  # fmt: skip
 
 
 def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
-    """The study in a file.
+    """Read a study file.
 
     Args:
         path: The file.
-        overrides: Values by keys with dots that replace those of the file.
+        overrides: Values that replace those of the file, by keys with dots.
 
     Raises:
-        UserError: Something in the file is not as it should be.
+        UserError: A key or value in the file is wrong.
     """
     given = _overridden(read_yaml(path), overrides or {})
     if unknown := [key for key in given if key not in KEYS]:
@@ -157,8 +42,8 @@ def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
     name = str(given.get("name") or path.stem)
     bases = {label: with_values(base, given.get("set") or {}) for label, base in _bases(given["base"], path).items()}
     axes = {str(axis): axis_levels(str(axis), levels) for axis, levels in given["axes"].items()}
-    select = _checked(Select, "select", given["select"]) if given.get("select") else None
-    launch, keep = _checked(Launch, "launch", given.get("launch") or {}), _choice("keep", given.get("keep", "best"))
+    select = _checked(SelectSettings, "select", given["select"]) if given.get("select") else None
+    launch, keep = _checked(LaunchSettings, "launch", given.get("launch") or {}), _choice("keep", given.get("keep", "best"))
     return Study(
         name=name,
         question=str(given.get("question") or ""),
@@ -179,7 +64,7 @@ def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
 def _overridden(given: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     for key, value in overrides.items():
         first, _, rest = key.partition(".")
-        if first == "set" and rest:  # its keys have dots themselves
+        if first == "set" and rest:  # the keys inside `set` contain dots
             given = {**given, "set": {**(given.get("set") or {}), rest: value}}
         else:
             given = with_value(given, key, value)
@@ -187,7 +72,7 @@ def _overridden(given: dict[str, Any], overrides: dict[str, Any]) -> dict[str, A
 
 
 def _bases(base: Any, path: Path) -> dict[str, dict[str, Any]]:
-    """The experiments by name: read already where a file was named, or given as they are."""
+    """The experiments by name. Files that the study names have been read already."""
     if isinstance(base, dict) and "model" not in base:
         named = {str(label): config for label, config in base.items()}
     else:
@@ -195,23 +80,23 @@ def _bases(base: Any, path: Path) -> dict[str, dict[str, Any]]:
         named = {str(i) if len(configs) > 1 else path.stem: config for i, config in enumerate(configs)}
     for label, config in named.items():
         if isinstance(config, str):
-            raise UserError(f"{path}: base {config!r} is no YAML file beside {path.name}; paths are relative to its folder")
+            raise UserError(f"{path}: base {config!r} is not a YAML file; paths are relative to the folder of {path.name}")
         if not isinstance(config, dict) or "model" not in config:
-            raise UserError(f"{path}: base {label!r} is no experiment; it should have the keys model and data")
+            raise UserError(f"{path}: base {label!r} is not an experiment; it should have the keys model and data")
     return named
 
 
 def _seeds(given: Any) -> list[int]:
     seeds = list(range(given)) if isinstance(given, int) and not isinstance(given, bool) else given
     if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) for seed in seeds):
-        raise UserError(f"seeds should be a list of whole numbers, such as [0, 1, 2], or how many; got {given!r}")
+        raise UserError(f"seeds should be a list of integers, such as [0, 1, 2], or the number of seeds; got {given!r}")
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"seeds names one of them twice: {seeds}")
+        raise UserError(f"seeds lists a seed twice: {seeds}")
     return seeds
 
 
 def _checked(kind: type, where: str, given: Any) -> Any:
-    """An object of a section of the file."""
+    """Build the settings object of a section of the file."""
     known = [f.name for f in fields(kind)]
     if not isinstance(given, dict):
         raise UserError(f"{where} should hold keys and values ({', '.join(known)}), got {given!r}")
@@ -234,10 +119,10 @@ def _choice(where: str, value: Any) -> Any:
     return value
 
 
-def _compare(given: Any, axes: dict[str, dict[str, Level]]) -> Compare:
-    compare: Compare = _checked(Compare, "compare", given)
+def _compare(given: Any, axes: dict[str, dict[str, Level]]) -> CompareSettings:
+    compare: CompareSettings = _checked(CompareSettings, "compare", given)
     if compare.axis is not None and compare.axis not in axes:
-        raise UserError(f"compare.axis {compare.axis!r} is no axis. {near(compare.axis, axes)}")
+        raise UserError(f"compare.axis {compare.axis!r} is not an axis. {near(compare.axis, axes)}")
     if compare.baseline is None:
         axis = compare.axis or next(iter(axes))
     else:
@@ -248,14 +133,14 @@ def _compare(given: Any, axes: dict[str, dict[str, Level]]) -> Compare:
             raise UserError(f"compare.baseline {wanted!r} is not an arm. {near(wanted, labels)}")
         axis = holding[0]
     baseline = None if compare.baseline is None else str(compare.baseline)
-    return Compare(compare.metric, baseline, axis, compare.split, compare.level, compare.correction)
+    return CompareSettings(compare.metric, baseline, axis, compare.split, compare.level, compare.correction)
 
 
 def parse_overrides(args: list[str]) -> dict[str, Any]:
-    """``--key value`` and ``--key=value`` of the command line, by their keys.
+    """The values of ``--key value`` and ``--key=value`` on the command line, by key.
 
     Raises:
-        UserError: A key that no study has, or one without a value.
+        UserError: A key is unknown or has no value.
     """
     found: dict[str, Any] = {}
     rest = list(args)

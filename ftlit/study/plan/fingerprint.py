@@ -1,4 +1,4 @@
-"""What the data of a config are, without reading their rows: a hash of the files behind it."""
+"""Identify the data of a config without reading its rows: a hash of the files behind it."""
 
 import hashlib
 import importlib.util
@@ -16,7 +16,7 @@ CHUNK = 1 << 20
 def data_fingerprint(config: dict[str, Any]) -> str:
     """A hash of every file, folder, package and module that the section `data` of a config names.
 
-    A name of a hub stands for itself: what lies behind it is not asked for.
+    Data sets on a hub are identified by their names only.
     """
     digest = hashlib.sha256()
     for text in sorted(set(_texts(config.get("data")))):
@@ -33,12 +33,12 @@ def _texts(value: Any) -> list[str]:
 
 
 def _content(text: str) -> str:
-    """A hash of what a text names, empty where it names nothing here."""
+    """A hash of the file, folder, package or module that a text names; empty if it names none."""
     if text.startswith("package:"):
         try:
             return _hash(resolve_package_path(text))
         except UserError:
-            return ""  # the check of the config says so
+            return ""  # the check of the config reports it
     if re.fullmatch(r"[\w.]+:\w+", text):
         source = _source(text.split(":")[0])
         return _hash(source) if source else ""
@@ -47,7 +47,7 @@ def _content(text: str) -> str:
 
 
 def _source(module: str) -> Path | None:
-    """The file of a module, which is not imported: the import of its parents may take seconds."""
+    """The file of a module, found without importing it, since importing its parents can take seconds."""
     first, *inner = module.split(".")
     local = Path(*module.split(".")).with_suffix(".py")
     if local.is_file():
@@ -61,7 +61,7 @@ def _source(module: str) -> Path | None:
 
 @cache
 def _hash(path: Path) -> str:
-    """A hash of a file, or of the names and files of a folder."""
+    """A hash of a file, or of the names and contents of the files in a folder."""
     digest = hashlib.sha256()
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:

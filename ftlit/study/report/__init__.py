@@ -1,4 +1,4 @@
-"""The report of a study: a page, its essentials as text, the numbers, and a table for a paper."""
+"""The report of a study: an HTML page, a Markdown summary, the numbers as CSV, and a LaTeX table."""
 
 from pathlib import Path
 
@@ -7,20 +7,20 @@ from ftlit.study.state.folder import Folder
 from ftlit.util.files import write_text
 
 
-def write_report(plan: Plan, folder: Folder) -> list[Path]:
-    """Write the report of what has finished.
+def write_study_report(plan: Plan, folder: Folder) -> list[Path]:
+    """Write the report of all finished cells.
 
     Args:
         plan: The study.
-        folder: Its folder.
+        folder: The folder of the study.
 
     Returns:
         The files written, in ``report/`` of the folder.
 
     Raises:
-        UserError: A file of the folder is broken.
+        UserError: A file in the folder is broken.
     """
-    from ftlit.study.report.content.assemble import whole
+    from ftlit.study.report.content.assemble import assemble_report
     from ftlit.study.report.content.design import statistics
     from ftlit.study.report.content.numbers import gather
     from ftlit.study.report.render.artifact import send
@@ -30,7 +30,7 @@ def write_report(plan: Plan, folder: Folder) -> list[Path]:
     from ftlit.study.report.render.table import efficiency_csv, results_csv
 
     numbers = gather(plan, folder)
-    document = whole(numbers)
+    document = assemble_report(numbers)
     texts = {
         "report.html": page(document),
         "report.md": markdown(document),

@@ -1,4 +1,4 @@
-"""Try a study's configs before anything runs: each is read as `fit` reads it, and its parts are made."""
+"""Check the configs of a study before anything runs: parse each as `fit` does, and build its objects."""
 
 import io
 import multiprocessing
@@ -12,18 +12,20 @@ from typing import Any
 import yaml
 
 from ftlit.errors import UserError, near, user_error
+from ftlit.runs.files import CONFIG
 from ftlit.study.plan.cells import Arm, Cell, Plan
-from ftlit.study.plan.file import Study
-from ftlit.study.running.worker import forget_options
+from ftlit.study.plan.settings import Study
+from ftlit.study.running.worker import clear_option_variables
+from ftlit.util.private import subcommand_parser
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A config to try.
+class ConfigSample:
+    """A config to check.
 
     Args:
-        title: What it stands for in a message.
-        arm: Name of its arm.
+        title: Name of the config in error messages.
+        arm: Name of the arm.
         config: The config.
     """
 
@@ -32,19 +34,19 @@ class Sample:
     config: dict[str, Any]
 
 
-def samples(plan: Plan) -> list[Sample]:
-    """A cell for each base and each level, so that each value of every key is in one of them."""
+def config_samples(plan: Plan) -> list[ConfigSample]:
+    """The config of a cell for each base and each level, so that every value of every key is checked."""
     found, seen = [], set[tuple[str, ...]]()
     for arm in plan.arms:
         new = {(arm.base, axis, label) for axis, label in arm.levels.items()} - seen
         if new:
             seen |= new
-            found.append(Sample(f"the arm {arm.name!r}", arm.name, first_cell(plan, arm).config))
+            found.append(ConfigSample(f"the arm {arm.name!r}", arm.name, first_cell(plan, arm).config))
     return found
 
 
 def first_cell(plan: Plan, arm: Arm) -> Cell:
-    """A cell of an arm, a trial where it has some."""
+    """A cell of an arm: a trial if the study has a selection, else a repetition."""
     study = plan.study
     if study.select is None:
         return plan.repetitions(arm, {})[0]
@@ -52,30 +54,30 @@ def first_cell(plan: Plan, arm: Arm) -> Cell:
     return plan.trial(arm, chosen, study.select.seeds[0])
 
 
-def check(plan: Plan) -> None:
-    """Try the samples in a process forked from the one that cells will be forked from.
+def check_study(plan: Plan) -> None:
+    """Check the configs of a study in a process that is forked like those of cells.
 
     Raises:
-        UserError: One of them would not run, the metric is none of theirs, or two arms are the same.
+        UserError: A config cannot run, a task does not have the metric, or two arms have the same config.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ftlit.study.running.preload"])
     mine, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(samples(plan), plan.study, theirs))
+    process = context.Process(target=_answer, args=(config_samples(plan), plan.study, theirs))
     process.start()
     theirs.close()
     try:
         problem = mine.recv()
     except EOFError:
-        problem = f"the check of the configs died with exit code {process.exitcode}; run one of them by itself with ftlit fit"
+        problem = f"the process that checks the configs died with exit code {process.exitcode}; try one of them with ftlit fit"
     process.join()
     if problem:
         raise UserError(problem)
 
 
-def _answer(tried: list[Sample], study: Study, answer: Any) -> None:
-    """Send the first problem, or an empty text."""
-    forget_options()
+def _answer(tried: list[ConfigSample], study: Study, answer: Any) -> None:
+    """Send the first error message, or an empty text."""
+    clear_option_variables()
     try:
         _check(tried, study)
         answer.send("")
@@ -83,13 +85,13 @@ def _answer(tried: list[Sample], study: Study, answer: Any) -> None:
         answer.send(str(error))
 
 
-def _check(tried: list[Sample], study: Study) -> None:
+def _check(tried: list[ConfigSample], study: Study) -> None:
     from ftlit.util.quiet import quiet
 
     quiet()
-    resolved: dict[str, Sample] = {}
+    resolved: dict[str, ConfigSample] = {}
     for sample in tried:
-        text, metrics = _made(sample)
+        text, metrics = _resolve(sample)
         if text in resolved and resolved[text].arm != sample.arm:
             raise UserError(f"the arms {resolved[text].arm!r} and {sample.arm!r} have the same config; leave one of them out")
         resolved[text] = sample
@@ -100,34 +102,34 @@ def _check(tried: list[Sample], study: Study) -> None:
             )
 
 
-def _made(sample: Sample) -> tuple[str, list[str]]:
-    """A config as it is resolved, and the metrics of its task; its parts are made, and nothing is run.
+def _resolve(sample: ConfigSample) -> tuple[str, list[str]]:
+    """Build the objects of a config without running it; returns the resolved config and the metrics of its task.
 
     Raises:
-        UserError: It would not run.
+        UserError: The config cannot run.
     """
     from ftlit.commands.cli import TaskCLI
 
-    class Tried(TaskCLI):
-        """The command line up to the point where it would begin."""
+    class CheckedCLI(TaskCLI):
+        """The command line, which stops before it runs the command."""
 
         def _run_subcommand(self, subcommand: str) -> None:
             pass
 
     with tempfile.TemporaryDirectory() as folder, problems(sample.title):
-        file = Path(folder) / "config.yaml"
+        file = Path(folder) / CONFIG
         file.write_text(yaml.safe_dump({**sample.config, "run_dir": f"{folder}/run"}), "utf-8")
-        tried = Tried(["fit", "--config", str(file)])
-        resolved = tried.options.clone()
+        cli = CheckedCLI(["fit", "--config", str(file)])
+        resolved = cli.options.clone()
         resolved.pop("config", None)
         resolved.pop("run_dir", None)
-        text = tried._parser("fit").dump(resolved, skip_unset=False, skip_validation=True)
-        return text, tried.model.metric_names
+        text = subcommand_parser(cli).dump(resolved, skip_unset=False, skip_validation=True)
+        return text, cli.model.metric_names
 
 
 @contextmanager
 def problems(title: str) -> Iterator[None]:
-    """Turn what goes wrong inside into a sentence that names what was tried."""
+    """Turn errors inside the block into a `UserError` that starts with a title."""
     output = io.StringIO()
     try:
         with redirect_stderr(output), redirect_stdout(io.StringIO()):

@@ -1,4 +1,4 @@
-"""Imported once by the process from which all cells are forked: what every run imports and sets up, so that none does again."""
+"""Imported once by the process from which all cells are forked, so that cells do not repeat imports and set-up."""
 
 import io
 from contextlib import suppress
@@ -22,17 +22,17 @@ with fast_imports():
 __all__ = ["datasets", "ftlit", "peft", "torchmetrics"]
 
 
-def first_times() -> None:
-    """Do what is slow the first time: a picture reads fonts, a pretrained model compiles a thousand patterns."""
+def warm_up() -> None:
+    """Do what is slow the first time: plotting reads fonts, and loading a model compiles a thousand regular expressions."""
     Figure(layout="constrained").savefig(io.BytesIO())
     config = BertConfig(vocab_size=8, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4)
     with TemporaryDirectory() as folder:
         AutoModel.from_config(config).save_pretrained(folder)
         AutoModel.from_pretrained(folder)
-    matmul_peak(torch.device("cpu"), torch.float32)  # before any cell disturbs it
+    matmul_peak(torch.device("cpu"), torch.float32)  # before cells take up the processor
 
 
 quiet()
-torch.set_num_threads(1)  # threads would not outlive the fork; a cell has as many as its job says
-with suppress(OSError):  # a full disk is for the cells to tell of
-    first_times()
+torch.set_num_threads(1)  # threads do not survive a fork; each cell sets its own number
+with suppress(OSError):  # the cells report a full disk
+    warm_up()

@@ -1,4 +1,4 @@
-"""Run one cell in a process of its own, which may be killed at any moment."""
+"""Run one cell in a process that may be killed at any moment."""
 
 import errno
 import os
@@ -14,26 +14,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftlit.errors import user_error
+from ftlit.runs.files import CONFIG
+from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.tracking import end_tracking
-from ftlit.util.files import read_json
 
-# Exit codes; 28 is the system's number for a full disk, 143 what a shell says of a process that was told to end.
-DONE, FAILED, FULL, TAKEN, TERMINATED = 0, 1, 28, 75, 128 + signal.SIGTERM
+# Exit codes: 28 is the system's error number for a full disk, 143 what shells return for a terminated process.
+DONE, FAILED, DISK_FULL, ALREADY_CLAIMED, TERMINATED = 0, 1, 28, 75, 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to run, and how.
+    """A cell to run.
 
     Args:
         folder: Folder of the study.
         cell: The cell.
-        split: Where repetitions are compared.
-        keep: Which checkpoints stay.
-        threads: Threads on a CPU.
-        device: The GPU to use, as CUDA_VISIBLE_DEVICES takes it; None for all that are visible.
+        split: The split on which repetitions are compared.
+        keep: Which checkpoints to keep.
+        threads: Number of CPU threads.
+        device: The GPU to use, as in CUDA_VISIBLE_DEVICES; None for all visible ones.
     """
 
     folder: Path
@@ -44,35 +45,36 @@ class Job:
     device: str | None = None
 
 
-def forget_options() -> None:
-    """Drop the environment variables that are options of the command line: a cell is what its config says."""
+def clear_option_variables() -> None:
+    """Unset the environment variables that are options of the command line, so that only its config decides a cell."""
     for name in [name for name in os.environ if name.startswith("FTLIT_")]:
         del os.environ[name]
 
 
 def arguments(job: Job, folder: Folder) -> list[str]:
-    """The command that brings a cell from where it stands to its end."""
+    """The arguments of the command that completes a cell from its current state."""
     run_dir, quiet = folder.run_dir(job.cell.name), "--trainer.enable_progress_bar=false"
+    run = RunFolder(run_dir)
     keep_last = f"--keep_last={str(job.keep == 'all').lower()}"
-    if read_json(run_dir / "run.json").get("status") == "completed" and (run_dir / "results.json").is_file():
+    if run.finished and run.results:
         command = "test" if job.split == "test" else "validate"
-        return [command, "--config", str(run_dir / "config.yaml"), quiet]
+        return [command, "--config", str(run_dir / CONFIG), quiet]
     test = f"--test_after_fit={str(job.cell.final and job.split == 'test').lower()}"
-    if (run_dir / "checkpoints" / "last.ckpt").is_file():
+    if run.last_checkpoint:
         return ["fit", "--run_dir", str(run_dir), "--resume", test, keep_last, quiet]
     return ["fit", "--config", str(folder.config(job.cell.name)), "--overwrite", test, keep_last, quiet]
 
 
 def work(job: Job) -> None:
-    """Run a cell and leave with one of the exit codes above: nothing is run that another process has, or that is done."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which then ends this process
+    """Run a cell, unless it is done or another process has it, and exit with one of the codes above."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner handles Ctrl-C, and then ends this process
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    forget_options()
+    clear_option_variables()
     if job.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = job.device
     folder = Folder(job.folder, job.split)
     with folder.claim(job.cell.name) as free:
-        code = TAKEN if not free else DONE if folder.done(job.cell) else _run(job, folder)
+        code = ALREADY_CLAIMED if not free else DONE if folder.done(job.cell) else _run(job, folder)
     sys.exit(code)
 
 
@@ -87,28 +89,28 @@ def _run(job: Job, folder: Folder) -> int:
     try:
         folder.write_config(job.cell)
         folder.note("started", name)
-        with _printing_to(folder.log(name)):
+        with _output_to(folder.log(name)):
             given = arguments(job, folder)
             if "--overwrite" in given:
                 shutil.rmtree(folder.run_dir(name), ignore_errors=True)
             run(given)
             end_tracking()
         folder.note_predicted(job.cell)
-        folder.tidy(job.cell, job.keep)
+        folder.prune_checkpoints(job.cell, job.keep)
         folder.note("finished", name)
         return DONE
     except SIGTERMException:
         return TERMINATED
     except BaseException as error:
-        if _full(error):
-            return FULL
-        folder.fail(name, _sentence(error, folder.log(name)))
+        if _is_disk_full(error):
+            return DISK_FULL
+        folder.fail(name, _failure_sentence(error, folder.log(name)))
         return FAILED
 
 
 @contextmanager
-def _printing_to(path: Path) -> Iterator[None]:
-    """Inside, all output of this process goes to the end of a file; a traceback, too, before an error leaves."""
+def _output_to(path: Path) -> Iterator[None]:
+    """Append all output of this process to a file, including the traceback of an error."""
     with path.open("a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -123,8 +125,8 @@ def _printing_to(path: Path) -> Iterator[None]:
             sys.stderr.flush()
 
 
-def _sentence(error: BaseException, log: Path) -> str:
-    """Why a cell failed, in a sentence; the parser has printed it before it leaves."""
+def _failure_sentence(error: BaseException, log: Path) -> str:
+    """Why a cell failed, in a sentence. The parser prints its errors before it exits, so they are read from the log."""
     if (mistake := user_error(error)) is not None:
         return str(mistake)
     if isinstance(error, SystemExit):
@@ -133,8 +135,8 @@ def _sentence(error: BaseException, log: Path) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _full(error: BaseException | None) -> bool:
-    """Whether the disk was full."""
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error was caused by a full disk."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
@@ -143,7 +145,7 @@ def _full(error: BaseException | None) -> bool:
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process when its parent has died: the cell goes on from its last checkpoint when it is run again."""
+    """End this process once its parent has died; the cell continues from its last checkpoint when it runs again."""
     while os.getppid() == parent:
         time.sleep(0.2)
     os._exit(FAILED)

@@ -1,13 +1,14 @@
-"""The folder of a study: its only record, shared by every process that works on it.
+"""The folder of a study: its only record, shared by all processes that work on the study.
 
 study.json          name and file of the study
-configs/<cell>.yaml the config of a cell, as `fit` takes it
-cells/<cell>/       its run folder
-logs/<cell>.log     what it printed
-failed/<cell>.json  why it failed
-claims/<cell>       held by the process that runs it
-history.jsonl       what was started, finished and failed, by whom and when
-report/             report.html, report.md, results.csv, table.tex
+configs/<cell>.yaml config of a cell, as passed to `fit`
+cells/<cell>/       run folder of a cell
+logs/<cell>.log     output of a cell
+failed/<cell>.json  error of a cell that failed
+claims/<cell>       lock, held by the process that runs a cell
+history.jsonl       when each cell was started, finished or failed, and by which process
+plan.json           estimated time and memory of a cell of each arm
+report/             report.html, report.md, results.csv, efficiency.csv, table.tex
 """
 
 import json
@@ -25,19 +26,21 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ftlit.errors import UserError
+from ftlit.runs.files import CHECKPOINTS, LAST, RECORD
+from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell
 from ftlit.study.state.tracking import grouped
 from ftlit.util.files import read_json, write_json, write_text
 
 PREDICTED = ("seconds", "train_seconds", "steps", "peak_memory_bytes", "peak_reserved_bytes", "checkpoint_bytes")
-State = Literal["done", "failed", "running", "left"]
+State = Literal["done", "failed", "running", "pending"]
 
 
 class Folder:
-    """A study's folder.
+    """The folder of a study.
 
     Args:
-        path: Where it is.
+        path: Path of the folder.
         split: The split on which repetitions are compared.
     """
 
@@ -46,10 +49,10 @@ class Folder:
         self._done: set[tuple[str, bool]] = set()
 
     def open(self, name: str, file: Path) -> None:
-        """Make the folder, or go on with it.
+        """Create the folder, or continue with an existing one.
 
         Raises:
-            UserError: It was made by another study, holds something else, or cannot be written.
+            UserError: The folder belongs to another study, or is not the folder of a study.
         """
         known = read_json(self.path / "study.json")
         if known and known.get("name") != name:
@@ -58,12 +61,10 @@ class Folder:
                 "give this one another folder: --folder runs/studies/other"
             )
         if not known and self.path.is_dir() and any(self.path.iterdir()):
-            raise UserError(f"{self.path} is not empty and holds no study; give another folder: --folder runs/studies/other")
+            raise UserError(f"{self.path} is not empty and holds no study; choose another folder: --folder runs/studies/other")
         for inner in ("configs", "cells", "logs", "failed", "claims"):
             (self.path / inner).mkdir(parents=True, exist_ok=True)
         write_json(self.path / "study.json", {"name": name, "file": str(file)})
-
-    # A cell's places
 
     def run_dir(self, name: str) -> Path:
         return self.path / "cells" / name
@@ -75,41 +76,38 @@ class Folder:
         return self.path / "logs" / f"{name}.log"
 
     def write_config(self, cell: Cell) -> None:
-        """Write the config with which `fit` alone would give the same run."""
+        """Write the config of a cell; `fit` with this config reproduces the run on its own."""
         study = str(read_json(self.path / "study.json").get("name"))
         config = {**grouped(cell, study), "run_dir": str(self.run_dir(cell.name))}
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         write_text(self.config(cell.name), f"# {cell.title}\n{text}")
 
-    # What has become of it
-
     def state(self, cell: Cell) -> State:
-        """What has become of a cell."""
+        """Whether a cell is done, failed, running or pending."""
         if self.done(cell):
             return "done"
         if self.error(cell.name) is not None:
             return "failed"
-        return "running" if self.claimed(cell.name) else "left"
+        return "running" if self.claimed(cell.name) else "pending"
 
     def done(self, cell: Cell) -> bool:
-        """Whether a cell has finished with all that is asked of it."""
+        """Whether a cell has finished and has been evaluated on all splits that it needs."""
         key = (cell.name, cell.final)
         if key not in self._done:
-            run_dir = self.run_dir(cell.name)
-            results = read_json(run_dir / "results.json")
+            run = RunFolder(self.run_dir(cell.name))
             wanted = self.split if cell.final else "validation"
-            if wanted in results and read_json(run_dir / "run.json").get("status") == "completed":
+            if wanted in run.results and run.finished:
                 self._done.add(key)
         return key in self._done
 
     def score(self, cell: Cell, metric: str) -> float | None:
-        """A metric of a finished cell on validation, NaN for one that failed, None for one that has not finished."""
+        """A metric of a cell on validation: NaN if the cell failed, None if it has not finished."""
         if self.done(cell):
-            return float(read_json(self.run_dir(cell.name) / "results.json")["validation"].get(metric, float("nan")))
+            return float(RunFolder(self.run_dir(cell.name)).results["validation"].get(metric, float("nan")))
         return float("nan") if self.error(cell.name) is not None else None
 
     def error(self, name: str) -> str | None:
-        """Why a cell failed, None if it did not."""
+        """The error of a failed cell; None if the cell did not fail."""
         path = self.path / "failed" / f"{name}.json"
         return str(read_json(path)["error"]) if path.is_file() else None
 
@@ -118,44 +116,41 @@ class Folder:
         write_json(self.path / "failed" / f"{name}.json", {"error": error, "time": time.time(), "log": str(self.log(name))})
         self.note("failed", name, error=error)
 
-    def forgive(self) -> list[str]:
-        """Forget failures, so that their cells run again; gives the names of these."""
+    def clear_failures(self) -> list[str]:
+        """Delete the records of failures so that these cells run again; returns their names."""
         files = sorted((self.path / "failed").glob("*.json"))
         for file in files:
             file.unlink()
         return [file.stem for file in files]
 
-    def progress(self, name: str) -> dict[str, Any]:
-        """Steps so far and in all, and the seconds since the run began, of a running cell."""
-        return read_json(self.run_dir(name) / "progress.json")
+    def cell_progress(self, name: str) -> dict[str, Any]:
+        """The steps done, the total steps and the start time of a running cell."""
+        return RunFolder(self.run_dir(name)).progress
 
-    def write_plan(self, foreseen: dict[str, dict[str, Any]]) -> None:
-        """Keep what the cells of each arm, by its name, are foreseen to take."""
-        write_json(self.path / "plan.json", foreseen)
+    def write_plan(self, estimates: dict[str, dict[str, Any]]) -> None:
+        """Save the estimated time and memory of a cell of each arm, by the arm's name."""
+        write_json(self.path / "plan.json", estimates)
 
     def note_predicted(self, cell: Cell) -> None:
-        """Put what was foreseen of a finished cell into its run.json; nothing where there was no plan."""
-        found, path = read_json(self.path / "plan.json").get(cell.arm.name), self.run_dir(cell.name) / "run.json"
+        """Add the estimates for a finished cell to its run.json, if the study was planned."""
+        found, path = read_json(self.path / "plan.json").get(cell.arm.name), self.run_dir(cell.name) / RECORD
         if found and found["problem"] is None:
             write_json(path, {**read_json(path), "predicted": {key: found[key] for key in PREDICTED}})
 
-    def tidy(self, cell: Cell, keep: str) -> None:
-        """Remove what a finished cell needs no more."""
-        checkpoints = self.run_dir(cell.name) / "checkpoints"
+    def prune_checkpoints(self, cell: Cell, keep: str) -> None:
+        """Remove the checkpoints of a finished cell that `keep` does not ask for."""
         if keep == "none" and cell.final:
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            self.drop_checkpoints(cell.name)
         elif keep != "all":
-            (checkpoints / "last.ckpt").unlink(missing_ok=True)
+            (self.run_dir(cell.name) / LAST).unlink(missing_ok=True)
 
     def drop_checkpoints(self, name: str) -> None:
         """Remove the checkpoints of a trial that was not chosen."""
-        shutil.rmtree(self.run_dir(name) / "checkpoints", ignore_errors=True)
-
-    # Sharing
+        shutil.rmtree(self.run_dir(name) / CHECKPOINTS, ignore_errors=True)
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
-        """Inside, this process alone has the cell if True is given; the system frees it when the process dies."""
+        """Lock a cell for this process; yields False if another process has it. The lock is freed if the process dies."""
         lock = FileLock(self.path / "claims" / name, timeout=0)
         try:
             lock.acquire()
@@ -168,20 +163,20 @@ class Folder:
             lock.release()
 
     def claimed(self, name: str) -> bool:
-        """Whether a process has the cell."""
+        """Whether a process has locked the cell."""
         if not (self.path / "claims" / name).exists():
             return False
         with self.claim(name) as free:
             return not free
 
     def note(self, event: str, name: str, **values: Any) -> None:
-        """Add a line to the history; short lines of several processes do not mix."""
-        line = {"time": time.time(), "event": event, "cell": name, "by": self._who, **values}
+        """Append a line to the history. Lines are short, so those of several processes do not mix."""
+        line = {"time": time.time(), "event": event, "cell": name, "by": self._process, **values}
         with (self.path / "history.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
-        """The lines of the history; one that a kill cut short is left out."""
+        """The lines of the history, without a line that was cut off when a process was killed."""
         path = self.path / "history.jsonl"
         found = []
         for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
@@ -192,5 +187,5 @@ class Folder:
         return found
 
     @cached_property
-    def _who(self) -> str:
+    def _process(self) -> str:
         return f"{socket.gethostname()}:{os.getpid()}"

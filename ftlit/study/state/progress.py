@@ -1,4 +1,4 @@
-"""How a study stands: which of its cells are done, running, failed or left."""
+"""The progress of a study: which of its cells are done, running, failed or pending."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from ftlit.study.state.selection import Selection, selection
 
 
 @dataclass(frozen=True)
-class ArmStanding:
-    """How an arm stands.
+class ArmProgress:
+    """The progress of an arm.
 
     Args:
         arm: The arm.
-        trials: The cells among which it chooses.
-        chosen: What it chose, None while it has not.
-        repetitions: Its cells over all seeds, none before it has chosen.
+        trials: The cells from which the arm chooses.
+        chosen: The chosen values; None while the arm has not chosen.
+        repetitions: The cells of the arm for all seeds; empty while it has not chosen.
     """
 
     arm: Arm
@@ -27,13 +27,13 @@ class ArmStanding:
     repetitions: list[Cell]
 
 
-class Standing:
-    """The state of every cell that is known so far.
+class Progress:
+    """The states of all cells that are known so far.
 
     Args:
         plan: The study.
-        folder: Its folder.
-        choices: Its selection, kept by those who ask again and again.
+        folder: The folder of the study.
+        choices: The selection of the study, if the caller keeps it between calls.
     """
 
     def __init__(self, plan: Plan, folder: Folder, choices: Selection | None = None) -> None:
@@ -41,18 +41,18 @@ class Standing:
         self._choices = choices or selection(plan, folder)
 
     @cached_property
-    def arms(self) -> list[ArmStanding]:
-        """Every arm with its trials and repetitions."""
+    def arms(self) -> list[ArmProgress]:
+        """All arms with their trials and repetitions."""
         found = []
         for arm in self.plan.arms:
             trials, chosen = self._choices.trials(arm), self._choices.best(arm)
             repetitions = [] if chosen is None else self.plan.repetitions(arm, chosen)
-            found.append(ArmStanding(arm, trials, chosen, repetitions))
+            found.append(ArmProgress(arm, trials, chosen, repetitions))
         return found
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """Every known cell once; where a trial is a repetition too, as the repetition, which asks for more."""
+        """All known cells; one that is both a trial and a repetition is listed once, as the repetition, which needs more."""
         found: dict[str, Cell] = {}
         for arm in self.arms:
             found |= {cell.name: cell for cell in [*arm.trials, *arm.repetitions]}
@@ -60,24 +60,24 @@ class Standing:
 
     @cached_property
     def states(self) -> dict[str, State]:
-        """The state of each of them by name."""
+        """The states of these cells by name."""
         return {cell.name: self.folder.state(cell) for cell in self.cells}
 
-    def having(self, state: State) -> list[Cell]:
-        """The cells in a state, trials first, so that choices are made early."""
+    def in_state(self, state: State) -> list[Cell]:
+        """The cells in a state, trials first so that arms choose early."""
         return sorted((c for c in self.cells if self.states[c.name] == state), key=lambda cell: cell.final)
 
     @property
     def counts(self) -> Counter[State]:
-        """How many cells are in each state; those that no arm has chosen yet are left."""
+        """The number of cells in each state; cells that depend on a choice not made yet are pending."""
         counts = Counter(self.states.values())
         if (unknown := self.plan.size - len(self.cells)) > 0:
-            counts["left"] += unknown
+            counts["pending"] += unknown
         return counts
 
     @property
     def undecided(self) -> list[Arm]:
-        """Arms all of whose trials failed, so that they have no repetitions."""
+        """Arms that cannot choose because all of their trials failed."""
         return [
             arm.arm
             for arm in self.arms
@@ -85,7 +85,7 @@ class Standing:
         ]
 
     @property
-    def open(self) -> bool:
-        """Whether anything is to be run still, now or once an arm has chosen."""
+    def unfinished(self) -> bool:
+        """Whether cells are running or pending, or will be once an arm has chosen."""
         choosing = any(arm.chosen is None and arm.arm not in self.undecided for arm in self.arms)
-        return choosing or bool(self.having("left") or self.having("running"))
+        return choosing or bool(self.in_state("pending") or self.in_state("running"))

@@ -1,4 +1,4 @@
-"""How the arms of a study choose: the trials that there are, and what came out best."""
+"""How the arms of a study choose values: their trials, and the best values found."""
 
 from typing import Any, Protocol
 
@@ -7,21 +7,21 @@ from ftlit.study.state.folder import Folder
 
 
 class Selection(Protocol):
-    """Gives the trials of an arm, and what it chooses once they have finished."""
+    """Provides the trials of an arm, and the values that it chooses once these have finished."""
 
     def trials(self, arm: Arm) -> list[Cell]:
-        """The trials known so far, finished or to be run."""
+        """The trials that are known so far, finished or not."""
 
     def best(self, arm: Arm) -> dict[str, Any] | None:
-        """The chosen values, None while trials are missing or when all of them failed."""
+        """The chosen values; None while trials are missing, or if all of them failed."""
 
 
-class Listed:
-    """Trials that are known from the start: a grid, random draws, or none.
+class FixedTrials:
+    """Trials that are known from the start: a grid, random draws, or no trials.
 
     Args:
         plan: The study.
-        folder: Where its cells are.
+        folder: The folder of the study.
     """
 
     def __init__(self, plan: Plan, folder: Folder) -> None:
@@ -42,16 +42,16 @@ class Listed:
         return self._chosen[arm.name]
 
 
-def selection(plan: Plan, folder: Folder, asks: bool = False) -> Selection:
-    """The selection that the study asks for.
+def selection(plan: Plan, folder: Folder, may_propose: bool = False) -> Selection:
+    """The selection of a study.
 
     Args:
         plan: The study.
-        folder: Where its cells are.
-        asks: Whether trials that follow from others may be asked for, which is for those who run them.
+        folder: The folder of the study.
+        may_propose: Whether new trials may be proposed. Only those who run the trials set this.
     """
     if plan.study.select and plan.study.select.method == "tpe":
         from ftlit.study.state.tpe import Tpe
 
-        return Tpe(plan, folder, asks)
-    return Listed(plan, folder)
+        return Tpe(plan, folder, may_propose)
+    return FixedTrials(plan, folder)

@@ -1,7 +1,7 @@
 """Selection by Optuna's tree-structured Parzen estimator (Bergstra et al., 2011), kept in the study's folder.
 
-Each arm asks for one trial after the other, and what a trial draws depends on the study's seed, the arm's finished trials and
-the trial's number alone: so the same values are tried however many cells run at a time, and after any interruption.
+Each arm proposes one trial after the other, and the values of a trial depend only on the study's seed, the arm's finished
+trials and the trial's number. So the same values are tried however many cells run at a time, and after any interruption.
 """
 
 import hashlib
@@ -21,25 +21,25 @@ from ftlit.study.state.folder import Folder
 from ftlit.util.settings import value_at, with_value
 
 STORAGE = "optuna.db"
-PRUNED = "pruned"  # a file in the run folder of a trial that was stopped
-STARTUP = 4  # random trials of an arm before the estimator has anything to go by
+PRUNED = "pruned"  # a file in the run folder of a pruned trial
+STARTUP_TRIALS = 4  # random trials of each arm before the estimator is used
 
 
 class Tpe:
-    """Trials that follow from those before them.
+    """Trials that Optuna proposes from the results of earlier trials.
 
     Args:
         plan: The study.
-        folder: Where its cells and Optuna's storage are.
-        asks: Whether new trials may be asked for, which is for those who run them.
+        folder: The folder of the study, which holds Optuna's storage.
+        may_propose: Whether new trials may be proposed. Only those who run the trials set this.
 
     Raises:
         UserError: Optuna is not installed.
     """
 
-    def __init__(self, plan: Plan, folder: Folder, asks: bool = False) -> None:
+    def __init__(self, plan: Plan, folder: Folder, may_propose: bool = False) -> None:
         assert plan.study.select is not None
-        self.plan, self.folder, self.select, self.asks = plan, folder, plan.study.select, asks
+        self.plan, self.folder, self.select, self.may_propose = plan, folder, plan.study.select, may_propose
         self.metric = plan.study.compare.metric
         self.storage = storage_url(folder.path)
         self._optuna = optuna()
@@ -47,8 +47,8 @@ class Tpe:
     def trials(self, arm: Arm) -> list[Cell]:
         if not self._exists:
             return []
-        if self.asks and self._told(arm):
-            self._ask(arm)
+        if self.may_propose and self._tell_finished(arm):
+            self._propose(arm)
         return [cell for trial in self._known(arm) for cell in self._cells(arm, trial)]
 
     def best(self, arm: Arm) -> dict[str, Any] | None:
@@ -66,8 +66,8 @@ class Tpe:
     def _known(self, arm: Arm) -> list[Any]:
         return self._study(arm).get_trials(deepcopy=False)
 
-    def _told(self, arm: Arm) -> bool:
-        """Tell Optuna of trials that have ended; whether all have, and more are to come."""
+    def _tell_finished(self, arm: Arm) -> bool:
+        """Report finished trials to Optuna; returns whether all have finished and the arm needs more."""
         with self._alone():
             study = self._study(arm)
             for trial in study.get_trials(deepcopy=False, states=[self._optuna.trial.TrialState.RUNNING]):
@@ -84,12 +84,12 @@ class Tpe:
         state = states.FAIL if mean != mean else states.PRUNED if pruned else states.COMPLETE
         study.tell(trial.number, mean if state is states.COMPLETE else None, state=state, skip_if_finished=True)
 
-    def _ask(self, arm: Arm) -> Any:
+    def _propose(self, arm: Arm) -> Any:
         with self._alone():
             study = self._study(arm)
             number = len(study.get_trials(deepcopy=False))
             seed = int(hashlib.sha256(f"{self.select.seed} {number}".encode()).hexdigest()[:8], 16)
-            study.sampler = self._optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
+            study.sampler = self._optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
             trial = study.ask(self._distributions())
             return study.get_trials(deepcopy=False)[trial.number]
 
@@ -104,7 +104,7 @@ class Tpe:
         return found
 
     def _values(self, params: dict[str, Any]) -> dict[str, Any]:
-        """What Optuna drew; of a list, a place in it."""
+        """The values of a trial. For a list, Optuna draws an index."""
         over = self.select.over
         return {key: over[key][value] if isinstance(over[key], list) else value for key, value in params.items()}
 
@@ -124,49 +124,49 @@ class Tpe:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Inside, no other runner asks."""
+        """Lock the storage, so that only one runner proposes trials at a time."""
         with FileLock(self.folder.path / "claims" / "optuna"):
             yield
 
 
 def optuna() -> Any:
-    """Optuna, without its messages.
+    """Import Optuna and silence its messages.
 
     Raises:
-        UserError: It is not installed.
+        UserError: Optuna is not installed.
     """
     try:
         import optuna
     except ImportError as error:
-        raise UserError("select.method: tpe needs Optuna; install it by: pip install -e '.[study]'") from error
+        raise UserError("select.method: tpe needs Optuna; install it with: pip install -e '.[study]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
 
 def pruner() -> Any:
-    """Stops trials that are below the median of the earlier ones at the same step."""
-    return optuna().pruners.MedianPruner(n_startup_trials=STARTUP)
+    """The pruner, which stops trials that are worse than the median of earlier trials at the same step."""
+    return optuna().pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS)
 
 
 def storage_url(folder: Path) -> str:
-    """Where Optuna keeps the trials of a study."""
+    """The URL of the database in which Optuna keeps the trials of a study."""
     return f"sqlite:///{(folder / STORAGE).absolute()}"
 
 
-def stored(folder: Path) -> bool:
-    """Whether a folder has such trials."""
+def has_storage(folder: Path) -> bool:
+    """Whether the folder of a study has such a database."""
     return (folder / STORAGE).is_file()
 
 
 def study_name(arm: Arm) -> str:
-    """The name of an arm in Optuna's storage."""
+    """Name of an arm in Optuna's storage."""
     return arm.name
 
 
 def with_pruning(cell: Cell, name: str, metric: str) -> Cell:
-    """A trial that reports its validations, and stops when it falls behind.
+    """Add the pruning callback to a trial.
 
-    It is another run than one that goes to its end, and so its config says so.
+    A pruned run differs from one that trains to its end, so the callback is part of the config, which names the cell.
     """
     callback = {
         "class_path": "ftlit.study.pruning.Pruning",

@@ -1,4 +1,4 @@
-"""Cells in Weights & Biases: runs of the study's group, with arm and seed."""
+"""Weights & Biases runs of cells: grouped by study, and labelled with arm and seed."""
 
 import sys
 from typing import Any
@@ -8,13 +8,13 @@ from ftlit.util.settings import value_at, with_value, with_values
 
 
 def is_wandb(logger: Any) -> bool:
-    """Whether a logger of a config is that of Weights & Biases."""
+    """Whether a logger in a config is a WandbLogger."""
     name = logger.get("class_path") if isinstance(logger, dict) else logger
     return isinstance(name, str) and name.rsplit(".", 1)[-1] == "WandbLogger"
 
 
 def grouped(cell: Cell, study: str) -> dict[str, Any]:
-    """The config of a cell whose loggers know to which study it belongs; other loggers stay as they are."""
+    """The config of a cell in which each WandbLogger knows its study; other loggers do not change."""
     loggers = value_at(cell.config, "trainer.logger")
     if isinstance(loggers, list):
         return with_value(cell.config, "trainer.logger", [_grouped(logger, cell, study) for logger in loggers])
@@ -31,6 +31,6 @@ def _grouped(logger: Any, cell: Cell, study: str) -> Any:
 
 
 def end_tracking() -> None:
-    """Bring what Weights & Biases holds back to disk or to its server: a process of a cell ends at once, without its hooks."""
+    """Flush what Weights & Biases has buffered, since the process of a cell exits without running its exit hooks."""
     if (wandb := sys.modules.get("wandb")) is not None and wandb.run is not None:
         wandb.finish()

@@ -1,1 +1,1 @@
-"""The statistics of a study: intervals, comparisons, corrections."""
+"""The statistics of a study: intervals, comparisons and corrections."""

@@ -1,8 +1,8 @@
-"""Means over seeds with their intervals, and which arms of a study differ.
+"""Means over seeds with their intervals, and the arms of a study that differ.
 
-With several seeds a claim is about methods: it holds for new seeds and new examples (see `Uncertainty`). With one seed it
-is about the two trained models: McNemar's exact test where answers are right or wrong, else approximate randomisation, and
-the bootstrap over examples for intervals.
+With several seeds, conclusions are about methods: they hold for new seeds and new examples (see `Uncertainty`). With one
+seed, they are about the two trained models: McNemar's exact test if predictions are right or wrong, else approximate
+randomisation, and the bootstrap over examples for intervals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,9 +50,9 @@ class Estimate:
 
     Attributes:
         mean: Mean over seeds.
-        deviation: Standard deviation over seeds, NaN for one.
+        deviation: Standard deviation over seeds; NaN for one seed.
         low: Lower end of the confidence interval; NaN for one seed without examples.
-        high: Upper end.
+        high: Upper end of the confidence interval.
         seeds: Number of seeds.
         error: Standard error of the mean over seeds and examples.
     """
@@ -70,18 +70,18 @@ class Comparison:
     """The difference of two arms over the seeds that both have.
 
     Attributes:
-        arm: The one arm.
-        other: The other, whose metric is subtracted.
-        difference: Mean over seeds.
-        low: Lower end of this difference's own confidence interval, not adjusted for being one of many.
-        high: Upper end.
-        p: Of the difference 0; 1 where nothing is known.
-        p_adjusted: The same, adjusted for all comparisons.
-        different: Whether the adjusted p is at most the level.
-        detectable: The smallest true difference that such a design finds with 80% probability. The level is divided by the
-            number of comparisons, the strictest that either correction asks for.
-        test: What gave p.
-        seeds: Number of seeds in common.
+        arm: The first arm.
+        other: The second arm, whose metric is subtracted.
+        difference: Mean difference over seeds.
+        low: Lower end of the confidence interval of the difference, not adjusted for multiple comparisons.
+        high: Upper end of the confidence interval.
+        p: The p-value of the difference; 1 if it cannot be tested.
+        p_adjusted: The p-value, adjusted for all comparisons.
+        different: Whether the adjusted p-value is at most the level.
+        detectable: The smallest true difference that such a design detects with a power of 80%, at the level divided by the
+            number of comparisons, which is the strictest level of either correction.
+        test: The test behind `p`.
+        seeds: Number of seeds that both arms have.
         error: Standard error of the difference.
     """
 
@@ -100,11 +100,11 @@ class Comparison:
 
 
 def estimate(evidence: Evidence, level: float = 0.05, draws: int = 2000, seed: int = 0) -> Estimate:
-    """Mean over seeds, and the interval that holds the metric on new seeds and examples with probability 1 - `level`.
+    """Estimate the metric of an arm on new seeds and examples, with a confidence interval.
 
     Args:
-        evidence: What the arm's models say on each example.
-        level: One minus the probability, 0.05 for intervals of 95%.
+        evidence: The evidence of the arm.
+        level: One minus the confidence level: 0.05 for intervals of 95%.
         draws: Number of resamples of the examples.
         seed: Seed of the resamples.
     """
@@ -124,21 +124,21 @@ def compare(
     draws: int = 2000,
     seed: int = 0,
 ) -> list[Comparison]:
-    """Which arms differ, and by how much.
+    """Compare pairs of arms.
 
     Args:
-        arms: Evidence of each arm. Arms of a pair hold the same examples in the same order.
-        pairs: Arms to compare, each with the other that is subtracted.
-        level: Level of the tests, and one minus the probability of the intervals.
-        correction: For being many: ``holm`` or ``bh``.
-        draws: Number of resamples, and of shuffles.
-        seed: Seed of both.
+        arms: Evidence of each arm. The arms of a pair have the same examples in the same order.
+        pairs: Pairs of arms to compare; the metric of the second one is subtracted.
+        level: Significance level of the tests, and one minus the confidence level of the intervals.
+        correction: Correction for multiple comparisons: ``holm`` or ``bh``.
+        draws: Number of bootstrap resamples, and of random swaps.
+        seed: Seed of the resamples and swaps.
 
     Returns:
         A comparison for each pair, in the order of `pairs`.
 
     Raises:
-        UserError: A pair names an arm that is not there, or its arms have no seed in common, or other examples.
+        UserError: A pair names an unknown arm, or its arms have no seed in common or different examples.
     """
     if not pairs:
         return []
@@ -167,18 +167,18 @@ def compare(
 def _common_seeds(arms: Mapping[str, Evidence], pair: Pair) -> list[int]:
     for name in pair:
         if name not in arms:
-            raise UserError(f"a comparison names the arm {name!r}, which is not there. {near(name, arms)}")
+            raise UserError(f"a comparison names the arm {name!r}, which does not exist. {near(name, arms)}")
     one, other = (arms[name] for name in pair)
     if one.examples != other.examples:
         raise UserError(
-            f"the arms {pair[0]!r} and {pair[1]!r} have {one.examples} and {other.examples} examples; only answers to the same "
-            "examples can be compared, so evaluate both on the same data"
+            f"the arms {pair[0]!r} and {pair[1]!r} have {one.examples} and {other.examples} examples; only predictions for the "
+            "same examples can be compared, so evaluate both on the same data"
         )
     seeds = [seed for seed in one.seeds if seed in other.seeds]
     if not seeds:
         raise UserError(
             f"the arms {pair[0]!r} and {pair[1]!r} have no seed in common ({_listed(one)}, and {_listed(other)}); arms are "
-            "compared over seeds that both have"
+            "compared over the seeds that both have"
         )
     return seeds
 
@@ -188,13 +188,13 @@ def _listed(evidence: Evidence) -> str:
 
 
 def _difference(scores: Mapping[str, np.ndarray], arms: Mapping[str, Evidence], pair: Pair, seeds: Sequence[int]) -> np.ndarray:
-    """What the scores of two arms, ``(..., seeds)``, differ by on some of their seeds."""
+    """The difference of two arms' scores on some of their seeds, ``(..., seeds)``."""
     one, other = (scores[name][..., arms[name].places(seeds)] for name in pair)
     return one - other
 
 
 def _test(arms: Mapping[str, Evidence], pair: Pair, seeds: list[int]) -> Test:
-    """The test of a pair: with one seed of two models, else of two methods."""
+    """The test for a pair: with one seed it compares two models, else two methods."""
     one, other = (arms[name] for name in pair)
     if one.examples == 1:
         return "paired t over seeds" if len(seeds) > 1 else "none"
@@ -211,7 +211,7 @@ def _tests_of_models(
     draws: int,
     seed: int,
 ) -> dict[int, float]:
-    """P values of the pairs with one seed, by their place."""
+    """The p-values of pairs with one seed, by index of the pair."""
     models = {
         i: (arms[one].at(common[i][0]), arms[other].at(common[i][0]))
         for i, (one, other) in enumerate(pairs)

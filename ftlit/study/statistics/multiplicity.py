@@ -1,4 +1,4 @@
-"""Many comparisons at once: adjusted p values, and groups of arms that cannot be told apart."""
+"""Multiple comparisons: adjusted p-values, and groups of arms that do not differ significantly."""
 
 from collections.abc import Mapping, Sequence
 from string import ascii_lowercase
@@ -6,11 +6,11 @@ from typing import Protocol
 
 import numpy as np
 
-from ftlit.study.plan.file import Correction
+from ftlit.study.plan.settings import Correction
 
 
 class Verdict(Protocol):
-    """What groups need of a comparison."""
+    """The part of a comparison that `groups` needs."""
 
     @property
     def arm(self) -> str: ...
@@ -21,19 +21,19 @@ class Verdict(Protocol):
 
 
 def adjust(p_values: Sequence[float], correction: Correction = "holm") -> list[float]:
-    """P values adjusted for being many, in their order.
+    """Adjust p-values for multiple comparisons; returns them in the same order.
 
     Args:
-        p_values: P values of all comparisons that are looked at together.
-        correction: ``holm`` (1979) bounds the probability of any false difference, ``bh`` (Benjamini and Hochberg 1995)
-            the expected share of false ones among those found.
+        p_values: The p-values of all comparisons in the family.
+        correction: ``holm`` (Holm 1979) bounds the probability of any false positive, ``bh`` (Benjamini and Hochberg 1995)
+            the expected share of false positives among the differences found.
     """
     p = np.asarray(p_values, dtype=float)
     if correction == "bh":
         from scipy.stats import false_discovery_control
 
         return false_discovery_control(p).tolist() if len(p) else []
-    # As statsmodels' multipletests, which at each call collects the garbage of all that is loaded: 0.1 s beside torch.
+    # Not statsmodels' multipletests, which runs the garbage collector at each call: 0.1 s once torch is loaded.
     order = p.argsort()
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
@@ -41,14 +41,14 @@ def adjust(p_values: Sequence[float], correction: Correction = "holm") -> list[f
 
 
 def groups(means: Mapping[str, float], comparisons: Sequence[Verdict]) -> dict[str, str]:
-    """Letters of arms: two that share one cannot be told apart, and two that share none differ.
+    """Assign letters to arms: arms that share a letter do not differ significantly, arms that share none do.
 
-    The compact letter display of Piepho (2004), by growing groups from pairs that no group covers yet. A pair that was not
-    compared counts as one that cannot be told apart.
+    This is the compact letter display of Piepho (2004), built by growing groups from pairs that no group covers yet. Pairs
+    that were not compared count as not different.
 
     Args:
-        means: The arms' means; the highest has the first letter.
-        comparisons: Verdicts on pairs of arms.
+        means: The means of the arms; the arm with the highest mean gets the first letter.
+        comparisons: The comparisons of pairs of arms.
     """
     order = sorted(means, key=lambda name: -means[name])
     place = {name: i for i, name in enumerate(order)}
@@ -62,7 +62,7 @@ def groups(means: Mapping[str, float], comparisons: Sequence[Verdict]) -> dict[s
 
 
 def _cover(alike: np.ndarray) -> list[list[int]]:
-    """Groups of arms that are all alike, ``(arms, arms)``, so that each such pair is in one."""
+    """Groups of arms that are all alike, such that each pair of `alike`, ``(arms, arms)``, is in some group."""
     found: list[list[int]] = []
     times = np.zeros(alike.shape, dtype=int)
     for i, j in zip(*np.triu(alike).nonzero(), strict=True):
@@ -71,14 +71,14 @@ def _cover(alike: np.ndarray) -> list[list[int]]:
             times[np.ix_(found[-1], found[-1])] += 1
     for group in list(found):
         pairs = np.ix_(group, group)
-        if (times[pairs] > 1).all():  # it says nothing that the others do not
+        if (times[pairs] > 1).all():  # the other groups cover all its pairs
             found.remove(group)
             times[pairs] -= 1
     return found
 
 
 def _grown(alike: np.ndarray, i: int, j: int) -> list[int]:
-    """A pair and whatever is like all of the group, best first."""
+    """A pair, extended by every arm that is like all arms of the group, best arms first."""
     group = []
     fits = alike[i] & alike[j]
     for k in range(len(alike)):
@@ -89,5 +89,5 @@ def _grown(alike: np.ndarray, i: int, j: int) -> list[int]:
 
 
 def _letter(i: int) -> str:
-    """a to z, then a1 to z1, and so on."""
+    """The letters a to z, then a1 to z1, and so on."""
     return ascii_lowercase[i % 26] + (str(i // 26) if i >= 26 else "")

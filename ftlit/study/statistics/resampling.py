@@ -1,4 +1,4 @@
-"""Metrics of resampled examples, and tests of two trained models: what examples alone can say."""
+"""Metrics on resampled examples, and tests that compare two trained models on the same examples."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,18 +10,18 @@ import numpy as np
 Score = Callable[[np.ndarray], np.ndarray]
 Key = TypeVar("Key", bound=Hashable)
 
-BLOCK = 4_000_000  # numbers in a block of weights; 32 MB
+MAX_BLOCK_SIZE = 4_000_000  # numbers in a block of weights (32 MB)
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What the models of one arm say on each example, as far as a metric needs it.
+    """The predictions of one arm's models, reduced to what a metric needs from each example.
 
     Attributes:
-        counts: What each example adds to the sums of each seed, ``(seeds, examples, k)``. Accuracy has right and 1, span
-            F1 has true positives, false positives and misses.
-        score: The metric of sums, ``(..., k)`` to ``(...)``.
-        seed_names: The seeds of the runs, by which arms are paired; 0, 1, … where empty.
+        counts: What each example adds to the sums of each seed, ``(seeds, examples, k)``. For accuracy these are 1 or 0 for
+            right or wrong, and 1; for span F1 true positives, false positives and false negatives.
+        score: Computes the metric from sums: ``(..., k)`` to ``(...)``.
+        seed_names: The seeds of the runs, by which arms are paired; if empty, they are 0, 1, …
     """
 
     counts: np.ndarray
@@ -30,12 +30,12 @@ class Evidence:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds, named or counted."""
+        """The seeds of the runs."""
         return self.seed_names or tuple(range(len(self.counts)))
 
     @property
     def examples(self) -> int:
-        """How many examples each model answered."""
+        """Number of examples."""
         return self.counts.shape[1]
 
     @property
@@ -45,13 +45,13 @@ class Evidence:
 
     @cached_property
     def right_or_wrong(self) -> bool:
-        """Whether the metric is a share of right answers, which is what McNemar's test is about."""
+        """Whether the metric is the share of right predictions, as McNemar's test requires."""
         if self.counts.shape[-1] != 2 or not (self.counts[..., 1] == 1).all() or not np.isin(self.counts[..., 0], (0, 1)).all():
             return False
         return np.allclose(self.score(np.array([[1.0, 4.0], [3.0, 4.0]])), [0.25, 0.75])
 
     def places(self, seeds: Sequence[int]) -> list[int] | slice:
-        """Where some of the seeds stand; a slice where they are all, which copies nothing."""
+        """Indices of some of the seeds; a slice for all seeds, which avoids a copy."""
         return slice(None) if tuple(seeds) == self.seeds else [self.seeds.index(seed) for seed in seeds]
 
     def at(self, seed: int) -> "Evidence":
@@ -61,19 +61,19 @@ class Evidence:
 
 
 def per_seed(values: Sequence[float] | np.ndarray, seed_names: tuple[int, ...] = ()) -> Evidence:
-    """Evidence of a metric that is known for each seed only, as a loss: one example that says it all.
+    """Evidence of a metric that is only known for each seed, such as a loss: it has a single example.
 
-    Its examples have no spread, so two such arms are compared by the paired t test over seeds.
+    Two such arms are compared by the paired t test over seeds, since there is no variation between examples.
     """
-    return Evidence(np.asarray(values, dtype=float)[:, None, None], _alone, seed_names)
+    return Evidence(np.asarray(values, dtype=float)[:, None, None], _first_sum, seed_names)
 
 
-def _alone(sums: np.ndarray) -> np.ndarray:
+def _first_sum(sums: np.ndarray) -> np.ndarray:
     return sums[..., 0]
 
 
 def bootstrap(examples: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Blocks of ``(draws, examples)``: how often each resample holds each example."""
+    """Blocks of ``(draws, examples)``: how often each resample contains each example."""
     rng = np.random.default_rng(seed)
     for size in _blocks(examples, draws):
         drawn = rng.integers(examples, size=(size, examples)) + examples * np.arange(size)[:, None]
@@ -81,20 +81,20 @@ def bootstrap(examples: int, draws: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def swaps(examples: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Blocks of ``(draws, examples)`` of 0 and 1: where the answers of two models change places."""
+    """Blocks of ``(draws, examples)`` of 0 and 1: the examples whose predictions two models swap."""
     rng = np.random.default_rng(seed)
     for size in _blocks(examples, draws):
         yield rng.integers(2, size=(size, examples)).astype(float)
 
 
 def _blocks(examples: int, draws: int) -> Iterator[int]:
-    size = max(1, BLOCK // max(examples, 1))
+    size = max(1, MAX_BLOCK_SIZE // max(examples, 1))
     for start in range(0, draws, size):
         yield min(size, draws - start)
 
 
 def resampled_scores(arms: Mapping[Key, Evidence], draws: int, seed: int) -> dict[Key, np.ndarray]:
-    """The metric of every arm and seed on the same resampled examples, ``(draws, seeds)`` each; NaN for one example."""
+    """The metric of every arm and seed on the same resampled examples, ``(draws, seeds)`` per arm; NaN for one example."""
     parts: dict[Key, list[np.ndarray]] = {key: [] for key in arms}
     for key, arm in arms.items():
         if arm.examples == 1:
@@ -108,7 +108,7 @@ def resampled_scores(arms: Mapping[Key, Evidence], draws: int, seed: int) -> dic
 
 
 def shuffled_differences(pairs: Mapping[Key, tuple[Evidence, Evidence]], draws: int, seed: int) -> dict[Key, np.ndarray]:
-    """The difference of two arms whose answers change places at random, example by example, ``(draws,)`` a pair."""
+    """The difference of two arms that swap predictions of random examples, ``(draws,)`` per pair."""
     parts: dict[Key, list[np.ndarray]] = {key: [] for key in pairs}
     for examples in {one.examples for one, _ in pairs.values()}:
         for swapped in swaps(examples, draws, seed):
@@ -122,17 +122,17 @@ def shuffled_differences(pairs: Mapping[Key, tuple[Evidence, Evidence]], draws: 
 
 
 def _weighted(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Sums of weighted examples, ``(draws, seeds, k)``: one product of matrices for all seeds."""
+    """Sums over weighted examples, ``(draws, seeds, k)``, by one matrix product for all seeds."""
     seeds, examples, k = counts.shape
     return (weights @ np.moveaxis(counts, 0, 1).reshape(examples, seeds * k).astype(float)).reshape(-1, seeds, k)
 
 
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> float:
-    """The exact p of McNemar's test that two models are right equally often.
+    """The p-value of McNemar's exact test that two models are right equally often.
 
     Args:
-        right_a: Whether the one model is right, ``(examples,)``.
-        right_b: The same of the other.
+        right_a: Whether the first model is right, ``(examples,)``.
+        right_b: Whether the second model is right, ``(examples,)``.
     """
     from scipy.special import bdtr
 
@@ -142,18 +142,18 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> float:
 
 
 def approximate_randomisation(a: Evidence, b: Evidence, draws: int = 10_000, seed: int = 0) -> float:
-    """The p of the approximate randomisation test that two models are alike (Noreen 1989).
+    """The p-value of the approximate randomisation test that two models do not differ (Noreen 1989).
 
-    The models' answers change places example by example, and the difference is measured again.
+    The models swap their predictions on random examples, and the difference is computed again.
     """
     return randomisation_p(float((a.scores - b.scores).mean()), shuffled_differences({0: (a, b)}, draws, seed)[0])
 
 
 def randomisation_p(difference: float, shuffled: np.ndarray) -> float:
-    """How often a shuffled difference is as large as the one that was found.
+    """The p-value of a difference: how often a difference after random swaps is at least as large.
 
-    n shuffles cannot show a p below 1 / (n + 1), and a large table needs smaller ones. So where fewer than ten shuffles
-    are as large, the tail is that of a normal distribution with the shuffles' spread.
+    The smallest p-value that n swaps can give is 1 / (n + 1), which is too large for many comparisons. If fewer than ten
+    differences are as large, the tail of a normal distribution with their spread is used instead.
     """
     from scipy.special import ndtr
 

@@ -1,4 +1,4 @@
-"""How far a mean over seeds and examples may lie from its true value, with few seeds."""
+"""The uncertainty of a mean over few seeds and many examples."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,31 +8,32 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Uncertainty:
-    """The standard error of means over seeds and examples, and what is known of it.
+    """The standard errors of means over seeds and examples, and how precisely they are known.
 
-    The metric of a seed is the method's true value, plus an effect of the seed, plus what the examples at hand do: in part
-    the same to all seeds, in part to each its own. Of the variance of a mean over S seeds::
+    The metric of a seed is the method's true value, plus an effect of the seed, plus an effect of the sampled examples,
+    which is partly common to all seeds and partly specific to each. The variance of a mean over S seeds is split into::
 
-        between = var(metric of a seed) / S                  effects of seeds, and each seed's own part of the examples
-        own     = (variance - covariance of seeds) / S       the latter alone, by the bootstrap over examples
-        common  = covariance of seeds                        the examples' common part, by the bootstrap over examples
+        between = var(metric of a seed) / S                  effects of seeds, and the seed-specific effect of examples
+        own     = (variance - covariance of seeds) / S       the seed-specific effect, by the bootstrap over examples
+        common  = covariance of seeds                        the common effect of examples, by the bootstrap over examples
         error²  = max(between, own / 4) + max(common, 0)
 
-    This is the analysis of readers and cases by Obuchowski and Rockette (1995) with seeds for readers. Seeds are not drawn:
-    drawing S - 1 of S seeds (Rao and Wu 1988) has the variance `between` on average, while drawing S of S has
-    (S - 1) / S of it. The floor stands for seeds that agree by chance; a quarter is what keeps the coverage of intervals of
-    95% between 94.8% and 96.7% from 3 seeds on, whatever the shares of the three (tests/study/test_statistics.py). That is on
-    average over studies: where seeds happen to agree entirely, the error is up to a half of what it should be.
+    This is the analysis of readers and cases by Obuchowski and Rockette (1995), with seeds as readers. Seeds are not
+    resampled: resampling S - 1 of S seeds (Rao and Wu 1988) has the variance `between` on average, and resampling S of S
+    only (S - 1) / S of it. The floor `own / 4` guards against seeds that agree by chance. With a quarter, the coverage of
+    intervals of 95% stays between 94.8% and 96.7% from 3 seeds on, whatever the sizes of the three parts
+    (tests/study/test_statistics.py). This holds on average over studies: if seeds happen to agree entirely, the error is as
+    little as half of what it should be.
 
-    The mean's tail is Student's with S - 1 degrees of freedom for the share of error² that comes from `between`, and
-    normal for the rest: of p values what Cochran and Cox (1957) have of quantiles. Satterthwaite's degrees of freedom
-    (Hillis 2007) are many where few seeds agree by chance, and so find too much. Without examples all this is the t test
-    over seeds. How near it comes to what it promises: experiments/results/statistics.md.
+    The tail of the mean is Student's t with S - 1 degrees of freedom for the share of error² that comes from `between`, and
+    normal for the rest; this applies to p-values what Cochran and Cox (1957) apply to quantiles. Satterthwaite's degrees of
+    freedom (Hillis 2007) are too many when few seeds agree by chance, and give too many false positives. Without examples,
+    the result is the t test over seeds. experiments/results/statistics.md shows the calibration.
 
     Attributes:
-        error: Standard errors, ``(means,)``; NaN where nothing is known.
-        share: Share of error² that was estimated from seeds, 0 for one seed.
-        freedom: Degrees of freedom of that share: seeds - 1, or 1.
+        error: Standard errors, ``(means,)``; NaN if unknown.
+        share: Share of error² that was estimated from seeds; 0 for one seed.
+        freedom: Degrees of freedom of that share: the number of seeds minus 1, but at least 1.
     """
 
     error: np.ndarray
@@ -40,22 +41,22 @@ class Uncertainty:
     freedom: np.ndarray
 
     def p_value(self, distance: np.ndarray) -> np.ndarray:
-        """The two-sided p of means that lie `distance` from the value in question; 1 where nothing is known."""
+        """The two-sided p-values of means at `distance` from the null hypothesis; 1 if unknown."""
         known = np.isfinite(self.error) & np.isfinite(distance) & (distance != 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.where(known, abs(distance) / self.error, 0.0)
         return 2 * _tail(ratio, self.share, self.freedom)
 
     def quantile(self, level: float) -> np.ndarray:
-        """Standard errors on either side of a mean that hold its true value with probability 1 - `level`."""
+        """Half the width of confidence intervals at level 1 - `level`, in standard errors."""
         from scipy.special import ndtri, stdtrit
 
-        # The quantile lies between those of the two distributions.
+        # The quantile lies between the quantiles of both distributions.
         low, high = -ndtri(level / 2) + 0 * self.share, -stdtrit(self.freedom, level / 2)
         return _root(lambda x: level / 2 - _tail(x, self.share, self.freedom), low, high)
 
     def detectable(self, level: float, power: float = 0.8) -> np.ndarray:
-        """The smallest true difference that is found at `level` with probability `power`; infinite where nothing is known."""
+        """The smallest true differences that are detected at `level` with probability `power`; infinite if unknown."""
         errors = np.ones(len(self.share))
         grid = np.linspace(0, 1, 33)  # SciPy's noncentral t is too slow for thousands of means
         for freedom in np.unique(self.freedom):
@@ -67,13 +68,13 @@ class Uncertainty:
     def _shift(self, level: float, power: float) -> np.ndarray:
         """The detectable difference in standard errors."""
         quantile = self.quantile(level)
-        near = np.minimum(quantile, 100)  # further out the two grow alike
+        near = np.minimum(quantile, 100)  # beyond it, quantile and shift grow in proportion
         shift = _root(lambda x: _power(x, near, self.share, self.freedom) - power, 0 * near, 1.3 * near + 10)
         return shift * quantile / near
 
 
 def _root(rising: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Where functions that rise are zero, by bisection: on few means 50 times as fast as SciPy's `elementwise`."""
+    """The zeros of increasing functions, by bisection, which for few means is 50 times as fast as SciPy's `elementwise`."""
     for _ in range(30):
         middle = (low + high) / 2
         below = rising(middle) < 0
@@ -97,8 +98,9 @@ def uncertainty(means: Iterable[tuple[np.ndarray, np.ndarray]]) -> Uncertainty:
     """The uncertainty of several means.
 
     Args:
-        means: For each the values of its seeds, ``(seeds,)``, and these on resampled examples, ``(draws, seeds)``. Draws
-            without a value, as the correlation of a constant, are left out; where there are none, seeds alone decide.
+        means: For each mean the values of its seeds, ``(seeds,)``, and their values on resampled examples,
+            ``(draws, seeds)``. Draws without a value, such as the correlation of a constant, are ignored; if none remain,
+            only the seeds are used.
     """
     rows = [_parts(values, draws) for values, draws in means]
     error, share, freedom = np.array(rows, dtype=float).reshape(-1, 3).T
@@ -106,7 +108,7 @@ def uncertainty(means: Iterable[tuple[np.ndarray, np.ndarray]]) -> Uncertainty:
 
 
 def _parts(values: np.ndarray, draws: np.ndarray) -> tuple[float, float, int]:
-    """Error, share and freedom of one mean."""
+    """Standard error, share and degrees of freedom of one mean."""
     seeds = len(values)
     covariance = _covariance(draws if np.isfinite(draws).all() else draws[np.isfinite(draws).all(axis=1)])
     if seeds == 1 or not np.isfinite(values).all():
@@ -114,24 +116,24 @@ def _parts(values: np.ndarray, draws: np.ndarray) -> tuple[float, float, int]:
     covariance = np.nan_to_num(covariance)
     variance = np.trace(covariance) / seeds
     common = (covariance.sum() / seeds - variance) / (seeds - 1)
-    error, share = combined(values.var(ddof=1) / seeds, (variance - common) / seeds, common)
+    error, share = combine_variances(values.var(ddof=1) / seeds, (variance - common) / seeds, common)
     return float(error), float(share), seeds - 1
 
 
-def combined(between: np.ndarray, own: np.ndarray, common: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def combine_variances(between: np.ndarray, own: np.ndarray, common: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The standard errors of means, and the shares of their squares that were estimated from seeds.
 
     Args:
-        between: Variances of means as the spread of seeds has them.
-        own: What each seed's own part of the examples adds to these, by the bootstrap.
-        common: Variances of the examples' common part, by the bootstrap.
+        between: Variances of the means, estimated from the spread of seeds.
+        own: Variances due to the seed-specific effects of examples, by the bootstrap.
+        common: Variances due to the common effects of examples, by the bootstrap.
     """
     total = np.maximum(between, own / 4) + np.maximum(common, 0.0)
     return np.sqrt(total), np.divide(between, total, out=np.ones_like(total), where=total > 0)
 
 
 def _covariance(draws: np.ndarray) -> np.ndarray:
-    """Covariance of seeds, NaN where there are no two draws."""
+    """Covariance of seeds; NaN with fewer than two draws."""
     if len(draws) < 2:
         return np.full(draws.shape[1:] * 2, np.nan)
     deviations = draws - draws.mean(axis=0)

@@ -21,9 +21,11 @@ from ftlit.tasks.shared.building import ConfiguredAfterInit, build_model
 from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, save_trained
 from ftlit.tasks.shared.evaluator import Evaluator, Outputs
 from ftlit.tasks.shared.stages import Stages
+from ftlit.tasks.shared.train_loss import StepLoss, log_loss
 from ftlit.tasks.shared.training import check_settings, optimizer_and_schedule, training_loss
 from ftlit.tuning import Full, Tuning
 from ftlit.util.batch import BOOKKEEPING
+from ftlit.util.private import replaces_samplers
 
 
 class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
@@ -56,6 +58,8 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
     added_tokens: Sequence[int] = ()  # ids of tokens that the data add to the tokenizer
     pretrained_head: ClassVar[bool] = False  # whether the head is the language model's own, which tuning and init_from heed
     takes_auxiliary: ClassVar[bool] = True
+    # The statistics that studies and `ftlit diff` compute from its predictions: a kind of `ftlit.study.statistics.evidence`.
+    evidence: ClassVar[str | None] = None
     # The losses of `ftlit.losses` that fit, and whether their class weights and label smoothing do.
     loss_kinds: tuple[type[Loss], ...] = (CrossEntropy, Focal)
     weighted: ClassVar[bool] = False
@@ -95,6 +99,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         self.self_supervision: SelfSupervision | None = None
         self.keep_predictions, self.stages = False, Stages()
         self.total_steps = 0  # known once the optimizer is built
+        self.logs_loss, self._step_loss = True, StepLoss()  # a run's own log switches it off
 
     # What a task defines
 
@@ -235,6 +240,17 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
         return training_loss(self, batch)
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
+        if self.logs_loss:
+            log_loss(self, self._step_loss, outputs)
+
+    def on_fit_start(self) -> None:
+        if replaces_samplers(self.trainer):
+            raise UserError(
+                "trainer.use_distributed_sampler must be False: the data module gives every device its own examples, and "
+                "Lightning's sampler would replace its batches"
+            )
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Return the trained weights in groups of equal learning rate and weight decay."""

@@ -112,8 +112,9 @@ class Evaluator(nn.Module):
         self.references = {row: task.merge_references([part for _, part in found]) for row, found in rows.items()}
 
     def _reset(self) -> None:
-        for metric in (self.metrics, *self.means.values(), *([] if self.confusion is None else [self.confusion])):
-            metric.reset()  # type: ignore[operator]
+        with torch.inference_mode(False):  # states made inside it could not be updated outside
+            for metric in (self.metrics, *self.means.values(), *([] if self.confusion is None else [self.confusion])):
+                metric.reset()  # type: ignore[operator]
 
     def _log(self, task: "TaskModule", numbers: dict[str, float]) -> None:
         task.log_dict(numbers, logger=False)

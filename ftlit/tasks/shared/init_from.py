@@ -9,8 +9,9 @@ from transformers import AutoTokenizer
 
 from ftlit.errors import UserError
 from ftlit.models.backbones import load_config, locate
-from ftlit.runs.checkpoint import BEST, LAST, load_task
-from ftlit.util.files import read_json
+from ftlit.runs.checkpoint import load_task
+from ftlit.runs.files import BEST
+from ftlit.runs.reading import RunFolder
 
 Build = Callable[[str], tuple[nn.Module, list[nn.Parameter]]]
 ADDED = ".extra"  # embeddings of tokens that the data added
@@ -96,12 +97,12 @@ def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 def _earlier(source: str, build: Build) -> Earlier:
     folder = Path(source).expanduser()
-    for checkpoint in (folder / BEST, folder / LAST):
-        if checkpoint.is_file():
-            _check_finished(source, folder)
-            task = load_task(checkpoint)
-            head = _head(task.model)
-            return Earlier(task.tuning.merge(task.backbone).state_dict(), head, type(task), task.hparams["backbone"])
+    run = RunFolder(folder)
+    if checkpoint := run.best_checkpoint or run.last_checkpoint:
+        _check_finished(source, run)
+        task = load_task(checkpoint)
+        head = _head(task.model)
+        return Earlier(task.tuning.merge(task.backbone).state_dict(), head, type(task), task.hparams["backbone"])
     if (folder / "config.json").is_file():
         model, fresh = build(str(folder))
         random = {id(weight) for weight in fresh}
@@ -109,16 +110,16 @@ def _earlier(source: str, build: Build) -> Earlier:
         backbone, head = ({key: w.detach() for key, w in part.items() if id(w) not in random} for part in held)
         return Earlier(backbone, head, None, str(folder))
     raise UserError(
-        f"model.init_from {source!r} holds neither a finished run (checkpoints/best.ckpt) nor a Hugging Face model "
+        f"model.init_from {source!r} holds neither a finished run ({BEST}) nor a Hugging Face model "
         "(config.json); give the folder of one"
     )
 
 
-def _check_finished(source: str, folder: Path) -> None:
-    status = read_json(folder / "run.json").get("status")
-    if status != "completed":
+def _check_finished(source: str, run: RunFolder) -> None:
+    run.check_schema()
+    if not run.finished:
         raise UserError(
-            f"model.init_from {source!r} is a run that has not finished: run.json says {status or 'nothing'}; "
+            f"model.init_from {source!r} is a run that has not finished: run.json says {run.status or 'nothing'}; "
             "finish it with --resume"
         )
 

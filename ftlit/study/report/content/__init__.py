@@ -1,1 +1,1 @@
-"""What a report says."""
+"""The content of a report, independent of its format."""

@@ -1,15 +1,15 @@
-"""The question of a study and what its numbers answer, in sentences."""
+"""The question of a study, and the answer in sentences."""
 
 from collections.abc import Sequence
 from math import isfinite
 
-from ftlit.study.report.content.numbers import Numbers, Told
+from ftlit.study.report.content.numbers import BlockSummary, Numbers
 from ftlit.study.report.render.document import Section, Text
-from ftlit.study.report.render.formats import interval, listed, number, things
+from ftlit.study.report.render.formats import interval, listed, number, plural
 from ftlit.study.state.folder import State
 from ftlit.study.statistics.compare import Comparison
 
-SPELLED = 6  # blocks; of more, only what they have in common is said
+MAX_SPELLED_OUT = 6  # settings; with more, the answer only says what they have in common
 
 
 def answer(numbers: Numbers) -> Section:
@@ -17,42 +17,42 @@ def answer(numbers: Numbers) -> Section:
     parts = [Text(numbers.study.question)] if numbers.study.question else []
     if missing := unfinished(numbers):
         parts.append(Text(missing, warning=True))
-    told = [block for block in numbers.blocks if block.measured]
-    if not told:
+    summaries = [block for block in numbers.blocks if block.measured]
+    if not summaries:
         return Section("Question and answer", [*parts, Text("No repetition has finished yet, so there is no answer.")])
-    if len(told) > SPELLED:
-        return Section("Question and answer", [*parts, Text(overview(numbers, told))])
-    return Section("Question and answer", [*parts, *(Text(in_words(numbers, block)) for block in told)])
+    if len(summaries) > MAX_SPELLED_OUT:
+        return Section("Question and answer", [*parts, Text(overview(numbers, summaries))])
+    return Section("Question and answer", [*parts, *(Text(in_words(numbers, block)) for block in summaries)])
 
 
 def unfinished(numbers: Numbers) -> str:
-    """What is missing of the study, empty if nothing is."""
-    counts = numbers.standing.counts
-    words: dict[State, str] = {"failed": "failed", "running": "running", "left": "not yet run"}
+    """A sentence about cells that have not finished; empty if all have."""
+    counts = numbers.progress.counts
+    words: dict[State, str] = {"failed": "failed", "running": "running", "pending": "not yet run"}
     missing = [f"{counts[state]} {word}" for state, word in words.items() if counts[state]]
     if not missing:
         return ""
     planned = len(numbers.plan.arms) * len(numbers.study.seeds)
     return (
-        f"This report is of a study that is not complete: {len(numbers.repetitions)} of {planned} repetitions have finished "
-        f"({things(sum(counts.values()), 'cell')} in all: {counts['done']} done, {', '.join(missing)}). What follows is what "
-        "these show."
+        f"The study is not complete: {len(numbers.repetitions)} of {planned} repetitions have finished "
+        f"({plural(sum(counts.values()), 'cell')} in total: {counts['done']} done, {', '.join(missing)}). This report covers "
+        "the finished ones only."
     )
 
 
-def in_words(numbers: Numbers, told: Told) -> str:
-    """The answer of a block."""
-    best, *alike = told.best()
-    found, where = told.estimates[best], f"{told.block.title}: " if told.block.title else ""
+def in_words(numbers: Numbers, summary: BlockSummary) -> str:
+    """The answer for a block."""
+    best, *alike = summary.best()
+    found, where = summary.estimates[best], f"{summary.block.title}: " if summary.block.title else ""
     decimals = numbers.decimals
-    what, alone = f"{numbers.metric} on {numbers.study.compare.split}", len(told.estimates) == 1
+    what, alone = f"{numbers.metric} on {numbers.study.compare.split}", len(summary.estimates) == 1
     text = (
         f"{where}{best} {'reaches' if alone else 'has the best'} {what}{':' if alone else ','} "
         f"{number(found.mean, decimals)}{_in_brackets(numbers.confidence, found.low, found.high, decimals)}."
     )
     if alone:
         return text
-    return text + _beside(told, best, alike) + _against(numbers, told)
+    return text + _beside(summary, best, alike) + _against(numbers, summary)
 
 
 def _in_brackets(confidence: str, low: float, high: float, decimals: int) -> str:
@@ -60,23 +60,27 @@ def _in_brackets(confidence: str, low: float, high: float, decimals: int) -> str
     return f" ({confidence} interval {ends[1:-1].replace(', ', ' to ')})" if ends.startswith("[") else ""
 
 
-def _beside(told: Told, best: str, alike: Sequence[str]) -> str:
-    """The other arms: as good, different, or not comparable."""
-    uncompared = [label for label in told.order if label != best and told.verdict(best, label) is None]
-    parts = [f"{listed(alike)} cannot be told apart from it."] if alike else []
+def _beside(summary: BlockSummary, best: str, alike: Sequence[str]) -> str:
+    """How the other arms compare with the best one."""
+    uncompared = [label for label in summary.order if label != best and summary.verdict(best, label) is None]
+    parts = [f"{_do_not_differ(alike)} significantly from it."] if alike else []
     if uncompared:
         parts.append(f"{listed(uncompared)} could not be compared with it.")
-    return " " + " ".join(parts or ["It differs from every other arm."])
+    return " " + " ".join(parts or ["It differs significantly from every other arm."])
 
 
-def _against(numbers: Numbers, told: Told) -> str:
-    """Who differs from the baseline, and by how much."""
+def _do_not_differ(labels: Sequence[str]) -> str:
+    return f"{listed(labels)} {'does' if len(labels) == 1 else 'do'} not differ"
+
+
+def _against(numbers: Numbers, summary: BlockSummary) -> str:
+    """The arms that differ from the baseline, and by how much."""
     baseline = numbers.study.compare.baseline
     if baseline is None:
         return ""
-    against = told.against(baseline)
+    against = summary.against(baseline)
     if not against:
-        return f" There is no finished run of the baseline {baseline} here to hold it against."
+        return f" There is no finished run of the baseline {baseline} to compare with."
     better, worse = split_by_verdict(against, numbers.lower)
     parts = [
         f"{word} than {baseline}: {_differences(numbers, some)}."
@@ -85,15 +89,15 @@ def _against(numbers: Numbers, told: Told) -> str:
     ]
     alike = [one.arm for one in against if not one.different]
     if alike and len(alike) == len(against):
-        parts.append(f"No arm was found to differ from {baseline}{_detectable(numbers, told, against)}.")
+        parts.append(f"No arm differs significantly from {baseline}{_detectable(numbers, summary, against)}.")
     elif alike:
         some = [one for one in against if not one.different]
-        parts.append(f"Not told apart from {baseline}: {listed(alike)}{_detectable(numbers, told, some)}.")
+        parts.append(f"No significant difference from {baseline}: {listed(alike)}{_detectable(numbers, summary, some)}.")
     return " " + " ".join(parts)
 
 
 def split_by_verdict(comparisons: Sequence[Comparison], lower: bool) -> tuple[list[Comparison], list[Comparison]]:
-    """Those whose arm is better than the other, and those whose arm is worse."""
+    """The comparisons whose first arm is significantly better, and those whose first arm is significantly worse."""
     sign = -1 if lower else 1
     different = [one for one in comparisons if one.different]
     return [c for c in different if sign * c.difference > 0], [c for c in different if sign * c.difference < 0]
@@ -107,32 +111,32 @@ def _differences(numbers: Numbers, comparisons: Sequence[Comparison]) -> str:
     )
 
 
-def _detectable(numbers: Numbers, told: Told, comparisons: Sequence[Comparison]) -> str:
-    """What the study would have found, empty where nothing is known of it."""
+def _detectable(numbers: Numbers, summary: BlockSummary, comparisons: Sequence[Comparison]) -> str:
+    """The smallest difference that the study could have detected, as a clause; empty if unknown."""
     known = sorted(one.detectable for one in comparisons)
     middle = known[len(known) // 2]
     if not isfinite(middle):
         return ""
     found = number(middle, numbers.decimals)
-    if middle > max(abs(one.mean) for one in told.estimates.values() if isfinite(one.mean)):
-        return f"; only one of about {found}, more than the {numbers.metric} of any arm, would have been found"
-    return f"; a true difference of about {found} would have been found four times in five"
+    if middle > max(abs(one.mean) for one in summary.estimates.values() if isfinite(one.mean)):
+        return f"; only a difference of about {found}, more than the {numbers.metric} of any arm, would have been detected"
+    return f"; a true difference of about {found} would have been detected with 80% probability"
 
 
-def overview(numbers: Numbers, told: Sequence[Told]) -> str:
-    """What many blocks have in common: how often an arm is among the best, and how often it differs from the baseline."""
-    total, baseline = len(told), numbers.study.compare.baseline
-    labels = list(dict.fromkeys(label for block in told for label in block.estimates))
-    often = {label: sum(label in block.best() for block in told) for label in labels}
+def overview(numbers: Numbers, summaries: Sequence[BlockSummary]) -> str:
+    """A summary of many blocks: how often each arm is among the best, and how often arms differ from the baseline."""
+    total, baseline = len(summaries), numbers.study.compare.baseline
+    labels = list(dict.fromkeys(label for block in summaries for label in block.estimates))
+    often = {label: sum(label in block.best() for block in summaries) for label in labels}
     leaders = sorted(labels, key=lambda label: -often[label])[:5]
-    text = f"Of {total} settings, this many have an arm as the best or not told apart from the best: " + (
+    text = f"Number of settings, of {total}, in which an arm is the best or does not differ significantly from the best: " + (
         f"{', '.join(f'{label} {often[label]}' for label in leaders)}."
     )
     if baseline is None:
         return text
-    against = [one for block in told for one in block.against(baseline)]
+    against = [one for block in summaries for one in block.against(baseline)]
     better, worse = split_by_verdict(against, numbers.lower)
     return text + (
-        f" Of {things(len(against), 'comparison')} with {baseline}, {len(better)} are better, {len(worse)} are worse, and "
-        f"{len(against) - len(better) - len(worse)} cannot be told apart from it."
+        f" Of {plural(len(against), 'comparison')} with {baseline}, {len(better)} are significantly better, "
+        f"{len(worse)} are significantly worse, and {len(against) - len(better) - len(worse)} do not differ significantly."
     )

@@ -1,28 +1,28 @@
-"""The whole report, put together from its sections."""
+"""Assemble the report from its sections."""
 
 from ftlit.study.report.content.answer import answer
 from ftlit.study.report.content.breakdown import breakdown, disagreements
 from ftlit.study.report.content.design import design
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.content.provenance import failures, provenance
-from ftlit.study.report.content.results import comparison, costs, main_tables, on_the_way
+from ftlit.study.report.content.results import comparison, costs, main_tables, training_curves
 from ftlit.study.report.render.document import Document
-from ftlit.study.report.render.formats import things
+from ftlit.study.report.render.formats import plural
 
-SECTIONS = (answer, design, comparison, costs, on_the_way, breakdown, disagreements, failures, provenance)
+SECTIONS = (answer, design, comparison, costs, training_curves, breakdown, disagreements, failures, provenance)
 FILES = {
-    "report.html": "the whole report: plots, all pairs, breakdowns and every cell",
-    "results.csv": "every metric of every finished run",
-    "efficiency.csv": "what these runs cost, and when and where they ran",
-    "table.tex": "the table for a paper",
+    "report.html": "the full report with plots, all pairs, breakdowns and every cell",
+    "results.csv": "all metrics of every finished run",
+    "efficiency.csv": "time, memory, machine and dates of these runs",
+    "table.tex": "the main table in LaTeX",
 }
 
 
-def whole(numbers: Numbers) -> Document:
-    """All sections that have something to say."""
+def assemble_report(numbers: Numbers) -> Document:
+    """The report with all sections that are not empty."""
     study = numbers.study
     lead = (
-        f"A study of {things(len(numbers.plan.arms), 'arm')} and {things(len(study.seeds), 'seed')}: "
+        f"A study of {plural(len(numbers.plan.arms), 'arm')} and {plural(len(study.seeds), 'seed')}: "
         f"{len(numbers.repetitions):,} of {len(numbers.plan.arms) * len(study.seeds):,} repetitions have finished."
     )
     found = [section for make in SECTIONS if (section := make(numbers)).parts]

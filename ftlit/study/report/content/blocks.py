@@ -1,4 +1,4 @@
-"""Arms that are compared with each other: same experiment, same levels of all axes but the compared one."""
+"""Blocks: arms of the same experiment that differ only in their level of the compared axis."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class Block:
     """A setting in which arms are compared.
 
     Args:
-        base: The experiment.
-        labels: The level of each other axis.
-        arms: The arms by their level of the compared axis.
-        title: What it is called, empty if it is the only one.
+        base: Name of the experiment.
+        labels: The level of each axis that is not compared.
+        arms: The arms by level of the compared axis.
+        title: Title of the block; empty if it is the only one.
     """
 
     base: str
@@ -26,18 +26,18 @@ class Block:
     title: str
 
     @property
-    def of(self) -> str:
-        """The title as it follows a caption: accuracy, shots 16."""
+    def caption_suffix(self) -> str:
+        """The title as the end of a caption, as in "accuracy, shots 16"."""
         return f", {self.title}" if self.title else ""
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """The name of each arm by its level."""
+        """The names of the arms by level."""
         return {label: runs.arm.name for label, runs in self.arms.items()}
 
 
 def blocks(plan: Plan, found: Sequence[ArmRuns]) -> list[Block]:
-    """All settings in the order of the axes."""
+    """All blocks of a study, in the order of the axes."""
     study = plan.study
     varied = [axis for axis, levels in study.axes.items() if len(levels) > 1 and axis != study.compare.axis]
     grouped: dict[tuple[str, ...], dict[str, ArmRuns]] = {}
@@ -60,8 +60,7 @@ def blocks(plan: Plan, found: Sequence[ArmRuns]) -> list[Block]:
 
 
 def pairs(block: Block, baseline: str | None) -> list[tuple[str, str]]:
-    """All pairs of a block's arms that share a finished seed, by level; the baseline comes second, so that others are held
-    against it."""
+    """All pairs of levels whose arms have a finished seed in common; the baseline is always the second of a pair."""
     seeds = {label: {run.cell.seed for run in runs.repetitions} for label, runs in block.arms.items()}
     others = [label for label in seeds if label != baseline]
     against = [(label, baseline) for label in others if baseline is not None and baseline in seeds]
@@ -69,7 +68,7 @@ def pairs(block: Block, baseline: str | None) -> list[tuple[str, str]]:
     return [(one, other) for one, other in [*against, *rest] if seeds[one] & seeds[other]]
 
 
-def in_order(means: dict[str, float], metric: str) -> list[str]:
-    """Names from best to worst; those without a number last."""
+def ranked(means: dict[str, float], metric: str) -> list[str]:
+    """Names from best to worst; those without a value come last."""
     sign = 1 if lower_is_better(metric) else -1
     return sorted(means, key=lambda name: (means[name] != means[name], sign * means[name]))

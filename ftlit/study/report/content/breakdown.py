@@ -1,33 +1,35 @@
-"""Where arms differ: by class, by length of the input, and on single examples."""
+"""Where arms differ: by class, by input length, and on single examples."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ftlit.study.report.content.curves import of_many
-from ftlit.study.report.content.numbers import Numbers, Told
-from ftlit.study.report.content.paired import Examples, by_label, disputed, thirds
+from ftlit.study.report.content.curves import shown_note
+from ftlit.study.report.content.examples import BlockExamples, by_label, disputed, thirds
+from ftlit.study.report.content.numbers import BlockSummary, Numbers
 from ftlit.study.report.render.document import Part, Section, Table, Text
-from ftlit.study.report.render.formats import number, share, things
+from ftlit.study.report.render.formats import number, plural, share
 
 ARMS, CLASSES, EXAMPLES, CHARACTERS, SETTINGS = 8, 12, 10, 300, 6
 
 
 def breakdown(numbers: Numbers) -> Section:
-    """Tables by class and by length of each setting."""
+    """Tables by class and by input length for each setting."""
     parts: list[Part] = []
-    for told, examples in _with_examples(numbers):
-        arms = told.shown(numbers.study.compare.baseline, 3 * ARMS)
-        parts += [*_classes(told, examples, arms), *_lengths(numbers, told, examples, arms)]
-    return Section("By class and by length", parts, essential=False)
+    for summary, examples in _with_examples(numbers):
+        arms = summary.arms_to_show(numbers.study.compare.baseline, 3 * ARMS)
+        parts += [*_classes(summary, examples, arms), *_lengths(numbers, summary, examples, arms)]
+    return Section("Results by class and input length", parts, essential=False)
 
 
-def _with_examples(numbers: Numbers) -> list[tuple[Told, Examples]]:
-    return [(told, told.seen.examples) for told in numbers.blocks if told.estimates and told.seen.examples][:SETTINGS]
+def _with_examples(numbers: Numbers) -> list[tuple[BlockSummary, BlockExamples]]:
+    return [(summary, summary.paired.examples) for summary in numbers.blocks if summary.estimates and summary.paired.examples][
+        :SETTINGS
+    ]
 
 
-def _classes(told: Told, examples: Examples, arms: Sequence[str]) -> list[Table]:
-    """Share of each class's examples that an arm gets right."""
+def _classes(summary: BlockSummary, examples: BlockExamples, arms: Sequence[str]) -> list[Table]:
+    """The share of right predictions for each class and arm."""
     parts = by_label(examples, CLASSES)
     if not parts or examples.right is None:
         return []
@@ -35,14 +37,14 @@ def _classes(told: Told, examples: Examples, arms: Sequence[str]) -> list[Table]
     rows = [[label, *(share(float(means[label][part].mean())) for part in parts.values())] for label in arms]
     heads = [f"{name} ({len(part):,})" for name, part in parts.items()]
     kinds = len({str(label) for label in examples.labels})
-    more = f" The {len(parts)} most frequent of {kinds} classes are shown." if len(parts) < kinds else ""
-    note = f"Means over seeds; the number of examples in brackets.{more}{of_many(told, len(arms))}"
-    return [Table(f"Share of each class that is right{told.block.of}", ["arm", *heads], rows, notes=[note])]
+    more = f" Only the {len(parts)} most frequent of {kinds} classes are shown." if len(parts) < kinds else ""
+    note = f"Means over seeds, with the number of examples in parentheses.{more}{shown_note(summary, len(arms))}"
+    return [Table(f"Accuracy within each class{summary.block.caption_suffix}", ["arm", *heads], rows, notes=[note])]
 
 
-def _lengths(numbers: Numbers, told: Told, examples: Examples, arms: Sequence[str]) -> list[Table]:
-    """The metric on short, middling and long inputs."""
-    parts, evidence = thirds(examples), told.seen.evidence
+def _lengths(numbers: Numbers, summary: BlockSummary, examples: BlockExamples, arms: Sequence[str]) -> list[Table]:
+    """The metric on short, medium and long inputs."""
+    parts, evidence = thirds(examples), summary.paired.evidence
     if not parts or next(iter(evidence.values())).examples != len(examples.texts):
         return []
     rows = []
@@ -51,40 +53,45 @@ def _lengths(numbers: Numbers, told: Told, examples: Examples, arms: Sequence[st
         values = [float(np.mean(score(counts[:, part].sum(axis=1).astype(float)))) for part in parts.values()]
         rows.append([label, *(number(value, numbers.decimals) for value in values)])
     heads = [f"{name} ({len(part):,})" for name, part in parts.items()]
-    note = f"Means over seeds; characters of the input, the number of examples in brackets.{of_many(told, len(arms))}"
-    return [Table(f"{numbers.metric} by length of the input{told.block.of}", ["arm", *heads], rows, notes=[note])]
+    note = (
+        f"Means over seeds; length in characters, with the number of examples in parentheses.{shown_note(summary, len(arms))}"
+    )
+    return [Table(f"{numbers.metric} by input length{summary.block.caption_suffix}", ["arm", *heads], rows, notes=[note])]
 
 
 def disagreements(numbers: Numbers) -> Section:
-    """The examples on which arms differ most."""
+    """The examples on which arms disagree most."""
     parts: list[Part] = []
-    for told, examples in _with_examples(numbers):
-        arms = told.shown(numbers.study.compare.baseline, ARMS)
+    for summary, examples in _with_examples(numbers):
+        arms = summary.arms_to_show(numbers.study.compare.baseline, ARMS)
         if found := disputed(examples, arms, EXAMPLES):
-            parts.append(_examples(examples, found, arms, told))
+            parts.append(_examples(examples, found, arms, summary))
     if parts:
-        text = "A cell is the share of an arm's seeds that are right: the examples are those where these shares differ most."
+        text = (
+            "Each cell is the share of an arm's seeds with a right prediction. The table shows the examples on which these "
+            "shares differ most."
+        )
         parts.insert(0, Text(text))
     return Section("Where arms disagree", parts, essential=False)
 
 
-def _examples(examples: Examples, found: Sequence[int], arms: Sequence[str], told: Told) -> Table:
+def _examples(examples: BlockExamples, found: Sequence[int], arms: Sequence[str], summary: BlockSummary) -> Table:
     shares = examples.shares(arms)
     rows = [
         [shortened(examples.texts[i]), shortened(answer_text(examples.labels[i])), *map(share, shares[:, i].tolist())]
         for i in found
     ]
-    note = f"{things(len(found), 'example')} of {len(examples.texts):,}.{of_many(told, len(arms))}"
-    return Table(f"Examples{told.block.of}", ["input", "label", *arms], rows, words=(0, 1), notes=[note])
+    note = f"{plural(len(found), 'example')} of {len(examples.texts):,}.{shown_note(summary, len(arms))}"
+    return Table(f"Examples{summary.block.caption_suffix}", ["input", "label", *arms], rows, words=(0, 1), notes=[note])
 
 
 def answer_text(label: object) -> str:
-    """A right answer as it is shown: labels, tags or answers in a row, entities with their types."""
+    """A right answer as text: labels, tags or answers separated by commas, entities with their types."""
     if isinstance(label, Mapping):
         return f"{label.get('text', '')} ({label.get('label', '')})"
     return ", ".join(map(answer_text, label)) if isinstance(label, list) else str(label)
 
 
 def shortened(text: str) -> str:
-    """A text of at most so many characters."""
+    """A text, cut after `CHARACTERS` characters."""
     return text if len(text) <= CHARACTERS else f"{text[:CHARACTERS].rstrip()} …"

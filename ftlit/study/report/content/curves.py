@@ -1,4 +1,4 @@
-"""What happened on the way: learning curves, and how sensitive arms are to the values that they chose among."""
+"""Learning curves, and the sensitivity of arms to the selected values."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -6,44 +6,44 @@ from typing import Any
 
 import numpy as np
 
-from ftlit.study.report.content.numbers import Numbers, Told
+from ftlit.study.report.content.numbers import BlockSummary, Numbers
 from ftlit.study.report.render.document import Figure
 from ftlit.study.report.render.drawing import figure, legend_below, logarithmic, panels, spread_over, styled
 from ftlit.study.report.render.formats import value_text
-from ftlit.study.report.render.plots import look
-from ftlit.study.state.runs import Run
+from ftlit.study.report.render.plots import line_styles
+from ftlit.study.state.runs import CellRun
 
-LINES = 8  # in a plot
+LINES = 8  # at most in a plot
 
 
-def learning(numbers: Numbers, told: Told) -> Figure | None:
-    """The metric on validation over steps, a line an arm; None where runs were validated once only."""
-    arms = told.shown(numbers.study.compare.baseline, LINES)
-    known = {label: curve(told.block.arms[label].repetitions, numbers.metric) for label in arms}
+def learning(numbers: Numbers, summary: BlockSummary) -> Figure | None:
+    """The metric on validation over steps, one line per arm; None if runs were validated only once."""
+    arms = summary.arms_to_show(numbers.study.compare.baseline, LINES)
+    known = {label: curve(summary.block.arms[label].repetitions, numbers.metric) for label in arms}
     curves = {label: points for label, points in known.items() if len(points[0]) > 1}
     if not curves:
         return None
     with styled():
         drawing, (axes,) = panels(1, height=3.2)
-        looks = look(numbers, list(curves))
+        looks = line_styles(numbers, list(curves))
         for label, (steps, values) in curves.items():
             axes.plot(steps, values.mean(0), **looks[label], markersize=3, linewidth=1.3, label=label)
             axes.fill_between(steps, values.min(0), values.max(0), color=looks[label]["color"], alpha=0.13, linewidth=0)
         axes.set(xlabel="step", ylabel=f"{numbers.metric} on validation")
         axes.grid(axis="y")
         legend_below(drawing, axes)
-        text = "means over seeds at the steps that all seeds reached; bands go from the worst to the best seed."
-        return figure(drawing, f"Learning curves{told.block.of}", text + of_many(told, len(curves)))
+        text = "means over seeds at the steps that all seeds reached; bands range from the worst to the best seed."
+        return figure(drawing, f"Learning curves{summary.block.caption_suffix}", text + shown_note(summary, len(curves)))
 
 
-def of_many(told: Told, shown: int) -> str:
-    """Which arms are shown, where not all are."""
-    total = len(told.estimates)
-    return f" Of {total} arms {shown} are shown: the best ones, and the baseline if there is one." if shown < total else ""
+def shown_note(summary: BlockSummary, shown: int) -> str:
+    """A note on which arms are shown; empty if all are."""
+    total = len(summary.estimates)
+    return f" Only {shown} of {total} arms are shown: the best ones, and the baseline if there is one." if shown < total else ""
 
 
-def curve(runs: Sequence[Run], metric: str) -> tuple[list[float], np.ndarray]:
-    """The steps that all runs were validated at, and the metric there, ``(runs, steps)``."""
+def curve(runs: Sequence[CellRun], metric: str) -> tuple[list[float], np.ndarray]:
+    """The steps at which all runs were validated, and the metric there, ``(runs, steps)``."""
     found = [
         {row["step"]: row[f"val/{metric}"] for row in run.logged() if f"val/{metric}" in row and "step" in row} for run in runs
     ]
@@ -51,22 +51,22 @@ def curve(runs: Sequence[Run], metric: str) -> tuple[list[float], np.ndarray]:
     return steps, np.array([[values[step] for step in steps] for values in found])
 
 
-def sensitivity(numbers: Numbers, told: Told) -> list[Figure]:
-    """The metric of trials on validation over each selected key, a line an arm: the best of the other keys at each value."""
+def sensitivity(numbers: Numbers, summary: BlockSummary) -> list[Figure]:
+    """The metric of trials on validation over each selected key, one line per arm, at the best values of the other keys."""
     select = numbers.study.select
-    arms = told.shown(numbers.study.compare.baseline, LINES)
+    arms = summary.arms_to_show(numbers.study.compare.baseline, LINES)
     found = []
     for key in select.over if select else ():
-        lines = {label: points for label in arms if len(points := _best_by_value(numbers, told, label, key)) > 1}
+        lines = {label: points for label in arms if len(points := _best_by_value(numbers, summary, label, key)) > 1}
         if lines:
-            found.append(_plot(numbers, told, key, lines))
+            found.append(_plot(numbers, summary, key, lines))
     return found
 
 
-def _best_by_value(numbers: Numbers, told: Told, label: str, key: str) -> dict[Any, float]:
-    """The best mean over seeds at each value of a key."""
+def _best_by_value(numbers: Numbers, summary: BlockSummary, label: str, key: str) -> dict[Any, float]:
+    """The best mean over seeds for each value of a key."""
     trials = defaultdict(list)
-    for run in told.block.arms[label].trials:
+    for run in summary.block.arms[label].trials:
         value = run.results.get("validation", {}).get(numbers.metric)
         if value is not None and value == value:
             trials[tuple((name, str(chosen)) for name, chosen in run.cell.chosen.items())].append((run.cell.chosen[key], value))
@@ -77,7 +77,7 @@ def _best_by_value(numbers: Numbers, told: Told, label: str, key: str) -> dict[A
     return dict(sorted(found.items(), key=lambda pair: pair[0])) if all(isinstance(at, int | float) for at in found) else found
 
 
-def _plot(numbers: Numbers, told: Told, key: str, lines: Mapping[str, Mapping[Any, float]]) -> Figure:
+def _plot(numbers: Numbers, summary: BlockSummary, key: str, lines: Mapping[str, Mapping[Any, float]]) -> Figure:
     short = key.rsplit(".", 1)[-1]
     values = list(dict.fromkeys(at for points in lines.values() for at in points))
     numeric = all(isinstance(at, int | float) for at in values)
@@ -85,9 +85,9 @@ def _plot(numbers: Numbers, told: Told, key: str, lines: Mapping[str, Mapping[An
     with styled():
         drawing, (axes,) = panels(1, height=3.0)
         for label, points in lines.items():
-            style: dict[str, Any] = {**look(numbers, list(lines))[label], "markersize": 4, "linewidth": 1.3}
+            style: dict[str, Any] = {**line_styles(numbers, list(lines))[label], "markersize": 4, "linewidth": 1.3}
             axes.plot([place[at] for at in points], list(points.values()), markerfacecolor="none", label=label, **style)
-            at = (told.block.arms[label].chosen or {}).get(key)
+            at = (summary.block.arms[label].chosen or {}).get(key)
             if at in points:
                 axes.plot([place[at]], [points[at]], **style)
         if numeric and spread_over(values):
@@ -98,5 +98,5 @@ def _plot(numbers: Numbers, told: Told, key: str, lines: Mapping[str, Mapping[An
         axes.set(xlabel=short, ylabel=f"{numbers.metric} on validation")
         axes.grid(axis="y")
         legend_below(drawing, axes)
-        text = "trials, at the best of the other selected keys; the chosen value is filled."
-        return figure(drawing, f"Sensitivity to {short}{told.block.of}", text + of_many(told, len(lines)))
+        text = "trials at the best values of the other selected keys; the chosen value is filled."
+        return figure(drawing, f"Sensitivity to {short}{summary.block.caption_suffix}", text + shown_note(summary, len(lines)))

@@ -1,4 +1,4 @@
-"""What a report has to tell, in numbers; every format is made from these."""
+"""The numbers of a report, from which every format is made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,28 +7,28 @@ from math import isfinite
 
 from ftlit.metrics.direction import lower_is_better
 from ftlit.study.plan.cells import Plan
-from ftlit.study.plan.file import Study
-from ftlit.study.report.content.blocks import Block, blocks, in_order, pairs
-from ftlit.study.report.content.paired import Seen, seen
+from ftlit.study.plan.settings import Study
+from ftlit.study.report.content.blocks import Block, blocks, pairs, ranked
+from ftlit.study.report.content.paired import PairedEvidence, paired_evidence
 from ftlit.study.report.render.formats import decimals_for
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.progress import Standing
-from ftlit.study.state.runs import ArmRuns, Run, finished
+from ftlit.study.state.progress import Progress
+from ftlit.study.state.runs import ArmRuns, CellRun, finished_runs
 from ftlit.study.statistics.compare import Comparison, Estimate, compare, estimate, groups
 
-LETTERED = 60  # arms; letters of more than that tell nothing
+MAX_LETTERED = 60  # arms; with more, letters are unreadable
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What an arm costs, each a mean over its repetitions, None where it was not measured.
+class ArmCost:
+    """The cost of an arm, as means over its repetitions; None for what was not measured.
 
     Args:
-        trained: Trained parameters.
-        share: Their share of all.
-        seconds: Of training.
-        memory: Peak bytes.
-        checkpoint: Bytes of a checkpoint.
+        trained: Number of trained parameters.
+        share: Share of trained parameters among all parameters.
+        seconds: Training time in seconds.
+        memory: Peak memory in bytes.
+        checkpoint: Size of a checkpoint in bytes.
     """
 
     trained: float | None
@@ -38,37 +38,39 @@ class Cost:
     checkpoint: float | None
 
 
-def cost(runs: Sequence[Run]) -> Cost:
+def mean_cost(runs: Sequence[CellRun]) -> ArmCost:
     """The mean cost of runs."""
 
-    def mean(key: str) -> float | None:
+    def average(key: str) -> float | None:
         values = [run.results.get("efficiency", {}).get(key) for run in runs]
         known = [float(value) for value in values if value is not None]
         return sum(known) / len(known) if known else None
 
-    return Cost(*map(mean, ("trained_parameters", "trained_share", "train_seconds", "peak_memory_bytes", "checkpoint_bytes")))
+    return ArmCost(
+        *map(average, ("trained_parameters", "trained_share", "train_seconds", "peak_memory_bytes", "checkpoint_bytes"))
+    )
 
 
 @dataclass(frozen=True)
-class Told:
-    """A block with its numbers; arms are named by their levels.
+class BlockSummary:
+    """The numbers of a block. Arms are named by their levels.
 
     Args:
-        block: The setting and its arms.
-        seen: What is known of each example.
+        block: The block.
+        paired: The evidence of its arms.
         estimates: Mean and interval of each arm with repetitions.
-        comparisons: All pairs of them.
-        letters: Arms that share one cannot be told apart.
-        costs: Of each arm with repetitions.
-        order: These arms from best to worst.
+        comparisons: Comparisons of all pairs of these arms.
+        letters: Letters of the arms; arms that share one do not differ significantly.
+        costs: Cost of each arm with repetitions.
+        order: The arms from best to worst.
     """
 
     block: Block
-    seen: Seen
+    paired: PairedEvidence
     estimates: dict[str, Estimate]
     comparisons: list[Comparison]
     letters: dict[str, str]
-    costs: dict[str, Cost]
+    costs: dict[str, ArmCost]
     order: list[str]
 
     @cached_property
@@ -76,7 +78,7 @@ class Told:
         return {(one.arm, one.other): one for one in self.comparisons if isfinite(one.difference)}
 
     def verdict(self, one: str, other: str) -> Comparison | None:
-        """The comparison of an arm with another, whichever came first; None where there was nothing to compare."""
+        """The comparison of two arms, in either order; None if they were not compared."""
         return self._verdicts.get((one, other)) or self._verdicts.get((other, one))
 
     def against(self, baseline: str | None) -> list[Comparison]:
@@ -84,36 +86,36 @@ class Told:
         return [one for one in self.comparisons if one.other == baseline and isfinite(one.difference)]
 
     def best(self) -> list[str]:
-        """The best arm, and those that cannot be told apart from it."""
+        """The best arm, and those that do not differ significantly from it."""
         first, *rest = self.order
         return [first, *(label for label in rest if (one := self.verdict(first, label)) and not one.different)]
 
     @property
     def measured(self) -> bool:
-        """Whether there is a number of any arm."""
+        """Whether any arm has a mean."""
         return bool(self.order) and isfinite(self.estimates[self.order[0]].mean)
 
-    def shown(self, baseline: str | None, limit: int) -> list[str]:
-        """The baseline and the best others, in the order of the study, where there are too many to show."""
+    def arms_to_show(self, baseline: str | None, limit: int) -> list[str]:
+        """At most `limit` arms, in the order of the study: the best ones and the baseline."""
         picked = {*[label for label in self.order if label != baseline][: limit - (baseline in self.order)], baseline}
         return [label for label in self.block.arms if label in picked and label in self.estimates]
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A study's numbers.
+    """The numbers of a study.
 
     Args:
         plan: The study.
-        standing: How far it has come.
+        progress: The progress of the study.
         arms: The finished runs of every arm.
         blocks: The settings in which arms are compared.
     """
 
     plan: Plan
-    standing: Standing
+    progress: Progress
     arms: list[ArmRuns]
-    blocks: list[Told]
+    blocks: list[BlockSummary]
 
     @property
     def study(self) -> Study:
@@ -121,7 +123,7 @@ class Numbers:
 
     @property
     def folder(self) -> Folder:
-        return self.standing.folder
+        return self.progress.folder
 
     @property
     def metric(self) -> str:
@@ -129,49 +131,49 @@ class Numbers:
 
     @property
     def lower(self) -> bool:
-        """Whether less of the metric is better."""
+        """Whether lower values of the metric are better."""
         return lower_is_better(self.metric)
 
     @cached_property
-    def repetitions(self) -> list[Run]:
-        """Every finished repetition."""
+    def repetitions(self) -> list[CellRun]:
+        """All finished repetitions."""
         return [run for arm in self.arms for run in arm.repetitions]
 
     @cached_property
-    def runs(self) -> list[Run]:
-        """Every finished run once."""
+    def runs(self) -> list[CellRun]:
+        """All finished runs, each once."""
         return list({run.cell.name: run for arm in self.arms for run in [*arm.trials, *arm.repetitions]}.values())
 
     @cached_property
     def pairs(self) -> int:
-        """Number of comparisons, which are one family."""
-        return sum(len(told.comparisons) for told in self.blocks)
+        """Number of comparisons in the family."""
+        return sum(len(summary.comparisons) for summary in self.blocks)
 
     @cached_property
     def decimals(self) -> int:
-        """Decimals of the metric."""
-        estimates = [one for told in self.blocks for one in told.estimates.values()]
+        """Number of decimals with which the metric is shown."""
+        estimates = [one for summary in self.blocks for one in summary.estimates.values()]
         return decimals_for((one.high - one.low) / 2 for one in estimates)
 
     @property
     def confidence(self) -> str:
-        """Of the intervals, as percent."""
+        """The confidence level, in percent."""
         return f"{100 * (1 - self.study.compare.level):g}%"
 
 
 def gather(plan: Plan, folder: Folder) -> Numbers:
-    """The numbers of what has finished."""
-    standing = Standing(plan, folder)
-    found = finished(standing)
+    """The numbers of all finished cells."""
+    progress = Progress(plan, folder)
+    found = finished_runs(progress)
     settings, compared = plan.study.compare, blocks(plan, found)
-    known = [seen(block, settings.metric, settings.split) for block in compared]
+    known = [paired_evidence(block, settings.metric, settings.split) for block in compared]
     verdicts = _verdicts(compared, known, plan.study)
-    told = [_told(block, what, verdicts, plan.study) for block, what in zip(compared, known, strict=True)]
-    return Numbers(plan, standing, found, told)
+    summaries = [_summary(block, what, verdicts, plan.study) for block, what in zip(compared, known, strict=True)]
+    return Numbers(plan, progress, found, summaries)
 
 
-def _verdicts(compared: Sequence[Block], known: Sequence[Seen], study: Study) -> Mapping[tuple[str, str], Comparison]:
-    """The comparisons of all blocks together, since they are one family, by the names of both arms."""
+def _verdicts(compared: Sequence[Block], known: Sequence[PairedEvidence], study: Study) -> Mapping[tuple[str, str], Comparison]:
+    """The comparisons of all blocks, which are one family, by the names of both arms."""
     evidence = {
         block.names[label]: one for block, what in zip(compared, known, strict=True) for label, one in what.evidence.items()
     }
@@ -182,7 +184,7 @@ def _verdicts(compared: Sequence[Block], known: Sequence[Seen], study: Study) ->
     return {(one.arm, one.other): one for one in found}
 
 
-def _told(block: Block, what: Seen, verdicts: Mapping[tuple[str, str], Comparison], study: Study) -> Told:
+def _summary(block: Block, what: PairedEvidence, verdicts: Mapping[tuple[str, str], Comparison], study: Study) -> BlockSummary:
     names = block.names
     compared = [
         replace(verdicts[names[one], names[other]], arm=one, other=other)
@@ -193,6 +195,6 @@ def _told(block: Block, what: Seen, verdicts: Mapping[tuple[str, str], Compariso
     means = {label: one.mean for label, one in estimates.items()}
     sign = -1 if lower_is_better(study.compare.metric) else 1
     signed = {label: sign * mean for label, mean in means.items() if isfinite(mean)}
-    letters = groups(signed, compared) if 1 < len(signed) <= LETTERED else {}
-    costs = {label: cost(block.arms[label].repetitions) for label in estimates}
-    return Told(block, what, estimates, compared, letters, costs, in_order(means, study.compare.metric))
+    letters = groups(signed, compared) if 1 < len(signed) <= MAX_LETTERED else {}
+    costs = {label: mean_cost(block.arms[label].repetitions) for label in estimates}
+    return BlockSummary(block, what, estimates, compared, letters, costs, ranked(means, study.compare.metric))

@@ -1,4 +1,4 @@
-"""What went wrong, and where every number comes from."""
+"""Failures, and the origin of every number."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -6,30 +6,30 @@ from typing import Any
 
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.render.document import Code, Fold, Part, Section, Table, Text
-from ftlit.study.report.render.formats import NONE, chosen_text, listed, seconds, size, things
+from ftlit.study.report.render.formats import NONE, chosen_text, listed, plural, seconds, size
 from ftlit.study.running.runner import duration
-from ftlit.study.state.runs import Run
+from ftlit.study.state.runs import CellRun
 
-FAILURES = 50  # shown, each with its error
+MAX_FAILURES = 50  # failed cells that are shown with their errors
 PREDICTED = {"train_seconds": seconds, "peak_memory_bytes": size, "checkpoint_bytes": size}
 
 
 def failures(numbers: Numbers) -> Section:
     """The cells that failed, with their errors."""
-    failed = numbers.standing.having("failed")
+    failed = numbers.progress.in_state("failed")
     if not failed:
         return Section("Failures", [Text("No cell failed.")])
-    rows = [[cell.title, cell.name, numbers.folder.error(cell.name) or NONE] for cell in failed[:FAILURES]]
-    notes = [f"What they printed is in {numbers.folder.path}/logs."]
-    if len(failed) > FAILURES:
-        notes.append(f"The first {FAILURES} of {len(failed)} are shown.")
+    rows = [[cell.title, cell.name, numbers.folder.error(cell.name) or NONE] for cell in failed[:MAX_FAILURES]]
+    notes = [f"Their output is in {numbers.folder.path}/logs."]
+    if len(failed) > MAX_FAILURES:
+        notes.append(f"The first {MAX_FAILURES} of {len(failed)} are shown.")
     table = Table("Failed cells", ["cell", "name", "error"], rows, words=(0, 1, 2), notes=notes)
-    text = f"{len(failed)} of {things(sum(numbers.standing.counts.values()), 'cell')} failed, and no number above is of them."
+    text = f"{len(failed)} of {plural(sum(numbers.progress.counts.values()), 'cell')} failed; the results do not include them."
     return Section("Failures", [Text(text), table])
 
 
 def provenance(numbers: Numbers) -> Section:
-    """Versions, hardware, code, cost, interruptions, and every cell."""
+    """Versions, hardware, code, cost, interruptions, and all cells."""
     if not numbers.runs:
         return Section("Provenance", [])
     again = f"python -m ftlit fit --config {numbers.folder.path}/configs/{numbers.runs[-1].cell.name}.yaml --run_dir runs/again"
@@ -37,7 +37,7 @@ def provenance(numbers: Numbers) -> Section:
         Text(_spent(numbers)),
         _environment(numbers),
         *predicted(numbers),
-        Text("Every cell is an ordinary run, which can be repeated alone:"),
+        Text("Every cell is an ordinary run and can be repeated on its own:"),
         Code(again),
         Fold(f"All {len(numbers.runs):,} finished cells", [_cells(numbers)]),
     ]
@@ -45,20 +45,20 @@ def provenance(numbers: Numbers) -> Section:
 
 
 def _spent(numbers: Numbers) -> str:
-    """Time spent, and what interrupted it."""
+    """The total training time, and the interruptions."""
     spent = [run.results.get("efficiency", {}).get("train_seconds") or 0 for run in numbers.runs]
     events = Counter((line["event"], line["cell"]) for line in numbers.folder.history())
-    running = {cell.name for cell in numbers.standing.having("running")}
+    running = {cell.name for cell in numbers.progress.in_state("running")}
     started = {cell for event, cell in events if event == "started"}
     broken = {
         cell: n for cell in started
         if (n := events["started", cell] - events["finished", cell] - events["failed", cell] - (cell in running)) > 0
     }  # fmt: skip
-    text = f"{things(len(numbers.runs), 'run')} trained for {duration(sum(spent))} in all."
+    text = f"{plural(len(numbers.runs), 'run')} trained for {duration(sum(spent))} in total."
     if broken:
         text += (
-            f" There were {things(sum(broken.values()), 'interruption')} of {things(len(broken), 'cell')}, which went on from "
-            "the last checkpoint."
+            f" {plural(len(broken), 'cell')} had {plural(sum(broken.values()), 'interruption')} and continued from the last "
+            "checkpoint."
         )
     elif events:
         text += " No run was interrupted."
@@ -66,7 +66,7 @@ def _spent(numbers: Numbers) -> str:
 
 
 def _environment(numbers: Numbers) -> Table:
-    """Versions, hardware and code, each with the number of runs that had it."""
+    """Versions, hardware and code, each with the number of runs."""
     found: dict[str, Counter[str]] = {}
     for run in numbers.runs:
         git, hardware = run.record.get("git") or {}, run.record.get("hardware") or {}
@@ -77,7 +77,7 @@ def _environment(numbers: Numbers) -> Table:
         for name, value in values.items():
             found.setdefault(name, Counter())[str(value)] += 1
     rows = [[name, _counted(values)] for name, values in found.items()]
-    return Table("Software and hardware", ["what", "value"], rows, words=(0, 1))
+    return Table("Software and hardware", ["item", "value"], rows, words=(0, 1))
 
 
 def _commit(git: Mapping[str, Any]) -> str:
@@ -87,14 +87,14 @@ def _commit(git: Mapping[str, Any]) -> str:
 def _counted(values: Counter[str]) -> str:
     if len(values) == 1:
         return next(iter(values))
-    return "; ".join(f"{value} ({things(number, 'run')})" for value, number in values.most_common(6))
+    return "; ".join(f"{value} ({plural(number, 'run')})" for value, number in values.most_common(6))
 
 
 def predicted(numbers: Numbers) -> list[Table]:
-    """What runs were expected to cost beside what they did, where a plan was made before."""
+    """The estimated and the actual cost of runs, if the study was planned."""
     rows = []
     for arm in numbers.arms:
-        for key, shown in PREDICTED.items():
+        for key, as_text in PREDICTED.items():
             pairs = [both for run in arm.repetitions if (both := _both(run, key))]
             if pairs:
                 before, after = (sum(values) / len(values) for values in zip(*pairs, strict=True))
@@ -102,8 +102,8 @@ def predicted(numbers: Numbers) -> list[Table]:
                     [
                         arm.arm.name,
                         key.replace("_", " "),
-                        shown(before),
-                        shown(after),
+                        as_text(before),
+                        as_text(after),
                         f"{after / before:.2f}" if before else NONE,
                     ]
                 )
@@ -111,7 +111,7 @@ def predicted(numbers: Numbers) -> list[Table]:
     return [Table("Predicted and actual cost", columns, rows, words=(0, 1))] if rows else []
 
 
-def _both(run: Run, key: str) -> tuple[float, float] | None:
+def _both(run: CellRun, key: str) -> tuple[float, float] | None:
     before = (run.record.get("predicted") or {}).get(key)
     after = run.results.get("efficiency", {}).get(key)
     return None if before is None or after is None else (float(before), float(after))

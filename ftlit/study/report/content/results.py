@@ -1,28 +1,28 @@
-"""The comparison itself: a table for each setting, differences to the baseline, all pairs, and quality against cost."""
+"""The comparison: a table for each setting, differences to the baseline, all pairs, and quality against cost."""
 
 from collections.abc import Sequence
 
 from ftlit.study.report.content.curves import learning, sensitivity
-from ftlit.study.report.content.numbers import Numbers, Told
+from ftlit.study.report.content.numbers import BlockSummary, Numbers
 from ftlit.study.report.render import formats as f
 from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
 from ftlit.study.report.render.plots import against_costs, differences, numeric_axis, over_axis
 from ftlit.study.statistics.compare import Comparison
 
-PLOTTED = 12  # settings with plots of their own
-PAIRS = 300  # rows of a table of pairs
-MARKS = {True: "▲", False: "▼"}  # better and worse than the baseline, beyond what chance gives
+MAX_PLOTTED = 12  # settings with their own plots
+MAX_PAIRS = 300  # rows of a table of pairs
+MARKS = {True: "▲", False: "▼"}  # significantly better and worse than the baseline
 
 
 def main_tables(numbers: Numbers) -> list[Table]:
-    """The table of each setting that has a finished repetition."""
-    return [main_table(numbers, told) for told in numbers.blocks if told.estimates]
+    """The tables of all settings with a finished repetition."""
+    return [main_table(numbers, summary) for summary in numbers.blocks if summary.estimates]
 
 
-def main_table(numbers: Numbers, told: Told) -> Table:
-    """Each arm with its metric, its difference to the baseline, its group and its cost."""
+def main_table(numbers: Numbers, summary: BlockSummary) -> Table:
+    """The metric, difference to the baseline, group and cost of each arm."""
     study, baseline = numbers.study, numbers.study.compare.baseline
-    verdicts = {one.arm: one for one in told.against(baseline)}
+    verdicts = {one.arm: one for one in summary.against(baseline)}
     columns = {
         "arm": True,
         "chosen": study.select is not None,
@@ -32,37 +32,37 @@ def main_table(numbers: Numbers, told: Told) -> Table:
         f"minus {baseline}": bool(verdicts),
         "its interval": bool(verdicts),
         "adj. p": bool(verdicts),
-        "group": bool(told.letters),
+        "group": bool(summary.letters),
         "trained": True,
         "share": True,
         "train s": True,
         "memory": True,
         "checkpoint": True,
     }
-    rows = [_row(numbers, told, label, verdicts) for label in told.block.arms]
+    rows = [_row(numbers, summary, label, verdicts) for label in summary.block.arms]
     kept = [i for i, there in enumerate(columns.values()) if there]
     heads = [name for name, there in columns.items() if there]
     words = [i for i, name in enumerate(heads) if name in ("arm", "chosen", "group")]
     return Table(
-        f"{numbers.metric} on {study.compare.split}{told.block.of}",
+        f"{numbers.metric} on {study.compare.split}{summary.block.caption_suffix}",
         heads,
         [[row[i] for i in kept] for row in rows],
         words,
-        _notes(numbers, told, bool(verdicts)),
+        _notes(numbers, summary, bool(verdicts)),
     )
 
 
-def _row(numbers: Numbers, told: Told, label: str, verdicts: dict[str, Comparison]) -> list[str]:
-    runs, d = told.block.arms[label], numbers.decimals
+def _row(numbers: Numbers, summary: BlockSummary, label: str, verdicts: dict[str, Comparison]) -> list[str]:
+    runs, d = summary.block.arms[label], numbers.decimals
     chosen = f.NONE if runs.chosen is None else f.chosen_text(runs.chosen)
     seeds = len(numbers.study.seeds)
-    if label not in told.estimates:
+    if label not in summary.estimates:
         return [label, chosen, f"0/{seeds}", *[f.NONE] * 11]
-    one, cost, verdict = told.estimates[label], told.costs[label], verdicts.get(label)
+    one, cost, verdict = summary.estimates[label], summary.costs[label], verdicts.get(label)
     return [
         label, chosen, str(one.seeds) if one.seeds == seeds else f"{one.seeds}/{seeds}",
         f.mean_text(one.mean, one.deviation, d), f.interval(one.low, one.high, d), *_difference(numbers, label, verdict),
-        told.letters.get(label, f.NONE), f.count(cost.trained), f.share(cost.share), f.seconds(cost.seconds),
+        summary.letters.get(label, f.NONE), f.count(cost.trained), f.share(cost.share), f.seconds(cost.seconds),
         f.size(cost.memory), f.size(cost.checkpoint),
     ]  # fmt: skip
 
@@ -76,43 +76,48 @@ def _difference(numbers: Numbers, label: str, verdict: Comparison | None) -> lis
     return [f.number(verdict.difference, d, sign=True) + mark, ends, f.p_text(verdict.p_adjusted)]
 
 
-def _notes(numbers: Numbers, told: Told, compared: bool) -> list[str]:
+def _notes(numbers: Numbers, summary: BlockSummary, compared: bool) -> list[str]:
     notes = ["Means and standard deviations over seeds; costs are means over seeds."]
     if compared:
         notes.append(
-            f"▲ better and ▼ worse than {numbers.study.compare.baseline} at the adjusted level; intervals are not adjusted."
+            f"▲ significantly better and ▼ significantly worse than {numbers.study.compare.baseline} (adjusted p); "
+            "intervals are not adjusted."
         )
-    if told.letters:
-        notes.append("Arms that share a letter cannot be told apart.")
-    if uneven := [one for one in told.comparisons if one.seeds < max(told.estimates[a].seeds for a in (one.arm, one.other))]:
-        notes.append(f"{f.things(len(uneven), 'pair')} were compared over the seeds that both arms have.")
+    if summary.letters:
+        notes.append("Arms that share a letter do not differ significantly.")
+    if uneven := [
+        one for one in summary.comparisons if one.seeds < max(summary.estimates[a].seeds for a in (one.arm, one.other))
+    ]:
+        notes.append(f"{f.plural(len(uneven), 'pair')} were compared over the seeds that both arms have.")
     return notes
 
 
 def comparison(numbers: Numbers) -> Section:
-    """The tables, and below each the differences as a plot and all pairs."""
+    """The table of each setting, with a plot of the differences and a table of all pairs."""
     axis, baseline = numeric_axis(numbers), numbers.study.compare.baseline
-    parts: list[Part] = [*over_axis(numbers, axis, PLOTTED)] if axis else []
-    told = [block for block in numbers.blocks if block.estimates]
-    for i, block in enumerate(told):
+    parts: list[Part] = [*over_axis(numbers, axis, MAX_PLOTTED)] if axis else []
+    summaries = [block for block in numbers.blocks if block.estimates]
+    for i, block in enumerate(summaries):
         parts.append(main_table(numbers, block))
-        if baseline and block.against(baseline) and i < PLOTTED:
+        if baseline and block.against(baseline) and i < MAX_PLOTTED:
             parts.append(differences(numbers, block))
         if len(block.comparisons) > 1:
-            parts.append(Fold(f"All {len(block.comparisons):,} pairs{block.block.of}", [pairs_table(numbers, block)]))
-    if len(told) > PLOTTED:
-        parts.append(Text(f"Plots are shown for the first {PLOTTED} of {len(told)} settings."))
+            parts.append(
+                Fold(f"All {len(block.comparisons):,} pairs{block.block.caption_suffix}", [pairs_table(numbers, block)])
+            )
+    if len(summaries) > MAX_PLOTTED:
+        parts.append(Text(f"Differences are plotted for the first {MAX_PLOTTED} of {len(summaries)} settings."))
     return Section("Comparison", parts)
 
 
-def pairs_table(numbers: Numbers, told: Told) -> Table:
-    """Every pair of a setting, the clearest difference first where there are too many."""
+def pairs_table(numbers: Numbers, summary: BlockSummary) -> Table:
+    """All pairs of a setting, or those with the smallest p-values if there are too many."""
     d = numbers.decimals
-    found: Sequence[Comparison] = told.comparisons
-    notes = ["Detectable: the smallest true difference that this design finds four times in five."]
-    if len(found) > PAIRS:
-        found = sorted(found, key=lambda one: one.p)[:PAIRS]
-        notes.append(f"The {PAIRS} of {len(told.comparisons):,} pairs with the smallest p are shown.")
+    found: Sequence[Comparison] = summary.comparisons
+    notes = ["Detectable: the smallest true difference that this design detects with 80% probability."]
+    if len(found) > MAX_PAIRS:
+        found = sorted(found, key=lambda one: one.p)[:MAX_PAIRS]
+        notes.append(f"Only the {MAX_PAIRS} of {len(summary.comparisons):,} pairs with the smallest p-values are shown.")
     rows = [_pair(one, d) for one in found]
     columns = [
         "arm",
@@ -125,7 +130,7 @@ def pairs_table(numbers: Numbers, told: Told) -> Table:
         "detectable",
         "seeds",
     ]
-    return Table(f"Pairs{told.block.of}", columns, rows, words=(0, 1, 6), notes=notes)
+    return Table(f"Pairs{summary.block.caption_suffix}", columns, rows, words=(0, 1, 6), notes=notes)
 
 
 def _pair(one: Comparison, decimals: int) -> list[str]:
@@ -137,19 +142,21 @@ def _pair(one: Comparison, decimals: int) -> list[str]:
 
 
 def costs(numbers: Numbers) -> Section:
-    """Quality against trained parameters, time and memory."""
-    some = [told for told in numbers.blocks if len(told.estimates) > 1][:PLOTTED]
-    parts: list[Part] = [figure for told in some if (figure := against_costs(numbers, told))]
+    """The metric against trained parameters, time and memory."""
+    some = [summary for summary in numbers.blocks if len(summary.estimates) > 1][:MAX_PLOTTED]
+    parts: list[Part] = [figure for summary in some if (figure := against_costs(numbers, summary))]
     if parts and len({str(run.record.get("hardware")) for run in numbers.repetitions}) > 1:
-        parts.append(Text("Runs had different hardware, so that seconds and memory do not compare.", warning=True))
+        parts.append(Text("Runs used different hardware, so their times and memory are not comparable.", warning=True))
     return Section("Quality and cost", parts, essential=False)
 
 
-def on_the_way(numbers: Numbers) -> Section:
-    """Learning curves and sensitivity to what was selected."""
+def training_curves(numbers: Numbers) -> Section:
+    """Learning curves and sensitivity to the selected values."""
     parts: list[Part] = []
-    begun = [told for told in numbers.blocks if told.estimates or any(runs.trials for runs in told.block.arms.values())]
-    for told in begun[:PLOTTED]:
-        figure = learning(numbers, told)
-        parts += [*([figure] if figure else []), *sensitivity(numbers, told)]
+    begun = [
+        summary for summary in numbers.blocks if summary.estimates or any(runs.trials for runs in summary.block.arms.values())
+    ]
+    for summary in begun[:MAX_PLOTTED]:
+        figure = learning(numbers, summary)
+        parts += [*([figure] if figure else []), *sensitivity(numbers, summary)]
     return Section("Learning curves and sensitivity", parts, essential=False)

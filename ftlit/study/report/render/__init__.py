@@ -1,1 +1,1 @@
-"""How a report is drawn and written."""
+"""The formats of a report: HTML, Markdown, LaTeX, CSV and plots."""

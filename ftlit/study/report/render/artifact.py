@@ -1,4 +1,4 @@
-"""The report in Weights & Biases, beside the runs of the study."""
+"""Send the report to Weights & Biases, next to the runs of the study."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from ftlit.study.state.tracking import is_wandb
 
 
 def logger_settings(plan: Plan) -> dict[str, Any] | None:
-    """The ``init_args`` of the first WandbLogger in a config of the study, None where no run is logged there."""
+    """The ``init_args`` of the first WandbLogger in a config of the study; None if there is none."""
     for config in [*plan.study.bases.values(), *(arm.config for arm in plan.arms)]:
         given = (config.get("trainer") or {}).get("logger")
         for logger in given if isinstance(given, list) else [given]:
@@ -20,14 +20,14 @@ def logger_settings(plan: Plan) -> dict[str, Any] | None:
 
 
 def send(plan: Plan, files: Sequence[Path]) -> None:
-    """Log the files as an artifact of a run of the study's group, where its cells are logged."""
+    """Log the files as an artifact of a run in the study's group, if its cells are logged to Weights & Biases."""
     settings = logger_settings(plan)
     if settings is None:
         return
     import wandb
 
     name, folder = plan.study.name, Path(settings.get("save_dir") or plan.study.folder)
-    mode: Any = "offline" if settings.get("offline") else None  # else as the environment says
+    mode: Any = "offline" if settings.get("offline") else None  # otherwise the environment decides
     folder.mkdir(parents=True, exist_ok=True)
     try:
         run = wandb.init(
@@ -41,4 +41,4 @@ def send(plan: Plan, files: Sequence[Path]) -> None:
         run.log_artifact(artifact)
         run.finish()
     except wandb.errors.Error as error:
-        print(f"the report is written, but was not sent to Weights & Biases: {error}")
+        print(f"the report was written, but could not be sent to Weights & Biases: {error}")

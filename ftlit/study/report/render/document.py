@@ -1,4 +1,4 @@
-"""What a report is made of, whatever the format: sections of sentences, tables, figures, and parts that are folded away."""
+"""The elements of a report in any format: sections with paragraphs, tables, figures and folded parts."""
 
 import re
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ class Text:
     """A paragraph.
 
     Args:
-        text: Its sentences.
-        warning: Whether readers must not miss it.
+        text: The sentences of the paragraph.
+        warning: Whether to highlight it.
     """
 
     text: str
@@ -22,7 +22,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Code:
-    """Commands, or another text set as it is."""
+    """Commands, or other preformatted text."""
 
     text: str
     kind: ClassVar[str] = "code"
@@ -33,11 +33,11 @@ class Table:
     """A table of texts.
 
     Args:
-        caption: What it shows.
-        columns: Heads of the columns.
+        caption: Caption of the table.
+        columns: Column names.
         rows: The cells.
-        words: Columns that hold words, set left; the others hold numbers, set right.
-        notes: Sentences below it.
+        words: Indices of columns that hold words and are aligned left; columns of numbers are aligned right.
+        notes: Sentences below the table.
     """
 
     caption: str
@@ -53,9 +53,9 @@ class Figure:
     """A plot.
 
     Args:
-        svg: The drawing, with a text for those who cannot see it.
-        caption: What stands below it.
-        width: Pixels at which it is drawn.
+        svg: The drawing, with an alternative text.
+        caption: Caption below the drawing.
+        width: Width in pixels.
     """
 
     svg: str
@@ -66,7 +66,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Fold:
-    """Parts that are opened by those who want them."""
+    """Parts that are collapsed until the reader opens them."""
 
     summary: str
     parts: Sequence["Part"]
@@ -81,9 +81,9 @@ class Section:
     """A section of a report.
 
     Args:
-        title: Its heading.
-        parts: What it holds.
-        essential: Whether it also stands in the short formats.
+        title: Heading of the section.
+        parts: Contents of the section.
+        essential: Whether short formats include it.
     """
 
     title: str
@@ -92,7 +92,7 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """Where links go."""
+        """The target of links to the section."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
@@ -101,11 +101,11 @@ class Document:
     """A report.
 
     Args:
-        title: Of the study.
-        lead: How far it has come, in a line.
-        sections: Its sections, those without parts left out.
-        main: The tables of the comparison, which also stand alone.
-        files: Other files of the report, by name and with what they hold.
+        title: Name of the study.
+        lead: The progress of the study, in one line.
+        sections: The sections that are not empty.
+        main: The main tables, which the LaTeX file repeats.
+        files: Descriptions of the report's files by name.
     """
 
     title: str

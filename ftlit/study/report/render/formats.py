@@ -1,4 +1,4 @@
-"""Numbers as they are read: decimals that the interval allows, a true minus sign, a dash where there is none."""
+"""Format numbers for readers: as many decimals as the interval justifies, a true minus sign, a dash for missing values."""
 
 import math
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ NONE = "–"
 
 
 def decimals_for(half_widths: Iterable[float]) -> int:
-    """Decimals at which the median half of an interval has two digits; 3 without any."""
+    """The number of decimals that shows two digits of the median half-width; 3 without any half-width."""
     known = sorted(width for width in half_widths if math.isfinite(width) and width > 0)
     if not known:
         return 3
@@ -16,7 +16,7 @@ def decimals_for(half_widths: Iterable[float]) -> int:
 
 
 def number(value: float | None, decimals: int, sign: bool = False) -> str:
-    """A number with so many decimals."""
+    """A number with the given number of decimals."""
     if value is None or not math.isfinite(value):
         return NONE
     text = f"{value:{'+' if sign else ''},.{decimals}f}"
@@ -26,29 +26,29 @@ def number(value: float | None, decimals: int, sign: bool = False) -> str:
 
 
 def interval(low: float, high: float, decimals: int, sign: bool = False) -> str:
-    """Both ends in brackets."""
+    """Both ends of an interval in brackets."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return NONE
     return f"[{number(low, decimals, sign)}, {number(high, decimals, sign)}]"
 
 
 def mean_text(mean: float, deviation: float, decimals: int) -> str:
-    """A mean and its deviation over seeds, which one seed does not have."""
+    """A mean and its standard deviation over seeds, if it has one."""
     return number(mean, decimals) + (f" ± {number(deviation, decimals)}" if math.isfinite(deviation) else "")
 
 
 def p_text(p: float) -> str:
-    """A p-value to three decimals."""
+    """A p-value with three decimals."""
     return NONE if not math.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def count(value: float | None) -> str:
-    """A number of weights: 333 k, 22.9 M."""
+    """A large number, such as 333 k or 22.9 M."""
     return _scaled(value, 1000, ("", " k", " M", " G", " T"))
 
 
 def size(value: float | None) -> str:
-    """Bytes: 1.1 GB."""
+    """A number of bytes, such as 1.1 GB."""
     return _scaled(value, 1000, (" B", " kB", " MB", " GB", " TB"))
 
 
@@ -62,22 +62,22 @@ def _scaled(value: float | None, step: int, units: tuple[str, ...]) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Seconds, with a decimal below ten."""
+    """Seconds, with one decimal below ten."""
     return NONE if value is None else f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
 
 
 def share(value: float | None) -> str:
-    """A part of one as percent, with two digits."""
+    """A share as a percentage with two digits."""
     return NONE if value is None else f"{100 * value:.0f}%" if value >= 0.1 else f"{100 * value:.2g}%"
 
 
 def chosen_text(chosen: dict[str, Any]) -> str:
-    """Chosen values by the last part of their keys."""
+    """Chosen values, with the last parts of their keys."""
     return ", ".join(f"{key.rsplit('.', 1)[-1]} {value_text(value)}" for key, value in chosen.items())
 
 
 def value_text(value: Any) -> str:
-    """A value of a config, numbers short: 0.05, 3e-5."""
+    """A config value; numbers are shortened, such as 0.05 or 3e-5."""
     if not isinstance(value, float):
         return str(value)
     if value == 0 or abs(value) >= 0.01:
@@ -87,7 +87,7 @@ def value_text(value: Any) -> str:
 
 
 def listed(names: Iterable[str], limit: int = 6) -> str:
-    """Names in a sentence: a, b and c; the rest of many is counted."""
+    """Names in a sentence, such as "a, b and c"; beyond `limit`, the rest is counted."""
     found = list(names)
     comma = "; " if any(", " in name for name in found) else ", "
     if len(found) > limit:
@@ -95,6 +95,6 @@ def listed(names: Iterable[str], limit: int = 6) -> str:
     return found[0] if len(found) == 1 else f"{comma.join(found[:-1])} and {found[-1]}" if found else "none"
 
 
-def things(number_of: int, thing: str) -> str:
-    """How many there are of a thing: 1 run, 1,000 runs."""
+def plural(number_of: int, thing: str) -> str:
+    """A count with its noun, such as "1 run" or "1,000 runs"."""
     return f"{number_of:,} {thing}{'' if number_of == 1 else 's'}"

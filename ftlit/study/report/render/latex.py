@@ -1,17 +1,17 @@
-"""The table of a comparison for a paper: LaTeX with booktabs."""
+"""The main tables in LaTeX with booktabs, for a paper."""
 
 import re
 from collections.abc import Sequence
 
 from ftlit.study.report.render.document import Document, Table
 
-SPECIAL = {
+ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "−": "$-$", "±": r"$\pm$", "–": "--",
     "▲": r"$\uparrow$", "▼": r"$\downarrow$", "…": r"\dots{}", "‖": r"$\Vert$",
 }  # fmt: skip
-PATTERN = re.compile("|".join(map(re.escape, SPECIAL)))
-COLUMNS = ("memory", "checkpoint", "share")  # left out: a page of a paper is narrow
+PATTERN = re.compile("|".join(map(re.escape, ESCAPES)))
+OMITTED = ("memory", "checkpoint", "share")  # columns for which a page of a paper is too narrow
 
 
 def latex(document: Document, statement: str) -> str:
@@ -19,14 +19,14 @@ def latex(document: Document, statement: str) -> str:
 
     Args:
         document: The report.
-        statement: How intervals and verdicts were made, a note below each table.
+        statement: How intervals and tests were computed; it becomes a note below each table.
     """
-    head = "% Needs \\usepackage{booktabs}. Made by ftlit; change the study, not this file.\n"
+    head = "% Needs \\usepackage{booktabs}. Written by ftlit; edit the study, not this file.\n"
     return head + "\n".join(_table(part, statement, i) for i, part in enumerate(document.main))
 
 
 def _table(table: Table, statement: str, place: int) -> str:
-    kept = [i for i, name in enumerate(table.columns) if name not in COLUMNS]
+    kept = [i for i, name in enumerate(table.columns) if name not in OMITTED]
     shape = "".join("l" if i in table.words else "r" for i in kept)
     lines = [_line([cells[i] for i in kept]) for cells in (table.columns, *table.rows)]
     notes = " ".join([*table.notes, statement])
@@ -43,5 +43,5 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text in which nothing is a command."""
-    return PATTERN.sub(lambda match: SPECIAL[match[0]], text)
+    """Escape the special characters of LaTeX."""
+    return PATTERN.sub(lambda match: ESCAPES[match[0]], text)

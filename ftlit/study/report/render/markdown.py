@@ -1,4 +1,4 @@
-"""The essentials of a report as Markdown that GitHub shows."""
+"""The essential sections of a report as GitHub Markdown."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from ftlit.study.report.render.document import Code, Document, Part, Table, Text
 
 
 def markdown(document: Document) -> str:
-    """Sentences and tables of the essential sections; figures and what is folded away are in the page."""
+    """Format the paragraphs and tables of the essential sections, without figures and folded parts."""
     parts = [f"# {plain(document.title)}", plain(document.lead)]
     for section in document.sections:
         shown = [_part(part) for part in section.parts if isinstance(part, Text | Code | Table)] if section.essential else []
@@ -27,7 +27,7 @@ def _part(part: Part) -> str:
 
 
 def table(part: Table) -> str:
-    """A table with its caption above and its notes below."""
+    """Format a table with its caption above and its notes below."""
     rules = [":--" if i in part.words else "--:" for i in range(len(part.columns))]
     lines = [_line(part.columns), f"|{'|'.join(rules)}|", *map(_line, part.rows)]
     notes = [f"<sub>{plain(' '.join(part.notes))}</sub>"] if part.notes else []
@@ -39,6 +39,6 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def plain(text: str) -> str:
-    """A text in which nothing is Markdown or HTML, in one line."""
+    """Escape Markdown and HTML, and join lines."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_|#~\[\]])", r"\\\1", " ".join(text.split()))

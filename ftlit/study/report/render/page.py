@@ -1,4 +1,4 @@
-"""The report as one page that opens without network."""
+"""The report as a single HTML page that needs no network."""
 
 from functools import cache, partial
 from itertools import count
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def page(document: Document) -> str:
-    """The HTML of a report; texts of data sets cannot become part of it."""
+    """Format a report as HTML; all texts are escaped."""
     return _template().render(document=document, next_number=partial(next, count(1)))
 
 

@@ -1,11 +1,11 @@
-"""The plots of a comparison: differences, quality against cost, and quality over an axis of numbers."""
+"""The plots of a comparison: differences, quality against cost, and quality over a numeric axis."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftlit.study.report.content.numbers import Numbers, Told
+from ftlit.study.report.content.numbers import BlockSummary, Numbers
 from ftlit.study.report.render.document import Figure
 from ftlit.study.report.render.drawing import (
     COLORS,
@@ -25,17 +25,17 @@ from ftlit.study.statistics.compare import Comparison, Estimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Lines = dict[str, dict[float, Estimate]]  # of each line the estimates by place
-ARMS = 30  # rows of a plot that can still be read
+Lines = dict[str, dict[float, Estimate]]  # for each line the estimates by x
+MAX_ROWS = 30  # rows of a readable plot
 COSTS = {"trained": "trained parameters", "seconds": "training seconds", "memory": "peak memory, MB"}
 
 
-def differences(numbers: Numbers, told: Told) -> Figure:
-    """Paired differences to the baseline with their intervals, best on top."""
+def differences(numbers: Numbers, summary: BlockSummary) -> Figure:
+    """Differences to the baseline with their intervals, best arm on top."""
     baseline = str(numbers.study.compare.baseline)
-    found = sorted(told.against(baseline), key=lambda one: one.difference, reverse=not numbers.lower)
-    some = found if len(found) <= ARMS else [*found[: ARMS - 5], *found[-5:]]
-    title = f"Differences to {baseline}{told.block.of}"
+    found = sorted(summary.against(baseline), key=lambda one: one.difference, reverse=not numbers.lower)
+    some = found if len(found) <= MAX_ROWS else [*found[: MAX_ROWS - 5], *found[-5:]]
+    title = f"Differences to {baseline}{summary.block.caption_suffix}"
     with styled():
         drawing = sheet(6.2, 0.9 + 0.27 * len(some))
         axes = drawing.add_subplot()
@@ -49,8 +49,8 @@ def differences(numbers: Numbers, told: Told) -> Figure:
         axes.grid(axis="x")
         axes.set_axisbelow(True)
         axes.set_xlabel(f"{numbers.metric} minus that of {baseline}")
-        left = f" The best {ARMS - 5} and the worst 5 of {len(found)} are shown." if len(some) < len(found) else ""
-        filled = f"filled where the adjusted p is at most {numbers.study.compare.level:g}"
+        left = f" Only the best {MAX_ROWS - 5} and the worst 5 of {len(found)} are shown." if len(some) < len(found) else ""
+        filled = f"filled markers have an adjusted p of at most {numbers.study.compare.level:g}"
         said = f"{title}: {', '.join(_spoken(one) for one in some)}"
         return figure(drawing, title, f"{filled}; lines are {numbers.confidence} intervals.{left}", said)
 
@@ -66,21 +66,21 @@ def _interval(axes: "Axes", one: Comparison, place: int) -> None:
     axes.plot([one.difference], [place], "o", color=color, markerfacecolor=face, markersize=5)
 
 
-def look(numbers: Numbers, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Colour and marker of some arms: the same in every plot, unless the study has more arms than there are colours."""
+def line_styles(numbers: Numbers, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each arm: the same in every plot, unless there are more arms than colours."""
     levels = list(numbers.study.axes[str(numbers.study.compare.axis)])
     order = levels if len(levels) <= len(COLORS) and set(labels) <= set(levels) else list(labels)
     places = {label: order.index(label) % len(COLORS) for label in labels}
     return {label: {"color": COLORS[place], "marker": MARKERS[place]} for label, place in places.items()}
 
 
-def front(quality: Mapping[str, float], costs: Mapping[str, float], lower: bool) -> list[str]:
-    """The names for which no other is better at the same or a lower cost, or as good at a lower one: the Pareto front.
+def pareto_front(quality: Mapping[str, float], costs: Mapping[str, float], lower: bool) -> list[str]:
+    """The Pareto front: the names for which no other is better at the same or a lower cost, or as good at a lower cost.
 
     Args:
-        quality: The metric of each.
-        costs: What each costs.
-        lower: Whether less of the metric is better.
+        quality: The metric by name.
+        costs: The cost by name.
+        lower: Whether lower values of the metric are better.
     """
     sign = 1 if lower else -1
     found, best = [], np.inf
@@ -91,40 +91,40 @@ def front(quality: Mapping[str, float], costs: Mapping[str, float], lower: bool)
     return found
 
 
-def known_costs(told: Told, kind: str) -> dict[str, float]:
-    """A cost of the arms by level, where it was measured."""
-    values = {label: getattr(told.costs[label], kind) for label in told.estimates}
+def known_costs(summary: BlockSummary, kind: str) -> dict[str, float]:
+    """A kind of cost by level, for arms for which it was measured."""
+    values = {label: getattr(summary.costs[label], kind) for label in summary.estimates}
     unit = 1e6 if kind == "memory" else 1
     return {label: value / unit for label, value in values.items() if value is not None}
 
 
-def against_costs(numbers: Numbers, told: Told) -> Figure | None:
-    """The metric against each cost, and the front; None where no cost differs."""
-    costs = {kind: found for kind in COSTS if len(set((found := known_costs(told, kind)).values())) > 1}
+def against_costs(numbers: Numbers, summary: BlockSummary) -> Figure | None:
+    """The metric against each cost, with the Pareto front; None if no cost differs."""
+    costs = {kind: found for kind in COSTS if len(set((found := known_costs(summary, kind)).values())) > 1}
     if not costs:
         return None
-    quality = {label: one.mean for label, one in told.estimates.items()}
-    fronts = {kind: front(quality, found, numbers.lower) for kind, found in costs.items()}
-    title = f"{numbers.metric} against cost{told.block.of}"
+    quality = {label: one.mean for label, one in summary.estimates.items()}
+    fronts = {kind: pareto_front(quality, found, numbers.lower) for kind, found in costs.items()}
+    title = f"{numbers.metric} against cost{summary.block.caption_suffix}"
     with styled():
         drawing, plots = panels(len(costs), height=2.9)
         for axes, (kind, found) in zip(plots, costs.items(), strict=True):
-            _scatter(axes, numbers, told, found, fronts[kind])
+            _scatter(axes, numbers, summary, found, fronts[kind])
             axes.set_xlabel(COSTS[kind])
         plots[0].set_ylabel(numbers.metric)
         said = "; ".join(f"by {COSTS[kind].split(',')[0]} {listed(names, 8)}" for kind, names in fronts.items())
-        text = f"lines are {numbers.confidence} intervals. Filled and joined, the Pareto front is {said}."
+        text = f"lines are {numbers.confidence} intervals. The Pareto front (filled and joined) is {said}."
         return figure(drawing, title, text)
 
 
-def _scatter(axes: "Axes", numbers: Numbers, told: Told, costs: Mapping[str, float], best: Sequence[str]) -> None:
-    means, looks = [told.estimates[name].mean for name in best], look(numbers, list(costs))
+def _scatter(axes: "Axes", numbers: Numbers, summary: BlockSummary, costs: Mapping[str, float], best: Sequence[str]) -> None:
+    means, looks = [summary.estimates[name].mean for name in best], line_styles(numbers, list(costs))
     axes.plot([costs[name] for name in best], means, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
     for label, x in costs.items():
-        one, style = told.estimates[label], looks[label]
+        one, style = summary.estimates[label], looks[label]
         axes.plot([x, x], [one.low, one.high], color=style["color"], linewidth=1)
         axes.plot([x], [one.mean], **style, markersize=5, markerfacecolor=style["color"] if label in best else "none")
-        if len(costs) <= ARMS:
+        if len(costs) <= MAX_ROWS:
             axes.annotate(label, (x, one.mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
     if spread_over(list(costs.values())):
         logarithmic(axes)
@@ -132,7 +132,7 @@ def _scatter(axes: "Axes", numbers: Numbers, told: Told, costs: Mapping[str, flo
 
 
 def numeric_axis(numbers: Numbers) -> str | None:
-    """The first axis whose levels are three or more numbers."""
+    """The first axis with three or more levels that are all numbers."""
     for axis, levels in numbers.study.axes.items():
         if len(levels) > 2 and all(_is_number(label) for label in levels):
             return axis
@@ -147,13 +147,13 @@ def _is_number(text: str) -> bool:
 
 
 def over_axis(numbers: Numbers, axis: str, limit: int) -> list[Figure]:
-    """The metric over an axis of numbers: a plot for each setting of the other axes, a line for each compared arm."""
+    """The metric over a numeric axis: one plot for each setting of the other axes, one line for each compared arm."""
     compared = str(numbers.study.compare.axis)
     found: dict[str, Lines] = {}
-    for told in numbers.blocks:
-        for label, one in told.estimates.items():
-            levels = told.block.arms[label].arm.levels
-            panel = _panel(numbers, told.block.base, {k: v for k, v in levels.items() if k not in (axis, compared)})
+    for summary in numbers.blocks:
+        for label, one in summary.estimates.items():
+            levels = summary.block.arms[label].arm.levels
+            panel = _panel(numbers, summary.block.base, {k: v for k, v in levels.items() if k not in (axis, compared)})
             line = numbers.metric if axis == compared else label
             found.setdefault(panel, {}).setdefault(line, {})[float(levels[axis])] = one
     return [_line_plot(numbers, axis, panel, lines) for panel, lines in list(found.items())[:limit]]
@@ -169,7 +169,7 @@ def _line_plot(numbers: Numbers, axis: str, panel: str, lines: Lines) -> Figure:
     title = f"{numbers.metric} over {axis}" + (f", {panel}" if panel else "")
     with styled():
         drawing, (axes,) = panels(1, height=3.3)
-        looks = look(numbers, list(some))
+        looks = line_styles(numbers, list(some))
         for label, points in some.items():
             places = sorted(points)
             means, lows, highs = ([getattr(points[x], name) for x in places] for name in ("mean", "low", "high"))
@@ -183,5 +183,5 @@ def _line_plot(numbers: Numbers, axis: str, panel: str, lines: Lines) -> Figure:
         axes.set(xlabel=axis, ylabel=f"{numbers.metric} on {numbers.study.compare.split}")
         axes.grid(axis="y")
         legend_below(drawing, axes)
-        left = f" The first {len(some)} of {len(lines)} arms are shown." if len(some) < len(lines) else ""
+        left = f" Only the first {len(some)} of {len(lines)} arms are shown." if len(some) < len(lines) else ""
         return figure(drawing, title, f"means over seeds, with {numbers.confidence} intervals as bands.{left}")

@@ -1,4 +1,4 @@
-"""The numbers of every finished run as CSV: results, the same bytes however the study ran; apart from them what runs cost."""
+"""The numbers of every finished run as CSV: results, which do not depend on how the study ran, and costs, which do."""
 
 import csv
 import io
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ftlit.study.report.content.numbers import Numbers
-from ftlit.study.state.runs import ArmRuns, Run
+from ftlit.study.state.runs import ArmRuns, CellRun
 
 COST = ("train_seconds", "seconds_per_epoch", "seconds_to_best", "examples_per_second", "tokens_per_second",
         "peak_memory_bytes", "checkpoint_bytes")  # fmt: skip
@@ -15,7 +15,7 @@ MACHINE = ("started", "ended")
 
 
 def results_csv(numbers: Numbers) -> str:
-    """A line a finished trial and repetition, in the order of arms and seeds, with nothing that depends on how it ran."""
+    """One line per finished trial and repetition, in the order of arms and seeds, without anything that depends on timing."""
     splits = list(dict.fromkeys(["validation", numbers.study.compare.split]))
     keys = {split: sorted({key for run in numbers.runs for key in run.results.get(split, {})}) for split in splits}
     rows = []
@@ -31,7 +31,7 @@ def results_csv(numbers: Numbers) -> str:
 
 
 def efficiency_csv(numbers: Numbers) -> str:
-    """What each of these runs cost, and when and where it ran."""
+    """The time, memory, machine and dates of each of these runs."""
     rows = []
     for arm, role, run in _in_order(numbers):
         efficiency, hardware = run.results.get("efficiency", {}), run.record.get("hardware") or {}
@@ -43,7 +43,7 @@ def efficiency_csv(numbers: Numbers) -> str:
     return _csv([*_columns(numbers), *COST, *MACHINE, "processor", "gpus"], rows)
 
 
-def _in_order(numbers: Numbers) -> Iterator[tuple[ArmRuns, str, Run]]:
+def _in_order(numbers: Numbers) -> Iterator[tuple[ArmRuns, str, CellRun]]:
     for arm in numbers.arms:
         for run in arm.trials:
             yield arm, "trial", run
@@ -56,7 +56,7 @@ def _columns(numbers: Numbers) -> list[str]:
     return ["arm", "base", *(f"axis/{axis}" for axis in numbers.study.axes), "role", "seed", *over, "cell"]
 
 
-def _named(numbers: Numbers, arm: ArmRuns, role: str, run: Run) -> dict[str, Any]:
+def _named(numbers: Numbers, arm: ArmRuns, role: str, run: CellRun) -> dict[str, Any]:
     axes = {f"axis/{axis}": label for axis, label in arm.arm.levels.items()}
     return {"arm": arm.arm.name, "base": arm.arm.base, **axes, "role": role, "seed": run.cell.seed,
             **run.cell.chosen, "cell": run.cell.name}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where cells run: processes here, a Slurm cluster, a Ray cluster."""
+"""Where cells run: processes on this machine, a Slurm cluster or a Ray cluster."""
 
 import os
 import shutil
@@ -6,14 +6,14 @@ import subprocess
 from pathlib import Path
 
 from ftlit.study.plan.cells import Plan
-from ftlit.study.plan.file import Launch
+from ftlit.study.plan.settings import LaunchSettings
 from ftlit.study.running.runner import Runner
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.progress import Standing
+from ftlit.study.state.progress import Progress
 
 
-def launch(plan: Plan, folder: Folder, file: Path) -> Standing:
-    """Run what is left of a study where it says, until nothing is."""
+def launch(plan: Plan, folder: Folder, file: Path) -> Progress:
+    """Run the pending cells of a study with its launcher until none is pending."""
     kind = plan.study.launch.launcher
     if kind == "slurm":
         from ftlit.study.running.launchers.slurm import run_on_slurm
@@ -29,13 +29,13 @@ def launch(plan: Plan, folder: Folder, file: Path) -> Standing:
     return Runner(plan, folder, Local(jobs(plan.study.launch, devices), devices)).run()
 
 
-def jobs(settings: Launch, devices: list[str]) -> int:
-    """Cells at a time: as the study says, else one a GPU, else as many as there are cores for their threads."""
+def jobs(settings: LaunchSettings, devices: list[str]) -> int:
+    """Number of cells at a time: as set in the study, else one per GPU, else the number of cores divided by the threads."""
     return settings.jobs or len(devices) or max((os.cpu_count() or 1) // settings.threads, 1)
 
 
 def gpus() -> list[str]:
-    """The GPUs that this process may use, found without starting CUDA in it."""
+    """The GPUs that this process may use, found without initialising CUDA."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [device for device in visible.split(",") if device]
     if shutil.which("nvidia-smi") is None:

@@ -1,4 +1,4 @@
-"""Cells in processes of this machine, forked from one that has imported everything."""
+"""Run cells in processes on this machine, forked from one that has imported everything."""
 
 import multiprocessing
 from dataclasses import replace
@@ -9,11 +9,11 @@ from ftlit.study.running.worker import Job, work
 
 
 class Local:
-    """Runs jobs in processes, each with a GPU or with threads of its own.
+    """Runs jobs in processes, each on its own GPU or with its own CPU threads.
 
     Args:
-        jobs: How many at a time.
-        devices: GPUs to deal out; none to use CPUs.
+        jobs: Number of jobs at a time.
+        devices: GPUs to assign to jobs; empty to use CPUs.
     """
 
     def __init__(self, jobs: int, devices: list[str] | None = None) -> None:
@@ -24,12 +24,12 @@ class Local:
 
     @property
     def running(self) -> list[str]:
-        """Names of the cells that run."""
+        """Names of the running cells."""
         return list(self._running)
 
     @property
     def free(self) -> int:
-        """How many more may start."""
+        """Number of jobs that can start now."""
         return self.slots - len(self._running)
 
     def submit(self, job: Job) -> None:
@@ -42,7 +42,7 @@ class Local:
         self._running[job.cell.name] = (process, slot)
 
     def wait(self, seconds: float) -> dict[str, int]:
-        """Wait until a job ends, at most so long; gives the exit codes of those that have, by cell."""
+        """Wait until a job ends or the time is up; returns the exit codes of ended jobs by cell."""
         ends = {process.sentinel: name for name, (process, _) in self._running.items()}
         codes = {}
         for end in wait(list(ends), seconds):
@@ -52,7 +52,7 @@ class Local:
         return codes
 
     def close(self) -> None:
-        """End what still runs; it goes on from its last checkpoint another time."""
+        """Kill the jobs that are still running; they continue from their last checkpoints another time."""
         for process, _ in self._running.values():
             process.kill()
         self._running.clear()

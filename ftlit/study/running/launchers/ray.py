@@ -1,4 +1,4 @@
-"""Cells as tasks of a Ray cluster, each forked from a process of its Ray worker that has imported everything."""
+"""Run cells as tasks on a Ray cluster, each forked from a process of its Ray worker that has imported everything."""
 
 import os
 import socket
@@ -7,31 +7,31 @@ from functools import cache
 from typing import Any
 
 from ftlit.errors import UserError, near
-from ftlit.study.plan.file import Launch
+from ftlit.study.plan.settings import LaunchSettings
 from ftlit.study.running.launchers.local import Local
 from ftlit.study.running.worker import Job
 
 KEYS = ("num_cpus", "num_gpus", "address")
-LOST = -9  # as if the cell had been killed: its worker or its node is gone
-SECONDS = 10  # until a cluster has answered
+LOST = -9  # exit code if a Ray worker or its node is gone, as if the cell had been killed
+CONNECT_SECONDS = 10  # time for a cluster to answer
 
 
 class Ray:
-    """Runs each job as a Ray task with resources of its own.
+    """Runs each job as a Ray task with its own resources.
 
-    The folder of the study is on a file system that all nodes share and on which locks work (NFS 4, Lustre mounted with
-    ``flock``), and ftlit is installed on each of them.
+    The folder of the study must be on a file system that all nodes share and that supports locks (NFS 4, or Lustre mounted
+    with ``flock``), and ftlit must be installed on every node.
 
     Args:
-        settings: ``ray`` has what a cell takes, ``num_cpus`` (its threads, by default) and ``num_gpus`` (one where the
-            cluster has some), and the ``address`` of the cluster; by default it is the one that runs here, or one that is
-            started for the study. ``jobs`` are cells at a time, by default as many as there is room for.
+        settings: ``ray`` sets the resources of a cell, ``num_cpus`` (by default its threads) and ``num_gpus`` (by default
+            one if the cluster has GPUs), and the ``address`` of the cluster; by default a cluster that runs on this machine,
+            or one that is started for the study. ``jobs`` is the number of cells at a time, by default as many as fit.
 
     Raises:
-        UserError: Ray is not installed or not reached, a key is none of these, or a cell would never have room.
+        UserError: Ray is not installed, the cluster cannot be reached, a key is unknown, or no node can hold a cell.
     """
 
-    def __init__(self, settings: Launch) -> None:
+    def __init__(self, settings: LaunchSettings) -> None:
         _check_keys(settings.ray)
         self.ray = _imported()
         self._started = not self.ray.is_initialized()
@@ -47,24 +47,24 @@ class Ray:
 
     @property
     def running(self) -> list[str]:
-        """Names of the cells that run, or wait for resources."""
+        """Names of the cells that are running or waiting for resources."""
         return list(self._running.values())
 
     @property
     def free(self) -> int:
-        """How many more may start."""
+        """Number of jobs that can start now."""
         return self.slots - len(self._running)
 
     def submit(self, job: Job) -> None:
-        """Start a job; Ray does not repeat it, for the runner decides about those that die."""
+        """Start a job without retries, since the runner decides whether a cell that died is restarted."""
         task = self.ray.remote(run_cell).options(**self.resources, max_retries=0, name=job.cell.title)
         self._running[task.remote(job, os.getcwd())] = job.cell.name
 
     def wait(self, seconds: float) -> dict[str, int]:
-        """Wait until a job ends, at most so long; gives its exit code, by cell.
+        """Wait until a job ends or the time is up; returns the exit code of an ended job by cell.
 
         Raises:
-            UserError: A task failed before its cell began.
+            UserError: A task failed before its cell started.
         """
         ended, _ = self.ray.wait(list(self._running), timeout=seconds)
         return {self._running.pop(task): self._code(task) for task in ended}
@@ -74,13 +74,13 @@ class Ray:
             return self.ray.get(task)
         except self.ray.exceptions.RayTaskError as error:
             raise UserError(
-                f"a Ray worker could not run a cell: {error.cause!r}; ftlit and the folder of the study should be on each node"
+                f"a Ray worker could not run a cell: {error.cause!r}; every node needs ftlit and the study's folder"
             ) from error
         except self.ray.exceptions.RayError:
             return LOST
 
     def close(self) -> None:
-        """End what still runs, and Ray where it was started or joined here."""
+        """End the jobs that are still running, and disconnect from Ray unless the caller had connected."""
         for task in self._running:
             self.ray.cancel(task, force=True)
         self._running.clear()
@@ -88,14 +88,14 @@ class Ray:
 
     def _connect(self, address: str | None) -> None:
         try:
-            if address and ":" in address:  # Ray itself would try for minutes
+            if address and ":" in address:  # Ray itself would retry for minutes
                 host, _, port = address.rpartition("/")[2].rpartition(":")
-                socket.create_connection((host, int(port)), timeout=SECONDS).close()
+                socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
             self.ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         except (OSError, RuntimeError, ValueError) as error:
             reason = str(error).split("\n", 1)[0]
-            where = f"at launch.ray.address {address!r}" if address else "or not started here"
-            raise UserError(f"Ray is not reached {where}: {reason}") from error
+            where = f"at launch.ray.address {address!r}" if address else "and could not be started on this machine"
+            raise UserError(f"Ray cannot be reached {where}: {reason}") from error
 
     def _disconnect(self) -> None:
         if self._started:
@@ -120,17 +120,17 @@ def _imported() -> Any:
     return ray
 
 
-def _resources(settings: Launch, cluster: dict[str, float]) -> dict[str, float]:
-    """What a cell takes, as Ray's options."""
+def _resources(settings: LaunchSettings, cluster: dict[str, float]) -> dict[str, float]:
+    """The resources of a cell, as options for Ray."""
     usual = {"num_cpus": settings.threads, "num_gpus": 1 if cluster.get("GPU") else 0}
     return {key: settings.ray.get(key, value) for key, value in usual.items()}
 
 
 def _room(wanted: dict[str, float], cluster: dict[str, float]) -> int:
-    """How many cells the cluster has room for.
+    """Number of cells that fit on the cluster.
 
     Raises:
-        UserError: Not for one.
+        UserError: No cell fits.
     """
     rooms = {}
     for key, name in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
@@ -145,11 +145,11 @@ def _room(wanted: dict[str, float], cluster: dict[str, float]) -> int:
 
 
 def run_cell(job: Job, directory: str) -> int:
-    """What a Ray task does: run a job in a process of its own, and give its exit code.
+    """Run a job in a process of its own and return its exit code; this function is the Ray task.
 
     Args:
-        job: The job; it gets the GPUs that Ray has given the task.
-        directory: The runner's present folder, to which paths in configs are relative.
+        job: The job; it uses the GPUs that Ray assigned to the task.
+        directory: The runner's working directory, to which paths in configs are relative.
     """
     import ray
 
@@ -165,8 +165,8 @@ def run_cell(job: Job, directory: str) -> int:
 
 @cache
 def _local() -> Local:
-    """The one of a Ray worker, which runs one task after the other."""
+    """The executor of a Ray worker, which runs one task after the other."""
     local = Local(1)
-    # Every cell imports the main module of its Ray worker anew, and with it Ray.
+    # Every cell imports the main module of its Ray worker again, and Ray with it.
     local.context.set_forkserver_preload(["ftlit.study.running.preload", "ray"])
     return local

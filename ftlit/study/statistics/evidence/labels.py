@@ -1,4 +1,4 @@
-"""What examples add to the metrics of tasks with labels: of texts, of pairs of entities, of words, and choices."""
+"""What examples add to the metrics of text classification, relation extraction and multiple choice."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,13 +6,17 @@ from typing import Any
 import numpy as np
 
 from ftlit.study.statistics.evidence.rows import Rows
-from ftlit.study.statistics.evidence.scores import KINDS, Parts, Sums, Weights, classes, matthews, mean_of, pooled
+from ftlit.study.statistics.evidence.scores import CLASS_SCORES, Parts, Sums, Weights, classes, matthews, mean_of, pooled
+
+
+def is_right(row: Mapping[str, Any]) -> bool:
+    """Whether the prediction of a row is its label; several labels of a text are compared as a set."""
+    return bool(_plain(row["prediction"]) == _plain(row["label"]))
 
 
 def right(runs: Sequence[Rows]) -> Sums:
-    """The share of examples whose prediction is the right answer; labels of a text are a set."""
-    same = [[_plain(row["prediction"]) == _plain(row["label"]) for row in rows] for rows in runs]
-    return mean_of(same)
+    """The share of examples whose prediction is the right answer."""
+    return mean_of([[is_right(row) for row in rows] for rows in runs])
 
 
 def _plain(answer: Any) -> Any:
@@ -20,29 +24,34 @@ def _plain(answer: Any) -> Any:
 
 
 def label_names(runs: Sequence[Rows]) -> list[str]:
-    """The labels that the models of the runs know."""
-    return list(dict.fromkeys(name for rows in runs for name in rows[0]["scores"]))
+    """The labels that the models of the runs know; those in the rows if no scores were saved."""
+    if any("scores" in rows[0] for rows in runs):
+        return list(dict.fromkeys(name for rows in runs for name in rows[0].get("scores", ())))
+    return sorted({name for rows in runs for row in rows for key in ("label", "prediction") for name in _held(row[key])})
+
+
+def _held(answer: Any) -> list[str]:
+    return answer if isinstance(answer, list) else [answer]
 
 
 def members(runs: Sequence[Rows], key: str, names: Sequence[str]) -> np.ndarray:
-    """Which labels an answer holds, ``(runs, examples, labels)``."""
+    """Whether each answer contains each label, ``(runs, examples, labels)``."""
     places = {name: i for i, name in enumerate(names)}
     found = np.zeros((len(runs), len(runs[0]), len(places)), dtype=bool)
     for i, rows in enumerate(runs):
         for j, row in enumerate(rows):
-            held = row[key] if isinstance(row[key], list) else [row[key]]
-            found[i, j, [places[name] for name in held]] = True
+            found[i, j, [places[name] for name in _held(row[key])]] = True
     return found
 
 
 def text_classification(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
-    """Accuracy, averages of precision, recall and F1, and Matthews' correlation, as torchmetrics counts them."""
+    """Accuracy, averages of precision, recall and F1, and Matthews' correlation, as defined by torchmetrics."""
     several = isinstance(runs[0][0]["label"], list)
     kind, _, average = metric.partition("_")
-    same = (kind in KINDS and average == "micro") or metric == "recall_weighted"
+    same = (kind in CLASS_SCORES and average == "micro") or metric == "recall_weighted"
     if metric == "accuracy" or (same and not several):
-        return right(runs)  # of one label a text, these are the accuracy
-    if metric != "mcc" and (kind not in KINDS or average not in ("macro", "micro", "weighted")):
+        return right(runs)  # with one label per text, these metrics equal the accuracy
+    if metric != "mcc" and (kind not in CLASS_SCORES or average not in ("macro", "micro", "weighted")):
         return None
     names = label_names(runs)
     said, true = members(runs, "prediction", names), members(runs, "label", names)
@@ -50,30 +59,30 @@ def text_classification(metric: str, runs: Sequence[Rows], settings: Mapping[str
     if metric == "mcc":
         return _matthews(parts, ~said & ~true) if several else Sums(np.concatenate(parts, -1) * 1.0, matthews)
     if average == "micro":
-        return pooled(parts, KINDS[kind])
+        return pooled(parts, CLASS_SCORES[kind])
     macro: Weights = "equal" if several else "present"
-    return classes(parts, KINDS[kind], macro if average == "macro" else "support")
+    return classes(parts, CLASS_SCORES[kind], macro if average == "macro" else "support")
 
 
 def _matthews(parts: Parts, rejected: np.ndarray) -> Sums:
-    """Of several labels a text: every label of every text is an answer yes or no, whose errors are each other's."""
+    """Matthews' correlation with several labels per text: each label of each text is a binary decision."""
     hit, wrong, miss, no = (part.sum(-1) for part in (*parts, rejected))
     return Sums(np.stack([hit, no, wrong, miss, miss, wrong], -1).astype(float), matthews)
 
 
 def relation_extraction(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
-    """Accuracy, the macro F1 of SemEval-2010 Task 8 and the micro scores of TACRED, as in `ftlit.metrics.relations`."""
+    """Accuracy, the macro F1 of SemEval-2010 Task 8, and the micro scores of TACRED, as in `ftlit.metrics.relations`."""
     if metric == "accuracy":
         return right(runs)
     kind, _, average = metric.partition("_")
-    if kind not in KINDS or (average != "micro" and metric != "f1_macro"):
+    if kind not in CLASS_SCORES or (average != "micro" and metric != "f1_macro"):
         return None
     parts = _relation_counts(runs, settings.get("negative_label"))
-    return pooled(parts, KINDS[kind]) if average == "micro" else classes(parts, "f1", "true")
+    return pooled(parts, CLASS_SCORES[kind]) if average == "micro" else classes(parts, "f1", "true")
 
 
 def _relation_counts(runs: Sequence[Rows], negative: str | None) -> Parts:
-    """Hits, false and missed ones of each relation, both directions together and the negative one left out."""
+    """Hits, false positives and misses of each relation, both directions together, without the negative relation."""
     from ftlit.metrics.relations import DIRECTION
     from ftlit.tasks.relation_extraction import NEGATIVE_LABELS
 

@@ -12,8 +12,8 @@ from ftlit.study.statistics.evidence.scores import Sums, correlation, mean_of, r
 def text_regression(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
     """Errors and correlations.
 
-    Spearman's is Pearson's of the ranks in the whole split, also for part of it: ranks are not made again. So its
-    resamples are those of its linear approximation.
+    Spearman's correlation is Pearson's correlation of the ranks in the whole split. Resamples do not rank their examples
+    again, so they give its linear approximation.
     """
     said, true = (np.array([[float(row[key]) for row in rows] for rows in runs]) for key in ("prediction", "label"))
     if metric == "mse":

@@ -1,48 +1,24 @@
-"""The predictions of runs: read from their folders, and paired by example."""
+"""Read the predictions of runs, and pair them by example."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ftlit.errors import UserError
 
 Rows = Sequence[dict[str, Any]]
 
-GIVEN = ("label", "from", "bytes")  # what stands beside a prediction and is the same whichever model made it
-
-
-def read_predictions(run_dir: str | Path, split: str) -> list[dict[str, Any]]:
-    """The predictions of a run on a split, one dictionary an example.
-
-    Raises:
-        UserError: The run has none of the split, or a line is broken.
-    """
-    path = Path(run_dir) / "predictions" / f"{split}.jsonl"
-    rows = []
-    try:
-        with path.open(encoding="utf-8") as file:  # not splitlines, which also ends a line inside a text
-            for line in file:
-                rows.append(json.loads(line))
-    except OSError as error:
-        command = {"validation": "validate"}.get(split, split)
-        raise UserError(
-            f"{run_dir} has no predictions of {split}; `python -m ftlit {command} --config {run_dir}/config.yaml` writes them"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: line {len(rows) + 1} is no JSON: {error}") from error
-    return rows
+SAME_IN_ALL_RUNS = ("label", "from", "bytes")  # columns of predictions that do not depend on the model
 
 
 def aligned(runs: Mapping[str, Rows]) -> dict[str, Rows]:
-    """The predictions of several runs, all in the order of the first.
+    """The predictions of several runs, all in the order of the first run.
 
     Args:
-        runs: The predictions of each run by its name. Examples of one id are told apart by their order.
+        runs: The predictions of each run by name. Examples with the same id are paired in their order.
 
     Raises:
-        UserError: The runs hold other examples, or other right answers.
+        UserError: The runs have different examples, or different right answers.
     """
     (first, rows), *others = runs.items()
     keys = _keys(rows)
@@ -55,7 +31,7 @@ def aligned(runs: Mapping[str, Rows]) -> dict[str, Rows]:
         found[name] = [by_key[key] for key in keys]
         for one, two in zip(found[first], found[name], strict=True):
             if _given(one) != _given(two):
-                raise _other_data(first, name, f"example {one['id']!r} has another right answer or text in each")
+                raise _other_data(first, name, f"example {one['id']!r} has a different right answer or text in each")
     return found
 
 
@@ -69,11 +45,11 @@ def _keys(rows: Rows) -> list[tuple[str, int]]:
 
 
 def _given(row: dict[str, Any]) -> list[Any]:
-    return [row.get(key) for key in GIVEN]
+    return [row.get(key) for key in SAME_IN_ALL_RUNS]
 
 
 def _other_data(first: str, second: str, fact: str) -> UserError:
     return UserError(
-        f"{first} and {second} were evaluated on other data, so that their examples cannot be paired: {fact}; "
+        f"{first} and {second} were evaluated on different data, so their examples cannot be paired: {fact}; "
         "give their configs the same section data"
     )

@@ -1,4 +1,4 @@
-"""What examples add to the metrics of answers and written texts, and to perplexity."""
+"""What examples add to the metrics of question answering and text generation, and to perplexity."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
@@ -13,13 +13,14 @@ from ftlit.metrics.squad import exact_match, f1
 from ftlit.metrics.text import KEYS, TEXT_METRICS, pattern_match
 from ftlit.study.statistics.evidence.rows import Rows
 from ftlit.study.statistics.evidence.scores import Sums, exp_mean, mean_of
+from ftlit.util.private import corpus_statistics, score_of_statistics
 
 PARTS = {"_answerable": True, "_unanswerable": False}
 CORPUS = {"bleu": ngrams.bleu_metric, "chrf": ngrams.chrf_metric}
 
 
 def question_answering(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
-    """Exact match and F1 of SQuAD, over all questions, those with an answer, or those without."""
+    """Exact match and F1 of SQuAD, over all questions, those with an answer, or those without an answer."""
     part = next((end for end in PARTS if metric.endswith(end)), "")
     score = {"exact_match": exact_match, "f1": f1}.get(metric.removesuffix(part))
     if score is None:
@@ -30,9 +31,14 @@ def question_answering(metric: str, runs: Sequence[Rows], settings: Mapping[str,
     return mean_of(values * chosen, chosen)
 
 
+def is_right(row: Mapping[str, Any]) -> bool:
+    """Whether an answer matches one of the right answers exactly, as SQuAD normalises them."""
+    return exact_match(row["prediction"], row["label"]) == 1
+
+
 def seq2seq(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
-    """Metrics of the written texts."""
-    return written(metric, runs)
+    """Metrics of the generated texts."""
+    return generated(metric, runs)
 
 
 def causal_lm(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
@@ -41,7 +47,7 @@ def causal_lm(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) ->
         return perplexity(runs)
     if metric == "pattern_match":
         return _pattern_match(runs, settings.get("pattern"))
-    return written(metric, runs)
+    return generated(metric, runs)
 
 
 def masked_lm(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
@@ -50,14 +56,14 @@ def masked_lm(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) ->
 
 
 def perplexity(runs: Sequence[Rows]) -> Sums:
-    """From the mean of ``-log p`` over each example's targets, and their number."""
+    """Perplexity, from the mean of ``-log p`` over the targets of each example and their number."""
     targets = np.array([[row["targets"] for row in rows] for rows in runs])
     means = np.array([[row.get("nll", row["prediction"]) for row in rows] for rows in runs], dtype=float)
     return Sums(mean_of(means * targets, targets).counts, exp_mean)
 
 
-def written(metric: str, runs: Sequence[Rows]) -> Sums | None:
-    """BLEU and chrF from sacrebleu's sums over the corpus, the others as means; None for those that need an encoder."""
+def generated(metric: str, runs: Sequence[Rows]) -> Sums | None:
+    """BLEU and chrF from sacrebleu's corpus statistics, other metrics as means; None for metrics that need an encoder."""
     if not isinstance(runs[0][0]["prediction"], str):
         return None
     references = [_references(row) for row in runs[0]]
@@ -76,20 +82,20 @@ def _references(row: dict[str, Any]) -> list[str]:
     return row["label"] if isinstance(row["label"], list) else [row["label"]]
 
 
-@cache  # one call gives all scores of ROUGE, which are asked for one by one
+@cache  # one call computes all ROUGE scores, which are requested one by one
 def _row_scores(name: str, text: str, references: tuple[str, ...]) -> dict[str, float]:
     return TEXT_METRICS[name]([text], [list(references)])
 
 
 def _corpus(metric: Any, runs: Sequence[Rows], references: list[list[str]]) -> Sums:
     turned = list(zip_longest(*references))
-    counts = [metric._extract_corpus_statistics([row["prediction"] for row in rows], turned) for rows in runs]
+    counts = [corpus_statistics(metric, [row["prediction"] for row in rows], turned) for rows in runs]
     return Sums(np.array(counts, dtype=float), partial(corpus_score, metric=metric))
 
 
 def corpus_score(sums: np.ndarray, metric: Any) -> np.ndarray:
-    """What sacrebleu gives for sums of its statistics."""
-    return np.apply_along_axis(lambda stats: metric._compute_score_from_stats(stats.tolist()).score, -1, sums)
+    """The score that sacrebleu computes from sums of its statistics."""
+    return np.apply_along_axis(partial(score_of_statistics, metric), -1, sums)
 
 
 def _pattern_match(runs: Sequence[Rows], pattern: str | None) -> Sums | None:
@@ -102,5 +108,5 @@ def _pattern_match(runs: Sequence[Rows], pattern: str | None) -> Sums | None:
 def _pattern_hit(text: str, references: list[str], pattern: str) -> float:
     try:
         return pattern_match([text], [references], pattern)["pattern_match"]
-    except UserError:  # these references hold no answer, so that none is right
+    except UserError:  # these references contain no answer, so no prediction is right
         return 0.0

@@ -1,4 +1,4 @@
-"""What sentences add to the metrics of token classification. A sentence is an example: its words are not resampled apart."""
+"""What sentences add to the metrics of token classification. Sentences are resampled as a whole, not word by word."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,25 +8,33 @@ import numpy as np
 from ftlit.metrics.entities import covered_words, located_words
 from ftlit.metrics.spans import iob2_tags
 from ftlit.study.statistics.evidence.rows import Rows
-from ftlit.study.statistics.evidence.scores import KINDS, Parts, Sums, classes, mean_of, pooled
+from ftlit.study.statistics.evidence.scores import CLASS_SCORES, Parts, Sums, classes, mean_of, pooled
 
-Change = tuple[int, str]  # 0 for a hit, 1 for a false one, 2 for a missed one, and of which type
+Change = tuple[int, str]  # 0 for a hit, 1 for a false positive, 2 for a miss; and the type
 
 
 def token_classification(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
-    """Scores of entities as in `ftlit.metrics.spans`, or of words where each has its tag by itself; accuracy of words."""
+    """Scores of entities as in `ftlit.metrics.spans`, or of single words for tasks without spans; accuracy of words."""
     spans = "tags" in runs[0][0]
     if metric == "accuracy":
         return _accuracy(runs, spans)
-    if metric in KINDS and spans:
-        return pooled(_counts(runs, spans), KINDS[metric])
+    if metric in CLASS_SCORES and spans:
+        return pooled(_counts(runs, spans), CLASS_SCORES[metric])
     if metric in ("f1_macro", "f1_weighted"):
         return classes(_counts(runs, spans), "f1", "present" if metric == "f1_macro" else "support")
     return None
 
 
+def is_right(row: Mapping[str, Any]) -> bool:
+    """Whether all entities of a sentence, or all tags, were found and nothing else."""
+    if "tags" not in row:
+        return bool(row["label"] == row["prediction"])
+    found, true = ({(e["label"], e["start"], e["end"]) for e in row[key]} for key in ("prediction", "label"))
+    return found == true
+
+
 def _counts(runs: Sequence[Rows], spans: bool) -> Parts:
-    """Hits, false and missed ones, ``(runs, examples, types)`` each; types are those right or predicted in any run."""
+    """Hits, false positives and misses, ``(runs, examples, types)`` each, for all types in any run."""
     read = _entity_changes if spans else _tag_changes
     changes = [[list(read(row)) for row in rows] for rows in runs]
     names = sorted({name for rows in changes for row in rows for _, name in row})
@@ -66,7 +74,7 @@ def _accuracy(runs: Sequence[Rows], spans: bool) -> Sums:
 
 
 def _right_tags(row: dict[str, Any]) -> list[str]:
-    """The tags of a sentence's true entities; its input is the first thing beside its id."""
+    """The tags of a sentence's true entities; its input is the first column after the id."""
     given = next(value for key, value in row.items() if key != "id")
     _, offsets = located_words(given)
     spans = [(e["label"], *covered_words(e["start"], e["end"], offsets)) for e in row["label"]]

@@ -165,8 +165,8 @@ def test_a_sound_run_passes(tuning: str, options: dict[str, Any], fit: Fit, tmp_
     assert counts["trained_share"] == counts["trained"] / counts["total"]
 
 
-def test_tripwires_can_be_switched_off(fit: Fit, tmp_path: Path) -> None:
-    main(fit(MovesAFrozenWeight, "Frozen", tripwires="false"))
+def test_the_checks_can_be_switched_off(fit: Fit, tmp_path: Path) -> None:
+    main(fit(MovesAFrozenWeight, "Frozen", training_checks="false"))
     assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "completed"
 
 

@@ -1,0 +1,46 @@
+"""A run as Python opens it: everything its folder holds, and predictions for new rows."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ftlit.runs.reading import RunFolder
+
+
+class Run(RunFolder):
+    """A run folder that can also predict; open one with `open_run`."""
+
+    def predict(
+        self,
+        rows: Iterable[str | dict[str, Any]],
+        batch_size: int = 32,
+        scores: bool = False,
+        checkpoint: str = "best",
+        device: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Predictions for new rows, in order. It loads the model each time; `load` keeps it in memory.
+
+        Args:
+            rows: Texts, or rows with the columns of the run's data.
+            batch_size: Rows that go through the model together.
+            scores: Whether to return the scores of all labels.
+            checkpoint: `best`, `last`, or the path of a checkpoint.
+            device: Where the model runs; by default the GPU if there is one.
+        """
+        from ftlit.exports.predict import load
+
+        return load(self.folder, checkpoint, device)(rows, batch_size, scores)
+
+
+def open_run(folder: str | Path) -> Run:
+    """Open a run folder: ``ftlit.open_run("runs/x").results["test"]["accuracy"]``.
+
+    Args:
+        folder: The run's folder.
+
+    Raises:
+        UserError: The folder holds no run, or another version of ftlit wrote it.
+    """
+    run = Run(folder)
+    run.check()
+    return run

@@ -1,0 +1,21 @@
+"""The names of the files in a run folder."""
+
+from pathlib import Path
+
+CONFIG = "config.yaml"  # the resolved config: `fit --config` with it repeats the run
+RECORD = "run.json"  # status, seed, versions, hardware, data, numbers of weights
+RESULTS = "results.json"  # metrics by split, and efficiency
+METRICS = "metrics.csv"  # every logged value by step and epoch
+PROGRESS = "progress.json"  # the step of a running training
+SAMPLES = "samples.jsonl"  # texts that a language model generated during training
+PREDICTIONS, CHECKPOINTS = "predictions", "checkpoints"  # folders
+BEST, LAST = f"{CHECKPOINTS}/best.ckpt", f"{CHECKPOINTS}/last.ckpt"
+CONTENTS = (CONFIG, RECORD, PROGRESS, METRICS, RESULTS, SAMPLES, PREDICTIONS, CHECKPOINTS)
+
+# The version of this layout, in run.json. It grows whenever a file changes so that an older reader would misread it.
+SCHEMA = 1
+
+
+def predictions_file(run_dir: Path, split: str) -> Path:
+    """The predictions of a split, one JSON object a line in the order of its rows."""
+    return run_dir / PREDICTIONS / f"{split}.jsonl"

@@ -1,0 +1,133 @@
+"""The settings of a study, one class for each section of its file."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ftlit.errors import UserError
+from ftlit.study.plan.axes import Level, draw_values
+
+Correction = Literal["holm", "bh"]
+Keep = Literal["none", "best", "all"]
+Launcher = Literal["local", "slurm", "ray"]
+Method = Literal["grid", "random", "tpe"]
+
+
+@dataclass(frozen=True)
+class SelectSettings:
+    """How each arm chooses the values of some keys: on validation only, and with the same number of trials for every arm.
+
+    Args:
+        over: The values to try for each key: a list, or a range ``{low: 1e-5, high: 1e-3, log: true}``.
+        seeds: Seeds of each trial; the mean over them decides.
+        method: All combinations (grid), random draws (random), or Optuna's TPE (tpe).
+        trials: Number of trials of each arm, for random and tpe.
+        prune: Whether to stop trials that fall behind early (tpe).
+        seed: Seed of the draws.
+    """
+
+    over: dict[str, Any]
+    seeds: list[int] = field(default_factory=lambda: [0])
+    method: Method = "grid"
+    trials: int | None = None
+    prune: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        ranges = [key for key, values in self.over.items() if not isinstance(values, list)]
+        if self.method == "grid" and ranges:
+            raise UserError(f"select.over.{ranges[0]} is a range; give a list of values, or select.method: random or tpe")
+        if self.method != "grid" and not self.trials:
+            raise UserError(f"select.method {self.method} needs select.trials, the number of trials of each arm")
+        if self.method == "grid" and self.trials:
+            raise UserError("select.trials goes with select.method random or tpe; a grid tries all combinations")
+        if self.prune and self.method != "tpe":
+            raise UserError("select.prune goes with select.method: tpe")
+        if not self.over or not self.seeds:
+            raise UserError("select needs the keys and values to try (over) and at least one seed (seeds)")
+
+    def combinations(self) -> list[dict[str, Any]]:
+        """The values to try, the same for every arm; empty for TPE, which proposes them one by one."""
+        if self.method == "tpe":
+            return []
+        return draw_values(self.over, self.trials, self.seed)
+
+    @property
+    def budget(self) -> int:
+        """Number of trials of an arm."""
+        return (self.trials or len(self.combinations())) * len(self.seeds)
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """What is compared.
+
+    Args:
+        metric: A metric of the task, named as in results.json.
+        baseline: The level that the other levels of its axis are compared with.
+        axis: The axis whose levels are compared; by default the baseline's axis, or the first one.
+        split: The split on which arms are compared.
+        level: Significance level of the tests.
+        correction: Correction for multiple comparisons: holm, or bh (Benjamini and Hochberg).
+    """
+
+    metric: str
+    baseline: str | None = None
+    axis: str | None = None
+    split: Literal["test", "validation"] = "test"
+    level: float = 0.05
+    correction: Correction = "holm"
+
+
+@dataclass(frozen=True)
+class LaunchSettings:
+    """Where cells run. Apart from `threads`, these settings do not affect the results.
+
+    Args:
+        launcher: Processes on this machine (local), a job array (slurm), or tasks on a Ray cluster (ray).
+        jobs: Number of cells that run at a time; by default one per GPU, or the number of cores divided by `threads`.
+        threads: CPU threads per cell. Changing it changes results in the last bits.
+        slurm: Options for ``sbatch``, named as in submitit, such as ``{slurm_partition: gpu, timeout_min: 600}``.
+        ray: Resources of a cell, such as ``{num_cpus: 1, num_gpus: 0.5}``, and the ``address`` of the cluster.
+    """
+
+    launcher: Launcher = "local"
+    jobs: int | None = None
+    threads: int = 1
+    slurm: dict[str, Any] = field(default_factory=dict)
+    ray: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study, as described by its file.
+
+    Args:
+        name: Name of the study and of its folder; by default the name of the file.
+        question: The question that the report should answer.
+        bases: The experiments by name, including the values of `set`.
+        axes: The levels of each axis by name.
+        design: All combinations of levels (grid), a random subset (random: 20), or a list.
+        exclude: Combinations of levels to leave out.
+        seeds: Seeds of the repetitions.
+        seed_keys: The config keys that a seed sets.
+        select: The keys for which each arm chooses values; None without a selection.
+        compare: What is compared.
+        folder: Folder for the cells and the report.
+        launch: Where cells run.
+        keep: Checkpoints of finished cells to keep: none, the best one of each repetition (best), or all.
+    """
+
+    name: str
+    question: str
+    bases: dict[str, dict[str, Any]]
+    axes: dict[str, dict[str, Level]]
+    design: Any
+    exclude: list[dict[str, str]]
+    seeds: list[int]
+    seed_keys: list[str]
+    select: SelectSettings | None
+    compare: CompareSettings
+    folder: Path
+    launch: LaunchSettings
+    keep: Keep
