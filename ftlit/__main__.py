@@ -41,7 +41,7 @@ def main(args: list[str] | None = None) -> None:
         if args[0] in LIGHT:
             import_module(LIGHT[args[0]]).main(args[1:])
             return
-        from ftlit.util.imports import fast_imports
+        from ftlit.util.startup import fast_imports
 
         with fast_imports():
             from ftlit.commands.cli import run

@@ -21,7 +21,6 @@ from ftlit.runs.files import BEST, LAST
 from ftlit.runs.loggers import send_efficiency
 from ftlit.runs.metrics_file import MetricsFile
 from ftlit.training import flops
-from ftlit.training.bfloat16 import native_bfloat16
 from ftlit.training.cost import _known, cost_text, padded_tokens
 from ftlit.training.flops import Counter, Flops, compute_dtype, measured_peak
 from tests.helpers import arguments, ftlit
@@ -183,10 +182,9 @@ def test_tokens_of_a_batch_are_all_that_go_through_the_model() -> None:
 
 def test_peak_of_matrix_products() -> None:
     state = torch.get_rng_state()
-    cpu, mixed = torch.device("cpu"), torch.bfloat16 if native_bfloat16(torch.device("cpu")) else torch.float32
-    kinds = {"32-true": torch.float32, "64-true": torch.float64, "bf16-true": torch.bfloat16, "bf16-mixed": mixed}
-    assert {precision: compute_dtype(precision, cpu) for precision in kinds} == kinds
-    assert compute_dtype("16-mixed", cpu) == torch.float16
+    kinds = {"32-true": torch.float32, "64-true": torch.float64, "bf16-true": torch.bfloat16, "bf16-mixed": torch.bfloat16}
+    assert {precision: compute_dtype(precision) for precision in kinds} == kinds
+    assert compute_dtype("16-mixed") == torch.float16
     assert measured_peak(torch.device("cpu"), torch.float32, torch.get_num_threads(), seconds=0.001) > 1e8
     assert torch.equal(torch.get_rng_state(), state)
 

@@ -24,9 +24,9 @@ from ftlit.runs.folder import check_free
 from ftlit.runs.reading import RunFolder
 from ftlit.tasks import TaskModule
 from ftlit.training.resume import check_same_config
-from ftlit.training.trainer import TRAINER_DEFAULTS, RunOptions, RunParts, default_precision
+from ftlit.training.trainer import RunOptions, RunParts, trainer_arguments
 from ftlit.util.private import subcommand_parser
-from ftlit.util.quiet import quiet
+from ftlit.util.startup import quiet
 
 # Options that are arguments of `fit` under the same names.
 FIT_OPTIONS = (
@@ -53,7 +53,7 @@ class TaskCLI(LightningCLI):
             auto_configure_optimizers=False,
             seed_everything_default=0,
             save_config_callback=None,
-            trainer_defaults={**TRAINER_DEFAULTS, "precision": default_precision()},
+            trainer_defaults=trainer_arguments({}),
             parser_class=ShortErrors,
             parser_kwargs={"prog": "ftlit", "allow_abbrev": False, "default_env": True, "env_prefix": "FTLIT"},
             args=args,

@@ -1,6 +1,7 @@
 """The proof of an export: what the folder gives to a process that does not know ftlit is what the run gave."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -153,9 +154,9 @@ def run_fresh(work: Path) -> None:
     Raises:
         UserError: It failed.
     """
-    source = (Path(__file__).parent / "verify_script.py").read_text("utf-8")
+    script = shutil.copy(Path(__file__).parent / "verify_script.py", work)  # away from the modules beside it
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
-    command = [sys.executable, "-c", source, str(work)]
+    command = [sys.executable, str(script), str(work)]
     done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"the exported folder does not open without ftlit: {(done.stderr.strip() or '?').splitlines()[-1]}")

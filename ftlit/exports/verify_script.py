@@ -1,4 +1,4 @@
-"""What an exported folder gives to transformers and peft alone: the source of a script, run by `ftlit.exports.verify`."""
+"""What an exported folder gives to transformers and peft alone: a script that `ftlit.exports.verify` runs."""
 
 import json
 import sys

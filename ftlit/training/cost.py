@@ -100,7 +100,7 @@ class Cost(Callback):
             best_step: The optimizer step of the best checkpoint, None where there is none.
         """
         strategy, rows = trainer.strategy, len(trainer.datamodule.encoded["train"])  # type: ignore[attr-defined]
-        peak = matmul_peak(strategy.root_device, compute_dtype(str(trainer.precision), strategy.root_device))
+        peak = matmul_peak(strategy.root_device, compute_dtype(str(trainer.precision)))
         own = torch.tensor([self.examples, self.tokens, *self.flops.total(), peak], dtype=torch.float64)
         sums = strategy.reduce(own.to(strategy.root_device), reduce_op="sum").tolist()
         examples, tokens, forward, backward, peak = sums

@@ -10,7 +10,6 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
-from ftlit.training.bfloat16 import takes_upcast
 from ftlit.util.private import attention_of_cpus, operator_of
 
 BATCHES = 3  # counted of each stage of a training
@@ -141,10 +140,8 @@ class Flops:
             self._counter = None
 
 
-def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The type in which a precision of Lightning, such as `bf16-mixed`, multiplies matrices on a device."""
-    if takes_upcast(precision, device):
-        return torch.float32
+def compute_dtype(precision: str) -> torch.dtype:
+    """The type in which a precision of Lightning, such as `bf16-mixed`, multiplies matrices."""
     kinds = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
     return kinds.get(precision.split("-")[0], torch.float32)
 

@@ -1,8 +1,11 @@
-"""Keep the libraries' tips, load reports and known false alarms off the screen."""
+"""The start of a command: quick imports, and no messages of libraries that no user can act on."""
 
+import gc
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 FALSE_ALARMS = (
     r".*isinstance\(treespec, LeafSpec\).*",
@@ -36,3 +39,17 @@ def quiet() -> None:
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+
+
+@contextmanager
+def fast_imports() -> Iterator[None]:
+    """Inside, no garbage is collected, and what was imported is passed over by later collections.
+
+    The collector would look through thousands of new modules again and again, and once more at the end of the process.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
