@@ -22,7 +22,7 @@ from ftlit.runs.loggers import send_efficiency
 from ftlit.runs.metrics_file import MetricsFile
 from ftlit.training import flops
 from ftlit.training.cost import _known, cost_text, padded_tokens
-from ftlit.training.flops import Counter, Flops, compute_dtype, measured_peak
+from ftlit.training.flops import FlopCounter, Flops, compute_dtype, measured_peak
 from tests.helpers import arguments, ftlit
 from tests.small import classifier, ragged_batch
 from tests.test_resume import keep_snapshots
@@ -109,7 +109,7 @@ def test_counts_go_on_from_their_state() -> None:
 def test_nothing_is_counted_after_the_first_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     module = Tower()
     found = counted(module, flops.BATCHES)
-    monkeypatch.setattr(flops, "Counter", None)
+    monkeypatch.setattr(flops, "FlopCounter", None)
     assert counted(module, 2, found).total()[0] == 5 * TOKENS * 2 * (LAYERS + HEAD)
 
 
@@ -128,7 +128,7 @@ def gradients(module: Any, batch: dict[str, Any], counters: tuple[Any, Any] | No
 @pytest.mark.parametrize("architecture", ["bert", "mpnet", "deberta-v2", "modernbert", "llama", "gpt2"])
 def test_counting_changes_no_bit(architecture: str, tiny: Tiny) -> None:
     module, batch = classifier(tiny(architecture)), ragged_batch()
-    plain, passes = gradients(module, batch), (Counter(), Counter())
+    plain, passes = gradients(module, batch), (FlopCounter(), FlopCounter())
     watched = gradients(module, batch, passes)
     assert len(plain) == len(watched)
     assert all(torch.equal(one, other) for one, other in zip(plain, watched, strict=True))  # type: ignore[arg-type]
@@ -140,7 +140,10 @@ def test_counting_changes_no_bit(architecture: str, tiny: Tiny) -> None:
 def test_counts_are_those_of_pytorch(architecture: str, tiny: Tiny) -> None:
     module, batch = classifier(tiny(architecture)), ragged_batch()
     attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    own, theirs = Counter(), FlopCounterMode(display=False, custom_mapping={attention: lambda *q, **_: sdpa_flop_count(*q[:3])})
+    own, theirs = (
+        FlopCounter(),
+        FlopCounterMode(display=False, custom_mapping={attention: lambda *q, **_: sdpa_flop_count(*q[:3])}),
+    )
     module.eval()  # with dropout, attention on a CPU is plain matrix products
     with own, torch.no_grad():
         module.training_step(batch, 0)
@@ -152,7 +155,7 @@ def test_counts_are_those_of_pytorch(architecture: str, tiny: Tiny) -> None:
 
 def test_attention_on_a_cpu_by_hand() -> None:
     query = torch.ones(1, 3, 5, 4, requires_grad=True)
-    forward, backward = Counter(), Counter()
+    forward, backward = FlopCounter(), FlopCounter()
     with forward:
         loss = nn.functional.scaled_dot_product_attention(query, query, query).sum()
     with backward:

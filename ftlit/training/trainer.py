@@ -1,4 +1,4 @@
-"""Lightning's Trainer as every run has it: its defaults, and the callbacks and files that each run brings along."""
+"""Lightning's Trainer with the defaults, callbacks and files of every run."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The start of a command: quick imports, and no messages of libraries that no user can act on."""
+"""The start of a command: fast imports, and no messages that users cannot act on."""
 
 import gc
 import logging
@@ -27,7 +27,7 @@ FALSE_ALARMS = (
 
 
 def quiet() -> None:
-    """Silence what no user can act on; errors and real warnings stay."""
+    """Silence tips, load reports and false alarms of libraries; errors and real warnings stay."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of calls inside Lightning
@@ -43,9 +43,9 @@ def quiet() -> None:
 
 @contextmanager
 def fast_imports() -> Iterator[None]:
-    """Inside, no garbage is collected, and what was imported is passed over by later collections.
+    """Collect no garbage during the imports inside, and exclude what they created from later collections.
 
-    The collector would look through thousands of new modules again and again, and once more at the end of the process.
+    The collector would traverse thousands of new modules again and again, and once more at the end of the process.
     """
     gc.disable()
     try:
