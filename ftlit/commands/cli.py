@@ -83,7 +83,7 @@ class TaskCLI(LightningCLI):
             "--patience",
             type=int | None,
             default=3,
-            help="Validations without improvement until training stops; null for never (fit).",
+            help="Validations without improvement to stop after; null for never (fit).",
         )
         help_text = "Stop when frozen weights change, trained ones do not, or dropout is in the wrong mode (fit)."
         add("--training_checks", type=bool, default=True, help=help_text)

@@ -54,7 +54,7 @@ def write_evaluation(folder: Path, split: str, report: dict[str, Any], picture: 
 
 
 def confusion_rows(report: dict[str, Any]) -> list[list[Any]]:
-    """The rows of the confusion matrix, header first: one per true label, or the four counts per label of a multi-label task."""
+    """The confusion matrix with a header: a row per true label, or the four counts per label of a multi-label task."""
     matrix, labels = report["confusion"], report["labels"]
     if matrix and isinstance(matrix[0][0], list):
         header = ["label", "true_negative", "false_positive", "false_negative", "true_positive"]

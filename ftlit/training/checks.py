@@ -187,7 +187,7 @@ def check_learned(weights: dict[str, nn.Parameter]) -> None:
     moved = [weight.detach().any() for weight in weights.values()]
     if still := [name for name, some in zip(weights, moved, strict=True) if not some]:
         raise UserError(
-            f"{len(still)} of {len(weights)} updates are still all zero after {STEPS_TO_LEARN} optimizer steps with a learning rate "
-            f"above 0: {shown(still)}; nothing is learned there: their gradients are zero, or too small for trainer.precision "
+            f"{len(still)} of {len(weights)} updates are still all zero after {STEPS_TO_LEARN} optimizer steps with a "
+            f"learning rate above 0: {shown(still)}; nothing is learned there: their gradients are zero, or too small for trainer.precision "
             "(take bf16-mixed or 32-true), or the optimizer leaves them out"
         )

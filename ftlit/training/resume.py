@@ -189,7 +189,7 @@ class LastCheckpoint(Checkpoint):
             self.save(trainer)
 
     def _spared(self, trainer: Trainer) -> bool:
-        """Whether the checkpoint at the end of training is skipped; with several ranks it never is, since their clocks differ."""
+        """Whether to skip the checkpoint at the end of training; never with several ranks, whose clocks differ."""
         return not self.keep and trainer.world_size == 1 and time.monotonic() - self._time < 60
 
     def save(self, trainer: Trainer) -> None:
