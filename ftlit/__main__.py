@@ -1,4 +1,4 @@
-"""``python -m ftlit``: help and dispatch, without importing torch for either."""
+"""``python -m ftlit``: help and dispatch, without importing torch."""
 
 import sys
 from importlib import import_module
@@ -23,7 +23,7 @@ LIGHT = {"diff": "ftlit.diff.command", "study": "ftlit.study.command"}  # module
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run a command; leave with code 2 and one line on a mistake that the user can mend."""
+    """Run a command; exit with code 2 and one line for a mistake of the user."""
     args = sys.argv[1:] if args is None else args
     if not args or args[0] in ("-h", "--help"):
         print(HELP, end="")
@@ -41,7 +41,7 @@ def main(args: list[str] | None = None) -> None:
         if args[0] in LIGHT:
             import_module(LIGHT[args[0]]).main(args[1:])
             return
-        from ftlit.util.imports import fast_imports
+        from ftlit.util.startup import fast_imports
 
         with fast_imports():
             from ftlit.commands.cli import run

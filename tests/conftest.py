@@ -23,7 +23,7 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModel, PreTrainedTokenizerFast
 
-from ftlit.util.quiet import quiet
+from ftlit.util.startup import quiet
 
 REAL_DATA = Path(os.environ.get("FTLIT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 GOOD = ["good", "fine", "lovely", "great", "superb", "brilliant", "delightful", "charming", "warm", "clever"]

@@ -1,93 +1,52 @@
-"""Products in float32 that are rounded give what products of bfloat16 give."""
+"""Mixed precision is the default where the hardware multiplies bfloat16, and refused on processors that do not."""
 
+import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.plugins.precision import MixedPrecision
-from torch.nn import functional
-from transformers import AutoModelForSequenceClassification
 
-from ftlit.commands.cli import TaskCLI
-from ftlit.training.bfloat16 import RoundedProducts, UpcastMixedPrecision, takes_upcast
-from tests.helpers import arguments
-
-ULP = 2**-7  # from one value of bfloat16 to the next
+from ftlit.errors import UserError
+from ftlit.training.bfloat16 import check_precision, default_precision, native_bfloat16
+from tests.helpers import arguments, refusal
 
 
-def small_integers(*shape: int) -> torch.Tensor:
-    """Values of which products and sums are exact in both ways."""
-    return torch.randint(-4, 5, shape).float().requires_grad_()
+@pytest.fixture
+def native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the processor multiplies bfloat16."""
+    monkeypatch.setattr("ftlit.training.bfloat16.cpu_multiplies_bfloat16", lambda: request.param)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    return request.param
 
 
-@pytest.mark.parametrize(
-    ("product", "shapes"),
-    [
-        (functional.linear, [(3, 5, 8), (6, 8), (6,)]),
-        (torch.matmul, [(2, 5, 8), (2, 8, 3)]),
-        (lambda a, b: a @ b, [(5, 8), (8, 3)]),
-        (torch.bmm, [(2, 5, 8), (2, 8, 3)]),
-        (torch.addmm, [(3,), (5, 8), (8, 3)]),
-        (torch.baddbmm, [(2, 5, 3), (2, 5, 8), (2, 8, 3)]),
-        (lambda a, b: torch.einsum("bij,bjk->bik", a, b), [(2, 5, 8), (2, 8, 3)]),
-    ],
-    ids=["linear", "matmul", "@", "bmm", "addmm", "baddbmm", "einsum"],
-)
-def test_products_and_gradients_are_pytorch_s_own(product: Callable[..., torch.Tensor], shapes: list[tuple[int, ...]]) -> None:
-    torch.manual_seed(0)
-    inputs = [small_integers(*shape) for shape in shapes]
-    found = []
-    for way in (nullcontext(), RoundedProducts()):
-        with torch.autocast("cpu", torch.bfloat16), way:
-            result = product(*inputs)
-        gradients = torch.autograd.grad(result, inputs, torch.ones_like(result))
-        found.append([result, *gradients])
-    for own, rounded in zip(*found, strict=True):
-        assert own.dtype == rounded.dtype
-        assert torch.equal(own, rounded)
+@pytest.mark.parametrize(("native", "default"), [(True, "bf16-mixed"), (False, "32-true")], indirect=["native"])
+def test_the_default_is_what_is_fast_here(native: bool, default: str) -> None:
+    assert native_bfloat16(torch.device("cpu")) == native
+    assert default_precision() == default
 
 
-def test_a_model_gives_what_it_gives_in_pytorch_s_own_way(tiny: Callable[[str], str]) -> None:
-    model = AutoModelForSequenceClassification.from_pretrained(tiny("bert"), dtype=torch.float32).eval()
-    batch = {"input_ids": torch.arange(5, 25).view(2, 10), "attention_mask": torch.ones(2, 10, dtype=torch.long)}
-    batch["attention_mask"][1, 6:] = 0
-    found: list[Any] = []
-    for precision in (MixedPrecision("bf16-mixed", "cpu"), UpcastMixedPrecision()):
-        with precision.forward_context():
-            logits = model(**batch).logits
-        model.zero_grad()
-        functional.cross_entropy(logits.float(), torch.tensor([0, 1])).backward()
-        found.append((logits, torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])))
-    (own, own_gradient), (rounded, gradient) = found
-    assert rounded.dtype == own.dtype == torch.bfloat16
-    assert (own - rounded).abs().max() <= 2 * ULP * own.abs().max()
-    assert (own_gradient - gradient).norm() < 3 * ULP * own_gradient.norm()
+@pytest.mark.parametrize("native", [False], indirect=True)
+def test_only_mixed_precision_on_such_a_processor_is_refused(native: bool) -> None:
+    with pytest.raises(UserError, match=r"set trainer\.precision: 32-true"):
+        check_precision("bf16-mixed", torch.device("cpu"))
+    for precision, device in (("32-true", "cpu"), ("bf16-true", "cpu"), ("bf16-mixed", "cuda"), ("bf16-mixed", "meta")):
+        check_precision(precision, torch.device(device))
 
 
-def test_nothing_is_rounded_outside_of_autocast() -> None:
-    a, b = torch.randn(4, 8), torch.randn(8, 4)
-    with RoundedProducts():
-        assert torch.equal(a @ b, torch.mm(a, b))
-        assert (a @ b).dtype == torch.float32
+@pytest.mark.parametrize("native", [True], indirect=True)
+def test_it_is_accepted_elsewhere(native: bool) -> None:
+    check_precision("bf16-mixed", torch.device("cpu"))
 
 
-def test_only_processors_need_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftlit.training.bfloat16.native_bfloat16", lambda device: False)
-    assert takes_upcast("bf16-mixed", torch.device("cpu"))
-    assert not takes_upcast("bf16-true", torch.device("cpu"))
-    assert not takes_upcast("bf16-mixed", torch.device("cuda"))  # where PyTorch's own way is fast enough
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_fit_takes_the_way_that_is_fast_here(
-    native: bool, tiny: Callable[[str], str], sentiment: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+@pytest.mark.parametrize("native", [False], indirect=True)
+def test_fit_refuses_before_anything_is_written(
+    native: bool, tiny: Callable[[str], str], sentiment: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ) -> None:
-    monkeypatch.setattr("ftlit.training.bfloat16.native_bfloat16", lambda device: native)
-    data = {"model__backbone": tiny("bert"), "data__dataset": sentiment, "data__limit_train": 16}
-    options = {"run_dir": tmp_path, "trainer__precision": "bf16-mixed", "trainer__max_steps": 2, **data}
-    monkeypatch.setattr("sys.argv", ["ftlit"])
-    cli = TaskCLI(arguments("fit", "TextClassification", "TextClassificationData", **options))
-    assert cli.trainer.precision == "bf16-mixed"
-    assert isinstance(cli.trainer.precision_plugin, UpcastMixedPrecision) != native
+    monkeypatch.setattr(sys, "argv", ["ftlit"])
+    options = {"run_dir": tmp_path / "run", "trainer__precision": "bf16-mixed"}
+    options |= {"model__backbone": tiny("bert"), "data__dataset": sentiment}
+    said = refusal(arguments("fit", "TextClassification", "TextClassificationData", **options), capsys)
+    assert "trainer.precision bf16-mixed needs a processor that multiplies bfloat16" in said
+    assert not (tmp_path / "run").exists()

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from ftlit.__main__ import main
+from ftlit.training.bfloat16 import native_bfloat16
 from tests.helpers import ROOT, arguments, refusal
 
 Given = dict[str, Any]
@@ -282,6 +283,7 @@ def test_a_later_test_keeps_the_metrics_of_training(given: Given, tmp_path: Path
     assert (tmp_path / "run/metrics.csv").read_bytes() == metrics
 
 
+@pytest.mark.skipif(not native_bfloat16(torch.device("cpu")), reason="this processor does not multiply bfloat16")
 def test_mixed_precision_with_the_default_optimizer_and_clipping(given: Given, tmp_path: Path) -> None:
     main(fit(given, trainer__precision="bf16-mixed", trainer__gradient_clip_val=1.0))
     assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "completed"

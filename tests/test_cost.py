@@ -21,9 +21,8 @@ from ftlit.runs.files import BEST, LAST
 from ftlit.runs.loggers import send_efficiency
 from ftlit.runs.metrics_file import MetricsFile
 from ftlit.training import flops
-from ftlit.training.bfloat16 import native_bfloat16
 from ftlit.training.cost import _known, cost_text, padded_tokens
-from ftlit.training.flops import Counter, Flops, compute_dtype, measured_peak
+from ftlit.training.flops import FlopCounter, Flops, compute_dtype, measured_peak
 from tests.helpers import arguments, ftlit
 from tests.small import classifier, ragged_batch
 from tests.test_resume import keep_snapshots
@@ -110,7 +109,7 @@ def test_counts_go_on_from_their_state() -> None:
 def test_nothing_is_counted_after_the_first_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     module = Tower()
     found = counted(module, flops.BATCHES)
-    monkeypatch.setattr(flops, "Counter", None)
+    monkeypatch.setattr(flops, "FlopCounter", None)
     assert counted(module, 2, found).total()[0] == 5 * TOKENS * 2 * (LAYERS + HEAD)
 
 
@@ -129,7 +128,7 @@ def gradients(module: Any, batch: dict[str, Any], counters: tuple[Any, Any] | No
 @pytest.mark.parametrize("architecture", ["bert", "mpnet", "deberta-v2", "modernbert", "llama", "gpt2"])
 def test_counting_changes_no_bit(architecture: str, tiny: Tiny) -> None:
     module, batch = classifier(tiny(architecture)), ragged_batch()
-    plain, passes = gradients(module, batch), (Counter(), Counter())
+    plain, passes = gradients(module, batch), (FlopCounter(), FlopCounter())
     watched = gradients(module, batch, passes)
     assert len(plain) == len(watched)
     assert all(torch.equal(one, other) for one, other in zip(plain, watched, strict=True))  # type: ignore[arg-type]
@@ -141,7 +140,10 @@ def test_counting_changes_no_bit(architecture: str, tiny: Tiny) -> None:
 def test_counts_are_those_of_pytorch(architecture: str, tiny: Tiny) -> None:
     module, batch = classifier(tiny(architecture)), ragged_batch()
     attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    own, theirs = Counter(), FlopCounterMode(display=False, custom_mapping={attention: lambda *q, **_: sdpa_flop_count(*q[:3])})
+    own, theirs = (
+        FlopCounter(),
+        FlopCounterMode(display=False, custom_mapping={attention: lambda *q, **_: sdpa_flop_count(*q[:3])}),
+    )
     module.eval()  # with dropout, attention on a CPU is plain matrix products
     with own, torch.no_grad():
         module.training_step(batch, 0)
@@ -153,7 +155,7 @@ def test_counts_are_those_of_pytorch(architecture: str, tiny: Tiny) -> None:
 
 def test_attention_on_a_cpu_by_hand() -> None:
     query = torch.ones(1, 3, 5, 4, requires_grad=True)
-    forward, backward = Counter(), Counter()
+    forward, backward = FlopCounter(), FlopCounter()
     with forward:
         loss = nn.functional.scaled_dot_product_attention(query, query, query).sum()
     with backward:
@@ -183,10 +185,9 @@ def test_tokens_of_a_batch_are_all_that_go_through_the_model() -> None:
 
 def test_peak_of_matrix_products() -> None:
     state = torch.get_rng_state()
-    cpu, mixed = torch.device("cpu"), torch.bfloat16 if native_bfloat16(torch.device("cpu")) else torch.float32
-    kinds = {"32-true": torch.float32, "64-true": torch.float64, "bf16-true": torch.bfloat16, "bf16-mixed": mixed}
-    assert {precision: compute_dtype(precision, cpu) for precision in kinds} == kinds
-    assert compute_dtype("16-mixed", cpu) == torch.float16
+    kinds = {"32-true": torch.float32, "64-true": torch.float64, "bf16-true": torch.bfloat16, "bf16-mixed": torch.bfloat16}
+    assert {precision: compute_dtype(precision) for precision in kinds} == kinds
+    assert compute_dtype("16-mixed") == torch.float16
     assert measured_peak(torch.device("cpu"), torch.float32, torch.get_num_threads(), seconds=0.001) > 1e8
     assert torch.equal(torch.get_rng_state(), state)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix, precision_recall_fscore_support
 
-from ftlit.commands.report import report_text, write_report
+from ftlit.commands.report import report_text, write_evaluation
 from ftlit.metrics.per_class import per_class
 
 NAMES = ["a", "b", "c", "d"]
@@ -62,7 +62,7 @@ def test_nothing_at_all_scores_zero() -> None:
 def test_the_files_hold_the_matrix_and_the_scores(tmp_path: Path) -> None:
     matrix = [[5, 1], [2, 3]]
     report = {"per_class": per_class(matrix, ["bad", "good"]), "confusion": matrix, "labels": ["bad", "good"]}
-    files = write_report(tmp_path, "test", report)
+    files = write_evaluation(tmp_path, "test", report)
     assert [file.name for file in files] == [
         f"test_{n}" for n in ("report.json", "report.txt", "confusion.csv", "confusion.png")
     ]
@@ -80,19 +80,19 @@ def test_a_matrix_wider_than_the_screen_is_in_its_file_alone(tmp_path: Path) -> 
     matrix = np.diag(range(6)).tolist()
     report = {"per_class": per_class(matrix, names), "confusion": matrix, "labels": names}
     assert report_text(report).splitlines()[-1].startswith("weighted")
-    write_report(tmp_path, "test", report, picture=False)
+    write_evaluation(tmp_path, "test", report, picture=False)
     assert len((tmp_path / "test_confusion.csv").read_text().splitlines()) == 7
 
 
 def test_several_labels_have_four_counts_each(tmp_path: Path) -> None:
     matrix = [[[9, 1], [2, 3]], [[4, 0], [5, 6]]]
     report = {"per_class": per_class(matrix, ["x", "y"]), "confusion": matrix, "labels": ["x", "y"]}
-    write_report(tmp_path, "validation", report)
+    write_evaluation(tmp_path, "validation", report)
     rows = list(csv.reader((tmp_path / "validation_confusion.csv").open()))
     assert rows[0] == ["label", "true_negative", "false_positive", "false_negative", "true_positive"]
     assert rows[1:] == [["x", "9", "1", "2", "3"], ["y", "4", "0", "5", "6"]]
 
 
 def test_a_task_without_a_report_writes_nothing(tmp_path: Path) -> None:
-    assert write_report(tmp_path, "test", {}) == []
+    assert write_evaluation(tmp_path, "test", {}) == []
     assert list(tmp_path.iterdir()) == []

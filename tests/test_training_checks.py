@@ -14,7 +14,7 @@ from torch import nn
 
 from ftlit.__main__ import main
 from ftlit.errors import UserError
-from ftlit.training.checks import check_gradients, check_learned, check_modes, frozen_values, shown, values, watches
+from ftlit.training.checks import check_gradients, check_learned, check_modes, frozen_values, shown, values, zero_starts
 from ftlit.tuning import BottleneckAdapter, Frozen, GradualUnfreezing, LoRA
 from ftlit.tuning.base import set_scheduled
 from tests.helpers import arguments
@@ -221,11 +221,11 @@ def test_watched_are_weights_that_begin_at_zero(tiny: Tiny) -> None:
     for tuning, part in ((LoRA(), "lora_B"), (BottleneckAdapter(kind="houlsby"), "up.weight")):
         module = classifier(tiny("bert"), tuning=tuning)
         optimizer = torch.optim.SGD([w for w in module.parameters() if w.requires_grad], lr=1.0)
-        (watch,) = watches(module, optimizer)
-        assert set(watch.weights) == {n for n, w in module.named_parameters() if part in n and not w.any()} != set()
-        next(iter(watch.weights.values())).data.fill_(1.0)
-        with pytest.raises(UserError, match=f"{len(watch.weights) - 1} of {len(watch.weights)} updates are still all zero"):
-            check_learned(watch.weights)
+        (start,) = zero_starts(module, optimizer)
+        assert set(start.weights) == {n for n, w in module.named_parameters() if part in n and not w.any()} != set()
+        next(iter(start.weights.values())).data.fill_(1.0)
+        with pytest.raises(UserError, match=f"{len(start.weights) - 1} of {len(start.weights)} updates are still all zero"):
+            check_learned(start.weights)
 
 
 def test_a_checkpoint_holds_what_was_to_train(tiny: Tiny) -> None:

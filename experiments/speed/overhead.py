@@ -28,7 +28,7 @@ from ftlit.study.statistics.compare import Comparison, compare
 from ftlit.study.statistics.evidence.scores import mean_of
 from ftlit.study.statistics.resampling import Evidence
 from ftlit.training.trainer import default_precision
-from ftlit.util.quiet import quiet
+from ftlit.util.startup import quiet
 
 
 def same_work(data: str, steps: int) -> dict[str, list[float]]:

@@ -23,7 +23,7 @@ from peft import LoraConfig, get_peft_model
 from shared import BATCH, Turns, bare, data_of, equal_work, ftlit, model, ratio, write_report
 
 from ftlit.training.checks import TrainingChecks
-from ftlit.util.quiet import quiet
+from ftlit.util.startup import quiet
 
 RANK = 8
 HOOKS = [name for name in vars(TrainingChecks) if name == "setup" or name.startswith("on_")]

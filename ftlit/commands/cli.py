@@ -24,9 +24,9 @@ from ftlit.runs.folder import check_free
 from ftlit.runs.reading import RunFolder
 from ftlit.tasks import TaskModule
 from ftlit.training.resume import check_same_config
-from ftlit.training.trainer import TRAINER_DEFAULTS, RunOptions, RunParts, default_precision
+from ftlit.training.trainer import RunOptions, RunParts, trainer_arguments
 from ftlit.util.private import subcommand_parser
-from ftlit.util.quiet import quiet
+from ftlit.util.startup import quiet
 
 import_all()  # short class names are those of imported classes
 # Options that are arguments of `fit` under the same names.
@@ -38,7 +38,7 @@ FUNCTIONS = ("predict", "export")  # commands that are plain functions, in modul
 
 
 class TaskCLI(LightningCLI):
-    """Lightning's command line with one folder for each run, and the config, not the checkpoint, deciding."""
+    """Lightning's command line with a folder for each run. The config decides, not the hyper-parameters of a checkpoint."""
 
     model: TaskModule
     datamodule: TaskData
@@ -54,7 +54,7 @@ class TaskCLI(LightningCLI):
             auto_configure_optimizers=False,
             seed_everything_default=0,
             save_config_callback=None,
-            trainer_defaults={**TRAINER_DEFAULTS, "precision": default_precision()},
+            trainer_defaults=trainer_arguments({}),
             parser_class=ShortErrors,
             parser_kwargs={"prog": "ftlit", "allow_abbrev": False, "default_env": True, "env_prefix": "FTLIT"},
             args=args,
@@ -63,15 +63,15 @@ class TaskCLI(LightningCLI):
     # Arguments
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """The command that was asked for alone: the parsers of the others would be built for nothing."""
+        """Only the command that was given, so that no parser is built in vain."""
         return {self.asked: LightningCLI.subcommands()[self.asked]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         add = parser.add_argument
         add("--run_dir", type=str, default="runs/latest", help="Folder of the run: config, metrics, checkpoints.")
-        add("--resume", action="store_true", help="Go on with the run in run_dir (fit).")
+        add("--resume", action="store_true", help="Continue the run in run_dir (fit).")
         add("--overwrite", action="store_true", help="Replace the run in run_dir (fit).")
-        help_text = "Run a few steps at the longest and the median batch, say what the run will take, and leave nothing (fit)."
+        help_text = "Time a few steps at the longest and the median batch, estimate the run, and write nothing (fit)."
         add("--plan", action="store_true", help=help_text)
         add(
             "--evaluate_untrained",
@@ -80,8 +80,13 @@ class TaskCLI(LightningCLI):
             help="Evaluate the untrained model too, so that the gain shows (fit).",
         )
         add("--test_after_fit", type=bool, default=False, help="Evaluate the best checkpoint on test too (fit).")
-        add("--patience", type=int | None, default=3, help="Validations without gain until fit stops; null for never.")
-        help_text = "Stop when frozen weights change, trained ones do not, or dropout is where it should not be (fit)."
+        add(
+            "--patience",
+            type=int | None,
+            default=3,
+            help="Validations without improvement to stop after; null for never (fit).",
+        )
+        help_text = "Stop when frozen weights change, trained ones do not, or dropout is in the wrong mode (fit)."
         add("--training_checks", type=bool, default=True, help=help_text)
         help_text = "Steps from one last.ckpt to the next; null for every ten minutes (fit)."
         add("--save_every_n_steps", type=int | None, default=None, help=help_text)
@@ -114,7 +119,7 @@ class TaskCLI(LightningCLI):
 
     @property
     def planned(self) -> bool:
-        """Whether the run is only to be foreseen."""
+        """Whether to estimate the run instead of doing it."""
         return self.subcommand == "fit" and self.options.plan
 
     def before_instantiate_classes(self) -> None:
@@ -128,7 +133,7 @@ class TaskCLI(LightningCLI):
                 check_same_config(self._resolved(saved.read_text("utf-8")), self._resolved(self._config_text(options)))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer with what every run has: early stopping, best and last checkpoint, log, cost, predictions."""
+        """Lightning's trainer with the callbacks of every run."""
         given, training = self.options, self.subcommand == "fit"
         options = RunOptions(
             given.seed_everything, given.patience, given.training_checks, given.save_every_n_steps, given.keep_last
@@ -143,7 +148,7 @@ class TaskCLI(LightningCLI):
     # Commands
 
     def fit(self, **kwargs: Any) -> None:
-        """Train and evaluate, or say what that will take."""
+        """Train and evaluate, or estimate what that will take."""
         if self.planned:
             splits = ["validation", "test"] if self.options.test_after_fit else ["validation"]
             prepare(self.model, self.datamodule, splits)
@@ -154,7 +159,7 @@ class TaskCLI(LightningCLI):
         fit(self.model, self.datamodule, self.run_dir, self.parts, seed=seed, config=text, **given)
 
     def plan(self, splits: list[str]) -> None:
-        """Say what training and the evaluation on these splits will take."""
+        """Estimate what training and the evaluation on these splits will take."""
         self._evaluation().print_summary()
         found = rehearse(self.trainer, self.model, self.datamodule, self.options.evaluate_untrained, self.began)
         if self.trainer.is_global_zero:
@@ -172,7 +177,7 @@ class TaskCLI(LightningCLI):
         return Evaluation(self.run_dir, self.parts, self.model, self.datamodule)
 
     def _checkpoint(self) -> Path:
-        """The checkpoint to evaluate: the one asked for, else the run's best. The run's config names what it began from."""
+        """The checkpoint given on the command line, or the run's best; the one in its config is what it was trained from."""
         given, saved = self.options.ckpt_path, self.run_dir / CONFIG
         if given and not self.checkpoint_asked and saved.is_file():
             given = None if yaml.safe_load(saved.read_text("utf-8")).get("ckpt_path") == given else given
@@ -184,7 +189,7 @@ class TaskCLI(LightningCLI):
         return yaml.safe_load(self._config_text(config[str(self.subcommand)]))
 
     def _config_text(self, options: Any) -> str:
-        """The config with which the command can be given again."""
+        """The config that repeats the command."""
         config = options.clone()
         config.pop("config", None)
         config.pop("plan", None)
@@ -193,7 +198,7 @@ class TaskCLI(LightningCLI):
 
 
 def resumed(args: list[str]) -> list[str]:
-    """The arguments of a resumed run: with ``--run_dir`` given, its saved config comes first."""
+    """The arguments of a command; of a resumed run, its saved config comes first."""
     if args[0] != "fit" or "--resume" not in args:
         return args
     for i, arg in enumerate(args):

@@ -1,4 +1,4 @@
-"""Short errors: one line that names what was probably meant, instead of pages of usage."""
+"""Errors of the parser in one line that suggests what was probably meant, instead of pages of usage."""
 
 import inspect
 import re
@@ -29,7 +29,7 @@ BASES = (TaskModule, TaskData, Tuning, Head, Loss, Batching, Augmentation, Auxil
 
 
 class ShortErrors(LightningArgumentParser):
-    """A parser whose errors are one line; usage is a command away."""
+    """A parser that prints one line for an error and points to --help for the usage."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:
@@ -41,7 +41,7 @@ class ShortErrors(LightningArgumentParser):
 
 
 def short(message: str, parser: Any) -> str:
-    """One line for a parser's message: the unknown name and the nearest known one where that is the matter."""
+    """A parser's message in one line; an unknown name comes with the nearest known one."""
     if found := re.search(r"Call to compute_fn of link .* failed: (.*)", message, re.DOTALL):
         return found[1]  # what a class says of its own arguments
     if found := re.search(r"given class_path '([\w.]+)':\s+(?:\w+ )?Option '([\w.]+)' is not accepted", _last(message)):
@@ -73,7 +73,7 @@ def _wrong_value(key: str, message: str) -> str:
 
 
 def _last(message: str) -> str:
-    """The innermost problem: a class inside a class is reported for each of them."""
+    """The innermost problem: jsonargparse reports one for each level of nested classes."""
     start = message.rfind("given class_path")
     return message[start:] if start >= 0 else message
 
@@ -95,7 +95,7 @@ def _near_option(option: str, parser: Any) -> str:
 
 
 def with_values(args: list[str], function: Callable[..., Any]) -> list[str]:
-    """Arguments of a command in which a flag without a value has the value true; its options may be written with hyphens.
+    """Arguments of a command with the value true for flags without one, and underscores for hyphens in option names.
 
     Args:
         args: The command and its options.

@@ -1,11 +1,11 @@
-"""What a run says of itself: the data and what trains at its start, its results at the end."""
+"""The evaluations of a run, and what it prints and writes about itself."""
 
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from ftlit.commands.report import report_text, write_report
+from ftlit.commands.report import report_text, write_evaluation
 from ftlit.data.shared.base import TaskData
 from ftlit.data.shared.summary import data_report, data_text
 from ftlit.errors import UserError
@@ -22,7 +22,7 @@ from ftlit.util.files import write_json
 
 
 class Evaluation:
-    """The evaluations around a command, and the record of them in the run folder.
+    """Evaluates a model and writes the results into the run folder.
 
     Args:
         run_dir: The run's folder.
@@ -38,14 +38,14 @@ class Evaluation:
 
     @rank_zero_only
     def print_summary(self) -> None:
-        """Print what the data are like and which weights train."""
+        """Print statistics of the data and which weights train."""
         self.found = data_report(self.data)
         print(f"\nData: {self.data.dataset}\n{data_text(self.found)}")
         print(f"\nTuning: {self.model.tuning}\n{parts_text(self.model.model)}\n", flush=True)
 
     @rank_zero_only
     def open_record(self, seed: int) -> None:
-        """Write that the run has begun."""
+        """Write run.json when the run starts."""
         self.record.start(
             task=type(self.model).__name__,
             evidence=self.model.evidence,
@@ -58,7 +58,7 @@ class Evaluation:
         )
 
     def evaluate_untrained(self, splits: list[str]) -> None:
-        """Record metrics of the untrained model, logged nowhere."""
+        """Record the metrics of the untrained model, without logging them."""
         loggers, self.trainer.loggers = self.trainer.loggers, []
         self.predictions.enabled = False
         results = {split: self.measure(split) for split in splits}
@@ -83,10 +83,10 @@ class Evaluation:
         self._finish(results, steps)
 
     def evaluate_checkpoint(self, split: str, checkpoint: Path) -> None:
-        """Evaluate a checkpoint and put the result beside the run's others.
+        """Evaluate a checkpoint and add the result to the run's others.
 
         Raises:
-            UserError: The folder's results are of other data.
+            UserError: The run was evaluated on other data.
         """
         self.data.setup()
         if self._has_changed(split):
@@ -99,10 +99,10 @@ class Evaluation:
         self._write(RunFolder(self.run_dir).results | {split: numbers}, {split: numbers})
 
     def check_validation(self) -> None:
-        """Refuse to go on with a run whose best checkpoint was chosen on other rows.
+        """Refuse to resume a run whose best checkpoint was chosen on other rows.
 
         Raises:
-            UserError: Validation is not what it was.
+            UserError: The validation data have changed.
         """
         if self._has_changed("validation"):
             raise UserError(
@@ -112,12 +112,12 @@ class Evaluation:
             )
 
     def _has_changed(self, split: str) -> bool:
-        """Whether a split holds other rows than those of the run in the folder."""
+        """Whether a split has other rows than the run in the folder."""
         known = RunFolder(self.run_dir).record.get("data", {}).get("splits", {}).get(split, {}).get("fingerprint")
         return bool(known) and known != self.data.fingerprints.get(split)
 
     def measure(self, split: str, checkpoint: Path | None = None) -> dict[str, float]:
-        """Metrics of a split by their plain names, of a checkpoint or of the present weights."""
+        """Metrics of a split by name, for a checkpoint or the current weights."""
         run = self.trainer.validate if split == "validation" else self.trainer.test
         given: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint else {}
         run(self.model, datamodule=self.data, verbose=False, **given)
@@ -129,7 +129,7 @@ class Evaluation:
     @rank_zero_only
     def _write_report(self, split: str, picture: bool = True) -> None:
         report = self.model.evaluators["val" if split == "validation" else "test"].details
-        files = write_report(self.run_dir, split, report, picture)
+        files = write_evaluation(self.run_dir, split, report, picture)
         if report and split == "test":
             print(f"\nTest{', by label' if 'per_class' in report else ''}\n{report_text(report)}")
         send_report(self.trainer.loggers, split, report, files)

@@ -24,7 +24,7 @@ from ftlit.training.parameters import parameter_counts
 from ftlit.training.resume import check_same_config
 from ftlit.training.trainer import RunOptions, RunParts
 from ftlit.util.files import write_text
-from ftlit.util.quiet import quiet
+from ftlit.util.startup import quiet
 
 
 def fit(

@@ -1,4 +1,4 @@
-"""The report of an evaluation as tables, files and a picture: per-class scores and the confusion matrix."""
+"""Per-class scores and the confusion matrix of an evaluation, as tables, files and a picture."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ PRINTED_WIDTH = 120  # characters of a line; wider matrices are in their file al
 
 
 def report_text(report: dict[str, Any]) -> str:
-    """The per-class scores and the confusion matrix as tables, and how metrics count where they have a signature."""
+    """The per-class scores, the confusion matrix and the signatures of metrics as text."""
     parts = [f"{name}: {signature}" for name, signature in report.get("signatures", {}).items()]
     if "per_class" in report:
         parts.append(tabulate(report["per_class"], headers="keys", floatfmt=".4f", tablefmt="simple"))
@@ -25,8 +25,8 @@ def report_text(report: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def write_report(folder: Path, split: str, report: dict[str, Any], picture: bool = True) -> list[Path]:
-    """Write the findings of a split beside its results.
+def write_evaluation(folder: Path, split: str, report: dict[str, Any], picture: bool = True) -> list[Path]:
+    """Write the findings of an evaluation beside its results.
 
     Args:
         folder: The run's folder.
@@ -54,7 +54,7 @@ def write_report(folder: Path, split: str, report: dict[str, Any], picture: bool
 
 
 def confusion_rows(report: dict[str, Any]) -> list[list[Any]]:
-    """The confusion matrix: a header, then a row a true label, or the four counts of each where a text has several."""
+    """The confusion matrix with a header: a row per true label, or the four counts per label of a multi-label task."""
     matrix, labels = report["confusion"], report["labels"]
     if matrix and isinstance(matrix[0][0], list):
         header = ["label", "true_negative", "false_positive", "false_negative", "true_positive"]
@@ -65,7 +65,7 @@ def confusion_rows(report: dict[str, Any]) -> list[list[Any]]:
 def plot_confusion(path: Path, report: dict[str, Any], title: str) -> None:
     """Draw the confusion matrix, shaded by the share of each true label.
 
-    Where a text has several labels, each label's row holds its own four counts.
+    In a multi-label task, each label's row has its four counts.
     """
     from matplotlib.figure import Figure  # not pyplot, which would look for a screen
 

@@ -31,7 +31,7 @@ from ftlit.runs.record import versions
 from ftlit.runs.secrets import hidden
 from ftlit.tasks import TaskModule
 from ftlit.util.files import read_json
-from ftlit.util.quiet import quiet
+from ftlit.util.startup import quiet
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 CONTENTS: dict[Kind, str] = {

@@ -20,7 +20,7 @@ from ftlit.errors import UserError
 from ftlit.exports.folder import is_exported, open_exported
 from ftlit.runs.checkpoint import find_checkpoint, load_task
 from ftlit.tasks import TaskModule
-from ftlit.util.quiet import quiet
+from ftlit.util.startup import quiet
 
 CHUNK = 1024  # rows that are held in memory and sorted by length together
 

@@ -1,1 +1,1 @@
-"""What a run will take: a rehearsal of a few batches."""
+"""Estimates of a run from a rehearsal of a few batches."""

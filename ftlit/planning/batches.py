@@ -1,4 +1,4 @@
-"""The longest and the median batch of a training and of an evaluation, to foresee the whole from a few."""
+"""The longest and the median batch of a training and of an evaluation, from which the whole is estimated."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -15,7 +15,7 @@ from ftlit.data.shared.base import TaskData
 
 
 class Steps:
-    """The steps of an epoch, or the batches of an evaluation, and what each takes through the model.
+    """The steps of an epoch, or the batches of an evaluation, and their sizes.
 
     Args:
         steps: The micro-batches of each.
@@ -32,15 +32,15 @@ class Steps:
         self._kinds = {tuple(batch.indices): kind for kind, step in self.batches.items() for batch in step}
 
     def kind(self, features: list[int]) -> str:
-        """Which of the two a batch with these examples belongs to."""
+        """`longest` or `median`, for a batch with these examples."""
         return self._kinds[tuple(features)]
 
     def seconds(self, known: dict[str, float], count: int) -> float:
-        """What the first of them take, if time grows evenly with the tokens.
+        """Estimated seconds of the first steps, linear in the tokens.
 
         Args:
             known: Seconds of the median and of the longest.
-            count: How many of them there will be; more than there are begin anew.
+            count: Number of steps; after the last one they repeat.
         """
         (x, y), (x_long, y_long) = ((self.tokens[i], known[kind]) for kind, i in reversed(self.chosen.items()))
         slope = max((y_long - y) / (x_long - x), 0.0) if x_long > x else 0.0
@@ -50,7 +50,7 @@ class Steps:
 
 
 class Alternating(Sampler[MicroBatch]):
-    """The longest step and the median one by turns, in epochs of the real length; the first is to warm up.
+    """The longest and the median step in turn, in epochs of the real length; the first step is a warm-up.
 
     Args:
         real: The sampler of the run.
@@ -72,7 +72,7 @@ class Alternating(Sampler[MicroBatch]):
 
 
 class RehearsalData(LightningDataModule):
-    """Data of which only a few batches are given out.
+    """A data module that yields only a few batches of another one.
 
     Args:
         data: The data of the run, set up.

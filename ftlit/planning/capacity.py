@@ -1,4 +1,4 @@
-"""What a run needs of memory and disk, and what there is."""
+"""Memory and disk: what a run needs and what the machine has."""
 
 import io
 import os
@@ -13,7 +13,7 @@ CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 
 class Scale(TorchCheckpointIO):
-    """Weighs a checkpoint instead of writing it: in memory, where Lightning's own has it whole before it is written."""
+    """Measures a checkpoint in memory instead of writing it."""
 
     bytes = 0
 
@@ -24,7 +24,7 @@ class Scale(TorchCheckpointIO):
 
 
 def checkpoint_bytes(trainer: Trainer, weights_only: bool) -> int:
-    """Size of a checkpoint of the present state."""
+    """Size of a checkpoint of the current state."""
     before, scale = trainer.strategy.checkpoint_io, Scale()
     trainer.strategy.checkpoint_io = scale
     trainer.save_checkpoint("", weights_only)
@@ -33,7 +33,7 @@ def checkpoint_bytes(trainer: Trainer, weights_only: bool) -> int:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on a GPU or elsewhere."""
+    """Whether an error means that memory ran out, on a GPU or elsewhere."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
@@ -44,7 +44,7 @@ def device_memory(trainer: Trainer) -> int:
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this machine has, or the part of it that its container may use."""
+    """Bytes of memory of this machine, or the limit of its container."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     limits = [Path(path).read_text().strip() for path in CGROUPS if Path(path).is_file()]
     return min([total, *(int(limit) for limit in limits if limit.isdecimal())])

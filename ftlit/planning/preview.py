@@ -1,4 +1,4 @@
-"""What a run will take, as far as a few of its steps tell."""
+"""The estimated time, memory and disk of a run."""
 
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -9,27 +9,27 @@ from tabulate import tabulate
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run will take; times are those of this machine, and early stopping may make it shorter.
+    """Estimates for a run on this machine; early stopping may make it shorter.
 
     Args:
         rows: Examples of each split.
         steps_per_epoch: Optimizer steps of an epoch.
         steps: Optimizer steps in all.
         tokens: Tokens of the ``median`` and of the ``longest`` step of the first epoch on a device, padding included.
-        step_seconds: How long these take.
-        train_seconds: How long all steps take.
-        validations: How often validation is evaluated in the course of training.
-        validation_seconds: How long each of these takes.
-        evaluation_seconds: How long the evaluation of a checkpoint takes, by split.
+        step_seconds: Seconds of each of these.
+        train_seconds: Seconds of all steps.
+        validations: Number of validations during training.
+        validation_seconds: Seconds of each of them.
+        evaluation_seconds: Seconds of the evaluation of a checkpoint, by split.
         untrained: Whether the untrained model is evaluated too.
-        setup_seconds: From the start of the command to the first step.
-        peak_memory_bytes: The most memory held: allocated on a GPU, elsewhere resident in the process.
-        peak_reserved_bytes: What PyTorch took from the GPU for that, None elsewhere.
-        memory_bytes: What the device has.
+        setup_seconds: Seconds from the start of the command to the first step.
+        peak_memory_bytes: Peak memory: allocated on a GPU, elsewhere resident in the process.
+        peak_reserved_bytes: Memory that PyTorch reserved on a GPU for that, None elsewhere.
+        memory_bytes: Memory of the device.
         best_bytes: Size of the best checkpoint.
         last_bytes: Size of the last one, with the optimizer's state.
         prediction_bytes: Size of the predictions by split.
-        problem: Why the run will not fit, in a sentence; nothing else is known then. None if it will.
+        problem: A sentence on why the run does not fit, in which case nothing else is known; None if it fits.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
@@ -53,11 +53,11 @@ class Preview:
 
     @property
     def held_bytes(self) -> int:
-        """The memory that must be free for the run."""
+        """Memory that must be free for the run."""
         return self.peak_reserved_bytes or self.peak_memory_bytes
 
     def seconds(self, splits: list[str]) -> float:
-        """The whole run, from its start to the evaluation of the best checkpoint on some splits."""
+        """Seconds of the whole run, with the evaluation of the best checkpoint on some splits."""
         evaluations = sum(self.evaluation_seconds.get(split, 0.0) for split in splits)
         during = self.validations * self.validation_seconds
         return self.setup_seconds + self.train_seconds + during + evaluations * (2 if self.untrained else 1)
@@ -67,14 +67,14 @@ class Preview:
         return sum(self.prediction_bytes.get(split, 0) for split in splits)
 
     def record(self, splits: list[str]) -> dict[str, Any]:
-        """The figures for a file, those that results have under the same names."""
+        """The figures for a file, under the names that results use."""
         return {**asdict(self), "seconds": self.seconds(splits), "checkpoint_bytes": self.best_bytes}
 
     def text(self, splits: list[str]) -> str:
-        """The figures for people.
+        """The figures as a table.
 
         Args:
-            splits: Those on which the best checkpoint is evaluated.
+            splits: Splits on which the best checkpoint is evaluated.
         """
         if self.problem is not None:
             return f"Plan: {self.problem}"
@@ -110,10 +110,10 @@ class Preview:
 
 
 def clock(seconds: float) -> str:
-    """A length of time as hours, minutes and seconds."""
+    """A duration as hours, minutes and seconds."""
     return str(timedelta(seconds=round(seconds)))
 
 
 def mebibytes(count: float) -> str:
-    """A number of bytes for people."""
+    """A readable number of bytes."""
     return f"{count / 2**20:,.0f} MiB" if count >= 2**20 else f"{count / 2**10:,.0f} KiB"

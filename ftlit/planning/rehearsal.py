@@ -1,4 +1,4 @@
-"""A few real steps of a training, at its longest and at its median batch, from which the whole is foreseen."""
+"""A few real steps of a training, at its longest and its median batch, from which the whole run is estimated."""
 
 import json
 import math
@@ -23,16 +23,16 @@ from ftlit.training.predictions import Predictions
 from ftlit.training.progress import ProgressFile
 from ftlit.util.private import is_accumulating, validate_after_batches, validation_seconds
 
-STEPS = 3  # of each kind, after one to warm up
-# Callbacks that write, stop or show, and one whose counting slows the first batches.
-APART = (Checkpoint, Cost, EarlyStopping, LossLog, Predictions, ProgressBar, ProgressFile)
+STEPS = 3  # of each kind, after a warm-up step
+# Callbacks that write, stop or show something, and one that slows the first batches down by counting.
+NOT_REHEARSED = (Checkpoint, Cost, EarlyStopping, LossLog, Predictions, ProgressBar, ProgressFile)
 
 
-class Watch(Callback):
-    """Takes the time of each step, and ends the training after some of them and one validation.
+class StepTimer(Callback):
+    """Times each step, and ends the training after some of them and one validation.
 
     Args:
-        data: The data, of which a batch is one of two kinds.
+        data: The data, whose batches are of two kinds.
         steps: Steps of each kind.
     """
 
@@ -123,7 +123,7 @@ class Watch(Callback):
     # Findings
 
     def seconds(self, what: str) -> dict[str, float]:
-        """Seconds of the longest and of the median step, without the first of all where there are more of its kind."""
+        """Seconds of the longest and the median step, without the first step if there are more of its kind."""
         times = self.times[what] or self.times["validate"]
 
         def own(kind: str) -> list[float]:
@@ -139,7 +139,7 @@ def described(batch: dict[str, Any]) -> str:
 
 
 def validations(trainer: Trainer, steps: int) -> int:
-    """How often a training of so many optimizer steps evaluates validation."""
+    """Number of validations in a training of some optimizer steps."""
     if not trainer.enable_validation:
         return 0
     batches, size = int(trainer.num_training_batches), trainer.accumulate_grad_batches
@@ -152,18 +152,18 @@ def validations(trainer: Trainer, steps: int) -> int:
 
 
 def bare(trainer: Trainer) -> Trainer:
-    """A trainer that writes nothing, stops for nothing and shows nothing."""
-    trainer.callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, APART)]  # type: ignore[attr-defined]
+    """Remove the callbacks and loggers that write, stop or show something."""
+    trainer.callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, NOT_REHEARSED)]  # type: ignore[attr-defined]
     trainer.loggers = [DummyLogger()]
     trainer.num_sanity_val_steps = 0
     return trainer
 
 
 def rehearse(trainer: Trainer, model: TaskModule, data: TaskData, untrained: bool, began: float, steps: int = STEPS) -> Preview:
-    """Run a few steps and evaluate a few batches of validation; the weights are those of no training afterwards.
+    """Run a few steps and evaluate a few batches of validation. The weights cannot be used afterwards.
 
     Args:
-        trainer: As `bare` leaves it.
+        trainer: A trainer that `bare` has prepared.
         model: The task.
         data: Its data, set up.
         untrained: Whether the run will evaluate the untrained model.
@@ -173,9 +173,9 @@ def rehearse(trainer: Trainer, model: TaskModule, data: TaskData, untrained: boo
     setup = time.monotonic() - began
     limits = {"validation": trainer.limit_val_batches, "test": trainer.limit_test_batches}
     rehearsed = RehearsalData(data)
-    watch = Watch(rehearsed, steps)
+    timer = StepTimer(rehearsed, steps)
     trainer.limit_val_batches = 1.0 if trainer.limit_val_batches else 0
-    trainer.callbacks.append(watch)  # type: ignore[attr-defined]
+    trainer.callbacks.append(timer)  # type: ignore[attr-defined]
     try:
         trainer.fit(model, datamodule=rehearsed)
         trainer.limit_val_batches = 1.0
@@ -184,41 +184,41 @@ def rehearse(trainer: Trainer, model: TaskModule, data: TaskData, untrained: boo
         if not out_of_memory(error):
             raise
         return Preview(memory_bytes=device_memory(trainer), problem=(
-            f"this will not fit: memory ran out on {watch.doing}; make batches smaller (data.batching, with "
+            f"this will not fit: memory ran out on {timer.doing}; make batches smaller (data.batching, with "
             "trainer.accumulate_grad_batches for the same steps), lower data.max_length, or choose a model.tuning "
             "that trains less"
         ))  # fmt: skip
-    return _foreseen(trainer, watch, limits, {"untrained": untrained, "setup_seconds": setup})
+    return _foreseen(trainer, timer, limits, {"untrained": untrained, "setup_seconds": setup})
 
 
-def _foreseen(trainer: Trainer, watch: Watch, limits: dict[str, Any], given: dict[str, Any]) -> Preview:
-    train, known = watch.data.train_steps, watch.seconds("train")
-    evaluated = {split: watch.data.evaluation_steps(split) for split in limits if split in watch.data.encoded}
-    rows = {split: len(encoded) for split, encoded in watch.data.encoded.items()}
+def _foreseen(trainer: Trainer, timer: StepTimer, limits: dict[str, Any], given: dict[str, Any]) -> Preview:
+    train, known = timer.data.train_steps, timer.seconds("train")
+    evaluated = {split: timer.data.evaluation_steps(split) for split in limits if split in timer.data.encoded}
+    rows = {split: len(encoded) for split, encoded in timer.data.encoded.items()}
     size, world = trainer.accumulate_grad_batches, trainer.world_size
 
     def evaluation(what: str, split: str) -> float:
         count, share = _limited(len(evaluated[split].tokens), limits[split])
-        return evaluated[split].seconds(watch.seconds(what), count) + watch.finish[what] * rows[split] * share / world
+        return evaluated[split].seconds(timer.seconds(what), count) + timer.finish[what] * rows[split] * share / world
 
-    train_seconds = train.seconds(known, watch.steps)
-    line = statistics.fmean(watch.lines) if watch.lines else 0.0
+    train_seconds = train.seconds(known, timer.steps)
+    line = statistics.fmean(timer.lines) if timer.lines else 0.0
     return Preview(
         rows=rows,
-        steps_per_epoch=math.ceil(watch.batches / size),
-        steps=watch.steps,
+        steps_per_epoch=math.ceil(timer.batches / size),
+        steps=timer.steps,
         tokens={kind: int(train.tokens[i]) for kind, i in train.chosen.items()},
         step_seconds=known,
         train_seconds=train_seconds,
-        validations=int(train_seconds // watch.val_interval) if watch.val_interval else watch.validations,
+        validations=int(train_seconds // timer.val_interval) if timer.val_interval else timer.validations,
         validation_seconds=evaluation("fit", "validation"),
         evaluation_seconds={split: evaluation("validate", split) for split in evaluated},
-        peak_memory_bytes=watch.memory["peak_memory_bytes"],
-        peak_reserved_bytes=watch.memory.get("peak_reserved_bytes"),
+        peak_memory_bytes=timer.memory["peak_memory_bytes"],
+        peak_reserved_bytes=timer.memory.get("peak_reserved_bytes"),
         memory_bytes=device_memory(trainer),
-        best_bytes=watch.sizes[True],
-        last_bytes=watch.sizes[False],
-        prediction_bytes={split: round(line * len(watch.data.rows[split])) for split in evaluated},
+        best_bytes=timer.sizes[True],
+        last_bytes=timer.sizes[False],
+        prediction_bytes={split: round(line * len(timer.data.rows[split])) for split in evaluated},
         **given,
     )
 

@@ -1,1 +1,1 @@
-"""The run folder: what is in it, who may write there, and how it is read."""
+"""The run folder: its files, who may write there, and how it is read."""

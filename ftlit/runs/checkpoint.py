@@ -1,4 +1,4 @@
-"""Checkpoints that hold the trained weights only, and that refuse to load wrongly."""
+"""Checkpoints of the trained weights, and the checks that they are loaded where they belong."""
 
 import hashlib
 from pathlib import Path
@@ -17,12 +17,12 @@ from ftlit.tuning.base import is_trainable
 
 
 def frozen_keys(module: nn.Module) -> set[str]:
-    """Names of the weights that never train, tied ones under every name."""
+    """Names of the weights that never train; tied weights under every name."""
     return {name for name, weight in module.named_parameters(remove_duplicate=False) if not is_trainable(weight)}
 
 
 def trained_keys(module: nn.Module) -> set[str]:
-    """Names in the state dict of the weights that train, and of buffers."""
+    """Names of the trained weights and the buffers in the state dict."""
     frozen = frozen_keys(module)
     # Weights of 4 bits bring keys of their own: `weight.absmax` and the like.
     return {key for key in module.state_dict() if not {key, key.partition(".weight.")[0] + ".weight"} & frozen}
@@ -36,8 +36,8 @@ def frozen_digest(module: nn.Module, rewritten: bool = False) -> str:
 
     Args:
         module: The module.
-        rewritten: Whether the method took a part out of the frozen weights of the layers that it wrapped: what is left may
-            differ in its last bits from machine to machine, and is passed over.
+        rewritten: Whether the method changes the frozen weights of the layers that it wraps. These may differ in their last
+            bits between machines, and are left out.
     """
     digest = hashlib.sha256()
     state = module.state_dict()
@@ -53,7 +53,7 @@ def check_trained(module: nn.Module, missing: list[str], unexpected: list[str], 
     """Refuse a checkpoint that does not hold exactly the trained weights.
 
     Raises:
-        UserError: Trained weights are missing or others are there.
+        UserError: Trained weights are missing, or it has others.
     """
     lost = sorted(trained_keys(module) & set(missing))
     if lost or unexpected:
@@ -82,7 +82,7 @@ def check_complete(trained: set[str], kept: set[str]) -> None:
 
 
 def check_labels(checkpoint: dict[str, Any], names: list[str]) -> None:
-    """Refuse a checkpoint whose ids stand for other labels.
+    """Refuse a checkpoint with other labels.
 
     Raises:
         UserError: The labels or their order differ.
@@ -96,10 +96,10 @@ def check_labels(checkpoint: dict[str, Any], names: list[str]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds, on the CPU; weights are read from the file when they are used.
+    """Read a checkpoint onto the CPU; weights are read from the file when they are used.
 
     Raises:
-        UserError: The file is none.
+        UserError: The file is not a checkpoint.
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -124,14 +124,14 @@ def check_whole(path: Path) -> None:
 
 
 def check_order(path: Path, now: dict[str, str]) -> None:
-    """Refuse to resume with examples in another order than the run began with.
+    """Refuse to resume with another order of examples than the run started with.
 
     Args:
         path: The checkpoint to resume from.
-        now: What decides the order now, from `TaskData.order`.
+        now: The settings that decide the order now, from `TaskData.order`.
 
     Raises:
-        UserError: With what has changed since the checkpoint.
+        UserError: With the changes since the checkpoint.
     """
     then = read_checkpoint(path).get("order", now)
     changed = [f"{name} was {then[name]}, is {now[name]}" for name in now if then.get(name, now[name]) != now[name]]
@@ -143,7 +143,7 @@ def check_order(path: Path, now: dict[str, str]) -> None:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it, so that no crash leaves half a file.
+    """Writes a checkpoint to a temporary file and renames it, so that a crash never leaves half a file.
 
     Lightning would build the whole file in memory first, which takes as much memory again, and time.
     """
@@ -167,10 +167,10 @@ def step_of(path: Path) -> int:
 def load_task(path: Path) -> Any:
     """The task of a checkpoint, with its trained weights on top of the frozen ones of its backbone.
 
-    Where every weight was trained, the checkpoint holds them all, and what the run was initialised from is not needed.
+    If every weight was trained, the checkpoint holds them all, and `init_from` is not needed.
 
     Raises:
-        UserError: The weights do not fit, or the backbone or what the run was initialised from is no longer there.
+        UserError: The weights do not fit, or the backbone or `init_from` no longer exists.
     """
     stored = read_checkpoint(path)
     whole = stored.get("frozen_digest") == "" and "init_from" in stored.get("hyper_parameters", {})

@@ -1,4 +1,4 @@
-"""Who may write to a run folder."""
+"""Protection of an earlier run in the run folder."""
 
 import shutil
 from pathlib import Path
@@ -11,17 +11,17 @@ PATTERNS = "*_report.*", "*_confusion.*", "hpc_ckpt_*.ckpt"  # the last of Light
 
 
 def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[str, str | Path | None] | None = None) -> None:
-    """Refuse to start over an earlier run unless told what to do with it.
+    """Refuse a folder that holds a run unless that is to be resumed or replaced.
 
     Args:
         run_dir: The run's folder.
-        resume: Whether to go on with the run in it.
+        resume: Whether to continue the run in it.
         overwrite: Whether to replace that run.
-        begun_from: What the run takes its first weights from, by the option that names it.
+        begun_from: Where the new run takes its weights from, by option.
 
     Raises:
-        UserError: The folder holds a run and neither flag is given, or there is nothing to resume, or another version wrote
-            it, or the weights to begin from would be removed.
+        UserError: The folder holds a run and neither flag is given, there is nothing to resume, another version wrote it, or
+            the weights to start from would be removed.
     """
     taken = [name for name in CONTENTS if (run_dir / name).exists()]
     if resume and overwrite:
@@ -47,12 +47,12 @@ def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[st
 
 
 def _would_clear(run_dir: Path, path: Path) -> bool:
-    """Whether `clear` would remove a file, or the run whose folder a path names."""
+    """Whether `clear` would remove a file or the run in a folder."""
     return path == run_dir.resolve() or any(path.is_relative_to(run_dir.resolve() / name) for name in CONTENTS)
 
 
 def clear(run_dir: Path) -> None:
-    """Remove an earlier run's files, and nothing else that lies in its folder."""
+    """Remove the files of an earlier run, and no others in its folder."""
     for name in CONTENTS:
         path = run_dir / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Send a run's evidence to experiment trackers such as Weights & Biases."""
+"""Send a run's config, results and samples to experiment trackers such as Weights & Biases."""
 
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ from ftlit.runs.metrics_file import MetricsFile
 
 @rank_zero_only
 def send_config(loggers: list[Logger], config: dict[str, Any]) -> None:
-    """Send the resolved config to every logger that keeps one."""
+    """Send the resolved config to every logger."""
     for logger in loggers:
         logger.log_hyperparams(config)
 
 
 @rank_zero_only
 def send_efficiency(loggers: list[Logger], efficiency: dict[str, Any], step: int) -> None:
-    """Send what a run cost: to the summary of Weights & Biases, to others as metrics of the last step."""
+    """Send the cost of a run: to the summary of Weights & Biases, to other loggers as metrics of the last step."""
     values = {f"efficiency/{name}": value for name, value in efficiency.items() if value is not None}
     for logger in loggers:
         if isinstance(logger, WandbLogger):

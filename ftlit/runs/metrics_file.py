@@ -13,7 +13,7 @@ from ftlit.util.files import write_text
 
 
 class MetricsFile(Logger):
-    """Logs to ``metrics.csv`` of the run folder, and goes on from the rows that a checkpoint knew.
+    """Logs to ``metrics.csv`` of the run folder; a resumed run keeps the rows up to its checkpoint.
 
     Args:
         run_dir: The run's folder.
@@ -38,15 +38,15 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration is in config.yaml."""
+        """Do nothing: the config is in config.yaml."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self.rows.append({"step": str(step), **{key: repr(value) for key, value in metrics.items()}})
 
     @rank_zero_only
-    def go_back(self, count: int) -> None:
-        """Keep the first `count` rows of the file: those logged before the checkpoint from which the run goes on."""
+    def truncate(self, count: int) -> None:
+        """Keep the first `count` rows of the file: those logged before the checkpoint that is resumed."""
         if self.path.is_file():
             with self.path.open(newline="", encoding="utf-8") as file:
                 rows = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]

@@ -1,4 +1,4 @@
-"""The file run.json: what a run leaves as evidence of itself."""
+"""The file run.json: how, where and with which versions a run was made."""
 
 import importlib.metadata
 import os
@@ -22,7 +22,7 @@ PACKAGES = ("ftlit", "torch", "lightning", "transformers", "peft", "torchmetrics
 
 
 class RunRecord:
-    """The file run.json of a run folder, kept up to date; only rank zero writes.
+    """Writes run.json; only rank zero writes.
 
     Args:
         run_dir: The run's folder.
@@ -33,11 +33,11 @@ class RunRecord:
 
     @rank_zero_only
     def update(self, **values: Any) -> None:
-        """Set some of the record's values."""
+        """Set some values of the record."""
         write_json(self.path, {**read_json(self.path), **values})
 
     def start(self, **values: Any) -> None:
-        """Open the record: the run is running, here, with this code."""
+        """Record the start of the run with its command, code, versions and hardware."""
         started = read_json(self.path).get("started", now())
         self.update(
             schema=SCHEMA, status="running", error=None, started=started, ended=None, command=hidden_arguments(sys.argv),
@@ -46,7 +46,7 @@ class RunRecord:
 
     @contextmanager
     def failures(self) -> Iterator[None]:
-        """Record it when the run fails or is stopped inside."""
+        """Record a failure or interruption inside the context."""
         try:
             yield
         except BaseException as error:
@@ -61,7 +61,7 @@ def now() -> str:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the present folder and whether it has uncommitted changes, empty outside a repository."""
+    """Commit of the current folder and whether it has uncommitted changes; empty outside a repository."""
     try:
         commit, status = (
             subprocess.run(["git", *args], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
@@ -73,7 +73,7 @@ def git_state() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
+    """Versions of Python and of the packages on which results depend."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

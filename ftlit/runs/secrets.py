@@ -1,4 +1,4 @@
-"""Passwords and keys of experiment trackers, which a config may hold and nobody else should read."""
+"""Passwords and keys of experiment trackers, which must not leave the config."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ SECRET = re.compile(r"(api_?key|token|password|secret)$", re.IGNORECASE)
 
 
 def hidden(config: dict[str, Any]) -> dict[str, Any]:
-    """A config whose loggers have their secrets replaced by stars."""
+    """A config with stars in place of the secrets of its loggers."""
     trainer = config.get("trainer") or {}
     return {**config, "trainer": {**trainer, "logger": _hidden(trainer.get("logger"))}}
 
@@ -20,7 +20,7 @@ def _hidden(value: Any) -> Any:
 
 
 def hidden_arguments(arguments: list[str]) -> list[str]:
-    """Arguments of a command, of which those that give a logger's secret have stars instead."""
+    """Arguments of a command with stars in place of the secrets of loggers."""
     found: list[str] = []
     for argument in arguments:
         key, equals, _ = argument.partition("=")

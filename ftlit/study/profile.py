@@ -80,7 +80,7 @@ def _answer(cell: Cell, steps: int, threads: int, device: str | None, answer: An
 def _rehearsed(cell: Cell, steps: int) -> Preview:
     from ftlit.commands.cli import TaskCLI
     from ftlit.planning.rehearsal import rehearse
-    from ftlit.util.quiet import quiet
+    from ftlit.util.startup import quiet
 
     found = []
 

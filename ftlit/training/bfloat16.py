@@ -1,65 +1,32 @@
-"""Mixed precision on processors that do not multiply bfloat16: products in float32, rounded to what the others give."""
-
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+"""Where bfloat16 is worth its while: on hardware that multiplies it."""
 
 import torch
-from lightning.pytorch.plugins.precision import MixedPrecision
-from torch import Tensor
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
 
+from ftlit.errors import UserError
 from ftlit.util.private import cpu_multiplies_bfloat16
-
-PRODUCTS: set[Callable[..., Any]] = {
-    *(functional.linear, torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.baddbmm, torch.einsum),
-    *(Tensor.matmul, Tensor.__matmul__, Tensor.mm, Tensor.bmm, Tensor.addmm, Tensor.baddbmm),
-    functional.scaled_dot_product_attention,
-}  # of those that autocast takes into its lower precision, the ones that models of text use
 
 
 def native_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 by itself; where a processor does not, PyTorch's own way is many times slower."""
+    """Whether a device has instructions for products in bfloat16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return cpu_multiplies_bfloat16()
 
 
-def takes_upcast(precision: str, device: torch.device) -> bool:
-    """Whether a precision of Lightning is mixed in bfloat16 on a processor that does not multiply it."""
-    return precision == "bf16-mixed" and device.type == "cpu" and not native_bfloat16(device)
+def default_precision() -> str:
+    """`bf16-mixed` if the hardware multiplies bfloat16, else `32-true`."""
+    native = native_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return "bf16-mixed" if native else "32-true"
 
 
-class RoundedProducts(TorchFunctionMode):
-    """Inside, under autocast to bfloat16, products take rounded inputs, add up in float32, and round what they give.
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse mixed precision on a processor on which it would be many times slower than float32.
 
-    That is what hardware for bfloat16 does, forward and backward, up to the order in which it adds.
+    Raises:
+        UserError: The processor does not multiply bfloat16.
     """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = kwargs or {}
-        if func not in PRODUCTS or not torch.is_autocast_enabled("cpu"):
-            return func(*args, **given)
-        mask = given.pop("attn_mask", None)  # whose least values have no place in bfloat16
-        args, given = tree_map_only(Tensor, _rounded, (args, given))
-        with torch.autocast("cpu", enabled=False):
-            found = func(*args, **given, **({} if mask is None else {"attn_mask": mask}))
-        return found.to(torch.bfloat16)
-
-
-def _rounded(value: Tensor) -> Tensor:
-    return value.to(torch.bfloat16).float() if value.is_floating_point() else value
-
-
-class UpcastMixedPrecision(MixedPrecision):
-    """Lightning's `bf16-mixed` with products in float32."""
-
-    def __init__(self) -> None:
-        super().__init__("bf16-mixed", "cpu")
-
-    @contextmanager
-    def forward_context(self) -> Iterator[None]:
-        with super().forward_context(), RoundedProducts():
-            yield
+    if precision == "bf16-mixed" and device.type == "cpu" and not native_bfloat16(device):
+        raise UserError(
+            "trainer.precision bf16-mixed needs a processor that multiplies bfloat16 (AVX512-BF16 or AMX), and this one does "
+            "not: it would be many times slower than float32; set trainer.precision: 32-true"
+        )

@@ -1,4 +1,4 @@
-"""What goes wrong in fine-tuning without a word is noticed here, at next to no cost, and stops the run."""
+"""Checks that stop a run for mistakes that fine-tuning would not notice, at next to no cost."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from ftlit.errors import UserError
 from ftlit.tuning.base import ALWAYS_TRAINABLE, is_scheduled, is_trainable
 from ftlit.tuning.bottleneck import Bottleneck
 
-STEPS = 20  # in which an update that begins at zero must have left it
+STEPS_TO_LEARN = 20  # in which an update that begins at zero must have left it
 
 
 @dataclass
-class Watch:
-    """Weights of an optimizer's group that begin at zero, and the steps that they have had."""
+class ZeroStart:
+    """Weights of an optimizer's group that start at zero, and the steps they have taken."""
 
     group: dict[str, Any]
     weights: dict[str, nn.Parameter]
@@ -25,16 +25,16 @@ class Watch:
 
 
 class TrainingChecks(Callback):
-    """Stops a run whose frozen weights change, whose trained ones do not, or whose dropout is where it should not be.
+    """Stops a run if frozen weights change, trained ones do not, or dropout is in the wrong mode.
 
-    Modes are checked at the first batch, gradients at the first optimizer step, updates that begin at zero after 20 steps,
+    Modes are checked at the first batch, gradients at the first optimizer step, updates that start at zero after 20 steps,
     frozen weights after each validation and at the end.
     """
 
     def __init__(self) -> None:
         self._modes: dict[str, bool] = {}
         self._frozen: dict[str, tuple[int, bool]] = {}
-        self._watches: list[Watch] = []
+        self._zero_starts: list[ZeroStart] = []
         self._first_batch = self._first_step = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -54,10 +54,10 @@ class TrainingChecks(Callback):
         if self._first_step:
             self._first_step = False
             check_gradients(pl_module)
-            self._watches = watches(pl_module, optimizer)
-        for watch in self._watches:
-            if watch.group["lr"] > 0 and not any(map(is_scheduled, watch.weights.values())):
-                watch.steps += 1
+            self._zero_starts = zero_starts(pl_module, optimizer)
+        for start in self._zero_starts:
+            if start.group["lr"] > 0 and not any(map(is_scheduled, start.weights.values())):
+                start.steps += 1
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._check_learned()
@@ -71,10 +71,10 @@ class TrainingChecks(Callback):
         self._check_frozen(pl_module)
 
     def _check_learned(self) -> None:
-        due = [watch for watch in self._watches if watch.steps >= STEPS]
+        due = [start for start in self._zero_starts if start.steps >= STEPS_TO_LEARN]
         if due:
-            self._watches = [watch for watch in self._watches if watch.steps < STEPS]
-            check_learned({name: weight for watch in due for name, weight in watch.weights.items()})
+            self._zero_starts = [start for start in self._zero_starts if start.steps < STEPS_TO_LEARN]
+            check_learned({name: weight for start in due for name, weight in start.weights.items()})
 
     def _check_frozen(self, module: LightningModule) -> None:
         weights = dict(module.named_parameters())
@@ -91,23 +91,23 @@ class TrainingChecks(Callback):
 
 
 def _parts(module: nn.Module) -> Iterable[tuple[str, nn.Module]]:
-    """The parts of a task beside its metrics."""
+    """The submodules of a task except its metrics."""
     return ((name, part) for name, part in module.named_modules() if name and name.split(".")[0] != "metrics")
 
 
 def shown(names: list[str]) -> str:
-    """Up to three names, and how many more there are."""
+    """Up to three names, and the number of the others."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def frozen_values(module: nn.Module) -> dict[str, tuple[int, bool]]:
-    """A number for each weight that does not train now, and whether it will later."""
+    """A checksum of each weight that does not train now, and whether it will later."""
     weights = {name: weight for name, weight in module.named_parameters() if is_scheduled(weight) or not weight.requires_grad}
     return {name: (value, is_scheduled(weights[name])) for name, value in values(weights).items()}
 
 
 def values(weights: dict[str, nn.Parameter]) -> dict[str, int]:
-    """A number for each weight that depends on every bit of it: the sum of its bytes, taken by eight."""
+    """A checksum of each weight: the sum of its bytes, eight at a time."""
     sums = {name: _bits(weight) for name, weight in weights.items()}  # all of them before the first is waited for
     return {name: int(total) for name, total in sums.items()}
 
@@ -121,14 +121,14 @@ def _bits(weight: Any) -> Tensor:
 
 
 def check_modes(module: nn.Module, begun: dict[str, bool]) -> None:
-    """Refuse a part without dropout that trains, and one with dropout whose features should be fixed.
+    """Refuse a submodule that trains without dropout, or has dropout although its features should be fixed.
 
     Args:
         module: The task, in training.
-        begun: Whether each part was in training mode when the run began.
+        begun: Whether each submodule was in training mode when the run started.
 
     Raises:
-        UserError: A part is in the wrong mode.
+        UserError: A submodule is in the wrong mode.
     """
     fixed = _fixed(module)
     for name, part in _parts(module):
@@ -149,7 +149,7 @@ def _own(part: nn.Module) -> Iterable[nn.Parameter]:
 
 
 def _fixed(module: Any) -> set[nn.Parameter]:
-    """Weights that train without dropout: those that the pretrained files lack, inside a backbone of fixed features."""
+    """Weights that train without dropout: newly initialized ones inside a backbone that is otherwise frozen."""
     weights = list(module.backbone.parameters())
     tuned = any(is_trainable(weight) and not getattr(weight, ALWAYS_TRAINABLE, False) for weight in weights)
     return set() if tuned else set(weights)
@@ -170,24 +170,24 @@ def check_gradients(module: nn.Module) -> None:
         )
 
 
-def watches(module: nn.Module, optimizer: Any) -> list[Watch]:
-    """The weights that begin at zero, by group: LoRA's B, and the up-projections of bottleneck adapters."""
+def zero_starts(module: nn.Module, optimizer: Any) -> list[ZeroStart]:
+    """The weights that start at zero, by group: LoRA's B, and the up-projections of bottleneck adapters."""
     up = {id(part.up.weight) for part in module.modules() if isinstance(part, Bottleneck)}
     names = {id(w): name for name, w in module.named_parameters() if is_trainable(w) and ("lora_B" in name or id(w) in up)}
-    found = [Watch(group, {names[id(w)]: w for w in group["params"] if id(w) in names}) for group in optimizer.param_groups]
-    return [watch for watch in found if watch.weights]
+    found = [ZeroStart(group, {names[id(w)]: w for w in group["params"] if id(w) in names}) for group in optimizer.param_groups]
+    return [start for start in found if start.weights]
 
 
 def check_learned(weights: dict[str, nn.Parameter]) -> None:
-    """Refuse updates that are still zero.
+    """Refuse weights that are still zero.
 
     Raises:
-        UserError: A weight is.
+        UserError: A weight is still all zero.
     """
     moved = [weight.detach().any() for weight in weights.values()]
     if still := [name for name, some in zip(weights, moved, strict=True) if not some]:
         raise UserError(
-            f"{len(still)} of {len(weights)} updates are still all zero after {STEPS} optimizer steps with a learning rate "
-            f"above 0: {shown(still)}; nothing is learned there: their gradients are zero, or too small for trainer.precision "
-            "(take bf16-mixed or 32-true), or the optimizer leaves them out"
+            f"{len(still)} of {len(weights)} updates are still all zero after {STEPS_TO_LEARN} optimizer steps with a "
+            f"learning rate above 0: {shown(still)}; their gradients are zero, or too small for trainer.precision (take "
+            "bf16-mixed or 32-true), or the optimizer leaves them out"
         )

@@ -1,4 +1,4 @@
-"""What training costs: time, memory, and operations, kept over interruptions."""
+"""The cost of a training in time, memory and operations, across interruptions."""
 
 import time
 from typing import Any
@@ -10,11 +10,11 @@ from ftlit.training.distributed import every_rank
 from ftlit.training.flops import Flops, compute_dtype, matmul_peak
 from ftlit.util.batch import FILLER
 
-KEPT = ("seconds", "evaluation", "examples", "tokens", "validations", "memory")
+SAVED = ("seconds", "evaluation", "examples", "tokens", "validations", "memory")
 
 
 class Cost(Callback):
-    """Counts seconds, examples, tokens that are not padding, operations and peak memory of training on this device."""
+    """Counts seconds, examples, tokens without padding, operations and peak memory of the training on this device."""
 
     def __init__(self) -> None:
         self.seconds, self.evaluation, self.examples, self.tokens = 0.0, 0.0, 0, 0
@@ -26,7 +26,7 @@ class Cost(Callback):
     # Over interruptions
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        own = {name: getattr(self, name) for name in KEPT}
+        own = {name: getattr(self, name) for name in SAVED}
         checkpoint["cost"] = every_rank(trainer, {**own, "memory": self._memory(trainer), "flops": self.flops.state()})
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -89,18 +89,18 @@ class Cost(Callback):
     # Findings
 
     def rate(self) -> float:
-        """Examples a second on this device."""
+        """Examples per second on this device."""
         return self.examples / self.seconds if self.seconds else 0.0
 
     def totals(self, trainer: Trainer, best_step: int | None) -> dict[str, float | None]:
-        """The cost over all devices; the same call on every rank.
+        """The cost over all devices; every rank must call it.
 
         Args:
-            trainer: Which trained, and has the data still.
-            best_step: The optimizer step of the best checkpoint, None where there is none.
+            trainer: The trainer after training.
+            best_step: The optimizer step of the best checkpoint, None without one.
         """
         strategy, rows = trainer.strategy, len(trainer.datamodule.encoded["train"])  # type: ignore[attr-defined]
-        peak = matmul_peak(strategy.root_device, compute_dtype(str(trainer.precision), strategy.root_device))
+        peak = matmul_peak(strategy.root_device, compute_dtype(str(trainer.precision)))
         own = torch.tensor([self.examples, self.tokens, *self.flops.total(), peak], dtype=torch.float64)
         sums = strategy.reduce(own.to(strategy.root_device), reduce_op="sum").tolist()
         examples, tokens, forward, backward, peak = sums
@@ -127,7 +127,7 @@ def _known(value: float) -> float | None:
 
 
 def padded_tokens(batch: dict[str, Any], module: Any) -> int:
-    """Tokens that go through the model for a batch, padding included: of texts, of targets, of texts without labels."""
+    """Tokens of a batch that go through the model, padding included: texts, targets and unlabelled texts."""
     count = batch["input_ids"].numel()
     if "unlabelled" in batch:
         count += batch["unlabelled"]["input_ids"].numel()
@@ -136,7 +136,7 @@ def padded_tokens(batch: dict[str, Any], module: Any) -> int:
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """The most memory held so far, in bytes: on a GPU allocated, and reserved apart, elsewhere resident in this process."""
+    """Peak memory so far in bytes: allocated and reserved memory of a GPU, else the resident memory of this process."""
     if device.type == "cuda":
         reserved = torch.cuda.max_memory_reserved(device)
         return {"peak_memory_bytes": torch.cuda.max_memory_allocated(device), "peak_reserved_bytes": reserved}
@@ -151,10 +151,10 @@ def peak_memory(device: torch.device) -> dict[str, int]:
 
 
 def cost_text(cost: dict[str, Any]) -> str:
-    """The efficiency of a run in two lines.
+    """The cost of a run in two lines.
 
     Args:
-        cost: As it stands in results.json.
+        cost: `efficiency` of results.json.
     """
     best = f", the best after {cost['seconds_to_best']:.0f} s" if cost["seconds_to_best"] is not None else ""
     epoch = f"{cost['seconds_per_epoch']:.0f} s an epoch" if cost["seconds_per_epoch"] else "no epoch"

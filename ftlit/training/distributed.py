@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other."""
+"""Communication between the processes of a run."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from lightning import Trainer
 
 
 def every_rank(trainer: Trainer, own: Any) -> list[Any]:
-    """What each rank has, on all ranks; the same call on every rank."""
+    """The objects of all ranks, on every rank; every rank must call it."""
     states: list[Any] = [own]
     if trainer.world_size > 1:
         states = [None] * trainer.world_size

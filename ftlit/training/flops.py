@@ -1,4 +1,4 @@
-"""Floating point operations of a training, estimated from a few batches, and the peak that the machine reaches."""
+"""Floating point operations of a training, estimated from a few batches, and the peak of the machine."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -10,7 +10,6 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
-from ftlit.training.bfloat16 import takes_upcast
 from ftlit.util.private import attention_of_cpus, operator_of
 
 BATCHES = 3  # counted of each stage of a training
@@ -30,11 +29,11 @@ FORMULAS = {
 }
 
 
-class Counter(TorchDispatchMode):
-    """Counts the operations of matrix products and attention that run inside, with the formulas of PyTorch.
+class FlopCounter(TorchDispatchMode):
+    """Counts the operations of matrix products and attention inside the context, with PyTorch's formulas.
 
-    Unlike PyTorch's `FlopCounterMode` it hooks into no module, so that it may be open during a forward pass and closed before
-    the backward pass. What is computed stays the same.
+    Unlike PyTorch's `FlopCounterMode` it hooks into no module, so that it may be opened for a forward pass and closed before
+    the backward pass. It changes no result.
     """
 
     supports_higher_order_operators = True
@@ -55,19 +54,19 @@ class Counter(TorchDispatchMode):
 
 
 @dataclass
-class Sample:
-    """Operations of some batches and the tokens in them, padding included."""
+class FlopSample:
+    """Operations and tokens, padding included, of some batches."""
 
     flops: float = 0
     tokens: int = 0
     batches: int = 0
 
     def add(self, flops: float, tokens: int) -> None:
-        """Take in a batch."""
+        """Add a batch."""
         self.flops, self.tokens, self.batches = self.flops + flops, self.tokens + tokens, self.batches + 1
 
     def times(self, tokens: int) -> float:
-        """Operations of so many tokens."""
+        """Estimated operations for a number of tokens."""
         return self.flops / self.tokens * tokens if self.tokens else 0.0
 
 
@@ -81,70 +80,68 @@ class Flops:
     """
 
     def __init__(self) -> None:
-        self.forward, self.backward = Sample(), Sample()
+        self.forward, self.backward = FlopSample(), FlopSample()
         self.tokens = self.stage_tokens = 0  # in all, and since the backward pass is what it is
         self.earlier = 0.0  # backward passes before that
         self.trained: list[bool] = []
         self._weights: list[nn.Parameter] = []
-        self._counter: Counter | None = None
+        self._counter: FlopCounter | None = None
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed run must know."""
+        """The state that a resumed run needs."""
         own = {"tokens": self.tokens, "stage_tokens": self.stage_tokens, "earlier": self.earlier, "trained": self.trained}
         return {**own, "forward": asdict(self.forward), "backward": asdict(self.backward)}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`."""
+        """Restore a `state`."""
         own = dict(state)
-        self.forward, self.backward = Sample(**own.pop("forward")), Sample(**own.pop("backward"))
+        self.forward, self.backward = FlopSample(**own.pop("forward")), FlopSample(**own.pop("backward"))
         vars(self).update(own)
 
     def total(self) -> tuple[float, float]:
-        """Operations of all forward and of all backward passes so far."""
+        """Operations of all forward passes and of all backward passes so far."""
         return self.forward.times(self.tokens), self.earlier + self.backward.times(self.stage_tokens)
 
     # Around the passes of each batch
 
     def before_forward(self, module: nn.Module) -> None:
-        """Count the forward pass that follows, if it is one of the first."""
+        """Count the next forward pass, if it is one of the first."""
         self._weights = self._weights or list(module.parameters())
         self._open(self.forward)
 
     def before_backward(self, tokens: int) -> None:
-        """Count the backward pass of a batch of so many tokens, if it is one of the first with these weights."""
+        """Count the next backward pass, if it is one of the first with these weights."""
         self._close(self.forward, tokens)
         trained = [weight.requires_grad for weight in self._weights]
         if trained != self.trained:
             self.earlier, self.stage_tokens = self.earlier + self.backward.times(self.stage_tokens), 0
-            self.backward, self.trained = Sample(), trained
+            self.backward, self.trained = FlopSample(), trained
         self._open(self.backward)
 
     def after_backward(self, tokens: int) -> None:
-        """End of the batch."""
+        """End the count of a batch."""
         self._close(self.backward, tokens)
         self.tokens, self.stage_tokens = self.tokens + tokens, self.stage_tokens + tokens
 
-    def _open(self, sample: Sample) -> None:
+    def _open(self, sample: FlopSample) -> None:
         if sample.batches < BATCHES:
-            self._counter = Counter()
+            self._counter = FlopCounter()
             self._counter.__enter__()
 
-    def _close(self, sample: Sample, tokens: int) -> None:
+    def _close(self, sample: FlopSample, tokens: int) -> None:
         if self._counter is not None:
             sample.add(self._counter.flops, tokens)
             self.stop()
 
     def stop(self) -> None:
-        """Count no more of the present pass."""
+        """Stop counting the current pass."""
         if self._counter is not None:
             self._counter.__exit__(None, None, None)
             self._counter = None
 
 
-def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The type in which a precision of Lightning, such as `bf16-mixed`, multiplies matrices on a device."""
-    if takes_upcast(precision, device):
-        return torch.float32
+def compute_dtype(precision: str) -> torch.dtype:
+    """The type in which a precision of Lightning, such as `bf16-mixed`, multiplies matrices."""
     kinds = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
     return kinds.get(precision.split("-")[0], torch.float32)
 

@@ -1,4 +1,4 @@
-"""How many weights a model has, and how many of them train."""
+"""Numbers of weights and of trained weights of a model."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from ftlit.tuning.base import is_trainable
 
 
 def parameter_counts(model: nn.Module) -> dict[str, Any]:
-    """Numbers of weights of a model: ``total``, ``trained`` at some time of the run, and ``trained_share``, from 0 to 1."""
+    """Numbers of weights: ``total``, ``trained`` at any time of the run, and ``trained_share``, from 0 to 1."""
     weights = list(model.parameters())
     total, trained = sum(w.numel() for w in weights), sum(w.numel() for w in weights if is_trainable(w))
     return {"total": total, "trained": trained, "trained_share": trained / total}
 
 
 def parts_text(model: nn.Module) -> str:
-    """A table of the model's parts: how many of their weights train."""
+    """A table of the model's parts with their numbers of weights and trained weights."""
     parts: dict[str, list[int]] = {}
     for name, weight in model.named_parameters():
         part = parts.setdefault(_part(name), [0, 0])

@@ -11,7 +11,7 @@ from ftlit.util.files import write_text
 
 
 class Predictions(Callback):
-    """Writes ``predictions/<split>.jsonl`` after an evaluation, a line an example in the order of the split.
+    """Writes ``predictions/<split>.jsonl`` after an evaluation, one line per example in the order of the split.
 
     Args:
         run_dir: The run's folder.
@@ -35,7 +35,7 @@ class Predictions(Callback):
             self.write(trainer, "test", pl_module.evaluators["test"].predictions)
 
     def write(self, trainer: Trainer, split: str, found: dict[int, dict[str, Any]]) -> None:
-        """Write what was found for each row; the same call on every rank."""
+        """Write the prediction of each row; every rank must call it."""
         if trainer.is_global_zero:
             data = trainer.datamodule  # type: ignore[attr-defined]
             lines = [json.dumps({**data.record_at(split, i), **found[i]}, ensure_ascii=False) for i in found]

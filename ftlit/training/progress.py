@@ -1,4 +1,4 @@
-"""How far training is: the progress bar, and a file for those who watch from outside."""
+"""The progress of training: a progress bar, and a file for other processes."""
 
 import time
 from pathlib import Path
@@ -14,11 +14,11 @@ from ftlit.util.files import write_json
 
 
 class Progress(TQDMProgressBar):
-    """A progress bar with loss, the monitored metric and examples a second.
+    """A progress bar with the loss, the monitored metric and examples per second.
 
     Args:
-        loss: Whose latest loss is shown.
-        cost: Whose rate is shown.
+        loss: Knows the latest loss.
+        cost: Knows the rate.
         monitor: The metric to show.
     """
 
@@ -34,11 +34,11 @@ class Progress(TQDMProgressBar):
 
 
 class ProgressFile(Callback):
-    """Keeps ``progress.json`` of the run folder up to date, for those who watch from outside.
+    """Keeps ``progress.json`` of the run folder up to date, for other processes such as `ftlit study status`.
 
     Args:
         run_dir: The run's folder.
-        every: Seconds from one time to the next.
+        every: Seconds between updates.
     """
 
     def __init__(self, run_dir: Path, every: float = 2.0) -> None:

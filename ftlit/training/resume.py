@@ -1,4 +1,4 @@
-"""Exact resume: random states, and a checkpoint from which a run goes on as if it had never stopped."""
+"""Exact resume: random states, and a checkpoint from which a run continues as if it had never stopped."""
 
 import random
 import time
@@ -17,22 +17,22 @@ from ftlit.training.distributed import every_rank
 from ftlit.util.private import is_accumulating, restore_loaders, validation_is_due
 from ftlit.util.settings import flat
 
-# What of the config the checkpoint and the evidence of the run depend on.
-KEPT = ("model", "patience", "trainer.precision", "trainer.gradient_clip_val", "trainer.gradient_clip_algorithm")
+# Parts of the config on which the checkpoint and the results of the run depend.
+MUST_MATCH = ("model", "patience", "trainer.precision", "trainer.gradient_clip_val", "trainer.gradient_clip_algorithm")
 MAY_MOVE = ("model.backbone", "model.decoder", "model.init_from")  # the checkpoint knows which weights it was trained on
 
 
 def check_same_config(then: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to resume with another model: its checkpoint would win, or config.yaml not say how the run was trained.
+    """Refuse to resume with another model: the checkpoint would override it, or config.yaml would not describe the run.
 
     Args:
         then: The run's config with all defaults.
-        now: That of the command.
+        now: The config of the command.
 
     Raises:
-        UserError: With what has changed since.
+        UserError: With the changes.
     """
-    before, after = ({key: value for key, value in flat(whole) if _is_kept(key)} for whole in (then, now))
+    before, after = ({key: value for key, value in flat(whole) if _must_match(key)} for whole in (then, now))
     changed = [key for key in {**before, **after} if key not in MAY_MOVE and before.get(key) != after.get(key)]
     classes = [key.removesuffix("class_path") for key in changed if key.endswith(".class_path")]
     changed = [key for key in changed if key.endswith(".class_path") or not key.startswith(tuple(classes))]
@@ -44,12 +44,12 @@ def check_same_config(then: dict[str, Any], now: dict[str, Any]) -> None:
         )
 
 
-def _is_kept(key: str) -> bool:
-    return any(key == part or key.startswith(f"{part}.") for part in KEPT)
+def _must_match(key: str) -> bool:
+    return any(key == part or key.startswith(f"{part}.") for part in MUST_MATCH)
 
 
 class RandomState(Callback):
-    """Keeps every rank's random state in checkpoints, so that a resumed run draws the same numbers."""
+    """Saves the random state of every rank in checkpoints, so that a resumed run draws the same numbers."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -105,12 +105,12 @@ class BestCheckpoint(ModelCheckpoint):
         run_dir: The run's folder.
         monitor: Metric that decides.
         mode: Whether it is better when lower (`min`) or higher (`max`).
-        goes_on: Whether the checkpoint that training begins from is the run's own: the best of another run is not known here,
-            while the run's own is, even where its folder has moved.
+        resumed: Whether training resumes from the run's own checkpoint. Only then the best score is restored, even if the
+            folder has moved.
     """
 
-    def __init__(self, run_dir: Path, monitor: str, mode: str, goes_on: bool) -> None:
-        self.goes_on = goes_on
+    def __init__(self, run_dir: Path, monitor: str, mode: str, resumed: bool) -> None:
+        self.resumed = resumed
         super().__init__(
             dirpath=run_dir / Path(BEST).parent,
             filename=Path(BEST).stem,
@@ -122,7 +122,7 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if not self.goes_on:
+        if not self.resumed:
             return
         paths = {key: self._here(path) for key, path in state_dict.items() if key.endswith("_path")}
         best = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
@@ -139,8 +139,8 @@ class LastCheckpoint(Checkpoint):
         run_dir: The run's folder.
         every_n_steps: Optimizer steps from one to the next; None for ten minutes.
         metrics: Whose rows are saved with the checkpoint, so that a resumed run logs none twice.
-        keep: Whether the file outlasts the run. If not, none is written at the end of training when the one before, or the
-            beginning, is less than a minute ago: so much is lost at most if the evaluation that follows is interrupted.
+        keep: Whether the file is kept after the run. If not, none is written at the end of training if the one before, or
+            the start, is less than a minute ago: at most that is lost if the evaluation is interrupted.
     """
 
     minutes = 10.0
@@ -189,11 +189,11 @@ class LastCheckpoint(Checkpoint):
             self.save(trainer)
 
     def _spared(self, trainer: Trainer) -> bool:
-        """Whether a checkpoint at the end of training would not be worth its while; ranks cannot tell each for itself."""
+        """Whether to skip the checkpoint at the end of training; never with several ranks, whose clocks differ."""
         return not self.keep and trainer.world_size == 1 and time.monotonic() - self._time < 60
 
     def save(self, trainer: Trainer) -> None:
-        """Write the checkpoint, the rows of metrics.csv first."""
+        """Write metrics.csv, then the checkpoint."""
         self.metrics.save()
         trainer.save_checkpoint(self.path)
         self._time, self._step, self._late = time.monotonic(), trainer.global_step, False
@@ -204,5 +204,5 @@ class LastCheckpoint(Checkpoint):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == "fit" and "metrics_rows" in checkpoint:
-            self.metrics.go_back(checkpoint["metrics_rows"])
+            self.metrics.truncate(checkpoint["metrics_rows"])
             self.stopped = checkpoint["stopped"]

@@ -1,4 +1,4 @@
-"""Lightning's Trainer as every run has it: its defaults, and the callbacks and files that each run brings along."""
+"""Lightning's Trainer with the defaults, callbacks and files of every run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +12,13 @@ from ftlit.runs.checkpoint import AtomicCheckpointIO
 from ftlit.runs.metrics_file import MetricsFile
 from ftlit.runs.record import RunRecord
 from ftlit.tasks import TaskModule
-from ftlit.training.bfloat16 import UpcastMixedPrecision, native_bfloat16, takes_upcast
+from ftlit.training.bfloat16 import check_precision, default_precision
 from ftlit.training.checks import TrainingChecks
 from ftlit.training.cost import Cost
 from ftlit.training.loss_log import LossLog
 from ftlit.training.predictions import Predictions
 from ftlit.training.progress import Progress, ProgressFile
 from ftlit.training.resume import BestCheckpoint, LastCheckpoint, RandomState
-
-
-def default_precision() -> str:
-    """`bf16-mixed` where the hardware multiplies bfloat16 natively, else `32-true`: it would be no faster."""
-    native = native_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    return "bf16-mixed" if native else "32-true"
-
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "accelerator": "cpu" if torch.backends.mps.is_available() else "auto",  # metrics need float64, which MPS lacks
@@ -86,8 +79,7 @@ class RunParts:
             model: Its metric picks the best checkpoint.
             named: Callbacks that the user has asked for; those that Lightning adds by itself are replaced.
         """
-        if takes_upcast(str(trainer.precision), trainer.strategy.root_device):
-            trainer.strategy.precision_plugin = UpcastMixedPrecision()
+        check_precision(str(trainer.precision), trainer.strategy.root_device)
         trainer.callbacks = self._callbacks(trainer, model, named)
         if self.training:  # a later test must not replace the file
             trainer.loggers = [self.metrics_file, *trainer.loggers]

@@ -1,1 +1,1 @@
-"""What every other package may use: files, settings, names of batch keys, start-up."""
+"""Helpers for every other package: files, settings, batch keys, lazy imports, private members of libraries."""

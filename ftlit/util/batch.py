@@ -1,4 +1,4 @@
-"""What a batch holds beside the model's inputs: where data modules and tasks meet."""
+"""The keys of a batch that are not inputs of the model, shared by data modules and tasks."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ IGNORED = -100
 
 
 def pad(sequences: list[list[int]], value: int) -> Tensor:
-    """Sequences as one tensor ``(sequences, longest)``, filled up on the right with `value`."""
+    """Sequences as one tensor ``(sequences, longest)``, padded on the right with `value`."""
     lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
     filled = np.full((len(sequences), lengths.max()), value, dtype=np.int64)
     filled[np.arange(lengths.max()) < lengths[:, None]] = np.concatenate(sequences)

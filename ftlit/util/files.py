@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and files inside installed packages."""
+"""Atomic writing of files, and files inside installed packages."""
 
 import importlib.util
 import json
@@ -11,7 +11,7 @@ from ftlit.errors import UserError, near
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` beside `path` and rename it into place."""
+    """Write `text` to a temporary file and rename it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
     beside.write_text(text, encoding="utf-8")
@@ -19,17 +19,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all."""
+    """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file, empty where there is no file."""
+    """The object in a JSON file, or an empty one if the file does not exist."""
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def resolve_package_path(name: str) -> Path:
-    """The file or folder ``package:<module>/<path>`` inside an installed package, which is not imported."""
+    """The file or folder ``package:<module>/<path>`` inside an installed package, without importing it."""
     match = re.fullmatch(r"package:([A-Za-z_]\w*)((?:/.*)?)", name)
     if not match:
         raise UserError(f"{name!r} should read package:<module>/<path>, for example package:my_corpus/data/english")
@@ -53,5 +53,5 @@ def resolve_package_path(name: str) -> Path:
 
 
 def file_names(folder: Path) -> list[str]:
-    """Names of what lies in a folder, sorted."""
+    """Names of the entries of a folder, sorted."""
     return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []

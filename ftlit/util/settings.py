@@ -1,7 +1,7 @@
-"""Configs as plain mappings: files that name other files, and keys with dots.
+"""Configs as plain mappings: files that include other files, and keys with dots.
 
 The command line resolves a config with all classes imported. A study has thousands of configs and must answer in seconds, so
-it works on what stands in the files, by these functions.
+it works on the files themselves with these functions.
 """
 
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ def parse_yaml(text: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, with the files that it names in place of their names.
+    """The mapping in a YAML file, with the content of files in place of their names.
 
     Raises:
-        UserError: The file does not exist, is no YAML, or holds something else.
+        UserError: The file does not exist, is not valid YAML, or is not a mapping.
     """
     try:
         found = parse_yaml(path.read_text("utf-8"))
@@ -39,7 +39,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def inlined(value: Any, folder: Path) -> Any:
-    """A value with the content of each YAML file that it names; names are relative to `folder`."""
+    """A value with the content of YAML files in place of their names, which are relative to `folder`."""
     if isinstance(value, dict):
         return {key: inlined(inner, folder) for key, inner in value.items()}
     if isinstance(value, list):
@@ -50,12 +50,12 @@ def inlined(value: Any, folder: Path) -> Any:
 
 
 def with_value(config: Any, key: str, value: Any) -> dict[str, Any]:
-    """A config in which `key` has another value; the given one stays as it is.
+    """A copy of a config in which `key` has another value.
 
     Args:
         config: A mapping, the name of a class, or None.
         key: Names with dots; ``init_args`` may be left out, as on the command line.
-        value: Replaces what stood there, whole.
+        value: Replaces the whole old value.
     """
     first, _, rest = key.partition(".")
     node = {"class_path": config} if isinstance(config, str) else dict(config or {})
@@ -65,7 +65,7 @@ def with_value(config: Any, key: str, value: Any) -> dict[str, Any]:
 
 
 def value_at(config: Any, key: str) -> Any:
-    """What `key` has in a config, None where nothing stands there."""
+    """The value of `key` in a config, None if it is missing."""
     first, _, rest = key.partition(".")
     if not isinstance(config, dict):
         return None
@@ -75,14 +75,14 @@ def value_at(config: Any, key: str) -> Any:
 
 
 def with_values(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """A config in which several keys have other values, set in their order."""
+    """A copy of a config in which several keys have other values, set in order."""
     for key, value in values.items():
         config = with_value(config, key, value)
     return config
 
 
 def flat(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a config by their keys with dots, as on the command line: without ``init_args``."""
+    """The values of a config by dotted key, as on the command line: without ``init_args``."""
     if isinstance(config, list) and any(isinstance(value, dict) for value in config):
         config = dict(enumerate(config))
     if isinstance(config, dict) and config:

@@ -86,7 +86,7 @@ def _answer(tried: list[ConfigSample], study: Study, answer: Any) -> None:
 
 
 def _check(tried: list[ConfigSample], study: Study) -> None:
-    from ftlit.util.quiet import quiet
+    from ftlit.util.startup import quiet
 
     quiet()
     resolved: dict[str, ConfigSample] = {}

@@ -4,7 +4,7 @@ import io
 from contextlib import suppress
 from tempfile import TemporaryDirectory
 
-from ftlit.util.imports import fast_imports
+from ftlit.util.startup import fast_imports
 
 with fast_imports():
     import datasets
@@ -17,7 +17,7 @@ with fast_imports():
     import ftlit.commands.cli
     import ftlit.tuning
     from ftlit.training.flops import matmul_peak
-    from ftlit.util.quiet import quiet
+    from ftlit.util.startup import quiet
 
 __all__ = ["datasets", "ftlit", "peft", "torchmetrics"]
 

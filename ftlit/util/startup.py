@@ -1,8 +1,11 @@
-"""Keep the libraries' tips, load reports and known false alarms off the screen."""
+"""The start of a command: fast imports, and no messages that users cannot act on."""
 
+import gc
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 FALSE_ALARMS = (
     r".*isinstance\(treespec, LeafSpec\).*",
@@ -24,7 +27,7 @@ FALSE_ALARMS = (
 
 
 def quiet() -> None:
-    """Silence what no user can act on; errors and real warnings stay."""
+    """Silence tips, load reports and false alarms of libraries; errors and real warnings stay."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of calls inside Lightning
@@ -36,3 +39,17 @@ def quiet() -> None:
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+
+
+@contextmanager
+def fast_imports() -> Iterator[None]:
+    """Collect no garbage during the imports inside, and exclude what they created from later collections.
+
+    The collector would traverse thousands of new modules again and again, and once more at the end of the process.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
