@@ -22,8 +22,7 @@ def parts(tiny: Callable[[str], str], sentiment: str) -> tuple[Any, Any]:
     backbone = tiny("bert")
     seed_everything(0, verbose=False)
     data = ftlit.TextClassificationData(dataset=sentiment, backbone=backbone, batching=ftlit.LengthGrouped(batch_size=8))
-    given = {name: getattr(data, name) for name in ("label_names", "label_counts", "pad_token_id")}
-    return ftlit.TextClassification(backbone=backbone, **given), data
+    return ftlit.TextClassification(backbone=backbone, **data.task_arguments()), data
 
 
 def logged(folder: Path) -> dict[int, float]:

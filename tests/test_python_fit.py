@@ -16,7 +16,6 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 import ftlit
 from ftlit.__main__ import main
-from ftlit.commands.links import FROM_DATA
 from ftlit.errors import UserError
 from ftlit.runs.files import BEST, LAST
 from tests.helpers import arguments
@@ -41,9 +40,7 @@ def make(tiny: Callable[[str], str], sentiment: str) -> Callable[..., tuple[Any,
         seed_everything(seed, workers=True, verbose=False)
         given = {"dataset": sentiment, "batching": ftlit.LengthGrouped(batch_size=8), **(data or {})}
         rows = ftlit.TextClassificationData(backbone=backbone, **given)
-        taken = {name: getattr(rows, name) for name in FROM_DATA if hasattr(rows, name)}
-        names = ("label_names", "label_counts", "pad_token_id")
-        return ftlit.TextClassification(backbone=backbone, **{name: taken[name] for name in names}, **task), rows
+        return ftlit.TextClassification(backbone=backbone, **rows.task_arguments(), **task), rows
 
     return made
 
