@@ -91,7 +91,7 @@ def test_inference_mode_may_stay_on(parts: tuple[Any, Any]) -> None:
 
 
 def test_a_sampler_of_lightning_is_refused_on_several_devices(parts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftlit.tasks.shared.base.replaces_samplers", lambda trainer: True)
+    monkeypatch.setattr("ftlit.tasks.shared.training.replaces_samplers", lambda trainer: True)
     trainer = Trainer(**PLAIN, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     with pytest.raises(UserError, match=r"trainer\.use_distributed_sampler must be False"):
         trainer.fit(*parts)

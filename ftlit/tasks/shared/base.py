@@ -22,10 +22,9 @@ from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, sav
 from ftlit.tasks.shared.evaluator import Evaluator, Outputs
 from ftlit.tasks.shared.stages import Stages
 from ftlit.tasks.shared.train_loss import StepLoss, log_loss
-from ftlit.tasks.shared.training import check_settings, optimizer_and_schedule, training_loss
+from ftlit.tasks.shared.training import check_settings, check_trainer, optimizer_and_schedule, training_loss
 from ftlit.tuning import Full, Tuning
 from ftlit.util.batch import BOOKKEEPING
-from ftlit.util.private import replaces_samplers
 
 
 class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
@@ -246,11 +245,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
             log_loss(self, self._step_loss, outputs)
 
     def on_fit_start(self) -> None:
-        if replaces_samplers(self.trainer):
-            raise UserError(
-                "trainer.use_distributed_sampler must be False: the data module gives every device its own examples, and "
-                "Lightning's sampler would replace its batches"
-            )
+        check_trainer(self.trainer)
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Return the trained weights in groups of equal learning rate and weight decay."""

@@ -8,8 +8,11 @@ from ftlit.errors import UserError
 from ftlit.losses import Loss
 from ftlit.optimization.optimizer import build_optimizer
 from ftlit.optimization.schedule import build_schedule, check_lr_schedule, finite_steps
+from ftlit.util.private import replaces_samplers
 
 if TYPE_CHECKING:
+    from lightning import Trainer
+
     from ftlit.tasks.shared.base import TaskModule
 
 
@@ -38,6 +41,19 @@ def _check_loss(task: "TaskModule") -> None:
         raise UserError(f"model.loss.label_smoothing does not fit {name}, whose texts have different numbers of classes")
     if task.auxiliary and not task.takes_auxiliary:
         raise UserError(f"model.auxiliary learns from the texts of a task, which is what {name} does; leave it out")
+
+
+def check_trainer(trainer: "Trainer") -> None:
+    """Check that a trainer keeps the batches of the data module.
+
+    Raises:
+        UserError: It would replace them.
+    """
+    if replaces_samplers(trainer):
+        raise UserError(
+            "trainer.use_distributed_sampler must be False: the data module gives every device its own examples, and "
+            "Lightning's sampler would replace its batches"
+        )
 
 
 def training_loss(task: "TaskModule", batch: dict[str, Any]) -> Any:
