@@ -152,7 +152,7 @@ def test_the_longest_prefix_places_a_key() -> None:
         "versions.numpy",
     ]
     assert sorted(keys, key=place) == expected
-    assert place("data.seed") < place("data.seeded") == place("data.text")
+    assert place("data.seed") < place("data.seeded") == place("data.of_a_user")
 
 
 def test_keys_are_those_of_the_command_line() -> None:

@@ -8,17 +8,15 @@ from lightning.pytorch.cli import LightningArgumentParser
 from ftlit.data.shared.base import TASK_ARGUMENTS, TaskData
 from ftlit.errors import UserError
 from ftlit.tasks import TaskModule
+from ftlit.util.options import options_of
 
-# Options of the task that its data follow.
-FROM_TASK = (
-    *("backbone", "multi_label", "spans", "trust_remote_code", "decoder"),
-    *("mask_probability", "whole_words", "next_sentence"),
-)
+# Options of the data that take the value of the task's option of the same name.
+FROM_TASK = [name for name, option in options_of("data").items() if option.source == f"model.{name}"]
 # Arguments that no config holds, since they follow from others.
 LINKED = {
     "trainer": {"default_root_dir"},
     "model": {*TASK_ARGUMENTS},
-    "data": {*FROM_TASK, "order_seed", "objective", "reserved_positions"},
+    "data": {name for name, option in options_of("data").items() if option.source},
 }
 
 

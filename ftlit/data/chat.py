@@ -169,9 +169,8 @@ class ChatData(TaskData):
         """Id of the token that closes the assistant's turn, at which generation stops."""
         return self.chat_template.stop_id
 
-    def encoding_settings(self) -> list[Any]:
-        special = self.tokenizer.special_tokens_map
-        return [*super().encoding_settings(), self.chat_template.source, special, self.system, self.train_on]
+    def encoding_state(self) -> list[Any]:
+        return [self.chat_template.source, self.tokenizer.special_tokens_map]
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         prompts, cut = self._prompts([self._asked(row) for row in as_rows(columns)])
@@ -254,10 +253,6 @@ class ChatData(TaskData):
         return {name: count for name, count in found.items() if count}
 
     # Batches
-
-    def resume_signature(self, trainer: Any) -> dict[str, str]:
-        how = {"data.template": self.template, "data.train_on": self.train_on, "data.packing": self.packing}
-        return {**super().resume_signature(trainer), **{key: str(value) for key, value in how.items()}}
 
     def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
         if self.packing and batch is not None and batch.epoch is not None:

@@ -135,8 +135,8 @@ class CorpusData(TaskData):
 
     def _block_settings(self) -> list[Any]:
         ends = self.frame if self.objective == "masked" else (self.frame[0], [self.eos_token_id])
-        how = [self.objective, self.packing, self.isolate_documents, self.whole_words, self.max_length, self.special_ids]
-        return [*how, *ends, self.seed if self.next_sentence else None]
+        seed = self.seed if self.next_sentence else None
+        return [self.option_values("encoding"), self.packing, self.special_ids, *ends, seed]
 
     @cached_property
     def frame(self) -> tuple[list[int], list[int]]:
@@ -262,9 +262,3 @@ class CorpusData(TaskData):
         block = self.encoded[split][i]
         row = self.rows[split][block["first_row"]]["row_id"]
         return {"id": f"{split}:block{i}", "from": row, "bytes": block["bytes"]}
-
-    def resume_signature(self, trainer: Any) -> dict[str, str]:
-        documents = f"{self.document_unit}, isolate_documents={self.isolate_documents}"
-        how = f"{documents}, packing={self.packing}, {self.objective}"
-        masking = f"{self.mask_probability}, whole_words={self.whole_words}, next_sentence={self.next_sentence}"
-        return {**super().resume_signature(trainer), "the packing of the corpus": how, "the masking": masking}

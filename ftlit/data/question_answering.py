@@ -156,9 +156,6 @@ class QuestionAnsweringData(TaskData):
         answers = self._answers(row)
         return character_span(answers[0], row[self.context]) if answers else None
 
-    def encoding_settings(self) -> list[Any]:
-        return [*super().encoding_settings(), self.stride]
-
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
         for split in self.encoded.keys() - self._found.keys():
@@ -181,10 +178,6 @@ class QuestionAnsweringData(TaskData):
             made["metadata"]["reference"] = list(map(json.loads, made["metadata"]["reference"]))
         made["metadata"]["offsets"] = torch.stack([made.pop("starts"), made.pop("ends")], -1)
         return made
-
-    def resume_signature(self, trainer: Any) -> dict[str, str]:
-        own = {"data.stride": str(self.stride), "data.negative_windows": str(self.negative_windows)}
-        return {**super().resume_signature(trainer), **own}
 
 
 def context_places(offsets: list[tuple[int, int]], sequences: list[int | None]) -> np.ndarray:

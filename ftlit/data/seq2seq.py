@@ -109,8 +109,8 @@ class Seq2SeqData(TaskData):
     def _target_tokenizer_state(self) -> str:
         return tokenizer_state(self.target_tokenizer) if self.decoder else ""  # before its first use, which changes it
 
-    def encoding_settings(self) -> list[Any]:
-        return [*super().encoding_settings(), self.prefix, self.max_target_length, self.languages, self._target_tokenizer_state]
+    def encoding_state(self) -> list[Any]:
+        return [self._target_tokenizer_state]
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         sources = [self.prefix + text for text in columns[self.source]]

@@ -64,6 +64,3 @@ class TextClassificationData(LabelledData, TextData):
             return super().encode_label(value)
         ids = [self.label_ids[name] for name in self.as_names(value)]
         return [int(i in ids) for i in range(len(self.label_names))]
-
-    def encoding_settings(self) -> list[Any]:
-        return [*super().encoding_settings(), self.multi_label, self.separator]

@@ -199,9 +199,8 @@ class TokenClassificationData(TaskData):
 
     # Features
 
-    def encoding_settings(self) -> list[Any]:
-        tags = [self.spans, self.label_names, self._tag_names, self.scheme, self.align]
-        return [*super().encoding_settings(), *tags, self.stride]
+    def encoding_state(self) -> list[Any]:
+        return [self._tag_names]
 
     @cached_property
     def _encoder(self) -> WordEncoder:

@@ -4,32 +4,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftlit.exports.run import Run
+from ftlit.util.options import OPTIONS, without_init_args
 from ftlit.util.settings import flat
 
+RECORDED = ("git.commit", "git.dirty", "versions.ftlit", "versions", "hardware")  # of run.json
 # From the likeliest cause of another result to the least likely one. The longest matching prefix decides a key's place.
 ORDER = (
-    *("data.class_path", "data.dataset", "data.config_name", "data.splits", "fingerprint", "rows"),
-    *("data.shots", "data.limit_train", "data.limit_validation", "data.limit_test", "data.validation_share", "data.seed"),
-    "data",
-    *("model.class_path", "model.backbone", "model.pretrained", "model.init_from"),
-    *("model.tuning", "model.head", "model.loss", "model.auxiliary"),
-    "seed_everything",
-    *("model.optimizer.lr", "model.optimizer", "model.schedule", "model.warmup_ratio"),
-    *("model.layer_decay", "model.head_lr_factor", "model.lr_factors"),
-    *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "patience", "model.monitor"),
-    *("data.batching", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "trainer.precision"),
-    *("model", "trainer", ""),
-    *("git.commit", "git.dirty", "versions.ftlit", "versions", "hardware"),
-    *("data.num_workers", "trainer.logger", "trainer.log_every_n_steps", "trainer.enable_progress_bar"),
-    *(
-        "trainer.enable_model_summary",
-        "evaluate_untrained",
-        "test_after_fit",
-        "training_checks",
-        "save_every_n_steps",
-        "keep_last",
-    ),
+    *(without_init_args(key) for key, option in OPTIONS.items() if option.affects),
+    *RECORDED,
+    *(without_init_args(key) for key, option in OPTIONS.items() if not option.affects),
 )
+ROWS = ("fingerprint", "rows")  # of run.json; they have the place of the data set
 IGNORED = ("run_dir", "resume", "overwrite")  # belong to the command, not to the run
 
 
@@ -60,9 +45,9 @@ def differences(a: Run, b: Run) -> list[Difference]:
 
 def place(key: str) -> int:
     """Place of a key among the likely causes."""
-    parts = key.split(".")
-    prefixes = (".".join(parts[:count]) for count in range(len(parts), -1, -1))
-    return next(ORDER.index(prefix) for prefix in prefixes if prefix in ORDER)
+    parts = "data.dataset".split(".") if key.split(".")[0] in ROWS else key.split(".")
+    prefixes = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((ORDER.index(prefix) for prefix in prefixes if prefix in ORDER), ORDER.index("trainer"))
 
 
 def _facts(run: Run) -> dict[tuple[str, str], Any]:

@@ -14,6 +14,7 @@ from ftlit.exports.adapters import adapter_keys, load_adapter, plain_name
 from ftlit.runs.checkpoint import trained_keys
 from ftlit.tasks import TaskModule
 from ftlit.util.files import read_json
+from ftlit.util.options import KEEP, THIS_FOLDER, options_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,24 +23,15 @@ if TYPE_CHECKING:
 # with the other trained weights.
 Kind = Literal["model", "backbone", "adapter"]
 METADATA_FILE, HEAD_FILE, TARGET_TOKENIZER = "ftlit.json", "head.safetensors", "target_tokenizer"
-THIS_FOLDER = "<this folder>"  # a placeholder, since the folder can be moved
-# Arguments that are used in training only; the files and models that they name may no longer exist.
-TRAINING_ONLY: dict[str, Any] = {"init_from": None, "auxiliary": None}
-MERGED: dict[str, Any] = {
-    "backbone": THIS_FOLDER,
-    "tuning": {"class_path": "ftlit.tuning.Full"},
-    "pretrained": True,
-    "decoder": None,
-    "added_tokens": [],  # they are part of the vocabulary now
-}
-TRAINING_ONLY_DATA: dict[str, Any] = {
-    "augment": None,
-    "label_noise": 0.0,
-    "rebalance": False,
-    "unlabelled": None,
-    "num_workers": 0,
-}
-MERGED_DATA: dict[str, Any] = {"backbone": THIS_FOLDER, "decoder": None, "pad_token": None}
+# Arguments that are used in training only, since the files and models that they name may no longer exist.
+TRAINING_ONLY, TRAINING_ONLY_DATA = (
+    {name: option.exported for name, option in options_of(section).items() if option.exported is not KEEP}
+    for section in ("model", "data")
+)
+MERGED, MERGED_DATA = (
+    {name: option.merged for name, option in options_of(section).items() if option.merged is not KEEP}
+    for section in ("model", "data")
+)
 
 
 def is_exported(folder: Path) -> bool:

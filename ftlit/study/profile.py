@@ -17,10 +17,10 @@ from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.running.check import first_cell, problems
 from ftlit.study.running.launchers import gpus
+from ftlit.util.options import OPTIONS
 
 # Keys that affect neither time nor memory.
-NO_EFFECT_ON_COST = ("head_lr_factor", "label_noise", "layer_decay", "lr", "lr_factors", "run_dir", "schedule",
-                     "seed", "seed_everything", "warmup_ratio", "weight_decay")  # fmt: skip
+NO_EFFECT_ON_COST = {key.rsplit(".", 1)[-1] for key, option in OPTIONS.items() if not option.time}
 
 
 def cell_kind(config: dict[str, Any]) -> str:

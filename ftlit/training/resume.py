@@ -14,12 +14,9 @@ from ftlit.errors import UserError
 from ftlit.runs.files import BEST, LAST
 from ftlit.runs.metrics_file import MetricsFile
 from ftlit.training.distributed import every_rank
+from ftlit.util.options import option
 from ftlit.util.private import is_accumulating, restore_loaders, validation_is_due
 from ftlit.util.settings import flat
-
-# Parts of the config on which the checkpoint and the results of the run depend.
-MUST_MATCH = ("model", "patience", "trainer.precision", "trainer.gradient_clip_val", "trainer.gradient_clip_algorithm")
-MAY_MOVE = ("model.backbone", "model.decoder", "model.init_from")  # the checkpoint knows which weights it was trained on
 
 
 def check_same_config(then: dict[str, Any], now: dict[str, Any]) -> None:
@@ -33,7 +30,7 @@ def check_same_config(then: dict[str, Any], now: dict[str, Any]) -> None:
         UserError: With the changes.
     """
     before, after = ({key: value for key, value in flat(whole) if _must_match(key)} for whole in (then, now))
-    changed = [key for key in {**before, **after} if key not in MAY_MOVE and before.get(key) != after.get(key)]
+    changed = [key for key in {**before, **after} if not option(key).moves and before.get(key) != after.get(key)]
     classes = [key.removesuffix("class_path") for key in changed if key.endswith(".class_path")]
     changed = [key for key in changed if key.endswith(".class_path") or not key.startswith(tuple(classes))]
     if changed:
@@ -45,7 +42,8 @@ def check_same_config(then: dict[str, Any], now: dict[str, Any]) -> None:
 
 
 def _must_match(key: str) -> bool:
-    return any(key == part or key.startswith(f"{part}.") for part in MUST_MATCH)
+    """Whether the checkpoint or the results of the run depend on a key; those of the data are compared by their content."""
+    return key.startswith("model.") or "training" in option(key).affects
 
 
 class RandomState(Callback):

@@ -9,8 +9,9 @@ depends on. An option of a class outside the package need not be declared: it is
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# rows: which rows are used and what they hold. encoding: the features that rows become. order: which examples make up an
-# optimizer step. training: the trained weights, given the same steps. evaluation: the metrics and what is kept of them.
+# rows: which rows are used, and their content. encoding: the features of a row, given the tokenizer, whose state is part of
+# every cache key. order: which examples make up an optimizer step. training: the trained weights, given the same steps.
+# evaluation: the metrics, and what is kept of an evaluation.
 Effect = Literal["rows", "encoding", "order", "training", "evaluation"]
 
 THIS_FOLDER = "<this folder>"  # of an exported folder, which may move
@@ -95,18 +96,18 @@ OPTIONS: dict[str, Option] = {
     "data.template": _FEATURES,
     "data.train_on": _FEATURES,
     "data.isolate_documents": _FEATURES,
-    "data.pad_token": _affects("encoding", merged=None),
+    "data.pad_token": _affects(merged=None),
     # Taken from the rest of the config
-    "data.backbone": _affects("encoding", merged=THIS_FOLDER, source="model.backbone"),
-    "data.decoder": _affects("encoding", merged=None, source="model.decoder"),
-    "data.trust_remote_code": _affects("encoding", source="model.trust_remote_code"),
+    "data.backbone": _affects(merged=THIS_FOLDER, source="model.backbone"),
+    "data.decoder": _affects(merged=None, source="model.decoder"),
+    "data.trust_remote_code": _affects(source="model.trust_remote_code"),
     "data.multi_label": _affects("encoding", source="model.multi_label"),
     "data.spans": _affects("encoding", source="model.spans"),
     "data.objective": _affects("encoding", "order", source="model.class_path"),
     "data.mask_probability": _affects("order", source="model.mask_probability"),
     "data.whole_words": _affects("encoding", "order", source="model.whole_words"),
     "data.next_sentence": _affects("encoding", "order", source="model.next_sentence"),
-    "data.reserved_positions": _affects("encoding", source="model.tuning"),
+    "data.reserved_positions": _affects(source="model.tuning"),
     "data.order_seed": _affects("order", time=False, source="seed_everything"),
     # The model
     "model.class_path": _MODEL,
@@ -131,7 +132,7 @@ OPTIONS: dict[str, Option] = {
     "model.optimizer.init_args.weight_decay": _affects("training", time=False),
     "model.optimizer": _MODEL,
     "model.schedule": _affects("training", time=False),
-    "model.warmup_ratio": _affects("training", time=False),
+    "model.warmup_ratio": _affects("training", time=False, short="warmup_ratio"),
     "model.layer_decay": _affects("training", time=False, short="layer_decay"),
     "model.head_lr_factor": _affects("training", time=False),
     "model.lr_factors": _affects("training", time=False),
@@ -142,7 +143,7 @@ OPTIONS: dict[str, Option] = {
     "model.monitor": _MODEL,
     "data.batching.init_args.batch_size": _affects("order", short="batch_size"),
     "data.batching": _affects("order"),
-    "data.packing": _affects("encoding", "order"),
+    "data.packing": _affects("order"),
     "trainer.accumulate_grad_batches": _affects("order"),
     "trainer.gradient_clip_val": _MODEL,
     "trainer.gradient_clip_algorithm": _MODEL,
@@ -186,12 +187,13 @@ OPTIONS: dict[str, Option] = {
     "resume": _NOTHING,
     "overwrite": _NOTHING,
     "plan": _NOTHING,
-    "ckpt_path": _MODEL,
+    "ckpt_path": _affects("training", moves=True),
+    "weights_only": _NOTHING,
 }
 
 
 def option(key: str) -> Option:
-    """The declaration of a key of the config, or that of the innermost part of it that is declared.
+    """The declaration of a key of the config, or of the innermost part of it that is declared.
 
     Args:
         key: Names with dots, with or without ``init_args``.
@@ -217,6 +219,6 @@ _BY_SHORT_KEY = {**{without_init_args(key): key for key in OPTIONS}, **{key: key
 
 
 def options_of(section: str) -> dict[str, Option]:
-    """The declared options of ``model`` or ``data`` by their plain names."""
+    """The declared options of the section `model` or `data` by their names in it."""
     prefix = f"{section}."
     return {key.removeprefix(prefix): found for key, found in OPTIONS.items() if key.startswith(prefix)}

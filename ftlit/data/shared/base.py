@@ -17,6 +17,7 @@ from ftlit.data.shared.hooks import TaskHooks
 from ftlit.data.shared.unlabelled import Unlabelled, unlabelled_texts
 from ftlit.data.text.encoding import Encoder, source_of
 from ftlit.models.backbones import load_config, load_tokenizer, max_positions
+from ftlit.util.options import Effect, option, options_of
 from ftlit.util.private import rows_hash
 
 if TYPE_CHECKING:
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Arguments that a task may take from its data; the command line links each of them to the task's option of the same name.
-TASK_ARGUMENTS = (
-    *("label_names", "label_counts", "label_scale", "pad_token_id", "stop_id", "added_tokens", "no_answer"),
-    "max_target_length",
-)
+TASK_ARGUMENTS = [name for name, option in options_of("model").items() if option.source == "data"]
 
 
 class TaskData(LightningDataModule, TaskHooks):
@@ -104,7 +102,17 @@ class TaskData(LightningDataModule, TaskHooks):
 
     def encoding_settings(self) -> list[Any]:
         """Everything that `encode` depends on beside the rows and the tokenizer, for the key of the cache."""
-        return [type(self).__name__, *source_of(type(self)), self.columns(), self.max_length]
+        own = [type(self).__name__, *source_of(type(self)), self.columns()]
+        return [*own, self.option_values("encoding"), *self.encoding_state()]
+
+    def encoding_state(self) -> list[Any]:
+        """What `encode` depends on beside options, rows and the tokenizer, such as a chat template."""
+        return []
+
+    def option_values(self, effect: Effect) -> dict[str, Any]:
+        """The options with an effect, by name; the value is that of the attribute of the same name if there is one."""
+        chosen = [name for name in self.hparams if effect in option(f"data.{name}").affects]
+        return {name: getattr(self, name, self.hparams[name]) for name in sorted(chosen)}
 
     def counts(self, split: str) -> dict[str, int]:
         """Findings about an encoded split for the report, such as answers lost to truncation."""
@@ -140,12 +148,11 @@ class TaskData(LightningDataModule, TaskHooks):
     def resume_signature(self, trainer: Any) -> dict[str, str]:
         """Everything that decides which examples an optimizer step uses; a resumed run must have the same."""
         texts = f" and {rows_hash(self.unlabelled.features)}" if self.unlabelled else ""
+        options = {option(f"data.{name}").source or f"data.{name}": str(v) for name, v in self.option_values("order").items()}
         return {
             "the training data": self.fingerprints["train"] + texts,
             "the encoding of the data": self._encoding,
-            "data.batching": str(self.batching),
-            "seed_everything": str(self.order_seed),
-            "data.max_length": str(self.max_length),
+            **options,
             "trainer.accumulate_grad_batches": str(trainer.accumulate_grad_batches),
             "the number of devices": str(trainer.world_size),
         }

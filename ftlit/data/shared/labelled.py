@@ -152,9 +152,6 @@ class LabelledData(TaskData):
         """The training target of a cell: the id of its label."""
         return self.label_ids[self.label_name(value)]
 
-    def encoding_settings(self) -> list[Any]:
-        return [*super().encoding_settings(), self.label_names]
-
 
 def label_text(value: Any) -> str:
     """A label as text; 2.0, from a column with missing values, becomes 2."""

@@ -6,25 +6,10 @@ import random
 from typing import Any
 
 from ftlit.errors import UserError, near
+from ftlit.util.options import OPTIONS
 
 Level = dict[str, Any]  # keys of the config and their values
-SHORT_KEYS = {
-    "auxiliary": "model.auxiliary",
-    "backbone": "model.backbone",
-    "batch_size": "data.batching.init_args.batch_size",
-    "head": "model.head",
-    "label_noise": "data.label_noise",
-    "layer_decay": "model.layer_decay",
-    "limit_train": "data.limit_train",
-    "loss": "model.loss",
-    "lr": "model.optimizer.init_args.lr",
-    "max_epochs": "trainer.max_epochs",
-    "max_length": "data.max_length",
-    "precision": "trainer.precision",
-    "shots": "data.shots",
-    "tuning": "model.tuning",
-    "warmup_ratio": "model.warmup_ratio",
-}
+SHORT_KEYS = {option.short: key for key, option in sorted(OPTIONS.items()) if option.short}
 
 
 def full_key(name: str) -> str:

@@ -11,9 +11,11 @@ from ftlit.metrics.direction import lower_is_better
 from ftlit.study.plan.axes import combine_levels
 from ftlit.study.plan.fingerprint import data_fingerprint
 from ftlit.study.plan.settings import Study
+from ftlit.util.options import OPTIONS
 from ftlit.util.settings import value_at, with_values
 
-WITHOUT_EFFECT = ("run_dir", "resume", "overwrite", "test_after_fit")  # keys that do not change what is trained
+# Options of the command that do not change the results of a run.
+WITHOUT_EFFECT = {key for key, option in OPTIONS.items() if "." not in key and not option.affects}
 
 
 @dataclass(frozen=True)
