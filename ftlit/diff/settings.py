@@ -45,7 +45,7 @@ def differences(a: Run, b: Run) -> list[Difference]:
 
 def place(key: str) -> int:
     """Place of a key among the likely causes."""
-    parts = "data.dataset".split(".") if key.split(".")[0] in ROWS else key.split(".")
+    parts = ["data", "dataset"] if key.split(".")[0] in ROWS else key.split(".")
     prefixes = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
     return next((ORDER.index(prefix) for prefix in prefixes if prefix in ORDER), ORDER.index("trainer"))
 
