@@ -57,7 +57,7 @@ REAL = Sizes(
         "num_key_value_heads": 4, "intermediate_size": 5632, "max_position_embeddings": 2048,
     },
     rows=(4096, 256, 256), words=(16, 120), fit_rows=1536, save_every=36, few_rows=256, batch=32,
-    speed_steps=120, turn_steps=10, peak=8192, rates=(3e-5, 3e-4),
+    speed_steps=60, turn_steps=5, peak=8192, rates=(3e-5, 3e-4),
 )  # fmt: skip
 TINY = {"vocab_size": 2100, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
 DRY = Sizes(

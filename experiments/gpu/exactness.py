@@ -7,21 +7,26 @@ import time
 from pathlib import Path
 
 import torch
-from bench import Bench, Failed, Skipped, command, expect, read_json, read_lines
+from bench import Bench, Skipped, command, expect, read_json, read_lines
 from fits import SPLITS, compare_runs, full, full_options, logged, mean, short_options, weights
 from material import bert, texts
 from safetensors.torch import load_file
 
 
 def resume(bench: Bench) -> None:
-    """A run killed by SIGKILL and resumed ends like one that was never stopped, bit for bit."""
+    """A run killed by SIGKILL and resumed ends like one that was never stopped.
+
+    That is to the bit where the kernels are deterministic; elsewhere it is as near as two whole runs are to each other.
+    """
     shutil.rmtree(bench.run_dir("again"), ignore_errors=True)
     whole, killed = full(bench), _killed_and_resumed(bench, "killed", full_options(bench))
     found = compare_runs(whole, killed)
     bench.note(**found)
     if not found["same_bits"]:
-        bench.note(two_whole_runs=compare_runs(whole, bench.fit("again", full_options(bench))))
-        raise Failed(f"the resumed run differs from the whole one by {found['largest_weight_gap']:.3g} in a weight")
+        spread = compare_runs(whole, bench.fit("again", full_options(bench)))
+        bench.note(two_whole_runs=spread)
+        gap, usual = found["largest_weight_gap"], spread["largest_weight_gap"]
+        expect(gap <= 2 * usual, f"the resumed run differs by {gap:.3g} in a weight, two whole runs by {usual:.3g}")
 
 
 def deterministic(bench: Bench) -> None:
@@ -34,7 +39,8 @@ def deterministic(bench: Bench) -> None:
     finally:
         torch.use_deterministic_algorithms(False)
     found = compare_runs(whole, killed)
-    bench.note(**found)
+    taken, usual = (read_json(run / "results.json")["efficiency"]["train_seconds"] for run in (whole, bench.run_dir("again")))
+    bench.note(**found, share_of_the_usual_time=taken / usual)
     expect(found["same_bits"], f"the resumed run differs by {found['largest_weight_gap']:.3g} in a weight")
 
 

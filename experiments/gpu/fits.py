@@ -38,7 +38,7 @@ def common(backbone: Path, rate: float) -> list[str]:
 def full_options(bench: Bench) -> list[str]:
     """Options of the run that most checks share: all of BERT, two epochs, evaluated before and after."""
     length = [f"--data.limit_train={bench.sizes.fit_rows}", "--trainer.max_epochs=2"]
-    around = ["--before=true", "--test_after_fit=true", f"--save_every_n_steps={bench.sizes.save_every}"]
+    around = ["--evaluate_untrained=true", "--test_after_fit=true", f"--save_every_n_steps={bench.sizes.save_every}"]
     return classification(bench, bert(bench), bench.sizes.rates[0], *length, *around)
 
 
