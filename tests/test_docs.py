@@ -22,14 +22,6 @@ from tests.helpers import ROOT, arguments
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = {str(page.relative_to(ROOT)): page.read_text("utf-8") for page in PAGES}
-# Keys as the pages name them, and as they were called before: empty once the package has the new ones.
-NEW_KEYS = {
-    "evaluate_untrained": "before",
-    "training_checks": "tripwires",
-    "document_unit": "documents",
-    "isolate_documents": "boundaries",
-}
-RENAMED = {} if hasattr(importlib.import_module("ftlit.tuning"), "Combined") else NEW_KEYS
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -41,13 +33,6 @@ def blocks(language: str) -> list[tuple[str, str]]:
 def by_page(given: list[tuple[str, str]]) -> list[object]:
     """Parameters of a test, named by page and number."""
     return [pytest.param(text, id=f"{page}-{i}") for i, (page, text) in enumerate(given)]
-
-
-def known(text: str) -> str:
-    """A text with the keys that the package has."""
-    for new, old in RENAMED.items():
-        text = re.sub(rf"\b{new}\b", old, text)
-    return text
 
 
 STUDIES = [block for block in blocks("yaml") if "axes:" in block[1]]
@@ -122,7 +107,7 @@ def test_the_reference_has_every_public_class(package: str) -> None:
 
 @pytest.mark.parametrize("text", by_page(STUDIES))
 def test_studies_are_read(text: str, tmp_path: Path) -> None:
-    absolute = known(text).replace("../../", f"{ROOT}/").replace("../", f"{ROOT}/experiments/")
+    absolute = text.replace("../../", f"{ROOT}/").replace("../", f"{ROOT}/experiments/")
     (tmp_path / "study.yaml").write_text(absolute)
     arms = [arm.name for arm in Plan(read_study(tmp_path / "study.yaml")).arms]
     assert arms == ["full, 64", "full, 256", "lora, 16", "lora, 64", "lora, 256"]
@@ -130,7 +115,7 @@ def test_studies_are_read(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", by_page(CONFIGS))
 def test_configs_parse(text: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "page.yaml").write_text(known(text))
+    (folder / "page.yaml").write_text(text)
     code, output, errors = left_with(["fit", "--config", "page.yaml", "--print_config"], capsys)
     assert code == 0, errors
     assert yaml.safe_load(output)["run_dir"].startswith("runs/")
@@ -150,7 +135,7 @@ def commands() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("text", by_page([(page, text) for page, text in commands() if not text.endswith("Lora")]))
 def test_commands_parse(text: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command, *options = shlex.split(known(text))
+    command, *options = shlex.split(text)
     if command == "study":
         assert "  " + options[0] in left_with(["study", "--help"], capsys)[1]
         rest = [option for option in options[1:] if option not in ("--plan", "--watch")]
