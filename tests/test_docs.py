@@ -1,5 +1,6 @@
 """README and docs tell the truth: files exist, configs and commands parse, examples and notebooks run, the site builds."""
 
+import ast
 import importlib
 import importlib.util
 import json
@@ -100,6 +101,47 @@ def test_every_page_is_in_the_navigation() -> None:
 def test_the_reference_has_every_public_class(package: str) -> None:
     listed = re.findall(rf"^::: ftlit\.{package}\.(\w+)$", TEXTS[f"docs/api/{package}.md"], re.MULTILINE)
     assert sorted(listed) == sorted(importlib.import_module(f"ftlit.{package}").__all__)
+
+
+# The walks: a csv row to results.json, and an option to an exported folder
+
+
+def walk(page: str) -> list[tuple[int, Path, list[str], str]]:
+    """The steps of a walk: number, file, functions, and what happens."""
+    rows = re.findall(r"^\| (\d+) \| `(ftlit/[^`]+)` \| (.+?) \| (.+?) \|$", TEXTS[f"docs/{page}.md"], re.MULTILINE)
+    return [(int(number), ROOT / file, re.findall(r"`(\w+)`", names), text) for number, file, names, text in rows]
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports anywhere."""
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    return {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize(("page", "most", "returns"), [("life_of_a_batch", 14, 5), ("life_of_an_option", 20, 6)])
+def test_a_walk_is_short_and_numbered_by_file(page: str, most: int, returns: int) -> None:
+    steps = walk(page)
+    files = list(dict.fromkeys(file for _, file, _, _ in steps))
+    assert [number for number, *_ in steps] == [files.index(file) + 1 for _, file, _, _ in steps]
+    assert 10 <= len(files) <= most
+    assert len(steps) - len(files) <= returns
+
+
+@pytest.mark.parametrize("page", ["life_of_a_batch", "life_of_an_option"])
+def test_each_step_of_a_walk_is_reached_from_an_earlier_one(page: str) -> None:
+    passed: list[Path] = []
+    for number, file, names, text in walk(page):
+        tree = ast.parse(file.read_text("utf-8"))
+        defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        assert [name for name in names if name not in defined] == [], f"step {number}: {file}"
+        tied = not passed or any(module(file) in imports(p) or module(p) in imports(file) for p in passed)
+        called = any(re.search(rf"\b{name}\(", p.read_text("utf-8")) for p in passed for name in names)
+        assert tied or called or re.match(r"Lightning|jsonargparse", text), f"step {number}: {file}"
+        passed.append(file)
 
 
 # Configs and commands
