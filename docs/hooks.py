@@ -1,13 +1,16 @@
-"""Brings the committed results into the site, so that pages link to them as they do in the repository."""
+"""Brings the committed results and the table of options into the site."""
 
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
+from ftlit.util.options import OPTIONS
+
 ROOT = Path(__file__).parents[1]
 RESULTS = "experiments/results"
 KINDS = (".md", ".png", ".html", ".csv", ".tex")
+EFFECTS = ("rows", "encoding", "order", "training", "evaluation")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -20,4 +23,10 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
     """Links that leave `docs/` for the results stay inside the site."""
-    return markdown.replace(f"../{RESULTS}/", f"{RESULTS}/")
+    return markdown.replace(f"../{RESULTS}/", f"{RESULTS}/").replace("<!-- options -->", options_table())
+
+
+def options_table() -> str:
+    """What each option affects, in Markdown."""
+    rows = [(key, ", ".join(e for e in EFFECTS if e in option.affects) or "nothing") for key, option in OPTIONS.items()]
+    return "\n".join(["| option | affects |", "|---|---|", *(f"| `{key}` | {effects} |" for key, effects in rows)])

@@ -103,6 +103,12 @@ def test_the_reference_has_every_public_class(package: str) -> None:
     assert sorted(listed) == sorted(importlib.import_module(f"ftlit.{package}").__all__)
 
 
+def test_the_reference_has_everything_that_comes_from_ftlit() -> None:
+    reference = "\n".join(text for page, text in TEXTS.items() if page.startswith("docs/api/"))
+    listed = re.findall(r"^::: ftlit\.[\w.]*\.(\w+)$", reference, re.MULTILINE)
+    assert [name for name in ftlit.__all__ if name not in listed] == []
+
+
 # The walks: a csv row to results.json, and an option to an exported folder
 
 
@@ -276,4 +282,6 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     assert "Rank of each update." in (tmp_path / "site/api/tuning/index.html").read_text()
+    assert "<code>model.tuning</code>" in (tmp_path / "site/api/options/index.html").read_text()
+    assert "finished" in (tmp_path / "site/api/python/index.html").read_text()
     assert "fonts.googleapis" not in (tmp_path / "site/index.html").read_text()
