@@ -21,7 +21,10 @@ from ftlit.study.plan.file import read_study
 from tests.conftest import NEUTRAL
 from tests.helpers import ROOT, arguments
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "experiments/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 TEXTS = {str(page.relative_to(ROOT)): page.read_text("utf-8") for page in PAGES}
 
 
@@ -83,7 +86,17 @@ def test_linked_and_named_files_exist(page: Path) -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)", text)
     named = re.findall(r"\b((?:configs|experiments|ftlit|tests)/[\w./]+\.\w+)", re.sub(r"\]\([^)]*\)", "", text))
     assert [path for path in links if not (page.parent / path).exists()] == []
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    folders = re.findall(r"`((?:configs|docs|experiments|ftlit|tests)/[\w/]*)`", text)
+    assert [path for path in [*named, *folders] if not (ROOT / path).exists()] == []
+
+
+def test_the_map_has_every_package_and_every_rule_its_name() -> None:
+    text = TEXTS["CONTRIBUTING.md"]
+    packages = [path.parent.name for path in (ROOT / "ftlit").glob("*/__init__.py")]
+    assert [name for name in packages if f"`ftlit/{name}`" not in text] == []
+    code = "\n".join(path.read_text("utf-8") for folder in ("ftlit", "tests") for path in (ROOT / folder).rglob("*.py"))
+    names = re.findall(r"`([A-Za-z_]{4,})`", text)
+    assert [name for name in names if not re.search(rf"\b{name}\b", code)] == []
 
 
 def test_every_page_is_in_the_navigation() -> None:
@@ -94,7 +107,7 @@ def test_every_page_is_in_the_navigation() -> None:
         return [page for part in parts for page in pages(part)]  # type: ignore[attr-defined]
 
     text = re.sub(r"^exclude_docs:.*$", "", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
-    assert sorted(pages(yaml.safe_load(text)["nav"])) == sorted(p.removeprefix("docs/") for p in TEXTS if p != "README.md")
+    assert sorted(pages(yaml.safe_load(text)["nav"])) == sorted(p.removeprefix("docs/") for p in TEXTS if p.startswith("docs/"))
 
 
 @pytest.mark.parametrize("package", ["tasks", "data", "tuning"])
