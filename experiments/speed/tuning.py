@@ -1,9 +1,9 @@
-"""Speed of LoRA in ftlit beside plain peft in a bare PyTorch loop, and the cost of the tripwires, step by step in turn.
+"""Speed of LoRA in ftlit next to plain peft in a bare PyTorch loop, and the cost of the training checks, step by step in turn.
 
     python experiments/speed/tuning.py --data data/sst2 --steps 100
 
 The same work for both: the very same random batches of 32 in float32, LoRA of rank 8 on all linear layers but the pooler, and
-the head, fused AdamW, no clipping. What the tripwires cost is timed inside them. Writes experiments/results/tuning_speed.md.
+the head, fused AdamW, no clipping. The cost of the training checks is timed inside them. Writes experiments/results/tuning_speed.md.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def plain() -> Any:
 
 @contextmanager
 def timed(seconds: list[float]) -> Iterator[None]:
-    """Inside, the time that each call of a tripwire takes is put into a list."""
+    """Inside, the time that each call of a training check takes is put into a list."""
     hooks = {name: getattr(TrainingChecks, name) for name in HOOKS}
 
     def wrapped(hook: Callable[..., None]) -> Callable[..., None]:
@@ -75,14 +75,14 @@ def main() -> None:
     own, peer = turns.seconds["ftlit"], turns.seconds["plain peft"]
     table = [
         ["LoRA: ftlit / plain peft in a bare loop", ratio(own, peer)],
-        ["time inside the tripwires, share of training", f"{sum(inside) / sum(own):.5f}"],
+        ["time inside the training checks, share of training", f"{sum(inside) / sum(own):.5f}"],
     ]
     note = (
         f"{options.steps} steps of {BATCH} SST-2 sentences, the same for both, step by step in turn, on all-MiniLM-L6-v2, "
         f"float32, fused AdamW, LoRA of rank {RANK} on all linear layers but the pooler. Bars: 0.97 of plain peft, and less "
-        "than 0.01 for the tripwires, whose time holds their look at every frozen weight before and after."
+        "than 0.01 for the training checks, including their look at every frozen weight before and after training."
     )
-    write_report("tuning_speed", "Speed of LoRA, and the cost of tripwires", "tuning.py", options, table, note)
+    write_report("tuning_speed", "Speed of LoRA, and the cost of the training checks", "tuning.py", options, table, note)
 
 
 if __name__ == "__main__":
