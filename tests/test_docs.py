@@ -3,6 +3,7 @@
 import ast
 import importlib
 import importlib.util
+import inspect
 import json
 import re
 import shlex
@@ -230,6 +231,17 @@ def test_python_uses_names_that_exist(text: str) -> None:
     ]
     named = [*imported, *re.findall(r"\bftlit\.(\w+)", text)]
     assert [name for name in named if name != "errors" and not hasattr(ftlit, name)] == []
+
+
+def test_the_page_names_every_argument_of_fit_with_its_default() -> None:
+    shown = re.search(r"```\n(ftlit\.fit\(.*?)```", TEXTS["docs/python.md"], re.DOTALL)
+    assert shown is not None
+    page = ast.parse(re.sub(r"->.*", "", shown[1]).replace(" *,", "").strip(), mode="eval").body
+    assert isinstance(page, ast.Call)
+    arguments = list(inspect.signature(ftlit.fit).parameters.values())
+    assert [arg.name for arg in arguments] == [*(ast.unparse(arg) for arg in page.args), *(str(k.arg) for k in page.keywords)]
+    given = {str(k.arg): ast.literal_eval(k.value) for k in page.keywords if k.arg != "run_dir"}
+    assert given == {arg.name: arg.default for arg in arguments if arg.name in given}
 
 
 def reviews(file: Path) -> None:

@@ -3,7 +3,8 @@
     python experiments/speed/tuning.py --data data/sst2 --steps 100
 
 The same work for both: the very same random batches of 32 in float32, LoRA of rank 8 on all linear layers but the pooler, and
-the head, fused AdamW, no clipping. The cost of the training checks is timed inside them. Writes experiments/results/tuning_speed.md.
+the head, fused AdamW, no clipping. The cost of the training checks is timed inside them. It writes tuning_speed.md to
+experiments/results.
 """
 
 import argparse
