@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Record:
     def add(self, name: str, found: dict[str, Any]) -> None:
         """Take in the outcome of a check and write both files."""
         self.content["machine"] = found.pop("machine", None) or self.content["machine"]
-        self.content["checks"][name] = found
+        self.content["checks"][name] = {**found, "commit": commit()}
         self.write()
 
     def write(self) -> None:
@@ -52,6 +53,16 @@ class Record:
         self.folder.mkdir(parents=True, exist_ok=True)
         _replace(self.folder / "gpu.json", json.dumps(self.content, indent=2) + "\n")
         _replace(self.folder / "gpu.md", report(self.content))
+
+
+def commit() -> str | None:
+    """The commit of the code that is checked, None outside a repository."""
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        done = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 def _replace(path: Path, text: str) -> None:

@@ -19,6 +19,7 @@ def report(content: dict[str, Any]) -> str:
         "## Checks",
         _checks(content["checks"]),
         _seconds(content["checks"]),
+        _commits(content["checks"]),
         *_failures(content["checks"]),
         *_speed(content["checks"]),
     ]
@@ -48,6 +49,15 @@ def _seconds(checks: dict[str, Any]) -> str:
     missing = sum(found["status"] == "not reached" for found in checks.values())
     left = f"; {missing} were not reached, and the same command goes on with them" if missing else ""
     return f"{sum(found.get('seconds', 0) for found in checks.values()):.0f} seconds in all{left}."
+
+
+def _commits(checks: dict[str, Any]) -> str:
+    """The commits that the checks ran on, if they are known."""
+    names: dict[str, list[str]] = {}
+    for name, found in checks.items():
+        if found.get("commit"):
+            names.setdefault(found["commit"], []).append(name)
+    return "\n".join(f"Commit {commit}: {', '.join(those)}." for commit, those in names.items())
 
 
 def _figure(key: str, value: Any) -> str:

@@ -128,7 +128,7 @@ def check_order(path: Path, now: dict[str, str]) -> None:
 
     Args:
         path: The checkpoint to resume from.
-        now: The settings that decide the order now, from `TaskData.order`.
+        now: The settings that decide the order now, from `TaskData.resume_signature`.
 
     Raises:
         UserError: With the changes since the checkpoint.
