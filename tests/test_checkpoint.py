@@ -46,7 +46,7 @@ def test_a_checkpoint_of_another_method_is_refused(source: Tuning, target: Tunin
             load(checkpoint)
         said = str(refused.value)
         assert said.startswith(f"the checkpoint was not made with model.tuning {target}: it lacks ")
-        assert said.endswith("; give the config that it was made with")
+        assert said.endswith("; use the config that it was made with")
         assert lacks in said
         assert extra in said
 
@@ -178,5 +178,5 @@ def test_a_run_without_checkpoints(which: str, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("which", ["no/such.ckpt", "."])
 def test_a_checkpoint_that_is_not_there(which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=rf"the checkpoint {which} does not exist; give the path of one, such as .*best.ckpt"):
+    with pytest.raises(UserError, match=rf"the checkpoint {which} does not exist; expected a path such as .*best.ckpt"):
         find_checkpoint(tmp_path / "run", which)

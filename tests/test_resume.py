@@ -209,7 +209,7 @@ def test_a_run_is_neither_continued_nor_replaced_by_accident(
     assert not (run_dir / "checkpoints/other.ckpt").exists()
     assert not (run_dir / "hpc_ckpt_1.ckpt").exists()
     assert json.loads((run_dir / "run.json").read_text())["status"] == "completed"
-    assert "give one of them" in refusal([*args, "--overwrite", "--resume"], capsys)
+    assert "set only one of them" in refusal([*args, "--overwrite", "--resume"], capsys)
 
 
 def test_resume_needs_a_run(fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

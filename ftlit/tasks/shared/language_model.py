@@ -30,7 +30,7 @@ def only_tokens(backbone: nn.Module, chosen: Tensor) -> Iterator[None]:
     """
 
     def choose(module: nn.Module, args: Any, output: Any) -> Any:
-        hidden = output.last_hidden_state[:, -chosen.shape[1] :]  # a prompt may stand before the tokens
+        hidden = output.last_hidden_state[:, -chosen.shape[1] :]  # a learned prompt may precede the tokens
         output.last_hidden_state = hidden[chosen].unsqueeze(0)
         return output
 
