@@ -50,7 +50,7 @@ class Loss(ABC):
         return torch.tensor(self.class_weights, dtype=torch.float32)
 
     def balanced(self, counts: Tensor, rows: int) -> Tensor:
-        """Return weights that give all classes the same total, ``rows / (classes * counts)``, as in scikit-learn."""
+        """Return weights with the same total for all classes, ``rows / (classes * counts)``, as in scikit-learn."""
         return rows / (len(counts) * counts)
 
 

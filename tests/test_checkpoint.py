@@ -77,7 +77,7 @@ def other_words(model: Any) -> None:
 def test_another_backbone_of_the_same_shapes_is_refused(tuning: Tuning, tiny: Tiny, tmp_path: Path) -> None:
     checkpoint = checkpoint_of(classifier(tiny("bert"), tuning=tuning))
     other = sibling(tiny("bert"), tmp_path / "other", other_words)
-    with pytest.raises(UserError, match=r"frozen weights of model\.backbone '.*other' are not those .*give the same backbone"):
+    with pytest.raises(UserError, match=r"frozen weights of model\.backbone '.*other' are not those .*use the same backbone"):
         classifier(other, tuning=tuning).on_load_checkpoint(checkpoint)
     moved = shutil.copytree(tiny("bert"), tmp_path / "moved")
     classifier(str(moved), tuning=tuning).on_load_checkpoint(checkpoint)

@@ -134,7 +134,7 @@ class StopsAtStep(Callback):
 
 def test_runs_are_neither_replaced_nor_continued_by_accident(make: Callable[..., tuple[Any, Any]], tmp_path: Path) -> None:
     first = ftlit.fit(*make(), tmp_path / "run", {**TRAINER, "max_epochs": 1}).results
-    with pytest.raises(UserError, match="holds a finished run; go on with it by"):
+    with pytest.raises(UserError, match="holds a finished run; continue it with"):
         ftlit.fit(*make(), tmp_path / "run", TRAINER)
     with pytest.raises(UserError, match=r"model.tuning was ftlit.Full, is ftlit.BitFit"):
         ftlit.fit(*make(tuning=ftlit.BitFit()), tmp_path / "run", TRAINER, resume=True)

@@ -132,7 +132,7 @@ def test_a_run_without_a_last_checkpoint(
     assert all((run_dir / name).read_bytes() == (whole / name).read_bytes() for name in KEPT)
     with pytest.raises(SystemExit, match="2"):
         main(["fit", "--resume", "--run_dir", str(run_dir)])
-    assert "kept no checkpoints/last.ckpt to go on from" in capsys.readouterr().err
+    assert "kept no checkpoints/last.ckpt to continue from" in capsys.readouterr().err
     shutil.rmtree(run_dir)
     shutil.copytree(snapshot, run_dir)
     main(["fit", "--resume", "--run_dir", str(run_dir)])
@@ -241,7 +241,7 @@ def finished(fit_args: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--patience", "3"], "patience was None, is 3"),
         (["--trainer.precision", "bf16-mixed"], "trainer.precision was 32-true, is bf16-mixed"),
         (["--trainer.gradient_clip_val", "null"], "trainer.gradient_clip_val was 1.0, is None"),
-        (["--data.limit_validation", "9"], "its validation data have changed"),
+        (["--data.limit_validation", "9"], "the validation data have changed"),
     ],
 )
 def test_resuming_with_another_model_is_refused(

@@ -39,7 +39,7 @@ def find_adapter(task: "TaskModule") -> Any:
 
 
 def check_adapter(task: "TaskModule") -> None:
-    """Check that the adapter of a task can be exported and gives the same results in peft.
+    """Check that the adapter of a task can be exported and has the same outputs in peft.
 
     Raises:
         UserError: If it cannot, with the alternative.

@@ -138,7 +138,7 @@ def _room(wanted: dict[str, float], cluster: dict[str, float]) -> int:
             rooms[key] = int(cluster.get(name, 0) / wanted[key])
             if not rooms[key]:
                 raise UserError(
-                    f"launch.ray gives a cell {key} {wanted[key]}, and the cluster has {cluster.get(name, 0):g} in all; "
+                    f"launch.ray sets {key} {wanted[key]} for a cell, but the cluster has {cluster.get(name, 0):g} in all; "
                     f"lower launch.ray.{key}, or set launch.jobs where the cluster grows on demand"
                 )
     return min(rooms.values(), default=1)
