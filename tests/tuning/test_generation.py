@@ -117,7 +117,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("method", PROMPTS)
 def test_packing_is_refused(method: str, rows: str, backbone: Callable[[str], str]) -> None:
-    says = rf"{type(PROMPTS[method]).__name__} adds its tokens before a single text, .*set data\.packing: false, or with raw text"
+    says = rf"{type(PROMPTS[method]).__name__} adds its tokens before a single text.*set data\.packing: false, or with raw text"
     keys = {"prompt": "question", "response": "answer", "template": "chatml", "max_length": 128, "packing": True}
     folder = backbone("llama")
     chat = ChatData(dataset=rows, backbone=folder, reserved_positions=COUNT, **keys)

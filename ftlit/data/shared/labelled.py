@@ -44,7 +44,9 @@ class LabelledData(TaskData):
         if isinstance(self.given_names, str):
             path = Path(self.given_names)
             if not path.is_file():
-                raise UserError(f"data.label_names {self.given_names!r} is not a file; expected a list, or a file with one label per line")
+                raise UserError(
+                    f"data.label_names {self.given_names!r} is not a file; expected a list, or a file with one label per line"
+                )
             return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
         if self.given_names:
             return [str(name) for name in self.given_names]

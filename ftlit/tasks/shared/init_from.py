@@ -111,7 +111,7 @@ def _earlier(source: str, build: Build) -> Earlier:
         return Earlier(backbone, head, None, str(folder))
     raise UserError(
         f"model.init_from {source!r} holds neither a finished run ({BEST}) nor a Hugging Face model "
-        "(config.json); give the folder of one"
+        "(config.json); expected the folder of one of them"
     )
 
 
