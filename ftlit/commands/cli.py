@@ -11,7 +11,7 @@ import yaml
 from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from ftlit.commands.errors_in_words import ShortErrors, with_values
+from ftlit.commands.errors_in_words import ShortErrors, with_explicit_flags
 from ftlit.commands.evaluate import Evaluation
 from ftlit.commands.fit import check_run_dir, fit, prepare, start_checkpoint
 from ftlit.commands.links import add_links
@@ -229,7 +229,7 @@ def run(args: list[str]) -> None:
         from jsonargparse import auto_cli
 
         function = getattr(import_module(f"ftlit.exports.{args[0]}"), args[0])
-        given = with_values(args, function)
+        given = with_explicit_flags(args, function)
         auto_cli({args[0]: function}, args=given, as_positional=False, prog="ftlit", parser_class=ShortErrors)
     else:
         TaskCLI(args)

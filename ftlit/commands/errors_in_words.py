@@ -94,7 +94,7 @@ def _near_option(option: str, parser: Any) -> str:
     return near(option, option_names(parser))
 
 
-def with_values(args: list[str], function: Callable[..., Any]) -> list[str]:
+def with_explicit_flags(args: list[str], function: Callable[..., Any]) -> list[str]:
     """Return arguments of a command in which flags without a value are true and option names contain underscores.
 
     Args:

@@ -14,7 +14,7 @@ RENAMED = {
     "data.documents": "data.document_unit",
     "data.boundaries": "data.isolate_documents",
 }
-SECTIONS = {"TaskModule": "model", "TaskData": "data"}
+CLASS_SECTIONS = {"TaskModule": "model", "TaskData": "data"}
 
 
 def renamed(key: str) -> str | None:
@@ -24,5 +24,5 @@ def renamed(key: str) -> str | None:
 
 def renamed_option(kind: type, option: str) -> str | None:
     """A sentence with the new name of an option of a class or its parents; None if it was not renamed."""
-    owners = (SECTIONS.get(parent.__name__, parent.__name__) for parent in kind.__mro__)
+    owners = (CLASS_SECTIONS.get(parent.__name__, parent.__name__) for parent in kind.__mro__)
     return next((found for owner in owners if (found := renamed(f"{owner}.{option}"))), None)

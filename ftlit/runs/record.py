@@ -18,7 +18,7 @@ from ftlit.runs.files import RECORD, SCHEMA
 from ftlit.runs.secrets import hidden_arguments
 from ftlit.util.files import read_json, write_json
 
-PACKAGES = ("ftlit", "torch", "lightning", "transformers", "peft", "torchmetrics", "datasets", "jsonargparse", "numpy")
+RECORDED_PACKAGES = ("ftlit", "torch", "lightning", "transformers", "peft", "torchmetrics", "datasets", "jsonargparse", "numpy")
 
 
 class RunRecord:
@@ -75,7 +75,7 @@ def git_state() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages on which results depend."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in RECORDED_PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

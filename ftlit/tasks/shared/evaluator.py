@@ -12,7 +12,7 @@ from ftlit.util.batch import FILLER
 if TYPE_CHECKING:
     from ftlit.tasks.shared.base import TaskModule
 
-Part = tuple[dict[str, Any], Any]  # the prediction and the reference of one feature
+FeaturePart = tuple[dict[str, Any], Any]  # the prediction and the reference of one feature
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Evaluator(nn.Module):
         self.predictions: dict[int, dict[str, Any]] = {}  # by row, over all ranks, from the last evaluation
         self.references: dict[int, Any] = {}
         self.details: dict[str, Any] = {}
-        self._parts: dict[int, dict[int, Part]] = {}
+        self._parts: dict[int, dict[int, FeaturePart]] = {}
 
     def mean(self, name: str) -> float:
         """The mean with this name over all examples so far."""
@@ -125,11 +125,11 @@ class Evaluator(nn.Module):
                 logger.log_metrics({**numbers, **epoch}, step=task.global_step)
 
 
-def _from_all_ranks(parts: dict[int, dict[int, Part]], world_size: int) -> dict[int, dict[int, Part]]:
+def _from_all_ranks(parts: dict[int, dict[int, FeaturePart]], world_size: int) -> dict[int, dict[int, FeaturePart]]:
     """Gather the features of each row from all ranks."""
     found: list[Any] = [None] * world_size
     torch.distributed.all_gather_object(found, parts)
-    together: dict[int, dict[int, Part]] = {row: {} for rank in found for row in rank}
+    together: dict[int, dict[int, FeaturePart]] = {row: {} for rank in found for row in rank}
     for rank in found:
         for row, features in rank.items():
             together[row] |= features
