@@ -38,7 +38,7 @@ def model_card(run_dir: Path, task: TaskModule, kind: Kind, dtype: str) -> str:
         _table({"task": record["task"], "backbone": record["backbone"], "tuning": record["tuning"], "weights": dtype}),
         f"## Results\n\n{results_text(results, 'github')}",
         f"## Use\n\n```python\n{_use(task, kind)}\n```" + _notes(task),
-        f"## Training\n\n```console\n{_command(record)}\n```\n\nThe resolved config is in [{RUN_CONFIG}]({EXPORTED_CONFIG}).",
+        f"## Training\n\n```console\n{_command(record)}\n```\n\nThe resolved config is in [{RUN_CONFIG}]({RUN_CONFIG}).",
         _data(record),
         _table({**record["versions"], "git commit": record.get("git", {}).get("commit", "none")}, ["made with", ""]),
     ]
