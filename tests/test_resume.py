@@ -232,7 +232,7 @@ def finished(fit_args: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["--model.tuning", "BitFit"], "model.tuning was ftlit.LoRA, is ftlit.BitFit; leave the change out"),
+        (["--model.tuning", "BitFit"], "model.tuning was ftlit.LoRA, is ftlit.BitFit; undo the change"),
         (["--model.head", "PooledHead"], "model.head was ftlit.TaskHead, is ftlit.PooledHead; leave"),
         (["--model.optimizer.lr", "0.1"], "model.optimizer.lr was 0.01, is 0.1"),
         (["--model.head_lr_factor", "5"], "model.head_lr_factor was 1.0, is 5"),

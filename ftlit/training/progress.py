@@ -13,7 +13,7 @@ from ftlit.training.loss_log import LossLog
 from ftlit.util.files import write_json
 
 
-class Progress(TQDMProgressBar):
+class RunProgressBar(TQDMProgressBar):
     """A progress bar with the loss, the monitored metric and examples per second.
 
     Args:
