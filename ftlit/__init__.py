@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from ftlit.tuning import TopLayers as TopLayers
     from ftlit.tuning import Tuning as Tuning
 
-# Imported where they are first used, so that `ftlit --help` does not wait for torch.
+# Imported on first use, so that `ftlit --help` does not wait for torch.
 _NAMES = {
     "ftlit.auxiliary": "Auxiliary CausalLMLoss MaskedLMLoss",
     "ftlit.commands.fit": "fit",

@@ -1,4 +1,4 @@
-"""``python -m ftlit``: help and dispatch, without importing torch."""
+"""``python -m ftlit``: print help or run a command; torch is imported only by commands that need it."""
 
 import sys
 from importlib import import_module
@@ -23,7 +23,7 @@ LIGHT = {"diff": "ftlit.diff.command", "study": "ftlit.study.command"}  # module
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run a command; exit with code 2 and one line for a mistake of the user."""
+    """Run a command. A mistake of the user is reported in one line, with exit code 2."""
     args = sys.argv[1:] if args is None else args
     if not args or args[0] in ("-h", "--help"):
         print(HELP, end="")

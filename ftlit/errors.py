@@ -1,19 +1,19 @@
-"""The one exception that a user is meant to read."""
+"""The exception for mistakes that a user can fix."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake in a config, a file or a command that the user can mend.
+    """A mistake in a config, a file or a command that the user can fix.
 
-    The command line prints its text as one line and leaves with exit code 2, so the text says what was expected, what
-    was got, and where to change it.
+    The command line prints the message as one line and exits with code 2. The message says what was expected, what was
+    found, and which key to change.
     """
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A closing sentence for an unknown name: ``Did you mean 'text'?``, or else the names that there are."""
+    """A sentence that ends the error for an unknown name: ``Did you mean 'text'?``, or else a list of the known names."""
     names = {str(k).lower(): str(k) for k in known}
     if matches := difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6):
         return f"Did you mean {names[matches[0]]!r}?"
@@ -21,7 +21,7 @@ def near(name: str, known: Iterable[str]) -> str:
 
 
 def user_error(error: BaseException | None) -> UserError | None:
-    """The mistake of the user that caused an error, or None: libraries wrap what is raised inside them."""
+    """The `UserError` that caused another error, or None. Libraries wrap errors that are raised inside them."""
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__ or error.__context__
     return error

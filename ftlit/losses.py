@@ -17,13 +17,13 @@ from torch.nn import functional
 from ftlit.errors import UserError
 from ftlit.util.batch import IGNORED
 
-Weights = list[float] | Literal["balanced"] | None
+ClassWeights = list[float] | Literal["balanced"] | None
 
 
 class Loss(ABC):
     """Base class of losses."""
 
-    class_weights: Weights = None
+    class_weights: ClassWeights = None
 
     @abstractmethod
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -50,7 +50,7 @@ class Loss(ABC):
         return torch.tensor(self.class_weights, dtype=torch.float32)
 
     def balanced(self, counts: Tensor, rows: int) -> Tensor:
-        """Return weights that give all classes the same total, ``rows / (classes * counts)``, as in scikit-learn."""
+        """Return weights with the same total for all classes, ``rows / (classes * counts)``, as in scikit-learn."""
         return rows / (len(counts) * counts)
 
 
@@ -65,7 +65,7 @@ class CrossEntropy(Loss):
     """
 
     label_smoothing: float = 0.0
-    class_weights: Weights = None
+    class_weights: ClassWeights = None
 
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         losses = functional.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=self.label_smoothing)
@@ -82,7 +82,7 @@ class Focal(Loss):
     """
 
     gamma: float = 2.0
-    class_weights: Weights = None
+    class_weights: ClassWeights = None
 
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         log_p = functional.log_softmax(logits.float(), -1).gather(1, labels[:, None]).squeeze(1)
@@ -99,7 +99,7 @@ class BCE(Loss):
         class_weights: A weight for the positive examples of each label, or `balanced` for negatives / positives in train.
     """
 
-    class_weights: Weights = None
+    class_weights: ClassWeights = None
 
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         return functional.binary_cross_entropy_with_logits(

@@ -145,9 +145,9 @@ def test_tokens_that_the_data_added_are_no_targets(kind: str, auxiliary: Any, mo
 
 
 def test_where_there_is_nothing_to_add(model: Tiny, tiny_seq2seq: Tiny) -> None:
-    with pytest.raises(UserError, match=r"model\.auxiliary learns from the texts of a task, which is what Seq2Seq does"):
+    with pytest.raises(UserError, match=r"model\.auxiliary adds a loss on the texts, which Seq2Seq has already"):
         Seq2Seq(backbone=tiny_seq2seq("t5"), auxiliary=MaskedLMLoss())
-    with pytest.raises(UserError, match=r"which is what CausalLM does; leave it out"):
+    with pytest.raises(UserError, match=r"which CausalLM has already; leave it out"):
         CausalLM(backbone=model("llama"), auxiliary=CausalLMLoss())
     with pytest.raises(UserError, match=r"CausalLMLoss, but model\.backbone attends to the later tokens"):
         classifier(model("bert"), auxiliary=CausalLMLoss())

@@ -190,7 +190,7 @@ def test_text_that_no_batch_can_hold(split: str, refused: Refused, tmp_path: Pat
 
 def test_unlabelled_texts_for_no_loss(refused: Refused, sentiment: str) -> None:
     said = refused(sentiment, data__unlabelled=sentiment)
-    assert "data.unlabelled has texts for an auxiliary loss, and there is none: set model.auxiliary" in said
+    assert "data.unlabelled has texts for an auxiliary loss, but the task has none: set model.auxiliary" in said
 
 
 def test_no_row_is_good(refused: Refused, tmp_path: Path, rows: list[dict[str, Any]]) -> None:

@@ -46,7 +46,7 @@ def test_a_checkpoint_of_another_method_is_refused(source: Tuning, target: Tunin
             load(checkpoint)
         said = str(refused.value)
         assert said.startswith(f"the checkpoint was not made with model.tuning {target}: it lacks ")
-        assert said.endswith("; give the config that it was made with")
+        assert said.endswith("; use the config that it was made with")
         assert lacks in said
         assert extra in said
 
@@ -77,7 +77,7 @@ def other_words(model: Any) -> None:
 def test_another_backbone_of_the_same_shapes_is_refused(tuning: Tuning, tiny: Tiny, tmp_path: Path) -> None:
     checkpoint = checkpoint_of(classifier(tiny("bert"), tuning=tuning))
     other = sibling(tiny("bert"), tmp_path / "other", other_words)
-    with pytest.raises(UserError, match=r"frozen weights of model\.backbone '.*other' are not those .*give the same backbone"):
+    with pytest.raises(UserError, match=r"frozen weights of model\.backbone '.*other' are not those .*use the same backbone"):
         classifier(other, tuning=tuning).on_load_checkpoint(checkpoint)
     moved = shutil.copytree(tiny("bert"), tmp_path / "moved")
     classifier(str(moved), tuning=tuning).on_load_checkpoint(checkpoint)
@@ -178,5 +178,5 @@ def test_a_run_without_checkpoints(which: str, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("which", ["no/such.ckpt", "."])
 def test_a_checkpoint_that_is_not_there(which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=rf"the checkpoint {which} does not exist; give the path of one, such as .*best.ckpt"):
+    with pytest.raises(UserError, match=rf"the checkpoint {which} does not exist; expected a path such as .*best.ckpt"):
         find_checkpoint(tmp_path / "run", which)

@@ -256,9 +256,9 @@ def test_the_split(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_folders_that_cannot_be_compared(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make("a", answers(0, 0.7))
-    assert "nowhere does not exist; give the folder of a run" in refused([run, f"{tmp_path}/nowhere"], capsys)
+    assert "nowhere does not exist; expected a run folder" in refused([run, f"{tmp_path}/nowhere"], capsys)
     assert f"config.yaml; there are runs in it: {run}" in refused([run, str(tmp_path)], capsys)
-    assert "is a file; give the folder of a run" in refused([run, f"{run}/run.json"], capsys)
+    assert "is a file; expected a run folder" in refused([run, f"{run}/run.json"], capsys)
     assert "is given twice" in refused([run, f"{run}/"], capsys)
 
 

@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, pipelin
 
 import ftlit
 from ftlit.__main__ import main
-from ftlit.commands.errors_in_words import with_values
+from ftlit.commands.errors_in_words import with_explicit_flags
 from ftlit.errors import UserError
 from ftlit.exports import merge, verify, verify_script
 from ftlit.exports.predict import predict
@@ -472,6 +472,6 @@ def test_flags_need_no_value() -> None:
 
     given = ["export", "--run=a-b", "--adapter-only", "--overwrite", "--output", "--no-such", "--dtype", "float16"]
     expected = ["export", "--run=a-b", "--adapter_only=true", "--overwrite=true", "--output", "--no-such", "--dtype", "float16"]
-    assert with_values(given, command) == expected
-    assert with_values(["export", "--overwrite", "false"], command) == ["export", "--overwrite", "false"]
-    assert with_values(["export", "--overwrite"], command) == ["export", "--overwrite=true"]
+    assert with_explicit_flags(given, command) == expected
+    assert with_explicit_flags(["export", "--overwrite", "false"], command) == ["export", "--overwrite", "false"]
+    assert with_explicit_flags(["export", "--overwrite"], command) == ["export", "--overwrite=true"]

@@ -13,7 +13,7 @@ import ftlit
 from ftlit.__main__ import main
 from ftlit.data import QuestionAnsweringData, TokenClassificationData
 from ftlit.errors import UserError
-from ftlit.exports.predict import CHUNK, _read
+from ftlit.exports.predict import CHUNK_ROWS, _read
 from tests.conftest import sentiment_rows
 from tests.helpers import arguments, refusal
 
@@ -101,7 +101,7 @@ def test_a_stream_is_not_read_ahead_of_its_chunk(run: str) -> None:
 
     stream = ftlit.load(run).stream(endless())
     assert next(stream)["id"] == 0
-    assert taken == CHUNK
+    assert taken == CHUNK_ROWS
 
 
 @pytest.mark.parametrize(

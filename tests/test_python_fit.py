@@ -134,7 +134,7 @@ class StopsAtStep(Callback):
 
 def test_runs_are_neither_replaced_nor_continued_by_accident(make: Callable[..., tuple[Any, Any]], tmp_path: Path) -> None:
     first = ftlit.fit(*make(), tmp_path / "run", {**TRAINER, "max_epochs": 1}).results
-    with pytest.raises(UserError, match="holds a finished run; go on with it by"):
+    with pytest.raises(UserError, match="holds a finished run; continue it with"):
         ftlit.fit(*make(), tmp_path / "run", TRAINER)
     with pytest.raises(UserError, match=r"model.tuning was ftlit.Full, is ftlit.BitFit"):
         ftlit.fit(*make(tuning=ftlit.BitFit()), tmp_path / "run", TRAINER, resume=True)
@@ -170,8 +170,8 @@ class HasNoArguments(Callback):
 @pytest.mark.parametrize(
     ("task", "data", "said"),
     [
-        ({"multi_label": True}, {}, r"data.multi_label is False, and the model needs True; make TextClassificationData with"),
-        ({"tuning": ftlit.PromptTuning(4)}, {}, r"data.reserved_positions is 0, and the model needs 4"),
+        ({"multi_label": True}, {}, r"data.multi_label is False, but the model needs True; create TextClassificationData with"),
+        ({"tuning": ftlit.PromptTuning(4)}, {}, r"data.reserved_positions is 0, but the model needs 4"),
         ({}, {"label_names": ["good", "bad"]}, None),
     ],
 )
@@ -181,7 +181,7 @@ def test_a_task_and_data_that_do_not_fit_are_refused(
     model, rows = make(data=data, **task)
     if said is None:
         model.hparams["label_names"] = ["bad", "good"]
-        said = r"model.label_names is \['bad', 'good'\], and the data have \['good', 'bad'\]; make TextClassification with"
+        said = r"model.label_names is \['bad', 'good'\], but the data have \['good', 'bad'\]; create TextClassification with"
     with pytest.raises(UserError, match=said):
         ftlit.fit(model, rows, tmp_path / "run", TRAINER)
     assert not (tmp_path / "run").exists()

@@ -132,7 +132,7 @@ def test_a_run_without_a_last_checkpoint(
     assert all((run_dir / name).read_bytes() == (whole / name).read_bytes() for name in KEPT)
     with pytest.raises(SystemExit, match="2"):
         main(["fit", "--resume", "--run_dir", str(run_dir)])
-    assert "kept no checkpoints/last.ckpt to go on from" in capsys.readouterr().err
+    assert "kept no checkpoints/last.ckpt to continue from" in capsys.readouterr().err
     shutil.rmtree(run_dir)
     shutil.copytree(snapshot, run_dir)
     main(["fit", "--resume", "--run_dir", str(run_dir)])
@@ -209,7 +209,7 @@ def test_a_run_is_neither_continued_nor_replaced_by_accident(
     assert not (run_dir / "checkpoints/other.ckpt").exists()
     assert not (run_dir / "hpc_ckpt_1.ckpt").exists()
     assert json.loads((run_dir / "run.json").read_text())["status"] == "completed"
-    assert "give one of them" in refusal([*args, "--overwrite", "--resume"], capsys)
+    assert "set only one of them" in refusal([*args, "--overwrite", "--resume"], capsys)
 
 
 def test_resume_needs_a_run(fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,7 +232,7 @@ def finished(fit_args: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["--model.tuning", "BitFit"], "model.tuning was ftlit.LoRA, is ftlit.BitFit; leave the change out"),
+        (["--model.tuning", "BitFit"], "model.tuning was ftlit.LoRA, is ftlit.BitFit; undo the change"),
         (["--model.head", "PooledHead"], "model.head was ftlit.TaskHead, is ftlit.PooledHead; leave"),
         (["--model.optimizer.lr", "0.1"], "model.optimizer.lr was 0.01, is 0.1"),
         (["--model.head_lr_factor", "5"], "model.head_lr_factor was 1.0, is 5"),
@@ -241,7 +241,7 @@ def finished(fit_args: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--patience", "3"], "patience was None, is 3"),
         (["--trainer.precision", "bf16-mixed"], "trainer.precision was 32-true, is bf16-mixed"),
         (["--trainer.gradient_clip_val", "null"], "trainer.gradient_clip_val was 1.0, is None"),
-        (["--data.limit_validation", "9"], "its validation data have changed"),
+        (["--data.limit_validation", "9"], "the validation data have changed"),
     ],
 )
 def test_resuming_with_another_model_is_refused(

@@ -84,8 +84,8 @@ def test_a_folder_without_files_reads_as_a_run_that_has_not_begun(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("none", "does not exist; give the folder of a run"),
-        ("file", "is a file; give the folder of a run"),
+        ("none", "does not exist; expected a run folder"),
+        ("file", "is a file; expected a run folder"),
         ("empty", "holds no run: it has no config.yaml"),
         ("", "holds no run: it has no config.yaml; there are runs in it: "),
     ],

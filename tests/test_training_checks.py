@@ -82,8 +82,8 @@ SPOILT = [
         "LoRA",
         {},
         r"frozen weights have changed in training: model\.bert\.base_model\.model\.embeddings\.word_embeddings\.weight; "
-        r"model\.tuning LoRA\(r=8.*\) leaves them as they are, and no checkpoint holds them: a callback or class of yours "
-        r"writes to them, or gives them to an optimizer; leave them alone, or choose a model\.tuning that trains them",
+        r"model\.tuning LoRA\(r=8.*\) does not train them, and checkpoints do not contain them: a callback or class of "
+        r"yours writes to them, or passes them to an optimizer; remove this, or choose a model\.tuning that trains them",
     ),
     (
         MovesAFrozenWeight,

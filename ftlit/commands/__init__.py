@@ -1,1 +1,1 @@
-"""The command line: fit, validate and test."""
+"""The commands fit, validate and test, and the function `ftlit.fit`."""

@@ -1,4 +1,4 @@
-"""The command line: Lightning's fit, validate and test with one folder a run, and plain functions for the rest."""
+"""The command line: Lightning's fit, validate and test with one folder per run, and plain functions for other commands."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import yaml
 from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from ftlit.commands.errors_in_words import ShortErrors, with_values
+from ftlit.commands.errors_in_words import ShortErrors, with_explicit_flags
 from ftlit.commands.evaluate import Evaluation
 from ftlit.commands.fit import check_run_dir, fit, prepare, start_checkpoint
 from ftlit.commands.links import add_links
@@ -38,7 +38,7 @@ FUNCTIONS = ("predict", "export")  # commands that are plain functions, in modul
 
 
 class TaskCLI(LightningCLI):
-    """Lightning's command line with a folder for each run. The config decides, not the hyper-parameters of a checkpoint."""
+    """Lightning's command line with a folder for each run. The config has priority over a checkpoint's hyper-parameters."""
 
     model: TaskModule
     datamodule: TaskData
@@ -63,7 +63,7 @@ class TaskCLI(LightningCLI):
     # Arguments
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """Only the command that was given, so that no parser is built in vain."""
+        """Return only the given command, so that parsers of other commands are not built."""
         return {self.asked: LightningCLI.subcommands()[self.asked]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -103,13 +103,13 @@ class TaskCLI(LightningCLI):
             self.config_dump = json.loads(self.parser.dump(self.config, format="json", **whole))[self.subcommand]
 
     def _parse_ckpt_path(self) -> None:
-        """Keep the given config: by default a checkpoint's hyper-parameters would silently replace it."""
+        """Do nothing: by default, the hyper-parameters of a checkpoint silently replace the given config."""
 
     # The run's parts
 
     @property
     def options(self) -> Any:
-        """The options of the command."""
+        """The options of the given command."""
         return self.config[self.subcommand]
 
     @property
@@ -119,7 +119,7 @@ class TaskCLI(LightningCLI):
 
     @property
     def planned(self) -> bool:
-        """Whether to estimate the run instead of doing it."""
+        """Whether to estimate the run instead of training."""
         return self.subcommand == "fit" and self.options.plan
 
     def before_instantiate_classes(self) -> None:
@@ -133,7 +133,7 @@ class TaskCLI(LightningCLI):
                 check_same_config(self._resolved(saved.read_text("utf-8")), self._resolved(self._config_text(options)))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Lightning's trainer with the callbacks of every run."""
+        """Build Lightning's trainer with the callbacks of every run."""
         given, training = self.options, self.subcommand == "fit"
         options = RunOptions(
             given.seed_everything, given.patience, given.training_checks, given.save_every_n_steps, given.keep_last
@@ -148,7 +148,7 @@ class TaskCLI(LightningCLI):
     # Commands
 
     def fit(self, **kwargs: Any) -> None:
-        """Train and evaluate, or estimate what that will take."""
+        """Train and evaluate, or estimate the time and memory that this takes."""
         if self.planned:
             splits = ["validation", "test"] if self.options.test_after_fit else ["validation"]
             prepare(self.model, self.datamodule, splits)
@@ -159,7 +159,7 @@ class TaskCLI(LightningCLI):
         fit(self.model, self.datamodule, self.run_dir, self.parts, seed=seed, config=text, **given)
 
     def plan(self, splits: list[str]) -> None:
-        """Estimate what training and the evaluation on these splits will take."""
+        """Estimate the time and memory of training and of the evaluation on these splits."""
         self._evaluation().print_summary()
         found = rehearse(self.trainer, self.model, self.datamodule, self.options.evaluate_untrained, self.began)
         if self.trainer.is_global_zero:
@@ -177,19 +177,19 @@ class TaskCLI(LightningCLI):
         return Evaluation(self.run_dir, self.parts, self.model, self.datamodule)
 
     def _checkpoint(self) -> Path:
-        """The checkpoint given on the command line, or the run's best; the one in its config is what it was trained from."""
+        """The checkpoint from the command line, else the best of the run; its config may name the one that it started from."""
         given, saved = self.options.ckpt_path, self.run_dir / CONFIG
         if given and not self.checkpoint_asked and saved.is_file():
             given = None if yaml.safe_load(saved.read_text("utf-8")).get("ckpt_path") == given else given
         return find_checkpoint(self.run_dir, given or "best")
 
     def _resolved(self, text: str) -> dict[str, Any]:
-        """A config with the defaults of all its classes, however it was given."""
+        """Resolve a config, so that it contains the defaults of all classes."""
         config = self.parser.parse_args([str(self.subcommand), "--config", text])
         return yaml.safe_load(self._config_text(config[str(self.subcommand)]))
 
     def _config_text(self, options: Any) -> str:
-        """The config that repeats the command."""
+        """The config that reproduces the command."""
         config = options.clone()
         config.pop("config", None)
         config.pop("plan", None)
@@ -198,7 +198,7 @@ class TaskCLI(LightningCLI):
 
 
 def resumed(args: list[str]) -> list[str]:
-    """The arguments of a command; of a resumed run, its saved config comes first."""
+    """Return the arguments of a command; to resume a run, its saved config is put first."""
     if args[0] != "fit" or "--resume" not in args:
         return args
     for i, arg in enumerate(args):
@@ -219,7 +219,7 @@ def run(args: list[str]) -> None:
     """Run a command with its arguments.
 
     Args:
-        args: The command and its options.
+        args: The name of the command, followed by its options.
     """
     quiet()
     sys.path.insert(0, os.getcwd())  # classes named by import path may lie beside the config
@@ -229,7 +229,7 @@ def run(args: list[str]) -> None:
         from jsonargparse import auto_cli
 
         function = getattr(import_module(f"ftlit.exports.{args[0]}"), args[0])
-        given = with_values(args, function)
+        given = with_explicit_flags(args, function)
         auto_cli({args[0]: function}, args=given, as_positional=False, prog="ftlit", parser_class=ShortErrors)
     else:
         TaskCLI(args)

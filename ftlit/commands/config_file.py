@@ -1,4 +1,4 @@
-"""config.yaml of a run that was started from Python: the arguments of its objects, as the command line takes them."""
+"""Write config.yaml for a run that was started from Python, in the form that the command line reads."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -20,9 +20,9 @@ INTERNAL = ("_class_path", "_instantiator")  # what Lightning keeps beside hyper
 def written_config(
     model: TaskModule, data: TaskData, run_dir: Path, trainer: dict[str, Any], options: RunOptions, others: dict[str, Any]
 ) -> str:
-    """The config with which `fit` repeats a run, as far as its objects can be described by a class path and arguments.
+    """Return the config that reproduces a run. Objects without a class path and plain arguments are left out.
 
-    The hyper-parameters of the model and the data become those that this config has, so that checkpoints hold them.
+    The hyper-parameters of the model and the data are replaced by those of this config, so that checkpoints contain them.
 
     Args:
         model: The task.
@@ -45,7 +45,7 @@ def written_config(
 
 
 def _keep_plain_arguments(module: TaskModule | TaskData) -> list[str]:
-    """Replace the objects among a module's hyper-parameters by class paths and arguments; give the names of those lost."""
+    """Replace objects in a module's hyper-parameters by class paths and arguments; return the names of those left out."""
     if "_instantiator" in module.hparams:  # it was made from such a config
         return []
     arguments, lost = plain_arguments(type(module), dict(module.hparams))

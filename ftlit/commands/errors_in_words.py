@@ -1,4 +1,4 @@
-"""Errors of the parser in one line that suggests what was probably meant, instead of pages of usage."""
+"""Shorten the parser's errors to one line that suggests what was probably meant."""
 
 import inspect
 import re
@@ -29,7 +29,7 @@ BASES = (TaskModule, TaskData, Tuning, Head, Loss, Batching, Augmentation, Auxil
 
 
 class ShortErrors(LightningArgumentParser):
-    """A parser that prints one line for an error and points to --help for the usage."""
+    """A parser that prints errors in one line and refers to --help."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:
@@ -41,7 +41,7 @@ class ShortErrors(LightningArgumentParser):
 
 
 def short(message: str, parser: Any) -> str:
-    """A parser's message in one line; an unknown name comes with the nearest known one."""
+    """Return an error message of the parser in one line, with the most similar known name for an unknown one."""
     if found := re.search(r"Call to compute_fn of link .* failed: (.*)", message, re.DOTALL):
         return found[1]  # what a class says of its own arguments
     if found := re.search(r"given class_path '([\w.]+)':\s+(?:\w+ )?Option '([\w.]+)' is not accepted", _last(message)):
@@ -73,7 +73,7 @@ def _wrong_value(key: str, message: str) -> str:
 
 
 def _last(message: str) -> str:
-    """The innermost problem: jsonargparse reports one for each level of nested classes."""
+    """Return the innermost error, since jsonargparse reports one for each level of nested classes."""
     start = message.rfind("given class_path")
     return message[start:] if start >= 0 else message
 
@@ -94,12 +94,12 @@ def _near_option(option: str, parser: Any) -> str:
     return near(option, option_names(parser))
 
 
-def with_values(args: list[str], function: Callable[..., Any]) -> list[str]:
-    """Arguments of a command with the value true for flags without one, and underscores for hyphens in option names.
+def with_explicit_flags(args: list[str], function: Callable[..., Any]) -> list[str]:
+    """Return arguments of a command in which flags without a value are true and option names contain underscores.
 
     Args:
-        args: The command and its options.
-        function: What the command runs.
+        args: The name of the command, followed by its options.
+        function: The function that the command runs.
     """
     kinds = {f"--{name}": parameter.annotation for name, parameter in inspect.signature(function).parameters.items()}
     given = []

@@ -1,4 +1,4 @@
-"""The evaluations of a run, and what it prints and writes about itself."""
+"""Evaluate the model of a run, and print and write the results."""
 
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,13 @@ from ftlit.util.files import write_json
 
 
 class Evaluation:
-    """Evaluates a model and writes the results into the run folder.
+    """Evaluates a model and writes the results to the run folder.
 
     Args:
         run_dir: The run's folder.
-        parts: The trainer, the record, the cost and the predictions of the run.
+        parts: The trainer and callbacks of the run.
         model: The task.
-        data: Its data.
+        data: The data of the task.
     """
 
     def __init__(self, run_dir: Path, parts: RunParts, model: TaskModule, data: TaskData) -> None:
@@ -38,7 +38,7 @@ class Evaluation:
 
     @rank_zero_only
     def print_summary(self) -> None:
-        """Print statistics of the data and which weights train."""
+        """Print statistics of the data, and the numbers of weights and trained weights."""
         self.found = data_report(self.data)
         print(f"\nData: {self.data.dataset}\n{data_text(self.found)}")
         print(f"\nTuning: {self.model.tuning}\n{parts_text(self.model.model)}\n", flush=True)
@@ -66,12 +66,12 @@ class Evaluation:
         self.record.update(before=results)
 
     def evaluate_best(self, splits: list[str]) -> None:
-        """Evaluate the best checkpoint; write and print the results."""
+        """Evaluate the best checkpoint, and write and print the results."""
         steps, best = self.trainer.global_step, self._best()
         before = RunFolder(self.run_dir).record.get("before")
         results: dict[str, Any] = {"before": before} if before else {}
         for split in splits:
-            results[split] = self.measure(split, best if split == splits[0] else None)  # its weights are there from then on
+            results[split] = self.measure(split, best if split == splits[0] else None)  # loaded once
             self._write_report(split, picture=split == splits[-1])
         counts = parameter_counts(self.model.model)
         results["efficiency"] = {
@@ -83,41 +83,41 @@ class Evaluation:
         self._finish(results, steps)
 
     def evaluate_checkpoint(self, split: str, checkpoint: Path) -> None:
-        """Evaluate a checkpoint and add the result to the run's others.
+        """Evaluate a checkpoint and add the metrics to the results of the run.
 
         Raises:
-            UserError: The run was evaluated on other data.
+            UserError: The run in the folder was evaluated on other data.
         """
         self.data.setup()
         if self._has_changed(split):
             raise UserError(
                 f"{self.run_dir} holds a run on other {split} data; to evaluate its checkpoint on these, "
-                f"give another --run_dir and --ckpt_path {checkpoint}"
+                f"set another --run_dir and --ckpt_path {checkpoint}"
             )
         numbers = self.measure(split, checkpoint)
         self._write_report(split)
         self._write(RunFolder(self.run_dir).results | {split: numbers}, {split: numbers})
 
     def check_validation(self) -> None:
-        """Refuse to resume a run whose best checkpoint was chosen on other rows.
+        """Check that a resumed run chooses its best checkpoint on the same rows as before.
 
         Raises:
             UserError: The validation data have changed.
         """
         if self._has_changed("validation"):
             raise UserError(
-                "--resume goes on exactly where the run stopped, but its validation data have changed, and a best checkpoint "
-                "chosen on the old rows says nothing about new ones; give the data (and data.limit_validation) that it began "
-                "with, or train anew by --overwrite"
+                "--resume continues exactly where the run stopped, but the validation data have changed, and scores on the old "
+                "rows cannot be compared with scores on the new ones; use the data (and data.limit_validation) of the run, or "
+                "train again with --overwrite"
             )
 
     def _has_changed(self, split: str) -> bool:
-        """Whether a split has other rows than the run in the folder."""
+        """Whether the rows of a split differ from those of the run in the folder."""
         known = RunFolder(self.run_dir).record.get("data", {}).get("splits", {}).get(split, {}).get("fingerprint")
         return bool(known) and known != self.data.fingerprints.get(split)
 
     def measure(self, split: str, checkpoint: Path | None = None) -> dict[str, float]:
-        """Metrics of a split by name, for a checkpoint or the current weights."""
+        """Evaluate a checkpoint or the current weights on a split, and return the metrics by name."""
         run = self.trainer.validate if split == "validation" else self.trainer.test
         given: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint else {}
         run(self.model, datamodule=self.data, verbose=False, **given)

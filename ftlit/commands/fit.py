@@ -1,4 +1,4 @@
-"""A training from its start to its results: `ftlit.fit` and the command `fit`."""
+"""Train a task and evaluate it: `ftlit.fit` and the command `fit`."""
 
 from pathlib import Path
 from typing import Any
@@ -48,28 +48,28 @@ def fit(
     """Train a task and evaluate its best checkpoint.
 
     Args:
-        model: The task, made with ``**data.task_arguments()``. Its new weights are drawn when it is made: to repeat a run,
-            call `lightning.seed_everything(seed)` before.
-        data: Its data.
+        model: The task, created with ``**data.task_arguments()``. Its new weights are drawn at this moment: to reproduce a
+            run, call `lightning.seed_everything(seed)` before.
+        data: The data of the task.
         run_dir: Folder of the run, for config, metrics, checkpoints and predictions.
-        trainer: Arguments of Lightning's Trainer, such as ``{"max_epochs": 5}``. The command line gives a trainer instead.
+        trainer: Arguments of Lightning's Trainer, such as ``{"max_epochs": 5}``. The command line passes a trainer instead.
         resume: Whether to continue the run in `run_dir`.
         overwrite: Whether to replace the run in `run_dir`.
         test_after_fit: Whether to evaluate the best checkpoint on test too.
         evaluate_untrained: Whether to evaluate the untrained model first, to show the gain.
-        patience: Validations without improvement until training stops; None for never.
-        seed: Decides dropout and the order of the examples.
+        patience: Number of validations without improvement after which training stops; None disables early stopping.
+        seed: Seed of dropout and of the order of the examples.
         training_checks: Whether to stop when frozen weights change, trained ones do not, or dropout is in the wrong mode.
-        save_every_n_steps: Steps from one last.ckpt to the next; None for every ten minutes.
+        save_every_n_steps: Number of steps after which last.ckpt is saved; None saves it every ten minutes.
         keep_last: Whether to keep last.ckpt once the run has finished, so that it can be trained further.
-        ckpt_path: A whole checkpoint of another run to continue from.
-        config: Text of config.yaml; by default it is written from the arguments of `model`, `data` and `trainer`.
+        ckpt_path: A whole checkpoint of another run from which training continues.
+        config: Content of config.yaml; by default it describes the arguments of `model`, `data` and `trainer`.
 
     Returns:
         The finished run.
 
     Raises:
-        UserError: A mistake in the arguments, the data or the run folder.
+        UserError: There is a mistake in the arguments, the data or the run folder.
     """
     quiet()
     folder, splits = Path(run_dir), ["validation", "test"] if test_after_fit else ["validation"]
@@ -108,34 +108,34 @@ def fit(
 
 
 def start_checkpoint(folder: Path, resume: bool, ckpt_path: str | None) -> Path | None:
-    """The checkpoint that training continues from: the run's own if it is resumed, or the one that is named."""
+    """The checkpoint from which training continues: the run's own if it is resumed, or the given one."""
     if resume and (own := RunFolder(folder).last_checkpoint):
         return own
     return find_checkpoint(folder, ckpt_path) if ckpt_path else None
 
 
 def check_run_dir(folder: Path, resume: bool, overwrite: bool, begun_from: dict[str, Any]) -> None:
-    """Refuse to start over an earlier run; other ranks may find what rank zero has written already."""
+    """Check on rank zero that no earlier run is overwritten; other ranks may already see files that rank zero has written."""
     if getattr(rank_zero_only, "rank", 0) == 0:
         check_free(folder, resume, overwrite, begun_from)
 
 
 def prepare(model: TaskModule, data: TaskData, splits: list[str]) -> None:
-    """Encode the data for a training that is evaluated on some splits.
+    """Encode the training data and the given evaluation splits.
 
     Raises:
-        UserError: A split is missing or has a text that no batch can hold, or an option finds nothing to apply to.
+        UserError: A split is missing, a text does not fit into a batch, or an option has no effect.
     """
     data.setup("fit")
     data.require(["train", *splits])
     data.check_batches(["train", *splits])
     if data.unlabelled_source is not None and model.auxiliary is None:
-        raise UserError("data.unlabelled has texts for an auxiliary loss, and there is none: set model.auxiliary")
-    model.param_groups()  # refuses lr_factors that find no weight
+        raise UserError("data.unlabelled has texts for an auxiliary loss, but the task has none: set model.auxiliary")
+    model.param_groups()  # raises if lr_factors match no weight
 
 
 def check_start(checkpoint: Path, model: TaskModule, data: TaskData, trainer: Trainer) -> None:
-    """Refuse a checkpoint from which this training cannot continue exactly."""
+    """Check that training can continue exactly from a checkpoint."""
     check_whole(checkpoint)
     check_order(checkpoint, data.resume_signature(trainer))
     model.on_load_checkpoint(read_checkpoint(checkpoint))
@@ -143,7 +143,7 @@ def check_start(checkpoint: Path, model: TaskModule, data: TaskData, trainer: Tr
 
 @rank_zero_only
 def open_folder(folder: Path, overwrite: bool, config: str, parts: RunParts, model: TaskModule) -> None:
-    """Write the config into an empty run folder, and send it to the loggers of the user."""
+    """Write the config to an empty run folder, and send it to the user's loggers."""
     if overwrite:
         clear(folder)
     folder.mkdir(parents=True, exist_ok=True)

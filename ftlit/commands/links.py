@@ -1,4 +1,4 @@
-"""What the parts of a run take from each other, so that nobody writes it twice."""
+"""Arguments that the data and the model take from each other, so that they are set only once."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from ftlit.errors import UserError
 from ftlit.tasks import TaskModule
 from ftlit.util.options import options_of
 
-# Options of the data that take the value of the task's option of the same name.
+# Options of the data whose values are those of the task's options of the same names.
 FROM_TASK = [name for name, option in options_of("data").items() if option.source == f"model.{name}"]
-# Arguments that no config holds, since they follow from others.
+# Arguments that are not part of a config, since they follow from others.
 LINKED = {
     "trainer": {"default_root_dir"},
     "model": {*TASK_ARGUMENTS},
@@ -21,7 +21,7 @@ LINKED = {
 
 
 def add_links(parser: LightningArgumentParser) -> None:
-    """Let data modules know what they need of the model, and models what they need of the data."""
+    """Link the arguments that data modules take from the model, and models from the data."""
     parser.link_arguments("run_dir", "trainer.default_root_dir")
     parser.link_arguments("run_dir", "trainer.logger.init_args.save_dir")
     parser.link_arguments("seed_everything", "data.init_args.order_seed")
@@ -34,14 +34,14 @@ def add_links(parser: LightningArgumentParser) -> None:
 
 
 def objective_of(class_path: str) -> str | None:
-    """What a language model, named by its import path, is trained to predict; None for other tasks."""
+    """The training objective of a language model, given its import path; None for other tasks."""
     from pydoc import locate
 
     return getattr(locate(class_path), "objective", None)
 
 
 def positions_of(tuning: Any) -> int:
-    """Positions that a tuning method takes for itself, from its configuration as the parser has it."""
+    """Number of positions that a tuning method needs for itself, from its configuration in the parser."""
     return _instance(tuning).positions
 
 
@@ -57,22 +57,22 @@ def _instance(config: Any) -> Any:
 
 
 def check_links(model: TaskModule, data: TaskData) -> None:
-    """Refuse a task and data that were made with different values for what they share.
+    """Check that a task and its data were created with the same values of shared arguments.
 
     Raises:
-        UserError: With the value to give.
+        UserError: Two values differ; the message says which one to pass.
     """
     task = {name: model.hparams[name] for name in FROM_TASK if name in model.hparams}
     task |= {"objective": getattr(model, "objective", None), "reserved_positions": model.tuning.positions}
     for name, value in task.items():
         if name in data.hparams and data.hparams[name] != value:
             raise UserError(
-                f"data.{name} is {data.hparams[name]!r}, and the model needs {value!r}; make {type(data).__name__} with "
+                f"data.{name} is {data.hparams[name]!r}, but the model needs {value!r}; create {type(data).__name__} with "
                 f"{name}={value!r}"
             )
     for name in TASK_ARGUMENTS:
         if name in model.hparams and hasattr(data, name) and model.hparams[name] != getattr(data, name):
             raise UserError(
-                f"model.{name} is {model.hparams[name]!r}, and the data have {getattr(data, name)!r}; make "
+                f"model.{name} is {model.hparams[name]!r}, but the data have {getattr(data, name)!r}; create "
                 f"{type(model).__name__} with **data.task_arguments()"
             )

@@ -1,4 +1,4 @@
-"""Options and classes that were called otherwise in earlier versions, so that an old config gets the new name."""
+"""Options and classes that were renamed, so that the error for an old config names the new key."""
 
 RENAMED = {
     "before": "evaluate_untrained",
@@ -14,15 +14,15 @@ RENAMED = {
     "data.documents": "data.document_unit",
     "data.boundaries": "data.isolate_documents",
 }
-SECTIONS = {"TaskModule": "model", "TaskData": "data"}
+CLASS_SECTIONS = {"TaskModule": "model", "TaskData": "data"}
 
 
 def renamed(key: str) -> str | None:
-    """A sentence with the new name of an option of the command or of a class, None if it was never renamed."""
+    """A sentence with the new name of a class or of an option of the command; None if it was not renamed."""
     return f"{key} is now called {RENAMED[key]}" if key in RENAMED else None
 
 
 def renamed_option(kind: type, option: str) -> str | None:
-    """The same for an option of a class, which may be one of its parents'."""
-    owners = (SECTIONS.get(parent.__name__, parent.__name__) for parent in kind.__mro__)
+    """A sentence with the new name of an option of a class or its parents; None if it was not renamed."""
+    owners = (CLASS_SECTIONS.get(parent.__name__, parent.__name__) for parent in kind.__mro__)
     return next((found for owner in owners if (found := renamed(f"{owner}.{option}"))), None)

@@ -1,4 +1,4 @@
-"""Per-class scores and the confusion matrix of an evaluation, as tables, files and a picture."""
+"""Write the per-class scores and the confusion matrix of an evaluation as text, files and a plot."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ PRINTED_WIDTH = 120  # characters of a line; wider matrices are in their file al
 
 
 def report_text(report: dict[str, Any]) -> str:
-    """The per-class scores, the confusion matrix and the signatures of metrics as text."""
+    """Format the per-class scores, the confusion matrix and the signatures of metrics as text."""
     parts = [f"{name}: {signature}" for name, signature in report.get("signatures", {}).items()]
     if "per_class" in report:
         parts.append(tabulate(report["per_class"], headers="keys", floatfmt=".4f", tablefmt="simple"))
@@ -26,16 +26,16 @@ def report_text(report: dict[str, Any]) -> str:
 
 
 def write_evaluation(folder: Path, split: str, report: dict[str, Any], picture: bool = True) -> list[Path]:
-    """Write the findings of an evaluation beside its results.
+    """Write the per-class scores and the confusion matrix of an evaluation to the run folder.
 
     Args:
         folder: The run's folder.
         split: The split.
-        report: Its findings.
-        picture: Whether the confusion matrix is drawn too.
+        report: The details of the evaluation, from `TaskModule.evaluation_details`.
+        picture: Whether to plot the confusion matrix too.
 
     Returns:
-        The files written: JSON and text, and where there is a confusion matrix, its CSV and PNG.
+        The written files: JSON and text, and the CSV and PNG of the confusion matrix if there is one.
     """
     if not report:
         return []
@@ -54,7 +54,7 @@ def write_evaluation(folder: Path, split: str, report: dict[str, Any], picture: 
 
 
 def confusion_rows(report: dict[str, Any]) -> list[list[Any]]:
-    """The confusion matrix with a header: a row per true label, or the four counts per label of a multi-label task."""
+    """The confusion matrix with a header: one row per true label, or the four counts of each label in a multi-label task."""
     matrix, labels = report["confusion"], report["labels"]
     if matrix and isinstance(matrix[0][0], list):
         header = ["label", "true_negative", "false_positive", "false_negative", "true_positive"]
@@ -63,9 +63,9 @@ def confusion_rows(report: dict[str, Any]) -> list[list[Any]]:
 
 
 def plot_confusion(path: Path, report: dict[str, Any], title: str) -> None:
-    """Draw the confusion matrix, shaded by the share of each true label.
+    """Plot the confusion matrix, shaded by the share of each true label.
 
-    In a multi-label task, each label's row has its four counts.
+    In a multi-label task, each row has the four counts of a label.
     """
     from matplotlib.figure import Figure  # not pyplot, which would look for a screen
 

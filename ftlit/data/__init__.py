@@ -1,4 +1,4 @@
-"""Data modules: where rows come from, and how they become batches."""
+"""Data modules: load rows, encode them, and make batches."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

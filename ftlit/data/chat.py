@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from ftlit.data.batches.batching import MicroBatch
-from ftlit.data.batches.chat_packing import in_blocks
+from ftlit.data.batches.chat_packing import collate_blocks
 from ftlit.data.batches.collate import PADDING
 from ftlit.data.rows.columns import as_rows
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.base import TaskData
-from ftlit.data.text.chat_templates import ChatTemplate, Messages, Span, UnstableTemplateError
+from ftlit.data.text.chat_templates import CharacterSpan, ChatTemplate, Messages, UnstableTemplateError
 from ftlit.data.text.conversations import (
     ConversationError,
     check_turns,
@@ -203,7 +203,7 @@ class ChatData(TaskData):
             "row": kept,
         }
 
-    def _turns(self, messages: Messages, place: Any) -> tuple[str, list[Span]]:
+    def _turns(self, messages: Messages, place: Any) -> tuple[str, list[CharacterSpan]]:
         """The text of a conversation, and the character spans of the tokens that count in the loss."""
         try:
             text, turns = self.chat_template.turns(messages)
@@ -211,7 +211,7 @@ class ChatData(TaskData):
             raise UserError(f"{self.dataset}: {self.rows.place_of(str(place))}: {error}") from error
         return text, {"assistant": turns, "last": turns[-1:], "all": [(0, len(text))]}[self.train_on]
 
-    def _labelled(self, ids: list[int], offsets: np.ndarray, text: str, turns: list[Span]) -> dict[str, Any]:
+    def _labelled(self, ids: list[int], offsets: np.ndarray, text: str, turns: list[CharacterSpan]) -> dict[str, Any]:
         """One feature: each token that overlaps a turn has a label, except the first of the text.
 
         ``bytes`` counts the bytes of the labelled text, without special tokens.
@@ -256,7 +256,7 @@ class ChatData(TaskData):
 
     def collate(self, columns: dict[str, list[Any]], batch: MicroBatch | None = None) -> dict[str, Any]:
         if self.packing and batch is not None and batch.epoch is not None:
-            return in_blocks(columns, self.max_length, self.pad_token_id)
+            return collate_blocks(columns, self.max_length, self.pad_token_id)
         made = super().collate(columns, batch)
         return made | ({"bytes": torch.tensor(columns["bytes"], dtype=torch.float32)} if "bytes" in columns else {})
 

@@ -92,7 +92,7 @@ class MultipleChoiceData(TaskData):
             return None
         last = len(self.texts(row)) - 1
         known = f"a position from 0 to {last}, or a letter from A to {LETTERS[min(last, 25)]}"
-        return f"column {self.label!r} holds {row[self.label]!r}, which names none of the {last + 1} choices: give {known}"
+        return f"column {self.label!r} holds {row[self.label]!r}, which names none of the {last + 1} choices; expected {known}"
 
     def reference(self, row: dict[str, Any]) -> str:
         position = self.position(row)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
+ENTITY_MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
 
 
 class RelationExtractionData(LabelledData):
@@ -48,7 +48,7 @@ class RelationExtractionData(LabelledData):
         if found := text_problem(row, self.text):
             return found
         text = row[self.text]
-        if marker := next((marker for marker in MARKERS if marker in text), None):
+        if marker := next((marker for marker in ENTITY_MARKERS if marker in text), None):
             return f"the text in column {self.text!r} holds {marker!r}, which marks entities; write it in another way"
         for column in (self.head, self.tail):
             if found := span_problem(text, row.get(column), column):
@@ -59,7 +59,9 @@ class RelationExtractionData(LabelledData):
         return self._distance_problem(marked(text, head, tail))
 
     def _distance_problem(self, text: str) -> str | None:
-        between = text[min(map(text.index, MARKERS)) : max(text.index(marker) + len(marker) for marker in MARKERS)]
+        between = text[
+            min(map(text.index, ENTITY_MARKERS)) : max(text.index(marker) + len(marker) for marker in ENTITY_MARKERS)
+        ]
         if len(between.encode()) <= self._room:  # no token is shorter than a byte
             return None
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -81,8 +83,10 @@ class RelationExtractionData(LabelledData):
         from tokenizers import AddedToken
 
         tokenizer = super().tokenizer
-        new = [marker for marker in MARKERS if marker not in tokenizer.get_vocab()]
-        tokenizer.add_tokens([AddedToken(marker, normalized=False, special=True) for marker in MARKERS], special_tokens=True)
+        new = [marker for marker in ENTITY_MARKERS if marker not in tokenizer.get_vocab()]
+        tokenizer.add_tokens(
+            [AddedToken(marker, normalized=False, special=True) for marker in ENTITY_MARKERS], special_tokens=True
+        )
         return tokenizer, tokenizer.convert_tokens_to_ids(new)  # type: ignore[return-value]
 
     @cached_property
@@ -98,7 +102,7 @@ class RelationExtractionData(LabelledData):
     @cached_property
     def marker_ids(self) -> list[int]:
         """Ids of all markers."""
-        return self.tokenizer.convert_tokens_to_ids(list(MARKERS))  # type: ignore[return-value]
+        return self.tokenizer.convert_tokens_to_ids(list(ENTITY_MARKERS))  # type: ignore[return-value]
 
     @cached_property
     def _room(self) -> int:
@@ -152,7 +156,7 @@ def marked(text: str, head: dict[str, Any], tail: dict[str, Any]) -> str:
     A start marker is put before the space in front of its entity, so that the entity has the same tokens as in the plain
     text: in many vocabularies a space is part of the word that follows.
     """
-    entities = sorted([(head["start"], head["end"], *MARKERS[:2]), (tail["start"], tail["end"], *MARKERS[2:])])
+    entities = sorted([(head["start"], head["end"], *ENTITY_MARKERS[:2]), (tail["start"], tail["end"], *ENTITY_MARKERS[2:])])
     parts, done = [], 0
     for start, end, opening, closing in entities:
         before = text[done:start].rstrip()

@@ -98,7 +98,7 @@ class TokenClassificationData(TaskData):
         if self.entities:
             return entities_problem(row[self.entities], value, self.entities)
         if isinstance(value, str):
-            return f"column {self.tokens!r} holds a text, not a list of words; for texts with entities give data.entities"
+            return f"column {self.tokens!r} holds a text, not a list of words; for texts with entities set data.entities"
         scheme = self.scheme if self.spans else None
         return tags_problem(row[self.tags], len(value), self._tag_names, scheme, self.tags)
 
@@ -123,7 +123,7 @@ class TokenClassificationData(TaskData):
         if given := self._tag_names:
             return self._labels_of(given, "data.label_names" if self.given_names else f"column {self.tags!r}")
         if "train" not in self.rows.source:
-            raise UserError(f"data.dataset {self.dataset!r} has no train split to take the tags from; give data.label_names")
+            raise UserError(f"data.dataset {self.dataset!r} has no train split to take the tags from; set data.label_names")
         found = {tag for row in self.rows.source["train"] for tag in self.answer(row)}
         return _spanned(found) if self.spans else sorted(found, key=lambda tag: (tag != OUTSIDE_TAG, tag))
 

@@ -98,7 +98,7 @@ def compare_runs(a: Run, b: Run, split: str | None = None) -> RunComparison:
         UserError: The two runs are the same, or one has no results for the split.
     """
     if a.folder.resolve() == b.folder.resolve():
-        raise UserError(f"{a.folder} is given twice; give the folders of two runs")
+        raise UserError(f"{a.folder} is given twice; expected the folders of two runs")
     notes = _code_notes(a, b) + [_unfinished(run) for run in (a, b) if not run.finished]
     if different := different_tasks(a, b):
         notes.append(different)

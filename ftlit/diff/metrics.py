@@ -13,7 +13,7 @@ from ftlit.study.statistics.evidence.rows import Rows
 
 EVALUATED_SPLITS = ("test", "validation")
 METRIC_SETTINGS = ("negative_label", "pattern")  # a task's settings that decide what its metrics count
-OUTDATED = "none: the predictions do not give these values"
+OUTDATED = "none: the predictions do not lead to these values"
 RESULT_TOLERANCE = 1e-3  # results are logged in single precision
 
 
@@ -133,6 +133,6 @@ def _metric(name: str, values: Mapping[str, float | None], evidence: Mapping[str
 
 
 def _agrees(evidence: Evidence, value: float) -> bool:
-    """Whether the predictions give the value in results.json; they do not if only one of the two was written again later."""
+    """Whether the value in results.json follows from the predictions; it does not if only one file was written again."""
     computed = float(evidence.score(evidence.counts[0].sum(0)))
     return isclose(computed, value, rel_tol=RESULT_TOLERANCE, abs_tol=RESULT_TOLERANCE)

@@ -1,4 +1,4 @@
-"""The settings, data, code and machines of two runs: where they differ, likeliest causes first."""
+"""Find the settings, data, code and machines in which two runs differ, likeliest causes first."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ ORDER = (
     *(without_init_args(key) for key, option in OPTIONS.items() if not option.affects),
 )
 ROWS = ("fingerprint", "rows")  # of run.json; they have the place of the data set
-IGNORED = ("run_dir", "resume", "overwrite")  # belong to the command, not to the run
+COMMAND_OPTIONS = ("run_dir", "resume", "overwrite")  # belong to the command, not to the run
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def place(key: str) -> int:
 def _facts(run: Run) -> dict[tuple[str, str], Any]:
     """Everything in which two runs can differ, by kind and key."""
     splits = run.record.get("data", {}).get("splits", {})
-    facts = {("config", key): value for key, value in flat(run.config) if key.split(".")[0] not in IGNORED}
+    facts = {("config", key): value for key, value in flat(run.config) if key.split(".")[0] not in COMMAND_OPTIONS}
     facts |= {
         ("data", f"{name}.{split}"): found.get(name) for name in ("fingerprint", "rows") for split, found in splits.items()
     }

@@ -17,7 +17,7 @@ from ftlit.tuning.prompted_backbone import PromptedBackbone
 if TYPE_CHECKING:
     from ftlit.tasks import TaskModule
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 KEEP_RUN = "keep the run folder and use `ftlit predict`"
 # Parts of weight names that are added by wrappers: the model and layers of peft, and PromptedBackbone.
 WRAPPERS = re.compile(r"^base_model\.model\.|^base\.|(?<=\.)base_layer\.")
@@ -39,7 +39,7 @@ def find_adapter(task: "TaskModule") -> Any:
 
 
 def check_adapter(task: "TaskModule") -> None:
-    """Check that the adapter of a task can be exported and gives the same results in peft.
+    """Check that the adapter of a task can be exported and has the same outputs in peft.
 
     Raises:
         UserError: If it cannot, with the alternative.
@@ -99,7 +99,7 @@ def save_adapter(task: "TaskModule", folder: Path) -> None:
     config.base_model_name_or_path, config.inference_mode = base_model_name(task), True
     config.save_pretrained(str(folder))
     vectors = adapter.prompt_vectors(1)[0].contiguous().cpu().clone()
-    save_file({"prompt_embeddings": vectors}, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file({"prompt_embeddings": vectors}, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
 
 
 def load_adapter(task: "TaskModule", folder: Path) -> None:
@@ -108,7 +108,7 @@ def load_adapter(task: "TaskModule", folder: Path) -> None:
     Raises:
         UserError: If the folder holds the adapter of another method.
     """
-    adapter, weights = find_adapter(task), load_file(folder / WEIGHTS)
+    adapter, weights = find_adapter(task), load_file(folder / ADAPTER_WEIGHTS)
     if isinstance(adapter, PromptedBackbone):  # the network that generated the vectors is no longer needed
         adapter.prompt = nn.Embedding.from_pretrained(weights["prompt_embeddings"])
         return
@@ -119,4 +119,4 @@ def load_adapter(task: "TaskModule", folder: Path) -> None:
         own.rank_pattern = given.rank_pattern
     result: Any = set_peft_model_state_dict(adapter, weights)
     if result.unexpected_keys:
-        raise UserError(f"{folder / WEIGHTS} contains weights that do not belong to model.tuning {task.tuning}")
+        raise UserError(f"{folder / ADAPTER_WEIGHTS} contains weights that do not belong to model.tuning {task.tuning}")

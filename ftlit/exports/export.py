@@ -23,7 +23,7 @@ from ftlit.exports.folder import (
     save_separate_weights,
 )
 from ftlit.exports.merge import save_merged, save_tokenizer
-from ftlit.exports.model_card import CONFIG, model_card
+from ftlit.exports.model_card import RUN_CONFIG, model_card
 from ftlit.exports.verify import reference_outputs, verify_folder, verify_loaded
 from ftlit.runs.checkpoint import find_checkpoint, load_task, read_checkpoint
 from ftlit.runs.reading import RunFolder
@@ -34,7 +34,7 @@ from ftlit.util.files import read_json
 from ftlit.util.startup import quiet
 
 Dtype = Literal["float32", "bfloat16", "float16"]
-CONTENTS: dict[Kind, str] = {
+KIND_DESCRIPTIONS: dict[Kind, str] = {
     "model": "the model",
     "backbone": "the backbone, with the head in a separate file",
     "adapter": "the adapter, with the head in a separate file",
@@ -75,7 +75,8 @@ def export(
         _replace(work / "folder", target, work / "replaced")
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    print(f"wrote {CONTENTS[kind]} to {target}; its outputs differ from the run's by {difference:.1e} of the largest value")
+    written = f"wrote {KIND_DESCRIPTIONS[kind]} to {target}"
+    print(f"{written}; its outputs differ from the run's by {difference:.1e} of the largest value")
 
 
 def _check_finished(run_dir: Path) -> None:
@@ -178,7 +179,7 @@ class Export:
         self._add_metadata(kind=kind, **arguments, dtype=self.dtype, versions=versions(), run=self.run_dir.resolve().name)
         (self.folder / "README.md").write_text(model_card(self.run_dir, self.task, kind, self.dtype), encoding="utf-8")
         config = hidden(RunFolder(self.run_dir).config)
-        (self.folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        (self.folder / RUN_CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     def _add_metadata(self, **facts: Any) -> None:
         path = self.folder / METADATA_FILE

@@ -1,4 +1,4 @@
-"""Format of exported folders, and how they are loaded."""
+"""The format of exported folders: write and load their parts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal

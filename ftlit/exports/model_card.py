@@ -13,7 +13,7 @@ from ftlit.runs.reading import RunFolder, results_text
 from ftlit.tasks import TaskModule, TextRegression
 
 FOLDER = "this/folder"
-CONFIG = "ftlit_config.yaml"  # resolved config of the run
+RUN_CONFIG = "ftlit_config.yaml"  # resolved config of the run
 DESCRIPTIONS: dict[Kind, str] = {
     "model": "A model for transformers, independent of ftlit.",
     "backbone": "The folder is a backbone for transformers. `head.safetensors` contains the head, which requires ftlit.",
@@ -38,7 +38,7 @@ def model_card(run_dir: Path, task: TaskModule, kind: Kind, dtype: str) -> str:
         _table({"task": record["task"], "backbone": record["backbone"], "tuning": record["tuning"], "weights": dtype}),
         f"## Results\n\n{results_text(results, 'github')}",
         f"## Use\n\n```python\n{_use(task, kind)}\n```" + _notes(task),
-        f"## Training\n\n```console\n{_command(record)}\n```\n\nThe resolved config is in [{CONFIG}]({CONFIG}).",
+        f"## Training\n\n```console\n{_command(record)}\n```\n\nThe resolved config is in [{RUN_CONFIG}]({RUN_CONFIG}).",
         _data(record),
         _table({**record["versions"], "git commit": record.get("git", {}).get("commit", "none")}, ["made with", ""]),
     ]
@@ -82,7 +82,7 @@ def _notes(task: TaskModule) -> str:
 
 def _command(record: dict[str, Any]) -> str:
     given = record.get("command", [])[1:]
-    return shlex.join(["python", "-m", "ftlit", *(given or ["fit", "--config", CONFIG])])
+    return shlex.join(["python", "-m", "ftlit", *(given or ["fit", "--config", RUN_CONFIG])])
 
 
 def _data(record: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from ftlit.runs.checkpoint import find_checkpoint, load_task
 from ftlit.tasks import TaskModule
 from ftlit.util.startup import quiet
 
-CHUNK = 1024  # rows that are held in memory and sorted by length together
+CHUNK_ROWS = 1024  # rows that are held in memory and sorted by length together
 
 
 class Predictor:
@@ -50,7 +50,7 @@ class Predictor:
         return list(self.stream(rows, batch_size, scores))
 
     def stream(
-        self, rows: Iterable[str | dict[str, Any]], batch_size: int = 32, scores: bool = False, chunk: int = CHUNK
+        self, rows: Iterable[str | dict[str, Any]], batch_size: int = 32, scores: bool = False, chunk: int = CHUNK_ROWS
     ) -> Iterator[dict[str, Any]]:
         """Yield predictions for a stream of rows, in order, after each `chunk` rows."""
         if isinstance(rows, str | dict):  # its characters or keys would be taken for texts
@@ -58,7 +58,7 @@ class Predictor:
         return self.located(((f"row {number}", row) for number, row in enumerate(rows, start=1)), batch_size, scores, chunk)
 
     def located(
-        self, rows: Iterable[tuple[str, Any]], batch_size: int = 32, scores: bool = False, chunk: int = CHUNK
+        self, rows: Iterable[tuple[str, Any]], batch_size: int = 32, scores: bool = False, chunk: int = CHUNK_ROWS
     ) -> Iterator[dict[str, Any]]:
         """Like `stream`, for rows with their locations, which are used in error messages."""
         if batch_size < 1:
@@ -68,9 +68,9 @@ class Predictor:
             yield from self._chunk([self._row(number, place, row) for number, (place, row) in some], batch_size, scores)
 
     def chunk(self, input: str) -> int:
-        """Return the number of rows to read before predicting: one if a user may wait for the answer, else `CHUNK`."""
+        """Return the number of rows to read before predicting: one if a user may wait for the answer, else `CHUNK_ROWS`."""
         waiting = input == "-" and (sys.stdin.isatty() or hasattr(self.model, "generation"))
-        return 1 if waiting else CHUNK
+        return 1 if waiting else CHUNK_ROWS
 
     def _row(self, number: int, place: str, row: Any) -> dict[str, Any]:
         if isinstance(row, str):

@@ -1,4 +1,4 @@
-"""A run as Python opens it: everything its folder holds, and predictions for new rows."""
+"""Open a run from Python, to read its files and predict new rows."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,14 +18,14 @@ class Run(RunFolder):
         checkpoint: str = "best",
         device: str | None = None,
     ) -> list[dict[str, Any]]:
-        """Predictions for new rows, in order. It loads the model each time; `load` keeps it in memory.
+        """Return predictions for new rows, in order. The model is loaded at each call; `load` keeps it in memory.
 
         Args:
             rows: Texts, or rows with the columns of the run's data.
-            batch_size: Rows that go through the model together.
-            scores: Whether to return the scores of all labels.
+            batch_size: Number of rows per batch.
+            scores: Whether to include the scores of all labels.
             checkpoint: `best`, `last`, or the path of a checkpoint.
-            device: Where the model runs; by default the GPU if there is one.
+            device: Device of the model. Defaults to the GPU if there is one.
         """
         from ftlit.exports.predict import load
 
@@ -39,7 +39,7 @@ def open_run(folder: str | Path) -> Run:
         folder: The run's folder.
 
     Raises:
-        UserError: The folder holds no run, or another version of ftlit wrote it.
+        UserError: The folder contains no run, or it was written by another version of ftlit.
     """
     run = Run(folder)
     run.check()

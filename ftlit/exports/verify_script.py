@@ -16,7 +16,7 @@ def main(folder: Path) -> None:
         folder: Folder with ``plan.json`` and ``inputs.safetensors``. ``found.safetensors`` is written to it.
     """
     plan = json.loads((folder / "plan.json").read_text("utf-8"))
-    model = load_model(plan).eval()
+    model = open_model(plan).eval()
     device = next(model.parameters()).device
     inputs = {name: value.to(device) for name, value in load_file(folder / "inputs.safetensors").items()}
     with torch.inference_mode():
@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
     save_file({name: value.float().cpu().contiguous() for name, value in kept.items()}, folder / "found.safetensors")
 
 
-def load_model(plan: dict[str, Any]) -> Any:
+def open_model(plan: dict[str, Any]) -> Any:
     """Load the model of a folder, or the base model with the adapter of a folder."""
     import transformers
 

@@ -67,7 +67,7 @@ TEXT_METRICS: dict[str, Scorer] = {
 }
 
 
-KEYS = {"rouge": ROUGE_TYPES, "bertscore": ["bertscore_precision", "bertscore_recall", "bertscore_f1"]}
+SCORE_NAMES = {"rouge": ROUGE_TYPES, "bertscore": ["bertscore_precision", "bertscore_recall", "bertscore_f1"]}
 
 
 def scorer(name: str) -> Scorer:
@@ -86,7 +86,7 @@ def scorer(name: str) -> Scorer:
 
 def metric_keys(names: list[str]) -> tuple[str, ...]:
     """Return the names of the scores that the given metrics compute."""
-    return tuple(key for name in names for key in KEYS.get(name.partition(":")[0], [name]))
+    return tuple(key for name in names for key in SCORE_NAMES.get(name.partition(":")[0], [name]))
 
 
 def check_names(names: list[str]) -> None:

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ftlit.errors import UserError
 
 CONVERSION = 1  # part of the cache key; increase it when the result of a conversion changes
-PACKAGES = ("gguf", "accelerate")
+REQUIRED_PACKAGES = ("gguf", "accelerate")
 TEXT_END = "<|endoftext|>"
 
 # Pre-tokenizers of llama.cpp (`tokenizer.ggml.pre`) that split numbers into single digits. transformers would split like
@@ -56,7 +56,7 @@ def _digest(path: Path, size: int, modified: int) -> str:
 
 
 def _require_packages(path: Path) -> None:
-    missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
+    missing = [package for package in REQUIRED_PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError(f"model.backbone {str(path)!r} is a GGUF file; to read it, run pip install {' '.join(missing)}")
 

@@ -1,4 +1,4 @@
-"""The longest and the median batch of a training and of an evaluation, from which the whole is estimated."""
+"""The longest and the median batch of training and of evaluation, from which the whole run is estimated."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -18,7 +18,7 @@ class Steps:
     """The steps of an epoch, or the batches of an evaluation, and their sizes.
 
     Args:
-        steps: The micro-batches of each.
+        steps: The micro-batches of each step.
         lengths: Tokens of each example of the split, ``(examples,)``.
     """
 
@@ -32,15 +32,15 @@ class Steps:
         self._kinds = {tuple(batch.indices): kind for kind, step in self.batches.items() for batch in step}
 
     def kind(self, features: list[int]) -> str:
-        """`longest` or `median`, for a batch with these examples."""
+        """Whether a batch with these examples belongs to the `longest` or the `median` step."""
         return self._kinds[tuple(features)]
 
     def seconds(self, known: dict[str, float], count: int) -> float:
-        """Estimated seconds of the first steps, linear in the tokens.
+        """Estimate the time of the first steps, linear in their numbers of tokens.
 
         Args:
-            known: Seconds of the median and of the longest.
-            count: Number of steps; after the last one they repeat.
+            known: Seconds of the median and of the longest step.
+            count: Number of steps. After the last one, the steps are repeated.
         """
         (x, y), (x_long, y_long) = ((self.tokens[i], known[kind]) for kind, i in reversed(self.chosen.items()))
         slope = max((y_long - y) / (x_long - x), 0.0) if x_long > x else 0.0
@@ -50,11 +50,11 @@ class Steps:
 
 
 class Alternating(Sampler[MicroBatch]):
-    """The longest and the median step in turn, in epochs of the real length; the first step is a warm-up.
+    """Alternates between the longest and the median step, in epochs of the real length. The first step is a warm-up.
 
     Args:
         real: The sampler of the run.
-        steps: Its first epoch.
+        steps: The first epoch of the sampler.
     """
 
     num_to_skip = 0
@@ -72,10 +72,10 @@ class Alternating(Sampler[MicroBatch]):
 
 
 class RehearsalData(LightningDataModule):
-    """A data module that yields only a few batches of another one.
+    """A data module that yields only a few batches of another data module.
 
     Args:
-        data: The data of the run, set up.
+        data: The data of the run, after `setup`.
     """
 
     def __init__(self, data: TaskData) -> None:

@@ -1,4 +1,4 @@
-"""Memory and disk: what a run needs and what the machine has."""
+"""The memory of the machine, and the size of checkpoints."""
 
 import io
 import os
@@ -24,7 +24,7 @@ class Scale(TorchCheckpointIO):
 
 
 def checkpoint_bytes(trainer: Trainer, weights_only: bool) -> int:
-    """Size of a checkpoint of the current state."""
+    """Size in bytes of a checkpoint of the current state."""
     before, scale = trainer.strategy.checkpoint_io, Scale()
     trainer.strategy.checkpoint_io = scale
     trainer.save_checkpoint("", weights_only)
@@ -33,18 +33,18 @@ def checkpoint_bytes(trainer: Trainer, weights_only: bool) -> int:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or elsewhere."""
+    """Whether an error means that the GPU or the machine ran out of memory."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 def device_memory(trainer: Trainer) -> int:
-    """Bytes of memory of the device that trains."""
+    """Memory in bytes of the device on which the model trains."""
     device = trainer.strategy.root_device
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else machine_memory()
 
 
 def machine_memory() -> int:
-    """Bytes of memory of this machine, or the limit of its container."""
+    """Memory in bytes of this machine, or the limit of its container."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     limits = [Path(path).read_text().strip() for path in CGROUPS if Path(path).is_file()]
     return min([total, *(int(limit) for limit in limits if limit.isdecimal())])

@@ -9,27 +9,27 @@ from tabulate import tabulate
 
 @dataclass(frozen=True)
 class Preview:
-    """Estimates for a run on this machine; early stopping may make it shorter.
+    """Estimates for a run on this machine. The run may be shorter because of early stopping.
 
     Args:
-        rows: Examples of each split.
-        steps_per_epoch: Optimizer steps of an epoch.
-        steps: Optimizer steps in all.
+        rows: Number of examples of each split.
+        steps_per_epoch: Number of optimizer steps per epoch.
+        steps: Total number of optimizer steps.
         tokens: Tokens of the ``median`` and of the ``longest`` step of the first epoch on a device, padding included.
-        step_seconds: Seconds of each of these.
+        step_seconds: Seconds of the median and of the longest step.
         train_seconds: Seconds of all steps.
         validations: Number of validations during training.
-        validation_seconds: Seconds of each of them.
+        validation_seconds: Seconds of each validation.
         evaluation_seconds: Seconds of the evaluation of a checkpoint, by split.
         untrained: Whether the untrained model is evaluated too.
         setup_seconds: Seconds from the start of the command to the first step.
-        peak_memory_bytes: Peak memory: allocated on a GPU, elsewhere resident in the process.
-        peak_reserved_bytes: Memory that PyTorch reserved on a GPU for that, None elsewhere.
+        peak_memory_bytes: Peak memory: allocated memory of a GPU, else resident memory of the process.
+        peak_reserved_bytes: Memory that PyTorch reserved on a GPU; None on other devices.
         memory_bytes: Memory of the device.
         best_bytes: Size of the best checkpoint.
-        last_bytes: Size of the last one, with the optimizer's state.
+        last_bytes: Size of the last checkpoint, with the optimizer's state.
         prediction_bytes: Size of the predictions by split.
-        problem: A sentence on why the run does not fit, in which case nothing else is known; None if it fits.
+        problem: Why the run does not fit into memory, as a sentence, in which case nothing else is known; None if it fits.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
@@ -57,21 +57,21 @@ class Preview:
         return self.peak_reserved_bytes or self.peak_memory_bytes
 
     def seconds(self, splits: list[str]) -> float:
-        """Seconds of the whole run, with the evaluation of the best checkpoint on some splits."""
+        """Seconds of the whole run, including the evaluation of the best checkpoint on the given splits."""
         evaluations = sum(self.evaluation_seconds.get(split, 0.0) for split in splits)
         during = self.validations * self.validation_seconds
         return self.setup_seconds + self.train_seconds + during + evaluations * (2 if self.untrained else 1)
 
     def predictions(self, splits: list[str]) -> int:
-        """Bytes of the predictions of some splits."""
+        """Size in bytes of the predictions for the given splits."""
         return sum(self.prediction_bytes.get(split, 0) for split in splits)
 
     def record(self, splits: list[str]) -> dict[str, Any]:
-        """The figures for a file, under the names that results use."""
+        """The estimates with the names that are used in results.json."""
         return {**asdict(self), "seconds": self.seconds(splits), "checkpoint_bytes": self.best_bytes}
 
     def text(self, splits: list[str]) -> str:
-        """The figures as a table.
+        """Format the estimates as a table.
 
         Args:
             splits: Splits on which the best checkpoint is evaluated.
@@ -110,10 +110,10 @@ class Preview:
 
 
 def clock(seconds: float) -> str:
-    """A duration as hours, minutes and seconds."""
+    """Format a duration as hours, minutes and seconds."""
     return str(timedelta(seconds=round(seconds)))
 
 
 def mebibytes(count: float) -> str:
-    """A readable number of bytes."""
+    """Format a number of bytes in MiB, or in KiB if it is small."""
     return f"{count / 2**20:,.0f} MiB" if count >= 2**20 else f"{count / 2**10:,.0f} KiB"

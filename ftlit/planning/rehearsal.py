@@ -1,4 +1,4 @@
-"""A few real steps of a training, at its longest and its median batch, from which the whole run is estimated."""
+"""Run a few real steps with the longest and the median batch, and estimate the whole run from them."""
 
 import json
 import math
@@ -24,16 +24,16 @@ from ftlit.training.progress import ProgressFile
 from ftlit.util.private import is_accumulating, validate_after_batches, validation_seconds
 
 STEPS = 3  # of each kind, after a warm-up step
-# Callbacks that write, stop or show something, and one that slows the first batches down by counting.
+# Callbacks that write files, stop training or print, and one that slows down the first batches by counting operations.
 NOT_REHEARSED = (Checkpoint, Cost, EarlyStopping, LossLog, Predictions, ProgressBar, ProgressFile)
 
 
 class StepTimer(Callback):
-    """Times each step, and ends the training after some of them and one validation.
+    """Times each step, and ends training after a number of steps and one validation.
 
     Args:
-        data: The data, whose batches are of two kinds.
-        steps: Steps of each kind.
+        data: The data, which yields two kinds of batches.
+        steps: Number of steps of each kind.
     """
 
     def __init__(self, data: RehearsalData, steps: int) -> None:
@@ -123,7 +123,7 @@ class StepTimer(Callback):
     # Findings
 
     def seconds(self, what: str) -> dict[str, float]:
-        """Seconds of the longest and the median step, without the first step if there are more of its kind."""
+        """Seconds of the longest and the median step, without the first step if there are others of its kind."""
         times = self.times[what] or self.times["validate"]
 
         def own(kind: str) -> list[float]:
@@ -139,7 +139,7 @@ def described(batch: dict[str, Any]) -> str:
 
 
 def validations(trainer: Trainer, steps: int) -> int:
-    """Number of validations in a training of some optimizer steps."""
+    """Number of validations during a training of `steps` optimizer steps."""
     if not trainer.enable_validation:
         return 0
     batches, size = int(trainer.num_training_batches), trainer.accumulate_grad_batches
@@ -152,7 +152,7 @@ def validations(trainer: Trainer, steps: int) -> int:
 
 
 def bare(trainer: Trainer) -> Trainer:
-    """Remove the callbacks and loggers that write, stop or show something."""
+    """Remove the callbacks that write files, stop training or print, and replace all loggers."""
     trainer.callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, NOT_REHEARSED)]  # type: ignore[attr-defined]
     trainer.loggers = [DummyLogger()]
     trainer.num_sanity_val_steps = 0
@@ -165,10 +165,10 @@ def rehearse(trainer: Trainer, model: TaskModule, data: TaskData, untrained: boo
     Args:
         trainer: A trainer that `bare` has prepared.
         model: The task.
-        data: Its data, set up.
+        data: The data of the task, after `setup`.
         untrained: Whether the run will evaluate the untrained model.
-        began: When the command began, by the monotonic clock.
-        steps: Steps of each kind.
+        began: Start of the command, by the monotonic clock.
+        steps: Number of steps of each kind.
     """
     setup = time.monotonic() - began
     limits = {"validation": trainer.limit_val_batches, "test": trainer.limit_test_batches}
@@ -224,6 +224,6 @@ def _foreseen(trainer: Trainer, timer: StepTimer, limits: dict[str, Any], given:
 
 
 def _limited(count: int, limit: int | float) -> tuple[int, float]:
-    """How many of so many batches Lightning evaluates, and their share."""
+    """How many of `count` batches Lightning evaluates under a limit, and their share."""
     limited = min(count, limit) if isinstance(limit, int) else int(count * limit)
     return limited, limited / count

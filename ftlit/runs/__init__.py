@@ -1,1 +1,1 @@
-"""The run folder: its files, who may write there, and how it is read."""
+"""The run folder: reading and writing its files, and protecting an earlier run."""

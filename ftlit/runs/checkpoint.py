@@ -1,4 +1,4 @@
-"""Checkpoints of the trained weights, and the checks that they are loaded where they belong."""
+"""Write and read checkpoints of the trained weights, and check that they fit the model and the data."""
 
 import hashlib
 from pathlib import Path
@@ -17,27 +17,27 @@ from ftlit.tuning.base import is_trainable
 
 
 def frozen_keys(module: nn.Module) -> set[str]:
-    """Names of the weights that never train; tied weights under every name."""
+    """Names of the weights that never train. Tied weights are included under each of their names."""
     return {name for name, weight in module.named_parameters(remove_duplicate=False) if not is_trainable(weight)}
 
 
 def trained_keys(module: nn.Module) -> set[str]:
     """Names of the trained weights and the buffers in the state dict."""
     frozen = frozen_keys(module)
-    # Weights of 4 bits bring keys of their own: `weight.absmax` and the like.
+    # 4-bit weights have additional keys, such as `weight.absmax`.
     return {key for key in module.state_dict() if not {key, key.partition(".weight.")[0] + ".weight"} & frozen}
 
 
 def frozen_digest(module: nn.Module, rewritten: bool = False) -> str:
-    """A short hash of the frozen weights: their names, shapes, and the ends of their values.
+    """A short hash of the frozen weights: their names, their shapes, and the first and last 256 values of each.
 
-    A checkpoint without them is only right on top of the same ones. The ends (256 values on each side) tell any two
-    pretrained models apart at no cost that grows with the model.
+    A checkpoint that does not contain the frozen weights is valid only together with the same ones. The first and last values
+    suffice to tell pretrained models apart, and take no longer for large models.
 
     Args:
         module: The module.
-        rewritten: Whether the method changes the frozen weights of the layers that it wraps. These may differ in their last
-            bits between machines, and are left out.
+        rewritten: Whether the tuning method changes the frozen weights of the layers that it wraps. These may differ in
+            their last bits between machines, and are excluded.
     """
     digest = hashlib.sha256()
     state = module.state_dict()
@@ -50,28 +50,28 @@ def frozen_digest(module: nn.Module, rewritten: bool = False) -> str:
 
 
 def check_trained(module: nn.Module, missing: list[str], unexpected: list[str], tuning: object) -> None:
-    """Refuse a checkpoint that does not hold exactly the trained weights.
+    """Check that a checkpoint contains exactly the trained weights.
 
     Raises:
-        UserError: Trained weights are missing, or it has others.
+        UserError: Trained weights are missing, or there are other weights.
     """
     lost = sorted(trained_keys(module) & set(missing))
     if lost or unexpected:
         raise UserError(
             f"the checkpoint was not made with model.tuning {tuning}: it lacks {len(lost)} trained weights {lost[:2]} "
-            f"and has {len(unexpected)} that do not belong {unexpected[:2]}; give the config that it was made with"
+            f"and has {len(unexpected)} that do not belong {unexpected[:2]}; use the config that it was made with"
         )
 
 
 def check_complete(trained: set[str], kept: set[str]) -> None:
-    """Refuse to write a checkpoint without weights that trained, such as those of the head.
+    """Check that no trained weights, such as those of the head, would be missing from a checkpoint.
 
     Args:
-        trained: Names of the weights that trained when the model was built.
-        kept: Those of the checkpoint.
+        trained: Names of the weights that were trainable when the model was built.
+        kept: Names of the weights in the checkpoint.
 
     Raises:
-        UserError: Some are missing.
+        UserError: Some weights are missing.
     """
     if lost := sorted(trained - kept):
         raise UserError(
@@ -82,7 +82,7 @@ def check_complete(trained: set[str], kept: set[str]) -> None:
 
 
 def check_labels(checkpoint: dict[str, Any], names: list[str]) -> None:
-    """Refuse a checkpoint with other labels.
+    """Check that a checkpoint was trained on the same labels.
 
     Raises:
         UserError: The labels or their order differ.
@@ -91,12 +91,12 @@ def check_labels(checkpoint: dict[str, Any], names: list[str]) -> None:
     if known != names:
         raise UserError(
             f"the checkpoint was trained on the labels {known}, but the data have {names}; "
-            "give the order of the first as data.label_names"
+            "set data.label_names to the labels of the checkpoint, in its order"
         )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; weights are read from the file when they are used.
+    """Read a checkpoint onto the CPU. Weights are read from the file when they are used.
 
     Raises:
         UserError: The file is not a checkpoint.
@@ -111,41 +111,41 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def check_whole(path: Path) -> None:
-    """Refuse to train further from a checkpoint without the optimizer's state.
+    """Check that a checkpoint contains the optimizer's state, so that training can continue from it.
 
     Raises:
-        UserError: It holds weights only.
+        UserError: The checkpoint contains only weights.
     """
     if "optimizer_states" not in read_checkpoint(path):
         raise UserError(
-            f"--ckpt_path {path} holds weights only, and training goes on from a whole checkpoint such as {LAST}; "
-            "to begin with these weights, give the run's folder as --model.init_from"
+            f"--ckpt_path {path} holds weights only, but training continues from a whole checkpoint such as {LAST}; "
+            "to start from these weights, set --model.init_from to the run's folder"
         )
 
 
 def check_order(path: Path, now: dict[str, str]) -> None:
-    """Refuse to resume with another order of examples than the run started with.
+    """Check that a resumed run uses the examples in the same order as before.
 
     Args:
         path: The checkpoint to resume from.
-        now: The settings that decide the order now, from `TaskData.resume_signature`.
+        now: The current settings that decide the order, from `TaskData.resume_signature`.
 
     Raises:
-        UserError: With the changes since the checkpoint.
+        UserError: The settings have changed since the checkpoint; the message lists the changes.
     """
     then = read_checkpoint(path).get("order", now)
     changed = [f"{name} was {then[name]}, is {now[name]}" for name in now if then.get(name, now[name]) != now[name]]
     if changed:
         raise UserError(
-            f"the run cannot go on exactly, because the order of its examples has changed: {'; '.join(changed)}; "
+            f"the run cannot continue exactly, because the order of its examples has changed: {'; '.join(changed)}; "
             "resume with the settings that it began with, or start another --run_dir"
         )
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary file and renames it, so that a crash never leaves half a file.
+    """Writes a checkpoint to a temporary file and renames it, so that a crash never leaves a partial file.
 
-    Lightning would build the whole file in memory first, which takes as much memory again, and time.
+    Lightning would first build the whole file in memory, which takes additional time and memory.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -165,9 +165,9 @@ def step_of(path: Path) -> int:
 
 
 def load_task(path: Path) -> Any:
-    """The task of a checkpoint, with its trained weights on top of the frozen ones of its backbone.
+    """Load the task of a checkpoint: the frozen weights from its backbone, and the trained ones from the checkpoint.
 
-    If every weight was trained, the checkpoint holds them all, and `init_from` is not needed.
+    If every weight was trained, all of them are in the checkpoint, and `init_from` is not needed.
 
     Raises:
         UserError: The weights do not fit, or the backbone or `init_from` no longer exists.
@@ -182,10 +182,10 @@ def load_task(path: Path) -> Any:
 
 
 def find_checkpoint(run_dir: Path, which: str = "best") -> Path:
-    """The checkpoint `best` or `last` of a run, or a checkpoint file by its path.
+    """Return the path of the checkpoint `best` or `last` of a run, or a given path of a checkpoint.
 
     Raises:
-        UserError: It does not exist, or the run was written by another version of ftlit.
+        UserError: The checkpoint does not exist, or the run was written by another version of ftlit.
     """
     RunFolder(run_dir).check_schema()
     path = run_dir / {"best": BEST, "last": LAST}.get(which, which)
@@ -194,4 +194,4 @@ def find_checkpoint(run_dir: Path, which: str = "best") -> Path:
         return path
     if which in ("best", "last"):
         raise UserError(f"{path} does not exist: {run_dir} holds no finished run; train one with `python -m ftlit fit`")
-    raise UserError(f"the checkpoint {path} does not exist; give the path of one, such as {run_dir / BEST}, or best or last")
+    raise UserError(f"the checkpoint {path} does not exist; expected a path such as {run_dir / BEST}, or best or last")

@@ -12,10 +12,10 @@ PREDICTIONS, CHECKPOINTS = "predictions", "checkpoints"  # folders
 BEST, LAST = f"{CHECKPOINTS}/best.ckpt", f"{CHECKPOINTS}/last.ckpt"
 CONTENTS = (CONFIG, RECORD, PROGRESS, METRICS, RESULTS, SAMPLES, PREDICTIONS, CHECKPOINTS)
 
-# The version of this layout, in run.json. It grows whenever a file changes so that an older reader would misread it.
+# The version of this layout, recorded in run.json. It is increased whenever an older reader would misread a changed file.
 SCHEMA = 1
 
 
 def predictions_file(run_dir: Path, split: str) -> Path:
-    """The predictions of a split, one JSON object a line in the order of its rows."""
+    """The file of a split's predictions, with one JSON object per line in the order of the rows."""
     return run_dir / PREDICTIONS / f"{split}.jsonl"

@@ -1,4 +1,4 @@
-"""Protection of an earlier run in the run folder."""
+"""Protect an earlier run in the run folder from being overwritten."""
 
 import shutil
 from pathlib import Path
@@ -11,21 +11,21 @@ PATTERNS = "*_report.*", "*_confusion.*", "hpc_ckpt_*.ckpt"  # the last of Light
 
 
 def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[str, str | Path | None] | None = None) -> None:
-    """Refuse a folder that holds a run unless that is to be resumed or replaced.
+    """Check that a run folder can be used: it contains no run, or the run in it should be resumed or replaced.
 
     Args:
         run_dir: The run's folder.
         resume: Whether to continue the run in it.
         overwrite: Whether to replace that run.
-        begun_from: Where the new run takes its weights from, by option.
+        begun_from: The options that name the initial weights of the new run, with their values.
 
     Raises:
-        UserError: The folder holds a run and neither flag is given, there is nothing to resume, another version wrote it, or
-            the weights to start from would be removed.
+        UserError: The folder contains a run and neither flag is set, there is no run to resume, another version of ftlit
+            wrote the run, or the initial weights would be removed.
     """
     taken = [name for name in CONTENTS if (run_dir / name).exists()]
     if resume and overwrite:
-        raise UserError("--resume goes on with a run and --overwrite replaces it; give one of them")
+        raise UserError("--resume continues a run and --overwrite replaces it; set only one of them")
     if resume and not taken:
         raise UserError(f"--resume: {run_dir} holds no run; leave --resume out to start one there")
     for option, path in (begun_from or {}).items():
@@ -36,18 +36,18 @@ def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[st
         run.check_schema()
     if resume and run.finished and not (run_dir / LAST).is_file():
         raise UserError(
-            f"--resume: {run_dir} holds a finished run that kept no {LAST} to go on from; train it anew by --overwrite with "
+            f"--resume: {run_dir} holds a finished run that kept no {LAST} to continue from; train again with --overwrite and "
             "more trainer.max_epochs, or begin another --run_dir with its weights by --model.init_from"
         )
     if taken and not resume and not overwrite:
         state = "a finished" if run.finished else "an unfinished"
         raise UserError(
-            f"{run_dir} holds {state} run; go on with it by --resume, replace it by --overwrite, or choose another --run_dir"
+            f"{run_dir} holds {state} run; continue it with --resume, replace it with --overwrite, or choose another --run_dir"
         )
 
 
 def _would_clear(run_dir: Path, path: Path) -> bool:
-    """Whether `clear` would remove a file or the run in a folder."""
+    """Whether `clear` would remove this file, or the run in this folder."""
     return path == run_dir.resolve() or any(path.is_relative_to(run_dir.resolve() / name) for name in CONTENTS)
 
 

@@ -1,4 +1,4 @@
-"""Send a run's config, results and samples to experiment trackers such as Weights & Biases."""
+"""Send the config, results and samples of a run to experiment trackers such as Weights & Biases."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ def send_config(loggers: list[Logger], config: dict[str, Any]) -> None:
 
 @rank_zero_only
 def send_efficiency(loggers: list[Logger], efficiency: dict[str, Any], step: int) -> None:
-    """Send the cost of a run: to the summary of Weights & Biases, to other loggers as metrics of the last step."""
+    """Send the cost of a run: to Weights & Biases as its summary, to other loggers as metrics of the last step."""
     values = {f"efficiency/{name}": value for name, value in efficiency.items() if value is not None}
     for logger in loggers:
         if isinstance(logger, WandbLogger):

@@ -13,7 +13,7 @@ from ftlit.util.files import write_text
 
 
 class MetricsFile(Logger):
-    """Logs to ``metrics.csv`` of the run folder; a resumed run keeps the rows up to its checkpoint.
+    """Logs to ``metrics.csv`` in the run folder. A resumed run keeps the rows up to its checkpoint.
 
     Args:
         run_dir: The run's folder.
@@ -46,7 +46,7 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def truncate(self, count: int) -> None:
-        """Keep the first `count` rows of the file: those logged before the checkpoint that is resumed."""
+        """Keep only the first `count` rows of the file, which were logged before the checkpoint of a resumed run."""
         if self.path.is_file():
             with self.path.open(newline="", encoding="utf-8") as file:
                 rows = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]

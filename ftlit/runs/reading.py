@@ -1,4 +1,4 @@
-"""The reader of the run folder."""
+"""Read the files of a run folder."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RunFolder:
-    """The files of a run, each read when it is first needed; what a run has not written yet is empty.
+    """The files of a run. Each file is read on first access; files that do not exist yet are empty.
 
     Args:
         folder: The run's folder.
@@ -34,26 +34,26 @@ class RunFolder:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """config.yaml: the resolved config."""
+        """The resolved config, from config.yaml."""
         return read_yaml(self.folder / CONFIG)
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """run.json: task, seed, times, versions, hardware, data, numbers of weights."""
+        """Task, seed, times, versions, hardware, data and numbers of weights, from run.json."""
         return read_json(self.folder / RECORD)
 
     @cached_property
     def results(self) -> dict[str, Any]:
-        """results.json: metrics by split, and efficiency."""
+        """Metrics by split, and the cost of the run as ``efficiency``, from results.json."""
         return read_json(self.folder / RESULTS)
 
     @property
     def progress(self) -> dict[str, Any]:
-        """progress.json: the step that training has reached and the number of steps."""
+        """The current step of training and the total number of steps, from progress.json."""
         return read_json(self.folder / PROGRESS)
 
     def logged(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv: ``step``, ``epoch`` and the values logged then."""
+        """The rows of metrics.csv: ``step``, ``epoch`` and the values logged at this step."""
         path = self.folder / METRICS
         if not path.is_file():
             return []
@@ -62,14 +62,14 @@ class RunFolder:
 
     @property
     def metrics(self) -> "DataFrame":
-        """metrics.csv as a table, with NaN where a value was not logged at a step."""
+        """The rows of metrics.csv as a data frame, with NaN for values that were not logged at a step."""
         from pandas import DataFrame
 
         rows = self.logged()
         return DataFrame(rows, columns=list(dict.fromkeys(["step", "epoch", *sorted({key for row in rows for key in row})])))
 
     def predictions(self, split: str = "test") -> "DataFrame":
-        """The predictions of a split as a table, in the order of its rows.
+        """The predictions of a split as a data frame, in the order of its rows.
 
         Raises:
             UserError: The split has not been evaluated, or a line is broken.
@@ -79,7 +79,7 @@ class RunFolder:
         return DataFrame(self.prediction_rows(split))
 
     def prediction_rows(self, split: str) -> list[dict[str, Any]]:
-        """The predictions of a split, one dictionary for each row.
+        """The predictions of a split, with one dictionary for each row.
 
         Raises:
             UserError: The split has not been evaluated, or a line is broken.
@@ -98,17 +98,17 @@ class RunFolder:
         return rows
 
     def evaluation_command(self, split: str) -> str:
-        """The command that evaluates the run on a split, for messages."""
+        """The command that evaluates the run on a split, for error messages."""
         return f"`python -m ftlit {'test' if split == 'test' else 'validate'} --config {self.folder / CONFIG}`"
 
     @property
     def best_checkpoint(self) -> Path | None:
-        """The weights at the best validation, None if there is no such file."""
+        """Path of the checkpoint with the best validation score; None if it does not exist."""
         return self._existing(BEST)
 
     @property
     def last_checkpoint(self) -> Path | None:
-        """The checkpoint from which training can be resumed, None if there is no such file."""
+        """Path of the checkpoint from which training can be resumed; None if it does not exist."""
         return self._existing(LAST)
 
     def _existing(self, name: str) -> Path | None:
@@ -118,19 +118,19 @@ class RunFolder:
 
     @property
     def status(self) -> str | None:
-        """`running`, `completed`, `failed` or `preempted`; None before the run has begun."""
+        """`running`, `completed`, `failed` or `preempted`; None before the run has started."""
         return self.record.get("status")
 
     @property
     def finished(self) -> bool:
-        """Whether training and the evaluation of the best checkpoint are done."""
+        """Whether training and the evaluation of the best checkpoint have finished."""
         return self.status == "completed"
 
     def check_schema(self) -> None:
-        """Refuse a run that another version of ftlit wrote in another layout.
+        """Check that the run has the file layout of this version of ftlit.
 
         Raises:
-            UserError: run.json has another schema, or none.
+            UserError: run.json has a different schema number, or none.
         """
         if not self.record or (found := self.record.get("schema")) == SCHEMA:
             return
@@ -142,14 +142,14 @@ class RunFolder:
         )
 
     def check(self) -> None:
-        """Refuse a folder that holds no run, or a run of another schema.
+        """Check that the folder contains a run of this version's schema.
 
         Raises:
-            UserError: With the runs inside the folder, if it has some.
+            UserError: It does not. The message lists the runs inside the folder, if there are any.
         """
         if not self.folder.is_dir():
             fact = "is a file" if self.folder.exists() else "does not exist"
-            raise UserError(f"{self.folder} {fact}; give the folder of a run, which is --run_dir of `python -m ftlit fit`")
+            raise UserError(f"{self.folder} {fact}; expected a run folder, which is --run_dir of `python -m ftlit fit`")
         for name in (CONFIG, RECORD):
             if not (self.folder / name).is_file():
                 raise UserError(f"{self.folder} holds no run: it has no {name}{self._inside()}")
@@ -161,7 +161,7 @@ class RunFolder:
 
 
 def results_text(results: dict[str, Any], style: str = "simple") -> str:
-    """Metrics as a table in a style of tabulate, the untrained model beside the trained one."""
+    """Format metrics as a table in a style of tabulate, with the untrained model next to the trained one."""
     columns = {}
     for split in ("validation", "test"):
         if split in results.get("before", {}):

@@ -1,4 +1,4 @@
-"""The file run.json: how, where and with which versions a run was made."""
+"""The file run.json, which records how, where and with which versions a run was made."""
 
 import importlib.metadata
 import os
@@ -18,11 +18,11 @@ from ftlit.runs.files import RECORD, SCHEMA
 from ftlit.runs.secrets import hidden_arguments
 from ftlit.util.files import read_json, write_json
 
-PACKAGES = ("ftlit", "torch", "lightning", "transformers", "peft", "torchmetrics", "datasets", "jsonargparse", "numpy")
+RECORDED_PACKAGES = ("ftlit", "torch", "lightning", "transformers", "peft", "torchmetrics", "datasets", "jsonargparse", "numpy")
 
 
 class RunRecord:
-    """Writes run.json; only rank zero writes.
+    """Writes run.json, on rank zero only.
 
     Args:
         run_dir: The run's folder.
@@ -33,7 +33,7 @@ class RunRecord:
 
     @rank_zero_only
     def update(self, **values: Any) -> None:
-        """Set some values of the record."""
+        """Update values of the record."""
         write_json(self.path, {**read_json(self.path), **values})
 
     def start(self, **values: Any) -> None:
@@ -56,12 +56,12 @@ class RunRecord:
 
 
 def now() -> str:
-    """The time in UTC, to the second."""
+    """The current time in UTC, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the current folder and whether it has uncommitted changes; empty outside a repository."""
+    """The commit of the current folder and whether there are uncommitted changes; empty outside a repository."""
     try:
         commit, status = (
             subprocess.run(["git", *args], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
@@ -75,7 +75,7 @@ def git_state() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages on which results depend."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in RECORDED_PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -84,7 +84,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, threads in use, and GPUs."""
+    """The processor, the numbers of cores and threads in use, and the GPUs."""
     return {
         "machine": platform.machine(),
         "processor": _processor(),

@@ -1,4 +1,4 @@
-"""Passwords and keys of experiment trackers, which must not leave the config."""
+"""Hide the passwords and keys of experiment trackers, which must not be written to files."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ SECRET = re.compile(r"(api_?key|token|password|secret)$", re.IGNORECASE)
 
 
 def hidden(config: dict[str, Any]) -> dict[str, Any]:
-    """A config with stars in place of the secrets of its loggers."""
+    """Return a config with the secrets of its loggers replaced by stars."""
     trainer = config.get("trainer") or {}
     return {**config, "trainer": {**trainer, "logger": _hidden(trainer.get("logger"))}}
 
@@ -20,7 +20,7 @@ def _hidden(value: Any) -> Any:
 
 
 def hidden_arguments(arguments: list[str]) -> list[str]:
-    """Arguments of a command with stars in place of the secrets of loggers."""
+    """Return the arguments of a command with the secrets of loggers replaced by stars."""
     found: list[str] = []
     for argument in arguments:
         key, equals, _ = argument.partition("=")

@@ -1,1 +1,1 @@
-"""Studies: a file that varies keys of an experiment over seeds, run to its end, and told as it is."""
+"""Studies: vary keys of an experiment over seeds, run all combinations, and report which differences are significant."""

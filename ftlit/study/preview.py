@@ -50,7 +50,12 @@ def preview(plan: Plan, steps: int, file: Path) -> str:
         return counts_text(plan, progress, left)
     measured = dict(measure_arms(plan, steps))
     saved = _save(plan, folder, file, measured)
-    parts = [counts_text(plan, progress, left), table(plan.study, left, measured), totals(plan.study, left, measured), saved]
+    parts = [
+        counts_text(plan, progress, left),
+        cost_table(plan.study, left, measured),
+        cost_totals(plan.study, left, measured),
+        saved,
+    ]
     return "\n\n".join(filter(None, parts))
 
 
@@ -85,7 +90,7 @@ def splits(study: Study, repetition: bool) -> list[str]:
     return ["validation", "test"] if repetition and study.compare.split == "test" else ["validation"]
 
 
-def table(study: Study, left: list[PendingCells], measured: dict[str, Preview]) -> str:
+def cost_table(study: Study, left: list[PendingCells], measured: dict[str, Preview]) -> str:
     """A table of the time and memory that a cell of each arm takes."""
     headers = ["arm", "cells", "step (median)", "step (longest)", "a cell", "memory", "checkpoint", "fits"]
     rows = []
@@ -102,7 +107,7 @@ def table(study: Study, left: list[PendingCells], measured: dict[str, Preview]) 
     return "\n".join([tabulate(rows, headers=headers, disable_numparse=True), *sorted(problems)])
 
 
-def totals(study: Study, left: list[PendingCells], measured: dict[str, Preview]) -> str:
+def cost_totals(study: Study, left: list[PendingCells], measured: dict[str, Preview]) -> str:
     """The totals of all remaining cells that fit into memory."""
     known = [(arm, measured[arm.arm.name]) for arm in left if measured[arm.arm.name].problem is None]
     if not known:

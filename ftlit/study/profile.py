@@ -85,7 +85,7 @@ def _rehearsed(cell: Cell, steps: int) -> Preview:
     found = []
 
     class Rehearsed(TaskCLI):
-        """The command line, which keeps the plan instead of printing it."""
+        """The command line, except that the plan is kept instead of printed."""
 
         def plan(self, splits: list[str]) -> None:
             found.append(

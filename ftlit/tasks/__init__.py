@@ -1,4 +1,4 @@
-"""Task modules: the model, the loss and the metrics of each task."""
+"""The tasks: the model, loss and metrics of each."""
 
 from ftlit.tasks.causal_lm import CausalLM
 from ftlit.tasks.masked_lm import MaskedLM

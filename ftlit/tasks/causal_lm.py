@@ -27,19 +27,20 @@ from ftlit.util.files import write_text
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-REPLY = 256  # tokens of a reply at most, where the config names no other number
+REPLY = 256  # default for the maximum number of tokens of a reply
 
 
 class CausalLM(LanguageModel):
-    """Predicts each token of a text from those before it; with ChatData, the assistant's part of conversations.
+    """Predicts each token of a text from the previous ones. With ChatData, it predicts the assistant's part of conversations.
 
     Args:
         generation: How replies are generated.
-        samples: Replies shown after each validation during training, and kept in samples.jsonl of the run folder.
+        samples: Number of replies that are printed after each validation during training and saved in samples.jsonl of the
+            run folder.
         metrics: Metrics of the generated replies, such as [rouge, bleu].
-        pattern: Regular expression that finds the final answer in a reply, such as `#### (-?[0-9.,]+)` for GSM8K; its
+        pattern: Regular expression that finds the final answer in a reply, such as `#### (-?[0-9.,]+)` for GSM8K. The
             metric `pattern_match` is the share of replies whose answer is right.
-        generate_every_n_epochs: Epochs of training from one validation that generates replies to the next.
+        generate_every_n_epochs: Number of epochs between two validations that generate replies.
         generate_limit: Number of replies generated for `metrics` and `pattern` at a validation during training, to the first
             rows of the split; null for all. Other evaluations generate all.
         stop_id: Taken from the data: the token that closes a reply.
@@ -76,12 +77,12 @@ class CausalLM(LanguageModel):
         if limit is not None and longest is not None and longest >= limit:
             raise UserError(f"model.generation.max_new_tokens is {longest}, but the model takes {limit} tokens with the prompt")
         if self.reply_metrics and self.stop_id is None:
-            raise UserError("model.metrics and model.pattern compare replies, which raw text has not; they go with ChatData")
+            raise UserError("model.metrics and model.pattern compare replies, but raw text has none; use them with ChatData")
         check_schedule(self.generate_every_n_epochs, self.generate_limit, self.monitor, self.reply_metrics)
         try:
             re.compile(self.pattern or "")
         except re.error as error:
-            raise UserError(f"model.pattern {self.pattern!r} is no regular expression: {error}") from error
+            raise UserError(f"model.pattern {self.pattern!r} is not a valid regular expression: {error}") from error
 
     def build(self) -> None:
         super().build()
@@ -93,7 +94,7 @@ class CausalLM(LanguageModel):
         self._end_replies()
 
     def _end_replies(self) -> None:
-        """Let a reply end with the token that closes it in the data."""
+        """End a reply at the token that closes replies in the data."""
         config = self.model.generation_config
         ends = config.eos_token_id
         ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
@@ -102,13 +103,13 @@ class CausalLM(LanguageModel):
 
     @cached_property
     def position_limit(self) -> int | None:
-        """The largest number of tokens that the model takes, prompt and reply together, or None."""
+        """Maximum number of tokens of prompt and reply together; None if the model has no limit."""
         limit = max_positions(load_config(self.hparams["backbone"], self.hparams["trust_remote_code"]))
         return None if limit is None else limit - self.tuning.positions
 
     @property
     def max_new_tokens(self) -> int:
-        """The largest number of tokens of a reply."""
+        """Maximum number of tokens of a reply."""
         limit = self.position_limit
         return self.generation.max_new_tokens or (REPLY if limit is None else min(REPLY, limit // 2))
 
@@ -129,7 +130,7 @@ class CausalLM(LanguageModel):
 
     @cached_property
     def supports_packing(self) -> bool:
-        """Whether the model keeps the examples of a block apart if their positions start at 0: tried, as not all do."""
+        """Whether the model isolates the examples of a block if positions restart at 0. Tested, since some models do not."""
         ids = torch.tensor([[1, 2, 3, 7, 8, 9], [4, 5, 6, 7, 8, 9]], device=self.device)
         positions = torch.tensor([[0, 1, 2] * 2] * 2, device=self.device)
         with evaluation_mode(self):
@@ -151,7 +152,7 @@ class CausalLM(LanguageModel):
         return self.replies_to_generate() != 0
 
     def replies_to_generate(self) -> int | None:
-        """Return how many replies this evaluation generates, to the first rows of the split; None for all."""
+        """Return the number of replies that this evaluation generates, to the first rows of the split; None for all."""
         if self.trainer.sanity_checking or (self.is_fitting and (self.current_epoch + 1) % self.generate_every_n_epochs):
             return 0
         shown = self.samples if self.is_fitting else 0
@@ -208,7 +209,7 @@ class CausalLM(LanguageModel):
         return scores | (pattern_match(texts, references, self.pattern) if self.pattern else {})
 
     def _keep_samples(self, generated: dict[int, dict[str, Any]]) -> None:
-        """Add the shown replies to samples.jsonl, and drop those of later steps, which a resumed run generates again."""
+        """Add the printed replies to samples.jsonl, and remove those of later steps, which a resumed run generates again."""
         if not self.trainer.is_global_zero:
             return
         file = Path(self.trainer.default_root_dir) / SAMPLES
@@ -233,7 +234,7 @@ class CausalLM(LanguageModel):
         return [{"prediction": text} for text in self.replies(prompts)]
 
     def replies(self, prompts: list[list[int]]) -> list[str]:
-        """Generate a reply to each of several prompts; a prompt that leaves no room is cut at its beginning."""
+        """Generate a reply to each prompt. A prompt that leaves no room for a reply is cut at its beginning."""
         if not prompts:
             return []
         limit, longest = self.position_limit, self.max_new_tokens
@@ -243,5 +244,5 @@ class CausalLM(LanguageModel):
 
 
 def generations(evaluation: Evaluator) -> dict[int, dict[str, Any]]:
-    """The predictions of an evaluation that hold a generated reply, by row."""
+    """Return the predictions of an evaluation that contain a generated reply, by row."""
     return {row: found for row, found in evaluation.predictions.items() if isinstance(found["prediction"], str)}

@@ -1,4 +1,4 @@
-"""Masked language modelling, to pre-train an encoder or to adapt it to the texts of a domain."""
+"""Masked language modelling, to pretrain an encoder or to adapt it to the texts of a domain."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -22,8 +22,8 @@ class MaskedLM(LanguageModel):
     Args:
         mask_probability: Share of the tokens that are chosen for prediction.
         whole_words: Whether all tokens of a word are chosen together.
-        next_sentence: Whether to predict as well if a second segment follows the first or comes from another document; for
-            BERT only.
+        next_sentence: Whether to also predict if a second segment follows the first or comes from another document. Only for
+            BERT.
     """
 
     evidence: ClassVar[str | None] = "tokens"
@@ -76,7 +76,7 @@ class MaskedLM(LanguageModel):
         found = super().corpus_metrics(evaluation)
         return {**found, "nsp_accuracy": evaluation.mean("nsp")} if self.next_sentence else found
 
-    # New texts, whose mask tokens are filled in
+    # New texts, in which mask tokens are filled in
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -84,7 +84,7 @@ class MaskedLM(LanguageModel):
         return load_tokenizer(self.hparams["backbone"], trust_remote_code=self.hparams["trust_remote_code"])
 
     def predict_batch(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        """Return each text with the likeliest tokens in place of its mask tokens, these tokens, and their probabilities."""
+        """Return each text with its mask tokens replaced by the likeliest tokens, these tokens, and their probabilities."""
         ids = batch["input_ids"]
         masks = ids == self.tokenizer.mask_token_id
         logits = self.logits({**batch, "labels": torch.where(masks, ids, IGNORED)})
@@ -99,6 +99,6 @@ class MaskedLM(LanguageModel):
 
 
 def next_sentence_losses(logits: Tensor, batch: dict[str, Any]) -> Tensor:
-    """The loss of each example's next sentence, which counts as often as its masked tokens, ``(batch,)``."""
+    """The next sentence loss of each example, multiplied by its number of masked tokens, ``(batch,)``."""
     losses = functional.cross_entropy(logits.float(), batch["next_sentence"], reduction="none")
     return losses * batch["loss_weights"]

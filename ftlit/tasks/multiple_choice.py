@@ -1,4 +1,4 @@
-"""Multiple choice: which of a row's texts is right."""
+"""Multiple choice: the right one of a row's texts."""
 
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -15,10 +15,10 @@ from ftlit.tasks.shared.evaluator import Outputs
 
 
 class MultipleChoice(TaskModule):
-    """The right choice for each question.
+    """Predicts the right choice for each question.
 
-    Every choice is scored by itself, so that questions may have different numbers of choices; the scores of a question
-    compete in a softmax, as in transformers' models for multiple choice.
+    Every choice is scored on its own, so questions may have different numbers of choices. The probabilities are the softmax
+    of a question's scores, as in transformers' models for multiple choice.
     """
 
     evidence: ClassVar[str | None] = "choices"

@@ -18,14 +18,14 @@ NEVER = float("-inf")
 
 
 class QuestionAnswering(TaskModule):
-    """The part of a context that answers a question.
+    """Predicts the part of a context that answers a question.
 
     Args:
         n_best: Number of answers to keep for each question.
-        max_answer_tokens: The largest number of tokens of an answer.
+        max_answer_tokens: Maximum number of tokens of an answer.
         no_answer: Taken from the data: whether a question may have no answer.
         no_answer_threshold: A question is left unanswered if the score of no answer exceeds that of the best answer by more
-            than this; `best` takes the value with the best F1 in each validation.
+            than this. `best` uses the value with the best F1 in each validation.
     """
 
     evidence: ClassVar[str | None] = "answers"
@@ -49,7 +49,7 @@ class QuestionAnswering(TaskModule):
         self.n_best, self.max_answer_tokens = n_best, max_answer_tokens
         self.no_answer, self.no_answer_threshold = no_answer, no_answer_threshold
         if isinstance(self.head, PooledHead):
-            raise UserError("model.head: PooledHead has one vector a text, and QuestionAnswering scores tokens; take TaskHead")
+            raise UserError("model.head: PooledHead has one vector per text, but QuestionAnswering scores tokens; use TaskHead")
         self.register_buffer("tuned_threshold", torch.tensor(0.0, dtype=torch.float64))
 
     def model_config(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class QuestionAnswering(TaskModule):
         return CrossEntropy()
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
-        """Return the scores of each token as the first and as the last of the answer, ``(batch, tokens, 2)``."""
+        """Return the scores of each token as first and as last token of the answer, ``(batch, tokens, 2)``."""
         found = self(batch)
         logits = torch.stack([found.start_logits, found.end_logits], -1)
         return logits.masked_fill(batch["attention_mask"].unsqueeze(-1) == 0, NEVER)  # padding must not change the loss
@@ -75,7 +75,7 @@ class QuestionAnswering(TaskModule):
     # Answers
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        """Return the best answers of each window with their logits, and the logit of no answer, which its first token has."""
+        """Return the best answers of each window with their logits, and the logit of no answer, that of the first token."""
         offsets = batch["metadata"]["offsets"].to(logits.device)
         starts, ends = logits.unbind(-1)
         values, first, last = best_spans(starts, ends, offsets[..., 0] >= 0, self.max_answer_tokens, self.n_best)
@@ -84,7 +84,7 @@ class QuestionAnswering(TaskModule):
         return [_window(context, [*zip(*spans, strict=True)], null) for context, *spans, null in windows]
 
     def merge_windows(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the best answer of a row's windows, with the scores of all as probabilities."""
+        """Return the best answer of all windows of a row, with the scores of all answers as probabilities."""
         spans: dict[tuple[int, int], dict[str, Any]] = {}
         for span in sorted((span for part in parts for span in part["scores"]), key=lambda span: -span["score"]):
             spans.setdefault((span["start"], span["end"]), span)
@@ -98,7 +98,7 @@ class QuestionAnswering(TaskModule):
         return self._decided({**scores[0], "null_score": null - best[0]["score"], "scores": scores})
 
     def _decided(self, found: dict[str, Any]) -> dict[str, Any]:
-        """Return a prediction with its best answer, or with none if its null score is above the threshold."""
+        """Return a prediction with its best answer, or without an answer if its null score is above the threshold."""
         if found["null_score"] <= self.threshold:
             return {**found, **found["scores"][0]}
         return {**found, **_answer("", None, None, 1 - sum(span["score"] for span in found["scores"]))}
@@ -118,7 +118,7 @@ class QuestionAnswering(TaskModule):
         return {**_scores(evaluation), "no_answer_threshold": self.threshold}
 
     def _tune(self, evaluation: Evaluator) -> None:
-        """Set the threshold that gives the best F1, and decide the predictions again by it."""
+        """Set the threshold with the best F1, and apply it to the predictions."""
         found = list(evaluation.predictions.values())
         texts = [one["scores"][0]["prediction"] for one in found]
         best, _ = best_threshold([one["null_score"] for one in found], texts, list(evaluation.references.values()))
@@ -136,10 +136,10 @@ def best_spans(starts: Tensor, ends: Tensor, inside: Tensor, longest: int, count
     """The spans of tokens with the highest sums of two scores.
 
     Args:
-        starts: Scores of each token as the first, ``(batch, tokens)``.
-        ends: Scores of each token as the last, ``(batch, tokens)``.
-        inside: Whether a span may begin and end with a token, ``(batch, tokens)``.
-        longest: The largest number of tokens of a span.
+        starts: Score of each token as the first one of a span, ``(batch, tokens)``.
+        ends: Score of each token as the last one of a span, ``(batch, tokens)``.
+        inside: Whether a span may begin or end with a token, ``(batch, tokens)``.
+        longest: Maximum number of tokens of a span.
         count: Number of spans.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Relation extraction: how two marked entities of a text relate."""
+"""Relation extraction: the relation between two marked entities of a text."""
 
 from typing import Any, ClassVar
 
@@ -12,10 +12,10 @@ NEGATIVE_LABELS = ("Other", "no_relation")  # of SemEval-2010 Task 8 and of TACR
 
 
 class RelationExtraction(LabelledTask):
-    """The relation between two entities, which markers in the text surround (Baldini Soares et al., 2019).
+    """Predicts the relation between two entities, which are surrounded by markers in the text (Baldini Soares et al., 2019).
 
     Args:
-        negative_label: The label of entities without a relation, left out of the F1; by default `Other` or `no_relation` if
+        negative_label: The label of entities without a relation, which F1 excludes; by default `Other` or `no_relation` if
             the data have it.
         added_tokens: Taken from the data: ids of the markers, whose embeddings always train.
         head: The prediction head; by default a linear layer on the states of both entities' start markers.
@@ -34,7 +34,8 @@ class RelationExtraction(LabelledTask):
         super().__init__(head=head, **kwargs)
         self.added_tokens = added_tokens or []
         if negative_label is not None and negative_label not in self.label_names:
-            raise UserError(f"model.negative_label {negative_label!r} is no relation. {near(negative_label, self.label_names)}")
+            known = near(negative_label, self.label_names)
+            raise UserError(f"model.negative_label {negative_label!r} is not a relation. {known}")
         found = (name for name in NEGATIVE_LABELS if name in self.label_names)
         self.negative_label = negative_label or next(found, None)
 
@@ -56,6 +57,6 @@ class RelationExtraction(LabelledTask):
 
 
 def _relations(evaluation: Evaluator) -> tuple[list[str], list[str]]:
-    """The right and the predicted relation of every row."""
+    """Return the right and the predicted relation of every row."""
     rows = evaluation.predictions
     return [evaluation.references[i] for i in rows], [found["prediction"] for found in rows.values()]

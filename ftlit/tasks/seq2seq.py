@@ -1,4 +1,4 @@
-"""Sequence to sequence: translation, summarisation, generative question answering."""
+"""Sequence-to-sequence tasks: translation, summarisation, generative question answering."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 
 class Seq2Seq(TaskModule):
-    """A target text for a source text.
+    """Generates a target text for a source text.
 
     Args:
-        decoder: Hub name or folder of a second model that becomes the decoder, for a backbone that is an encoder alone; its
-            cross-attention is new.
+        decoder: Hub name or folder of a second model that is used as the decoder if the backbone is only an encoder. Its
+            cross-attention is newly initialized.
         generation: How targets are generated.
         metrics: Metrics of the generated texts, such as [bleu, chrf] or [rouge, meteor].
-        generate_every_n_epochs: Epochs of training from one validation that generates texts to the next; only for `metrics`.
+        generate_every_n_epochs: Number of epochs between two validations that generate texts. Only for `metrics`.
         generate_limit: Number of texts generated at a validation during training, for the first rows of the split; null for
             all. Other evaluations generate all.
-        max_target_length: Taken from the data: the largest length of a generated text, unless `generation` has another.
+        max_target_length: Taken from the data: the maximum length of a generated text, unless `generation` sets it.
     """
 
     evidence: ClassVar[str | None] = "texts"
@@ -65,7 +65,7 @@ class Seq2Seq(TaskModule):
         self.generation.check()
         check_names(self.text_metrics)
         if type(self.head) is not TaskHead:
-            raise UserError(f"Seq2Seq takes no model.head, got {self.head}; name the model that writes with model.decoder")
+            raise UserError(f"Seq2Seq takes no model.head, got {self.head}; set model.decoder to choose the model that writes")
         if limit is not None and (self.generation.max_new_tokens or 0) > limit:
             raise UserError(
                 f"model.generation.max_new_tokens is {self.generation.max_new_tokens}, but the decoder writes at most {limit}"
@@ -81,7 +81,7 @@ class Seq2Seq(TaskModule):
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The tokenizer of targets."""
+        """The tokenizer of the targets."""
         trust = self.hparams["trust_remote_code"]
         return decoder_tokenizer(self.decoder, trust) if self.decoder else load_tokenizer(self.hparams["backbone"], None, trust)
 
@@ -89,7 +89,7 @@ class Seq2Seq(TaskModule):
         return CrossEntropy()
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
-        """Return the logits of each target token given those before it, ``(batch, target tokens, vocabulary)``."""
+        """Return the logits of each target token given the previous ones, ``(batch, target tokens, vocabulary)``."""
         return self({**batch, "decoder_input_ids": self.decoder_inputs(batch["labels"])}).logits
 
     def decoder_inputs(self, labels: Tensor) -> Tensor:
@@ -149,13 +149,13 @@ class Seq2Seq(TaskModule):
         return [{"prediction": text} for text in self.texts(sources)]
 
     def texts(self, sources: list[dict[str, list[int]]]) -> list[str]:
-        """Generate the targets of some sources."""
+        """Generate the targets of sources."""
         fillers = {"input_ids": self.pad_token_id or 0}
         inputs = {name: pad([one[name] for one in sources], fillers.get(name, 0)).to(self.device) for name in sources[0]}
         return self.generation.texts(self.model, self.tokenizer, inputs, self.max_new_tokens)
 
 
 def source(batch: dict[str, Any], i: int) -> dict[str, list[int]]:
-    """The inputs of an example of a batch, without padding."""
+    """Return the inputs of an example of a batch, without padding."""
     length = int(batch["attention_mask"][i].sum())
     return {name: values[i, :length].tolist() for name, values in batch.items() if name not in BOOKKEEPING}

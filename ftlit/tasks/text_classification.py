@@ -1,4 +1,4 @@
-"""Text classification: one label or several for a text or a pair of texts."""
+"""Text classification: one or several labels for a text or a pair of texts."""
 
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from ftlit.tasks.shared.labelled import LabelledTask
 
 
 class TextClassification(LabelledTask):
-    """Labels for a text or a pair of texts.
+    """Predicts the label or labels of a text or a pair of texts.
 
     Args:
         multi_label: Whether a text may have any number of labels.
@@ -49,7 +49,7 @@ class TextClassification(LabelledTask):
         return MetricCollection(metrics)
 
     def build_confusion(self) -> Metric | None:
-        """Build the confusion matrix: ``(labels, labels)``, or ``(labels, 2, 2)`` for several labels a text."""
+        """Build the confusion matrix: ``(labels, labels)``, or ``(labels, 2, 2)`` for several labels per text."""
         return (
             classification.MultilabelConfusionMatrix(len(self.label_names)) if self.multi_label else super().build_confusion()
         )

@@ -15,7 +15,7 @@ from ftlit.tasks.shared.evaluator import Outputs
 
 
 class TextRegression(TaskModule):
-    """A number for a text or a pair of texts, such as a grade or a similarity.
+    """Predicts a number for a text or a pair of texts, such as a grade or a similarity.
 
     The model predicts the standardised number, so that learning rates do not depend on the unit of the target.
 

@@ -19,7 +19,7 @@ Tags = list[list[str]]
 
 
 class TokenClassification(LabelledTask):
-    """A label for each word of a text; with `spans` the labels of neighbours together mark entities.
+    """Predicts a label for each word of a text. With `spans`, the labels of adjacent words mark entities.
 
     A prediction is a list of entities, each with its `label`, its `start` and `end` in the characters of the text (or of the
     words joined by spaces, if a row has words), its `text`, and as `score` the mean probability of its words' labels. The
@@ -41,7 +41,9 @@ class TokenClassification(LabelledTask):
         averages = ("f1_macro", "f1_weighted", "accuracy")
         self.corpus_metric_names = ("f1", "precision", "recall", *averages) if spans else averages
         if isinstance(self.head, PooledHead):
-            raise UserError("model.head: PooledHead has one vector a text, and TokenClassification labels words; take TaskHead")
+            raise UserError(
+                "model.head: PooledHead has one vector per text, but TokenClassification labels words; use TaskHead"
+            )
 
     @property
     def default_monitor(self) -> str:
@@ -107,7 +109,7 @@ class TokenClassification(LabelledTask):
         return {"per_class": per_class(matrix, self.label_names), "confusion": matrix, "labels": self.label_names}
 
     def _tags(self, evaluation: Evaluator) -> tuple[Tags, Tags]:
-        """The predicted and the right tags of each text."""
+        """Return the predicted and the right tags of each text."""
         key, rows = "tags" if self.spans else "prediction", evaluation.predictions
         return [found[key] for found in rows.values()], [evaluation.references[row] for row in rows]
 

@@ -1,1 +1,1 @@
-"""The trainer and the callbacks of every run."""
+"""The trainer of every run, and its callbacks."""

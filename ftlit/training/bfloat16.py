@@ -1,4 +1,4 @@
-"""Where bfloat16 is worth its while: on hardware that multiplies it."""
+"""Choose and check the precision: bfloat16 only on hardware that multiplies it."""
 
 import torch
 
@@ -7,7 +7,7 @@ from ftlit.util.private import cpu_multiplies_bfloat16
 
 
 def native_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for products in bfloat16."""
+    """Whether a device has instructions for bfloat16 products."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return cpu_multiplies_bfloat16()
@@ -20,7 +20,7 @@ def default_precision() -> str:
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Refuse mixed precision on a processor on which it would be many times slower than float32.
+    """Check that mixed precision is not many times slower than float32 on a device.
 
     Raises:
         UserError: The processor does not multiply bfloat16.

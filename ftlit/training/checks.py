@@ -1,4 +1,4 @@
-"""Checks that stop a run for mistakes that fine-tuning would not notice, at next to no cost."""
+"""Cheap checks that stop a run because of mistakes that would otherwise go unnoticed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from ftlit.errors import UserError
 from ftlit.tuning.base import ALWAYS_TRAINABLE, is_scheduled, is_trainable
 from ftlit.tuning.bottleneck import Bottleneck
 
-STEPS_TO_LEARN = 20  # in which an update that begins at zero must have left it
+STEPS_TO_LEARN = 20  # after which updates that start at zero must no longer be zero
 
 
 @dataclass
 class ZeroStart:
-    """Weights of an optimizer's group that start at zero, and the steps they have taken."""
+    """Weights of a parameter group that start at zero, and the number of their optimizer steps."""
 
     group: dict[str, Any]
     weights: dict[str, nn.Parameter]
@@ -27,7 +27,7 @@ class ZeroStart:
 class TrainingChecks(Callback):
     """Stops a run if frozen weights change, trained ones do not, or dropout is in the wrong mode.
 
-    Modes are checked at the first batch, gradients at the first optimizer step, updates that start at zero after 20 steps,
+    Modes are checked at the first batch, gradients at the first optimizer step, updates that start at zero after 20 steps, and
     frozen weights after each validation and at the end.
     """
 
@@ -78,37 +78,37 @@ class TrainingChecks(Callback):
 
     def _check_frozen(self, module: LightningModule) -> None:
         weights = dict(module.named_parameters())
-        # What waited at the last look and waits no longer may change.
+        # Weights that were unfrozen since the last check may change.
         kept = {name: value for name, (value, waited) in self._frozen.items() if not waited or is_scheduled(weights[name])}
         now = values({name: weights[name] for name in kept})
         if changed := [name for name in kept if now[name] != kept[name]]:
             raise UserError(
                 f"frozen weights have changed in training: {shown(changed)}; model.tuning {getattr(module, 'tuning', '')} "
-                "leaves them as they are, and no checkpoint holds them: a callback or class of yours writes to them, or gives "
-                "them to an optimizer; leave them alone, or choose a model.tuning that trains them"
+                "does not train them, and checkpoints do not contain them: a callback or class of yours writes to them, or "
+                "passes them to an optimizer; remove this, or choose a model.tuning that trains them"
             )
         self._frozen = {name: (value, is_scheduled(weights[name])) for name, value in kept.items()}
 
 
 def _parts(module: nn.Module) -> Iterable[tuple[str, nn.Module]]:
-    """The submodules of a task except its metrics."""
+    """The submodules of a task, except its metrics."""
     return ((name, part) for name, part in module.named_modules() if name and name.split(".")[0] != "metrics")
 
 
 def shown(names: list[str]) -> str:
-    """Up to three names, and the number of the others."""
+    """Up to three names, and the number of other names."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def frozen_values(module: nn.Module) -> dict[str, tuple[int, bool]]:
-    """A checksum of each weight that does not train now, and whether it will later."""
+    """A checksum of each weight that does not train now, and whether it will be unfrozen later."""
     weights = {name: weight for name, weight in module.named_parameters() if is_scheduled(weight) or not weight.requires_grad}
     return {name: (value, is_scheduled(weights[name])) for name, value in values(weights).items()}
 
 
 def values(weights: dict[str, nn.Parameter]) -> dict[str, int]:
     """A checksum of each weight: the sum of its bytes, eight at a time."""
-    sums = {name: _bits(weight) for name, weight in weights.items()}  # all of them before the first is waited for
+    sums = {name: _bits(weight) for name, weight in weights.items()}  # queued together, since int() waits for the device
     return {name: int(total) for name, total in sums.items()}
 
 
@@ -121,7 +121,7 @@ def _bits(weight: Any) -> Tensor:
 
 
 def check_modes(module: nn.Module, begun: dict[str, bool]) -> None:
-    """Refuse a submodule that trains without dropout, or has dropout although its features should be fixed.
+    """Check that no submodule trains without dropout, or has dropout although its features should be fixed.
 
     Args:
         module: The task, in training.
@@ -149,14 +149,14 @@ def _own(part: nn.Module) -> Iterable[nn.Parameter]:
 
 
 def _fixed(module: Any) -> set[nn.Parameter]:
-    """Weights that train without dropout: newly initialized ones inside a backbone that is otherwise frozen."""
+    """Weights that train without dropout: the newly initialized weights in a backbone that is otherwise frozen."""
     weights = list(module.backbone.parameters())
     tuned = any(is_trainable(weight) and not getattr(weight, ALWAYS_TRAINABLE, False) for weight in weights)
     return set() if tuned else set(weights)
 
 
 def check_gradients(module: nn.Module) -> None:
-    """Refuse trained weights that the loss does not depend on.
+    """Check that the loss depends on every trained weight.
 
     Raises:
         UserError: A weight that trains has no gradient.
@@ -171,7 +171,7 @@ def check_gradients(module: nn.Module) -> None:
 
 
 def zero_starts(module: nn.Module, optimizer: Any) -> list[ZeroStart]:
-    """The weights that start at zero, by group: LoRA's B, and the up-projections of bottleneck adapters."""
+    """The weights that start at zero, by parameter group: B of LoRA, and the up-projections of bottleneck adapters."""
     up = {id(part.up.weight) for part in module.modules() if isinstance(part, Bottleneck)}
     names = {id(w): name for name, w in module.named_parameters() if is_trainable(w) and ("lora_B" in name or id(w) in up)}
     found = [ZeroStart(group, {names[id(w)]: w for w in group["params"] if id(w) in names}) for group in optimizer.param_groups]
@@ -179,7 +179,7 @@ def zero_starts(module: nn.Module, optimizer: Any) -> list[ZeroStart]:
 
 
 def check_learned(weights: dict[str, nn.Parameter]) -> None:
-    """Refuse weights that are still zero.
+    """Check that weights are no longer zero.
 
     Raises:
         UserError: A weight is still all zero.

@@ -1,4 +1,4 @@
-"""The cost of a training in time, memory and operations, across interruptions."""
+"""Measure the cost of training in time, memory and operations, across interruptions."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ SAVED = ("seconds", "evaluation", "examples", "tokens", "validations", "memory")
 
 
 class Cost(Callback):
-    """Counts seconds, examples, tokens without padding, operations and peak memory of the training on this device."""
+    """Measures seconds, examples, tokens without padding, operations and peak memory of training on this device."""
 
     def __init__(self) -> None:
         self.seconds, self.evaluation, self.examples, self.tokens = 0.0, 0.0, 0, 0
@@ -97,7 +97,7 @@ class Cost(Callback):
 
         Args:
             trainer: The trainer after training.
-            best_step: The optimizer step of the best checkpoint, None without one.
+            best_step: The optimizer step of the best checkpoint; None if there is no checkpoint.
         """
         strategy, rows = trainer.strategy, len(trainer.datamodule.encoded["train"])  # type: ignore[attr-defined]
         peak = matmul_peak(strategy.root_device, compute_dtype(str(trainer.precision)))
@@ -123,11 +123,11 @@ class Cost(Callback):
 
 
 def _known(value: float) -> float | None:
-    return value if value == value else None  # there is no NaN in JSON
+    return value if value == value else None  # JSON has no NaN
 
 
 def padded_tokens(batch: dict[str, Any], module: Any) -> int:
-    """Tokens of a batch that go through the model, padding included: texts, targets and unlabelled texts."""
+    """Number of tokens of a batch that the model processes, padding included: texts, targets and unlabelled texts."""
     count = batch["input_ids"].numel()
     if "unlabelled" in batch:
         count += batch["unlabelled"]["input_ids"].numel()
@@ -151,7 +151,7 @@ def peak_memory(device: torch.device) -> dict[str, int]:
 
 
 def cost_text(cost: dict[str, Any]) -> str:
-    """The cost of a run in two lines.
+    """Format the cost of a run in two lines.
 
     Args:
         cost: `efficiency` of results.json.

@@ -7,7 +7,7 @@ from lightning import Trainer
 
 
 def every_rank(trainer: Trainer, own: Any) -> list[Any]:
-    """The objects of all ranks, on every rank; every rank must call it."""
+    """Gather the objects of all ranks on every rank. Every rank must call this."""
     states: list[Any] = [own]
     if trainer.world_size > 1:
         states = [None] * trainer.world_size

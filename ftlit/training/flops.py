@@ -1,4 +1,4 @@
-"""Floating point operations of a training, estimated from a few batches, and the peak of the machine."""
+"""Estimate the floating point operations of training from a few batches, and measure the peak rate of the machine."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 
 from ftlit.util.private import attention_of_cpus, operator_of
 
-BATCHES = 3  # counted of each stage of a training
+BATCHES = 3  # counted in each stage of training
 
 
 def _attention(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
@@ -32,8 +32,8 @@ FORMULAS = {
 class FlopCounter(TorchDispatchMode):
     """Counts the operations of matrix products and attention inside the context, with PyTorch's formulas.
 
-    Unlike PyTorch's `FlopCounterMode` it hooks into no module, so that it may be opened for a forward pass and closed before
-    the backward pass. It changes no result.
+    Unlike PyTorch's `FlopCounterMode`, it does not hook into modules, so it can be opened for a forward pass and closed before
+    the backward pass. It does not change results.
     """
 
     supports_higher_order_operators = True
@@ -55,7 +55,7 @@ class FlopCounter(TorchDispatchMode):
 
 @dataclass
 class FlopSample:
-    """Operations and tokens, padding included, of some batches."""
+    """Operations and tokens, padding included, of the counted batches."""
 
     flops: float = 0
     tokens: int = 0
@@ -66,34 +66,34 @@ class FlopSample:
         self.flops, self.tokens, self.batches = self.flops + flops, self.tokens + tokens, self.batches + 1
 
     def times(self, tokens: int) -> float:
-        """Estimated operations for a number of tokens."""
+        """Estimate the operations for a number of tokens."""
         return self.flops / self.tokens * tokens if self.tokens else 0.0
 
 
 class Flops:
-    """Operations of the forward and the backward passes of a training on this device.
+    """Operations of the forward and backward passes of training on this device.
 
-    They are counted on the first three batches, and for all tokens that follow, padding included, estimated to be as many a
-    token; so batches of other lengths count a little wrong, since attention grows with the square of the length. The backward
-    pass is counted as it runs, without the parts that are frozen, and anew whenever other weights begin or cease to train.
-    Matrix products, convolutions and attention count, an addition and a multiplication as two; the optimizer does not.
+    Operations are counted on the first three batches. Later batches are assumed to need as many operations per token, padding
+    included. This is slightly inaccurate for other lengths, since attention grows with the square of the length. The backward
+    pass is counted without frozen parts, and is counted again whenever the set of trained weights changes. Matrix products,
+    convolutions and attention are counted, with a multiplication and an addition as two operations; the optimizer is not.
     """
 
     def __init__(self) -> None:
         self.forward, self.backward = FlopSample(), FlopSample()
-        self.tokens = self.stage_tokens = 0  # in all, and since the backward pass is what it is
-        self.earlier = 0.0  # backward passes before that
+        self.tokens = self.stage_tokens = 0  # in total, and since the set of trained weights last changed
+        self.earlier = 0.0  # operations of backward passes before that change
         self.trained: list[bool] = []
         self._weights: list[nn.Parameter] = []
         self._counter: FlopCounter | None = None
 
     def state(self) -> dict[str, Any]:
-        """The state that a resumed run needs."""
+        """Return the state that a resumed run needs."""
         own = {"tokens": self.tokens, "stage_tokens": self.stage_tokens, "earlier": self.earlier, "trained": self.trained}
         return {**own, "forward": asdict(self.forward), "backward": asdict(self.backward)}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Restore a `state`."""
+        """Restore what `state` returned."""
         own = dict(state)
         self.forward, self.backward = FlopSample(**own.pop("forward")), FlopSample(**own.pop("backward"))
         vars(self).update(own)
@@ -105,12 +105,12 @@ class Flops:
     # Around the passes of each batch
 
     def before_forward(self, module: nn.Module) -> None:
-        """Count the next forward pass, if it is one of the first."""
+        """Start counting if this forward pass is one of the first."""
         self._weights = self._weights or list(module.parameters())
         self._open(self.forward)
 
     def before_backward(self, tokens: int) -> None:
-        """Count the next backward pass, if it is one of the first with these weights."""
+        """Start counting if this backward pass is one of the first with these trained weights."""
         self._close(self.forward, tokens)
         trained = [weight.requires_grad for weight in self._weights]
         if trained != self.trained:
@@ -119,7 +119,7 @@ class Flops:
         self._open(self.backward)
 
     def after_backward(self, tokens: int) -> None:
-        """End the count of a batch."""
+        """Stop counting after the backward pass of a batch."""
         self._close(self.backward, tokens)
         self.tokens, self.stage_tokens = self.tokens + tokens, self.stage_tokens + tokens
 
@@ -141,19 +141,19 @@ class Flops:
 
 
 def compute_dtype(precision: str) -> torch.dtype:
-    """The type in which a precision of Lightning, such as `bf16-mixed`, multiplies matrices."""
+    """The data type of matrix products under a precision of Lightning, such as `bf16-mixed`."""
     kinds = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
     return kinds.get(precision.split("-")[0], torch.float32)
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of the best of several square matrix products, with the present number of threads.
+    """Operations per second of the fastest of several square matrix products, with the current number of threads.
 
-    It is measured once in a process; the cells of a study share what was measured before any of them ran.
+    This is measured once per process. The cells of a study share a measurement that was made before they run.
 
     Args:
-        device: Where.
-        dtype: The type of the matrices.
+        device: Device of the matrices.
+        dtype: Data type of the matrices.
     """
     return measured_peak(device, dtype, torch.get_num_threads())
 
@@ -161,14 +161,14 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
 @cache
 @torch.no_grad()
 def measured_peak(device: torch.device, dtype: torch.dtype, threads: int, seconds: float = 0.15) -> float:
-    """The peak as it is now.
+    """Measure the peak rate.
 
     Args:
-        device: Where.
-        dtype: The type of the matrices.
-        threads: The present number of threads, which tells one measurement from another.
-        seconds: Products grow as long as they are done in so much time, on a slow or busy machine a second for those of
-            some size.
+        device: Device of the matrices.
+        dtype: Data type of the matrices.
+        threads: Current number of threads, part of the key of the cache.
+        seconds: Larger products are tried as long as the measurement has taken less than this. Sizes up to 1024 are tried for
+            up to one second, for slow or busy machines.
     """
     best, size, begun = 0.0, 256, time.perf_counter()
     while size <= 8192 and _taken(begun, size, best) < (1.0 if size <= 1024 else seconds):
@@ -182,12 +182,12 @@ def measured_peak(device: torch.device, dtype: torch.dtype, threads: int, second
 
 
 def _taken(begun: float, size: int, best: float) -> float:
-    """Seconds since the beginning, once the products of a size have been done at the best rate so far."""
+    """Seconds since the start if the products of a size are added at the best rate so far."""
     return time.perf_counter() - begun + (_times(size) * 2 * size**3 / best if best and size > 1024 else 0.0)
 
 
 def _times(size: int) -> int:
-    """How often the products of a size are done: large ones are less easily disturbed."""
+    """How often products of a size are repeated: large ones are less sensitive to disturbances."""
     return 4 if size < 1024 else 2
 
 

@@ -1,4 +1,4 @@
-"""The log of the training loss, and the check that it is finite."""
+"""Log the training loss, and check that it is finite."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ from ftlit.util.private import is_accumulating
 
 
 class LossLog(Callback):
-    """Logs the loss of whole optimizer steps, over all devices, and stops training if it is NaN or infinite.
+    """Logs the loss of optimizer steps over all devices, and stops training if a loss is NaN or infinite.
 
-    One device stops at once. Several stop together, at the next step that is logged or saved, or at a validation: one that left
-    alone would leave the others waiting for its gradients.
+    A single device stops at once. Several devices stop together, at the next step that is logged or saved or at the next
+    validation: if one stopped alone, the others would wait for its gradients forever.
     """
 
     def __init__(self) -> None:
         self.latest = float("nan")
         self._step = StepLoss()
         self._unchecked: tuple[int, Tensor, Tensor] | None = None
-        self._found: str | None = None  # what is wrong with a loss of this device
+        self._found: str | None = None  # error message for the first NaN or infinite loss of this device
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         pl_module.logs_loss = False
@@ -31,7 +31,7 @@ class LossLog(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._look(trainer)  # at the batch before, whose loss is ready by now, so that a GPU does not wait
+        self._look(trainer)  # checks the previous batch, whose loss is ready by now, so that a GPU does not wait
         if trainer.world_size == 1:
             self.check(trainer)
         loss = outputs["loss"].detach()
@@ -65,10 +65,10 @@ class LossLog(Callback):
             )
 
     def check(self, trainer: Trainer) -> None:
-        """Stop if a loss was not finite; the same call on every rank.
+        """Stop training if a loss was not finite on any rank. Every rank must call this at the same step.
 
         Raises:
-            UserError: With the step and the ids of the batch's examples.
+            UserError: A loss is NaN or infinite. The message has the step and the ids of the batch's examples.
         """
         self._look(trainer)
         found = next((said for said in every_rank(trainer, self._found) if said), None)

@@ -1,4 +1,4 @@
-"""Numbers of weights and of trained weights of a model."""
+"""Count the weights and the trained weights of a model."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def parameter_counts(model: nn.Module) -> dict[str, Any]:
 
 
 def parts_text(model: nn.Module) -> str:
-    """A table of the model's parts with their numbers of weights and trained weights."""
+    """Format a table of the model's parts with their numbers of weights and trained weights."""
     parts: dict[str, list[int]] = {}
     for name, weight in model.named_parameters():
         part = parts.setdefault(_part(name), [0, 0])

@@ -1,4 +1,4 @@
-"""The predictions of an evaluation as files of the run folder."""
+"""Write the predictions of an evaluation to the run folder."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ class Predictions(Callback):
             self.write(trainer, "test", pl_module.evaluators["test"].predictions)
 
     def write(self, trainer: Trainer, split: str, found: dict[int, dict[str, Any]]) -> None:
-        """Write the prediction of each row; every rank must call it."""
+        """Write the prediction of each row. Every rank must call this."""
         if trainer.is_global_zero:
             data = trainer.datamodule  # type: ignore[attr-defined]
             lines = [json.dumps({**data.record_at(split, i), **found[i]}, ensure_ascii=False) for i in found]

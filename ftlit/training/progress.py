@@ -1,4 +1,4 @@
-"""The progress of training: a progress bar, and a file for other processes."""
+"""Show the progress of training: a progress bar, and a file for other processes."""
 
 import time
 from pathlib import Path
@@ -13,12 +13,12 @@ from ftlit.training.loss_log import LossLog
 from ftlit.util.files import write_json
 
 
-class Progress(TQDMProgressBar):
+class RunProgressBar(TQDMProgressBar):
     """A progress bar with the loss, the monitored metric and examples per second.
 
     Args:
-        loss: Knows the latest loss.
-        cost: Knows the rate.
+        loss: The callback that has the latest loss.
+        cost: The callback that has the number of examples per second.
         monitor: The metric to show.
     """
 
@@ -34,7 +34,7 @@ class Progress(TQDMProgressBar):
 
 
 class ProgressFile(Callback):
-    """Keeps ``progress.json`` of the run folder up to date, for other processes such as `ftlit study status`.
+    """Updates ``progress.json`` in the run folder, for other processes such as `ftlit study status`.
 
     Args:
         run_dir: The run's folder.

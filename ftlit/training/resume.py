@@ -20,14 +20,14 @@ from ftlit.util.settings import flat
 
 
 def check_same_config(then: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to resume with another model: the checkpoint would override it, or config.yaml would not describe the run.
+    """Check that a run is resumed with the same config. Otherwise the checkpoint or config.yaml would not match the model.
 
     Args:
         then: The run's config with all defaults.
         now: The config of the command.
 
     Raises:
-        UserError: With the changes.
+        UserError: The configs differ; the message lists the changes.
     """
     before, after = ({key: value for key, value in flat(whole) if _must_match(key)} for whole in (then, now))
     changed = [key for key in {**before, **after} if not option(key).moves and before.get(key) != after.get(key)]
@@ -36,13 +36,13 @@ def check_same_config(then: dict[str, Any], now: dict[str, Any]) -> None:
     if changed:
         said = "; ".join(f"{key.removesuffix('.class_path')} was {before.get(key)}, is {after.get(key)}" for key in changed)
         raise UserError(
-            f"--resume goes on exactly where the run stopped, but {said}; leave the change out, train anew by --overwrite, or "
-            "begin another --run_dir with its weights by --model.init_from"
+            f"--resume continues exactly where the run stopped, but {said}; undo the change, train again with --overwrite, or "
+            "start from the weights of the run in another --run_dir with --model.init_from"
         )
 
 
 def _must_match(key: str) -> bool:
-    """Whether the checkpoint or the results of the run depend on a key; those of the data are compared by their content."""
+    """Whether the checkpoint or the results of the run depend on a key. Options of the data are compared by their content."""
     return key.startswith("model.") or "training" in option(key).affects
 
 
@@ -101,10 +101,10 @@ class BestCheckpoint(ModelCheckpoint):
 
     Args:
         run_dir: The run's folder.
-        monitor: Metric that decides.
-        mode: Whether it is better when lower (`min`) or higher (`max`).
-        resumed: Whether training resumes from the run's own checkpoint. Only then the best score is restored, even if the
-            folder has moved.
+        monitor: Metric that decides which checkpoint is best.
+        mode: Whether lower (`min`) or higher (`max`) values of the metric are better.
+        resumed: Whether training resumes from the run's own checkpoint. Only in this case, the best score is restored, even
+            if the folder has been moved.
     """
 
     def __init__(self, run_dir: Path, monitor: str, mode: str, resumed: bool) -> None:
@@ -135,10 +135,10 @@ class LastCheckpoint(Checkpoint):
 
     Args:
         run_dir: The run's folder.
-        every_n_steps: Optimizer steps from one to the next; None for ten minutes.
-        metrics: Whose rows are saved with the checkpoint, so that a resumed run logs none twice.
-        keep: Whether the file is kept after the run. If not, none is written at the end of training if the one before, or
-            the start, is less than a minute ago: at most that is lost if the evaluation is interrupted.
+        every_n_steps: Number of optimizer steps between two checkpoints; None for ten minutes.
+        metrics: The file whose number of rows is saved in the checkpoint, so that a resumed run logs no row twice.
+        keep: Whether to keep the file after the run. Otherwise, the checkpoint at the end of training is skipped if the last
+            one, or the start, is less than a minute ago. At most this minute is lost if the evaluation is interrupted.
     """
 
     minutes = 10.0
@@ -150,7 +150,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._time, self._step = time.monotonic(), trainer.global_step
-        # The loader is older than its state: the schedule asks for the number of steps before the state is read.
+        # The loader was created before its state was read, because the schedule needs the number of steps.
         restore_loaders(trainer)
         if self.stopped:  # the run was killed after early stopping had decided
             trainer.should_stop = True
@@ -162,7 +162,7 @@ class LastCheckpoint(Checkpoint):
         if is_accumulating(trainer) or step == self._step or step == trainer.max_steps:
             return
         if validation_is_due(trainer):
-            return  # validation comes next and saves; a run resumed from before it would leave it out
+            return  # validation follows and saves; a run resumed from here would skip it
         if self._late or (step % self.every_n_steps == 0 if self.every_n_steps else self._time_is_up(trainer)):
             self.save(trainer)
 
@@ -176,7 +176,7 @@ class LastCheckpoint(Checkpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
-        # Gradients that wait for more batches are in no checkpoint, so it waits for their step.
+        # Accumulated gradients are not part of checkpoints, so the checkpoint waits for their optimizer step.
         self._late = is_accumulating(trainer) and not trainer.should_stop
         ends = trainer.should_stop or trainer.global_step >= pl_module.total_steps  # type: ignore[operator]
         if not self._late and not (ends and self._spared(trainer)):

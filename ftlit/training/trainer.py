@@ -17,29 +17,29 @@ from ftlit.training.checks import TrainingChecks
 from ftlit.training.cost import Cost
 from ftlit.training.loss_log import LossLog
 from ftlit.training.predictions import Predictions
-from ftlit.training.progress import Progress, ProgressFile
+from ftlit.training.progress import ProgressFile, RunProgressBar
 from ftlit.training.resume import BestCheckpoint, LastCheckpoint, RandomState
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "accelerator": "cpu" if torch.backends.mps.is_available() else "auto",  # metrics need float64, which MPS lacks
     "max_epochs": 3,
-    "logger": False,  # metrics.csv is always there; others are added by configuration
+    "logger": False,  # metrics.csv is always written; configs can add other loggers
     "gradient_clip_val": 1.0,
     "log_every_n_steps": 10,
-    "enable_model_summary": False,  # the table of trained parameters says more
+    "enable_model_summary": False,  # the table of trained parameters is printed instead
     "inference_mode": False,
     "use_distributed_sampler": False,  # the data module shards by itself, without duplicates
 }
 
 
 def trainer_arguments(given: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of Lightning's Trainer with the defaults of every run."""
+    """Add the defaults of every run to arguments of Lightning's Trainer."""
     return {**TRAINER_DEFAULTS, "precision": default_precision(), **given}
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of a training beside those of Lightning's Trainer; `ftlit.fit` explains them."""
+    """Options of training besides those of Lightning's Trainer, as described in `ftlit.fit`."""
 
     seed: int = 0
     patience: int | None = 3
@@ -49,11 +49,11 @@ class RunOptions:
 
 
 class RunParts:
-    """What a run has beside Lightning's Trainer: log, record, cost, predictions, checkpoints.
+    """The trainer of a run with its callbacks and files: log, record, cost, predictions, checkpoints.
 
     Args:
         run_dir: The run's folder.
-        options: Options of the training.
+        options: Options of training.
         resumed: Whether training resumes from the run's own last checkpoint.
         training: Whether the model is trained, not only evaluated.
     """
@@ -66,18 +66,18 @@ class RunParts:
         self.loss_log, self.cost, self.predictions = LossLog(), Cost(), Predictions(run_dir)
 
     def make_trainer(self, arguments: dict[str, Any], model: TaskModule) -> Trainer:
-        """Make the trainer from arguments of Lightning's Trainer, on top of the defaults of every run."""
+        """Create the trainer from arguments of Lightning's Trainer and the defaults of every run."""
         callbacks = arguments.get("callbacks") or []
         trainer = Trainer(**trainer_arguments(arguments), default_root_dir=self.run_dir)
         return self.attach_callbacks(trainer, model, callbacks if isinstance(callbacks, list) else [callbacks])
 
     def attach_callbacks(self, trainer: Any, model: TaskModule, named: list[Callback]) -> Trainer:
-        """Give a trainer the callbacks and loggers of the run.
+        """Add the callbacks and loggers of the run to a trainer.
 
         Args:
-            trainer: As Lightning made it.
-            model: Its metric picks the best checkpoint.
-            named: Callbacks that the user has asked for; those that Lightning adds by itself are replaced.
+            trainer: A trainer that was created by Lightning.
+            model: The task, whose monitored metric decides the best checkpoint.
+            named: Callbacks that the user has configured. Callbacks that Lightning adds by default are replaced.
         """
         check_precision(str(trainer.precision), trainer.strategy.root_device)
         trainer.callbacks = self._callbacks(trainer, model, named)
@@ -92,7 +92,7 @@ class RunParts:
         replaced = [c for c in given if isinstance(c, (ProgressBar, ModelCheckpoint)) and c not in named]
         own: list[Callback] = [self.loss_log, self.cost, self.predictions, RandomState(options.seed)]
         if options.patience is not None and not any(isinstance(c, EarlyStopping) for c in given):
-            ignored = {"check_on_train_epoch_end": False, "check_finite": False}  # NaN counts as no gain, and no more
+            ignored = {"check_on_train_epoch_end": False, "check_finite": False}  # NaN only counts as no improvement
             own.append(EarlyStopping(model.monitor, mode=model.mode, patience=options.patience, **ignored))
         if not trainer.fast_dev_run:
             own.append(BestCheckpoint(self.run_dir, model.monitor, model.mode, self.resumed))
@@ -100,7 +100,7 @@ class RunParts:
         if self.training:
             own.append(ProgressFile(self.run_dir))
         if any(isinstance(c, ProgressBar) for c in replaced):
-            own.append(Progress(self.loss_log, self.cost, model.monitor))
-        first = [TrainingChecks()] if self.training and options.training_checks else []  # sees what others do after it
+            own.append(RunProgressBar(self.loss_log, self.cost, model.monitor))
+        first = [TrainingChecks()] if self.training and options.training_checks else []  # before the callbacks that it checks
         callbacks = [*first, *(c for c in given if c not in replaced), *own]
-        return sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # checkpoints see what others did
+        return sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # they save what others did

@@ -10,7 +10,7 @@ from ftlit.tuning.base import Tuning, check_at_least, not_mergeable
 from ftlit.tuning.layers import Role, layers_of
 
 Location = Literal["attention", "feedforward"]
-KINDS: dict[str, tuple[Location, ...]] = {"houlsby": ("attention", "feedforward"), "pfeiffer": ("feedforward",)}
+LOCATIONS_BY_KIND: dict[str, tuple[Location, ...]] = {"houlsby": ("attention", "feedforward"), "pfeiffer": ("feedforward",)}
 OUTPUTS: dict[Location, Role] = {"attention": "attention_output", "feedforward": "feedforward_output"}
 
 
@@ -67,7 +67,7 @@ class BottleneckAdapter(Tuning):
 
     def names(self, backbone: nn.Module) -> list[str]:
         """Names of the linear layers that are followed by an adapter."""
-        locations = KINDS[self.kind] if self.locations is None else self.locations
+        locations = LOCATIONS_BY_KIND[self.kind] if self.locations is None else self.locations
         return [name for location in locations for name in layers_of(backbone, OUTPUTS[location], "BottleneckAdapter")]
 
     def check(self, backbone: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Find the linear layers of a backbone by their role, from the names that architectures give them."""
+"""Find the linear layers of a backbone by their role, from their names in the architectures."""
 
 import re
 from typing import Literal

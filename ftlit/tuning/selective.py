@@ -121,7 +121,7 @@ class Select(Selective):
 
     def __post_init__(self) -> None:
         if not self.patterns or not all(self.patterns):
-            raise UserError("model.tuning.pattern is empty; give one regular expression or several")
+            raise UserError("model.tuning.pattern is empty; set one or several regular expressions")
         for pattern in self.patterns:
             try:
                 re.compile(pattern)

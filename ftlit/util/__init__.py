@@ -1,1 +1,1 @@
-"""Helpers for every other package: files, settings, batch keys, lazy imports, private members of libraries."""
+"""Helpers for all other packages: files, settings, batch keys, lazy imports, and private members of libraries."""

@@ -1,4 +1,4 @@
-"""The keys of a batch that are not inputs of the model, shared by data modules and tasks."""
+"""Batch keys that are not inputs of the model, shared by data modules and tasks."""
 
 import numpy as np
 import torch
@@ -12,14 +12,14 @@ BOOKKEEPING = {
     *("labels", "ids", "feature_ids", "loss_denominator", "tokens", "loss_weights", "metadata"),
     *("bytes", "next_sentence", "unlabelled"),
 }
-# The loss denominator of a batch that only keeps a rank in step with the others: dividing by it leaves a loss of zero.
+# The loss denominator of a batch that only keeps a rank in step with the others: dividing by it makes the loss zero.
 FILLER = float("inf")
-# The label of a token that has none, as in PyTorch's cross-entropy.
+# The label of tokens that are excluded from the loss, as in PyTorch's cross-entropy.
 IGNORED = -100
 
 
 def pad(sequences: list[list[int]], value: int) -> Tensor:
-    """Sequences as one tensor ``(sequences, longest)``, padded on the right with `value`."""
+    """Pad sequences on the right with `value` and return them as one tensor, ``(sequences, longest)``."""
     lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
     filled = np.full((len(sequences), lengths.max()), value, dtype=np.int64)
     filled[np.arange(lengths.max()) < lengths[:, None]] = np.concatenate(sequences)

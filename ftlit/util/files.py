@@ -1,4 +1,4 @@
-"""Atomic writing of files, and files inside installed packages."""
+"""Write files atomically, and find files inside installed packages."""
 
 import importlib.util
 import json
@@ -24,12 +24,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file, or an empty one if the file does not exist."""
+    """Read the object in a JSON file; an empty dictionary if the file does not exist."""
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def resolve_package_path(name: str) -> Path:
-    """The file or folder ``package:<module>/<path>`` inside an installed package, without importing it."""
+    """Find the file or folder ``package:<module>/<path>`` inside an installed package, without importing the package."""
     match = re.fullmatch(r"package:([A-Za-z_]\w*)((?:/.*)?)", name)
     if not match:
         raise UserError(f"{name!r} should read package:<module>/<path>, for example package:my_corpus/data/english")
@@ -39,7 +39,7 @@ def resolve_package_path(name: str) -> Path:
         raise UserError(
             f"{name!r}: the Python package {module!r} is not installed; try: pip install {module.replace('_', '-')}"
         )
-    # A module that is one file has no folder of its own.
+    # A module that is a single file has no folder of its own.
     roots = [Path(root) for root in spec.submodule_search_locations or [str(Path(spec.origin or "").parent)]]
     for root in roots:
         if (root / inner).exists():

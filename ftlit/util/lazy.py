@@ -1,4 +1,4 @@
-"""Packages whose attributes are imported when they are first used."""
+"""Packages whose attributes are imported on first use."""
 
 import sys
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def lazy_attributes(package: str, modules: dict[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The functions ``__getattr__`` and ``__dir__`` of a package that imports its attributes lazily.
+    """Return the functions ``__getattr__`` and ``__dir__`` for a package that imports its attributes lazily.
 
     Args:
         package: The package's name.

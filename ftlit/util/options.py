@@ -1,9 +1,9 @@
 """What every option of a config affects, declared once.
 
-Whatever needs to tell options apart derives its list from `OPTIONS`: what ``--resume`` must find unchanged, what names a cell
-of a study, what a measured cell stands for, under which short name an axis varies an option, in which order ``ftlit diff``
-looks for causes, what an exported folder keeps, what the model and the data take from each other, and what a cached encoding
-depends on. An option of a class outside the package need not be declared: it is taken to affect everything.
+All code that treats options differently derives its list from `OPTIONS`: the options that must be unchanged for ``--resume``,
+those that decide the name of a study's cell or the time and memory that it needs, the short names of axes, the order of causes
+in ``ftlit diff``, the options of an exported folder, those that the model and the data take from each other, and those that a
+cached encoding depends on. Options of classes outside the package need not be declared, and are assumed to affect everything.
 """
 
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ from typing import Any, Literal
 # evaluation: the metrics, and what is kept of an evaluation.
 Effect = Literal["rows", "encoding", "order", "training", "evaluation"]
 
-THIS_FOLDER = "<this folder>"  # of an exported folder, which may move
-KEEP = object()  # an exported folder has the value of the run
+THIS_FOLDER = "<this folder>"  # a placeholder, since an exported folder may be moved
+KEEP = object()  # an exported folder keeps the value of the run
 
 
 @dataclass(frozen=True)
 class Option:
-    """What an option affects, and how others treat it.
+    """Declaration of an option.
 
     Args:
-        affects: What changes with it; nothing where it is empty.
-        time: Whether it changes how long a run takes or how much memory it needs.
-        short: Its name as an axis of a study, where it has one beside its key.
-        moves: Whether it names a place whose content, not its name, is what counts.
-        exported: Its value in an exported folder, where only training needs it.
-        merged: Its value in an exported folder whose adapter is merged.
-        source: The key from which the command line takes it, or `data` for an attribute of the data module.
+        affects: The parts of a run that depend on the option. Empty if it does not change results.
+        time: Whether the option changes the time or memory of a run.
+        short: Short name of the option as an axis of a study, or None.
+        moves: Whether the option is a path whose content matters, but not its name.
+        exported: Value of the option in an exported folder, if only training needs it.
+        merged: Value of the option in an exported folder whose adapter is merged.
+        source: The key from which the command line takes the value, or `data` for an attribute of the data module.
     """
 
     affects: frozenset[Effect]
@@ -50,7 +50,7 @@ _FEATURES = _affects("encoding", "order")
 _MODEL, _SCORES = _affects("training"), _affects("evaluation")
 _NOTHING = _affects(time=False)
 
-# From the likeliest cause of a difference between two runs to the least likely one.
+# In the order of `ftlit diff`: the likeliest causes of a difference between two runs come first.
 OPTIONS: dict[str, Option] = {
     # Rows
     "data.class_path": _ROWS,
@@ -126,7 +126,7 @@ OPTIONS: dict[str, Option] = {
     "model.mask_probability": _MODEL,
     "model.whole_words": _MODEL,
     "model.next_sentence": _MODEL,
-    # Its training
+    # Training of the model
     "seed_everything": _affects("order", time=False),
     "model.optimizer.init_args.lr": _affects("training", time=False, short="lr"),
     "model.optimizer.init_args.weight_decay": _affects("training", time=False),
@@ -154,7 +154,7 @@ OPTIONS: dict[str, Option] = {
     "model.label_scale": _affects("training", source="data"),
     "model.pad_token_id": _affects("training", source="data"),
     "model.stop_id": _affects("training", source="data"),
-    "model.added_tokens": _affects("training", source="data", merged=[]),  # they have become tokens like the others
+    "model.added_tokens": _affects("training", source="data", merged=[]),  # they are part of the vocabulary then
     "model.no_answer": _affects("evaluation", source="data"),
     "model.max_target_length": _affects("evaluation", source="data"),
     # Evaluation
@@ -169,11 +169,11 @@ OPTIONS: dict[str, Option] = {
     "model.generate_every_n_epochs": _SCORES,
     "model.generate_limit": _SCORES,
     "evaluate_untrained": _SCORES,
-    # Whatever is not declared, such as an option of a class outside the package or of Lightning's Trainer
+    # Undeclared options, such as those of classes outside the package or of Lightning's Trainer
     "data": _affects("rows", "encoding", "order"),
     "model": _affects("training", "evaluation"),
     "trainer": _affects("order"),
-    # What changes no result
+    # Options that do not change results
     "data.num_workers": _affects(exported=0),
     "trainer.logger": _NOTHING,
     "trainer.log_every_n_steps": _NOTHING,
@@ -196,7 +196,7 @@ def option(key: str) -> Option:
     """The declaration of a key of the config, or of the innermost part of it that is declared.
 
     Args:
-        key: Names with dots, with or without ``init_args``.
+        key: Dotted key, with or without ``init_args``.
     """
     return OPTIONS[declared(key)]
 
@@ -211,7 +211,7 @@ def declared(key: str) -> str:
 
 
 def without_init_args(key: str) -> str:
-    """A key as the command line takes it: ``model.optimizer.lr`` for ``model.optimizer.init_args.lr``."""
+    """The short form of a key on the command line: ``model.optimizer.lr`` for ``model.optimizer.init_args.lr``."""
     return key.replace(".init_args", "")
 
 
@@ -219,6 +219,6 @@ _BY_SHORT_KEY = {**{without_init_args(key): key for key in OPTIONS}, **{key: key
 
 
 def options_of(section: str) -> dict[str, Option]:
-    """The declared options of the section `model` or `data` by their names in it."""
+    """The declared options of the section `model` or `data`, by their names in this section."""
     prefix = f"{section}."
     return {key.removeprefix(prefix): found for key, found in OPTIONS.items() if key.startswith(prefix)}

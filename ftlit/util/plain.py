@@ -13,10 +13,10 @@ class NotPlainError(TypeError):
 
 
 def plain(value: Any) -> Any:
-    """A value as YAML holds it: objects as ``class_path`` and ``init_args``, provided they keep their arguments as attributes.
+    """Convert a value to what YAML can hold. Objects that keep their arguments as attributes become class paths and arguments.
 
     Raises:
-        NotPlainError: It is, or contains, something that cannot be imported by its path and made again.
+        NotPlainError: The value is or contains an object that cannot be rebuilt from its import path and arguments.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -32,7 +32,7 @@ def plain(value: Any) -> Any:
 
 
 def plain_arguments(kind: type, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Arguments of a class as YAML holds them, and the names of those that no config can describe.
+    """Convert the arguments of a class to what YAML can hold; also return the names of those that no config can describe.
 
     Defaults that no config can describe are left out.
     """

@@ -1,7 +1,7 @@
-"""Configs as plain mappings: files that include other files, and keys with dots.
+"""Configs as plain mappings: files that include other files, and dotted keys.
 
-The command line resolves a config with all classes imported. A study has thousands of configs and must answer in seconds, so
-it works on the files themselves with these functions.
+The command line imports all classes to resolve a config. A study may have thousands of configs and must answer in seconds, so
+it works on the files directly, with these functions.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 
 
 def parse_yaml(text: str) -> Any:
-    """A YAML value as the command line reads it: ``1e-4`` is a number."""
+    """Parse a YAML value as the command line does: ``1e-4`` is a number."""
     return get_loader("yaml")(text)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, with the content of files in place of their names.
+    """Read the mapping in a YAML file; names of YAML files in it are replaced by their contents.
 
     Raises:
         UserError: The file does not exist, is not valid YAML, or is not a mapping.
@@ -32,14 +32,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} holds {type(found).__name__}; it should hold keys and values")
     return inlined(found, path.parent)
 
 
 def inlined(value: Any, folder: Path) -> Any:
-    """A value with the content of YAML files in place of their names, which are relative to `folder`."""
+    """Replace the names of YAML files in a value, which are relative to `folder`, by the contents of the files."""
     if isinstance(value, dict):
         return {key: inlined(inner, folder) for key, inner in value.items()}
     if isinstance(value, list):
@@ -50,7 +50,7 @@ def inlined(value: Any, folder: Path) -> Any:
 
 
 def with_value(config: Any, key: str, value: Any) -> dict[str, Any]:
-    """A copy of a config in which `key` has another value.
+    """Return a copy of a config with another value for `key`.
 
     Args:
         config: A mapping, the name of a class, or None.
@@ -65,7 +65,7 @@ def with_value(config: Any, key: str, value: Any) -> dict[str, Any]:
 
 
 def value_at(config: Any, key: str) -> Any:
-    """The value of `key` in a config, None if it is missing."""
+    """The value of `key` in a config; None if the key is missing."""
     first, _, rest = key.partition(".")
     if not isinstance(config, dict):
         return None
@@ -75,14 +75,14 @@ def value_at(config: Any, key: str) -> Any:
 
 
 def with_values(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a config in which several keys have other values, set in order."""
+    """Return a copy of a config with other values for several keys, set in order."""
     for key, value in values.items():
         config = with_value(config, key, value)
     return config
 
 
 def flat(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a config by dotted key, as on the command line: without ``init_args``."""
+    """Yield the values of a config by dotted key, without ``init_args``, as on the command line."""
     if isinstance(config, list) and any(isinstance(value, dict) for value in config):
         config = dict(enumerate(config))
     if isinstance(config, dict) and config:

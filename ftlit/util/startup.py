@@ -1,4 +1,4 @@
-"""The start of a command: fast imports, and no messages that users cannot act on."""
+"""The start of a command: faster imports, and no messages that users cannot act on."""
 
 import gc
 import logging
@@ -29,7 +29,7 @@ FALSE_ALARMS = (
 
 
 def quiet() -> None:
-    """Silence tips, load reports and false alarms of libraries; errors and real warnings stay."""
+    """Silence the tips, load reports and false alarms of libraries, but not their errors and real warnings."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of calls inside Lightning
@@ -45,11 +45,11 @@ def quiet() -> None:
 
 @contextmanager
 def fast_imports() -> Iterator[None]:
-    """Collect no garbage during the imports inside, exclude what they created from later collections, skip scipy.signal.
+    """Disable garbage collection for the imports inside, exclude the imported objects from it later, and skip scipy.signal.
 
-    The collector would traverse thousands of new modules again and again, and once more at the end of the process.
-    torchmetrics imports scipy.signal, a tenth of the time of ``fit --help``, to patch it for one of its speech metrics; a
-    placeholder is imported in its place, and removed afterwards.
+    Otherwise the collector traverses thousands of new modules again and again, and once more when the process ends.
+    torchmetrics imports scipy.signal, which takes a tenth of the time of ``fit --help``, to patch it for a speech metric. A
+    placeholder is imported instead, and removed afterwards.
     """
     name, placeholder = "scipy.signal", ModuleType("scipy.signal")
     absent = name not in sys.modules

@@ -8,7 +8,7 @@ from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from ftlit.data import ChatData
-from ftlit.data.batches.chat_packing import blocks
+from ftlit.data.batches.chat_packing import pack_examples
 from ftlit.data.text.chat_templates import BUILT_IN
 from ftlit.errors import UserError
 from ftlit.util.batch import IGNORED
@@ -313,8 +313,8 @@ def test_new_rows_may_have_any_answer(make: Any, answer: Any) -> None:
 
 
 def test_blocks_are_full_and_hold_each_example_once() -> None:
-    assert blocks([3, 9, 4, 2, 7], 10) == [[1], [4, 0], [2, 3]]
-    assert blocks([10, 10], 10) == [[0], [1]]
+    assert pack_examples([3, 9, 4, 2, 7], 10) == [[1], [4, 0], [2, 3]]
+    assert pack_examples([10, 10], 10) == [[0], [1]]
 
 
 def test_packed_batch(make: Any) -> None:

@@ -65,10 +65,9 @@ def test_two_solutions(tiny: Tiny) -> None:
 def test_labels(label: Any, choices: Any, position: int | None, tiny: Tiny) -> None:
     data, row = data_of(tiny, label="answerKey"), {"question": "word1", "choices": choices, "answerKey": label}
     assert data.position(row) == position
-    said = (
-        f"column 'answerKey' holds {label!r}, which names none of the 3 choices: give a position from 0 to 2, or a letter from "
-    )
-    assert data.validate_row(row) == (f"{said}A to C" if position is None else None)
+    known = "a position from 0 to 2, or a letter from A to C"
+    said = f"column 'answerKey' holds {label!r}, which names none of the 3 choices; expected {known}"
+    assert data.validate_row(row) == (said if position is None else None)
 
 
 BAD = [

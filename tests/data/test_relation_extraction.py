@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from ftlit.data import RelationExtractionData
-from ftlit.data.relation_extraction import MARKERS, marked
+from ftlit.data.relation_extraction import ENTITY_MARKERS, marked
 from ftlit.errors import UserError
 from tests.conftest import REAL_DATA, RELATIONS, relation_rows, tiny_tokenizer, write_splits
 
@@ -80,7 +80,7 @@ def test_words_keep_their_tokens_where_the_space_is_part_of_them(tiny: Tiny, tmp
 def test_markers_that_the_backbone_knows_are_not_added(tiny: Tiny, tmp_path: Path) -> None:
     shutil.copytree(tiny("bert"), tmp_path / "m")
     tokenizer = tiny_tokenizer()
-    tokenizer.add_tokens(list(MARKERS[:2]))
+    tokenizer.add_tokens(list(ENTITY_MARKERS[:2]))
     tokenizer.save_pretrained(tmp_path / "m")
     data = data_of(tiny, backbone=str(tmp_path / "m"))
     assert (data.added_tokens, data.marker_ids) == ([102, 103], [100, 101, 102, 103])
@@ -100,7 +100,7 @@ def test_a_long_text_is_cut_around_its_entities(head: str, tail: str, kept: rang
     data = data_of(tiny, max_length=12)
     found = data.encode_inputs({"text": [text], "head": [span(text, head)], "tail": [span(text, tail)]})
     words = data.tokenizer.convert_ids_to_tokens(found["input_ids"][0])
-    assert [word for word in words if word not in MARKERS] == ["[CLS]", *(f"word{i}" for i in kept), "[SEP]"]
+    assert [word for word in words if word not in ENTITY_MARKERS] == ["[CLS]", *(f"word{i}" for i in kept), "[SEP]"]
     assert [words[i : i + 2] for i in found["entity_positions"][0]] == [["[E1]", head], ["[E2]", tail]]
     assert {len(found[name][0]) for name in ("input_ids", "token_type_ids")} == {12}
     assert found["truncated"] == [True]

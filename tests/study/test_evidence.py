@@ -304,7 +304,7 @@ def test_ids_that_come_twice_are_told_apart() -> None:
 def test_other_data_are_refused() -> None:
     rows = answers(0)
     start = r"^a \(seed 0\) and b \(seed 1\) were evaluated on different data, so their examples cannot be paired: "
-    with pytest.raises(UserError, match=start + r"example 'test:59' is only in a \(seed 0\); give their configs the same"):
+    with pytest.raises(UserError, match=start + r"example 'test:59' is only in a \(seed 0\); use the same section `data`"):
         joint_evidence("labels", "accuracy", {"a": {0: rows}, "b": {1: rows[:-1]}})
     changed = [{**rows[0], "label": "z"}, *rows[1:]]
     with pytest.raises(UserError, match=start + r"example 'test:0' has a different right answer"):

@@ -80,7 +80,7 @@ def test_cells_at_a_time(cluster: SimpleNamespace, launch: LaunchSettings, slots
 
 
 def test_cell_without_room_is_told(cluster: SimpleNamespace) -> None:
-    with pytest.raises(UserError, match=r"gives a cell num_gpus 4, and the cluster has 2 in all; lower launch\.ray\.num_gpus"):
+    with pytest.raises(UserError, match=r"sets num_gpus 4 for a cell, but the cluster has 2 in all; lower launch"):
         Ray(LaunchSettings(ray={"num_gpus": 4}))
 
 

@@ -219,7 +219,7 @@ def test_predictions_of_another_metric_than_the_results_are_not_used(tmp_path: P
     results = read_json(path)
     write_json(path, {**results, "test": {**results["test"], "accuracy": 0.123}})
     numbers = gather(plan, again(folder))
-    assert "The predictions of BitFit do not give the accuracy in their results" in words(numbers)
+    assert "The predictions of BitFit do not lead to the accuracy in their results" in words(numbers)
     assert {one.test for one in numbers.blocks[0].comparisons} == {"paired t over seeds"}
 
 

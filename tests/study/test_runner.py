@@ -197,7 +197,7 @@ def test_options_of_the_environment_do_not_reach_cells(monkeypatch: pytest.Monke
 def test_a_folder_belongs_to_one_study(tmp_path: Path, tiny: Any, sentiment: str) -> None:
     plan = six_cells(tmp_path, tiny(), sentiment)
     opened(plan)
-    with pytest.raises(UserError, match=r"belongs to the study 'six' .*, not to 'other'; give this one another folder"):
+    with pytest.raises(UserError, match=r"belongs to the study 'six' .*, not to 'other'; choose another folder"):
         Folder(plan.study.folder).open("other", tmp_path / "other.yaml")
     with pytest.raises(UserError, match="is not empty and holds no study"):
         Folder(tmp_path).open("six", tmp_path / "six.yaml")

@@ -152,13 +152,13 @@ def test_settings_that_cannot_be(rows: str, llama: str) -> None:
         task(data, pattern="a", monitor="val/pattern_match", generate_every_n_epochs=2)
     with pytest.raises(UserError, match=r"model\.generate_limit must be at least 1, got 0"):
         task(data, generate_limit=0)
-    with pytest.raises(UserError, match=r"model\.pattern '\(' is no regular expression: missing \)"):
+    with pytest.raises(UserError, match=r"model\.pattern '\(' is not a valid regular expression: missing \)"):
         task(data, pattern="(")
     with pytest.raises(UserError, match=r"class_weights weighs the labels of a list, and CausalLM has none"):
         task(data, loss=CrossEntropy(class_weights="balanced"))
     with pytest.raises(UserError, match=r"model\.loss BCE does not fit CausalLM; use CrossEntropy or Focal"):
         task(data, loss=BCE())
-    with pytest.raises(UserError, match=r"compare replies, which raw text has not; they go with ChatData"):
+    with pytest.raises(UserError, match=r"compare replies, but raw text has none; use them with ChatData"):
         CausalLM(backbone=llama, pad_token_id=0, pattern="a")
 
 

@@ -222,7 +222,7 @@ def test_from_scratch_takes_the_architecture_alone(backbone: str) -> None:
     assert fresh.model.get_output_embeddings().weight is fresh.model.get_input_embeddings().weight
     assert fresh.model.training
     assert all(weight.requires_grad for weight in fresh.model.parameters())
-    with pytest.raises(UserError, match="pretrained is false: weights that are random must all train; LoRA"):
+    with pytest.raises(UserError, match="pretrained is false: random weights must all train, but LoRA"):
         module(backbone, pretrained=False, tuning=LoRA())
 
 

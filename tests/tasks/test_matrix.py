@@ -116,7 +116,7 @@ GAPS: dict[tuple[str, str], str] = {
 }
 NO_NEW_HEAD = Gap(
     "its head is the pretrained one of a language model, so that nothing trains, or nothing at first",
-    r"leaves nothing to train: \w+ has no new head, since what gives its tokens is pretrained like the rest",
+    r"leaves nothing to train: \w+ has no new head, since its language model head is pretrained too",
 )
 UNTUNABLE: dict[tuple[str, str, str], Gap] = {
     **{("Seq2Seq", "t5", method): NO_NEW_HEAD for method in ("Frozen", "HeadFirst", "HeadFirst-LoRA")},

@@ -187,7 +187,7 @@ def test_the_best_threshold_is_set_on_validation_and_kept(tiny: Tiny) -> None:
 
 
 def test_what_does_not_fit(tiny: Tiny) -> None:
-    with pytest.raises(UserError, match=r"model.head: PooledHead has one vector a text, and QuestionAnswering scores tokens"):
+    with pytest.raises(UserError, match=r"model.head: PooledHead has one vector per text, but QuestionAnswering scores tokens"):
         module(tiny("bert"), head=PooledHead())
     losses = {
         "model.loss MSE does not fit QuestionAnswering; use CrossEntropy or Focal": MSE(),

@@ -121,7 +121,7 @@ def test_the_negative_relation(tiny: Tiny) -> None:
     assert module(tiny, label_names=["no_relation", "a"]).negative_label == "no_relation"
     assert module(tiny, label_names=["a", "b"]).negative_label is None
     assert module(tiny, negative_label=RELATIONS[0]).negative_label == RELATIONS[0]
-    with pytest.raises(UserError, match=r"model\.negative_label 'other' is no relation\. Did you mean 'Other'\?"):
+    with pytest.raises(UserError, match=r"model\.negative_label 'other' is not a relation\. Did you mean 'Other'\?"):
         module(tiny, negative_label="other")
 
 

@@ -239,7 +239,7 @@ def test_a_prediction_is_found_in_its_text(backbone: str, data: TokenClassificat
 
 
 def test_refused_parts(backbone: str) -> None:
-    with pytest.raises(UserError, match=r"model.head: PooledHead has one vector a text, and TokenClassification labels words"):
+    with pytest.raises(UserError, match="PooledHead has one vector per text, but TokenClassification labels words"):
         task(backbone, head=PooledHead())
     with pytest.raises(UserError, match=r"model.loss BCE does not fit TokenClassification; use CrossEntropy or Focal"):
         task(backbone, loss=BCE())

@@ -48,8 +48,8 @@ VALUES: list[tuple[Callable[[], Tuning], str]] = [  # what is wrong with whateve
     (lambda: AdaLoRA(deltaT=0), "model.tuning.deltaT must be at least 1, got 0"),
     (lambda: AdaLoRA(dropout=1.5), "model.tuning.dropout must be in [0, 1), got 1.5"),
     (lambda: AdaLoRA(orthogonality=-1.0), "model.tuning.orthogonality must be at least 0, got -1.0"),
-    (lambda: Select([]), "model.tuning.pattern is empty; give one regular expression or several"),
-    (lambda: Select(""), "model.tuning.pattern is empty; give one regular expression or several"),
+    (lambda: Select([]), "model.tuning.pattern is empty; set one or several regular expressions"),
+    (lambda: Select(""), "model.tuning.pattern is empty; set one or several regular expressions"),
     (lambda: Select("layer("), "model.tuning.pattern 'layer(' is not a valid regular expression: missing )"),
     (lambda: Peft("VERRA"), "model.tuning.method 'VERRA' is not a peft method. Did you mean 'VERA'?"),
     (

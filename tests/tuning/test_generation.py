@@ -117,7 +117,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("method", PROMPTS)
 def test_packing_is_refused(method: str, rows: str, backbone: Callable[[str], str]) -> None:
-    says = rf"{type(PROMPTS[method]).__name__} puts its tokens before a text once, .*set data\.packing: false, or with raw text"
+    says = rf"{type(PROMPTS[method]).__name__} adds its tokens before a single text.*set data\.packing: false, or with raw text"
     keys = {"prompt": "question", "response": "answer", "template": "chatml", "max_length": 128, "packing": True}
     folder = backbone("llama")
     chat = ChatData(dataset=rows, backbone=folder, reserved_positions=COUNT, **keys)
@@ -138,7 +138,7 @@ def test_raw_text_without_boundaries_is_trained(backbone: Callable[[str], str], 
         batch = {**data.collate(data.encoded["train"][:4], MicroBatch([0, 1, 2, 3], 4.0, 0)), "loss_denominator": 4.0}
         module = CausalLM(backbone=folder, tuning=PromptTuning(COUNT), pad_token_id=0)
         if isolated:
-            with pytest.raises(UserError, match="puts its tokens before a text once"):
+            with pytest.raises(UserError, match="adds its tokens before a single text"):
                 module.training_step(batch, 0)
         else:
             losses[isolated] = float(module.training_step(batch, 0))

@@ -221,7 +221,7 @@ def test_positions_of_methods() -> None:
 
 def test_a_prompt_stands_once_before_a_text_not_in_a_block_of_several(tiny: Tiny) -> None:
     module, batch = tuned(tiny("bert"), PromptTuning(COUNT)), texts()
-    says = r"PromptTuning puts its tokens before a text once, and a block has several texts; set data\.packing: false"
+    says = r"PromptTuning adds its tokens before a single text, but a block has several; set data\.packing: false"
     with pytest.raises(UserError, match=says):
         module({**batch, "position_ids": torch.arange(11).expand(4, -1)})
 

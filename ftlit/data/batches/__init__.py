@@ -1,1 +1,1 @@
-"""From encoded examples to batches."""
+"""Turn encoded examples into batches: batching, packing, padding and loading."""

@@ -11,7 +11,7 @@ from typing import Any
 from ftlit.util.batch import IGNORED, pad
 
 
-def blocks(lengths: list[int], limit: int) -> list[list[int]]:
+def pack_examples(lengths: list[int], limit: int) -> list[list[int]]:
     """The examples of each block of at most `limit` tokens: first fit, longest examples first."""
     found: list[list[int]] = []
     free: list[int] = []
@@ -25,7 +25,7 @@ def blocks(lengths: list[int], limit: int) -> list[list[int]]:
     return found
 
 
-def in_blocks(columns: dict[str, list[Any]], limit: int, pad_token_id: int) -> dict[str, Any]:
+def collate_blocks(columns: dict[str, list[Any]], limit: int, pad_token_id: int) -> dict[str, Any]:
     """A batch of blocks, packed from examples with ``input_ids`` and ``labels``.
 
     Args:
@@ -38,7 +38,7 @@ def in_blocks(columns: dict[str, list[Any]], limit: int, pad_token_id: int) -> d
         without padding.
     """
     lengths = [len(ids) for ids in columns["input_ids"]]
-    chosen = blocks(lengths, limit)
+    chosen = pack_examples(lengths, limit)
     fillers = {"input_ids": pad_token_id, "labels": IGNORED, "position_ids": 0}
     given = {**columns, "position_ids": [list(range(length)) for length in lengths]}
     joined = {name: [[v for i in block for v in given[name][i]] for block in chosen] for name in fillers}

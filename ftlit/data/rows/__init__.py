@@ -1,1 +1,1 @@
-"""Rows before they are encoded: checks, subsets, label noise, augmentation."""
+"""Rows before they are encoded: checks, splits, subsets, duplicates, label noise and augmentation."""

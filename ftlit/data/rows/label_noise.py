@@ -47,7 +47,7 @@ def _place(label: int | str, names: list[str], row: int) -> int:
 
 
 def balanced(classes: Sequence[Hashable], seed: int) -> list[int]:
-    """Positions of rows after random oversampling, which gives all classes the size of the largest.
+    """Positions of rows after random oversampling, which repeats rows until all classes are as large as the largest.
 
     All rows come first, in order; rows of smaller classes are then repeated, equally often or once more than others of their
     class.

@@ -1,1 +1,1 @@
-"""What the data modules share."""
+"""The base classes of data modules, and a summary of their data."""

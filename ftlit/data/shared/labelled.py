@@ -44,12 +44,14 @@ class LabelledData(TaskData):
         if isinstance(self.given_names, str):
             path = Path(self.given_names)
             if not path.is_file():
-                raise UserError(f"data.label_names {self.given_names!r} is not a file; give a list or a file with one a line")
+                raise UserError(
+                    f"data.label_names {self.given_names!r} is not a file; expected a list, or a file with one label per line"
+                )
             return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
         if self.given_names:
             return [str(name) for name in self.given_names]
         if "train" not in self.rows.source:
-            raise UserError(f"data.dataset {self.dataset!r} has no train split to take the labels from; give data.label_names")
+            raise UserError(f"data.dataset {self.dataset!r} has no train split to take the labels from; set data.label_names")
         if self._class_names:
             return self._class_names
         found = {name for value in self.rows.source["train"][self.label] for name in self.as_names(value)}
@@ -67,7 +69,7 @@ class LabelledData(TaskData):
 
     @cached_property
     def _names_at_positions(self) -> list[str]:
-        """The names of a ClassLabel column; empty if the config gives other names, to which the positions then refer."""
+        """The names of a ClassLabel column; empty if the config has other names, to which the positions then refer."""
         names = self._class_names or []
         return names if not names or set(names) <= set(self.label_names) else []
 
@@ -77,7 +79,7 @@ class LabelledData(TaskData):
 
     @cached_property
     def label_ids(self) -> dict[str, int]:
-        """Id of each label by its name, and also by its position if the config gives names that are not numbers."""
+        """Id of each label by its name, and also by its position if the config has names that are not numbers."""
         ids = {name: i for i, name in enumerate(self.label_names)}
         if self.given_names and not any(name.isdecimal() for name in self.label_names):
             ids |= {str(i): i for i in range(len(self.label_names))}

@@ -16,7 +16,7 @@ from ftlit.errors import UserError
 if TYPE_CHECKING:
     import datasets
 
-KINDS = {str: "a text", list: "a list", int: "a whole number"}
+TYPE_NAMES = {str: "a text", list: "a list", int: "a whole number"}
 SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can contain one, UTF-8 cannot
 
 
@@ -82,9 +82,11 @@ def _get(holder: Any, key: str, kind: type, where: str) -> Any:
     if not isinstance(holder, dict):
         raise UserError(f"{where}: expected an object, got {describe_value(holder)}")
     if key not in holder:
-        raise UserError(f"{where}: {key!r} is missing; it should be {KINDS[kind]}. There are: {', '.join(holder) or 'no keys'}")
+        raise UserError(
+            f"{where}: {key!r} is missing; it should be {TYPE_NAMES[kind]}. There are: {', '.join(holder) or 'no keys'}"
+        )
     if type(holder[key]) is not kind:
-        raise UserError(f"{where}: {key!r} should be {KINDS[kind]}, got {describe_value(holder[key])}")
+        raise UserError(f"{where}: {key!r} should be {TYPE_NAMES[kind]}, got {describe_value(holder[key])}")
     if kind is str and SURROGATE.search(holder[key]):
         raise UserError(f"{where}: {key!r} holds half a character, got {describe_value(holder[key])}")
     return holder[key]

@@ -1,1 +1,1 @@
-"""From texts to tokens."""
+"""Turn texts into tokens: encoding, words and tags, answers, conversations."""

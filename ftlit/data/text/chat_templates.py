@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Messages = list[dict[str, str]]
-Span = tuple[int, int]
+CharacterSpan = tuple[int, int]
 
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 BUILT_IN = {
@@ -73,7 +73,7 @@ class ChatTemplate:
         """
         return self._render(messages, reply_follows)[0]
 
-    def turns(self, messages: Messages) -> tuple[str, list[Span]]:
+    def turns(self, messages: Messages) -> tuple[str, list[CharacterSpan]]:
         """The text of a conversation, and the character span of each turn of the assistant.
 
         Raises:
@@ -85,7 +85,7 @@ class ChatTemplate:
         places = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
         return text, [self._turn(text, messages, i) for i in places]
 
-    def _render(self, messages: Messages, reply_follows: bool = False, marks: bool = False) -> tuple[str, list[Span]]:
+    def _render(self, messages: Messages, reply_follows: bool = False, marks: bool = False) -> tuple[str, list[CharacterSpan]]:
         from transformers.utils import chat_template_utils
 
         render: Any = chat_template_utils.render_jinja_template
@@ -98,7 +98,7 @@ class ChatTemplate:
         )
         return texts[0], [(start, end) for start, end in spans[0]] if marks else []
 
-    def _turn(self, text: str, messages: Messages, i: int) -> Span:
+    def _turn(self, text: str, messages: Messages, i: int) -> CharacterSpan:
         before, through = self.render(messages[:i], reply_follows=True), self.render(messages[: i + 1])
         if not text.startswith(through) or not through.startswith(before):
             raise UnstableTemplateError(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-ROLES = {"system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant"}
+STANDARD_ROLES = {"system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant"}
 
 
 class ConversationError(ValueError):
@@ -23,10 +23,10 @@ def _message(number: int, message: Any, column: str) -> dict[str, str]:
         raise ConversationError(f"message {number} in column {column!r} is {message!r}, not an object with role and content")
     role = next((message[key] for key in ("role", "from") if message.get(key) is not None), None)
     content = next((message[key] for key in ("content", "value") if message.get(key) is not None), None)
-    if role not in ROLES:
+    if role not in STANDARD_ROLES:
         known = "system, user and assistant, or human and gpt"
         raise ConversationError(f"message {number} in column {column!r} has the role {role!r}; known are {known}")
-    return {"role": ROLES[role], "content": _text(content, f"message {number} in column {column!r}")}
+    return {"role": STANDARD_ROLES[role], "content": _text(content, f"message {number} in column {column!r}")}
 
 
 def from_utterances(value: Any, column: str) -> list[dict[str, str]]:

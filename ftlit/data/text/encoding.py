@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-PACKAGES = ("ftlit", "lightning", "abc", "builtins", "typing")  # whose code is not part of the key; that of users is
+VERSIONED_PACKAGES = ("ftlit", "lightning", "abc", "builtins", "typing")  # whose code is not part of the key; that of users is
 ENCODING_VERSION = 5  # to be raised whenever rows are encoded differently, so that old caches are not used
 
 
@@ -112,7 +112,7 @@ def tokenizer_state(tokenizer: "PreTrainedTokenizerBase") -> str:
 
 def source_of(kind: type) -> list[str]:
     """The code of a class and its bases outside the package: code of users, which may change at any time."""
-    return [_source(part) for part in kind.__mro__ if part.__module__.split(".")[0] not in PACKAGES]
+    return [_source(part) for part in kind.__mro__ if part.__module__.split(".")[0] not in VERSIONED_PACKAGES]
 
 
 def _source(kind: type) -> str:

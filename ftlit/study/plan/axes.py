@@ -1,4 +1,4 @@
-"""The axes of a study: their levels, and the combinations of these."""
+"""The axes of a study: their levels, and the combinations of levels."""
 
 import itertools
 import math

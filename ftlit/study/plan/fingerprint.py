@@ -10,7 +10,7 @@ from typing import Any
 from ftlit.errors import UserError
 from ftlit.util.files import resolve_package_path
 
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
 def data_fingerprint(config: dict[str, Any]) -> str:
@@ -67,6 +67,6 @@ def _hash(path: Path) -> str:
     for file in files:
         digest.update(str(file.relative_to(path)).encode() + b"\0")
         with file.open("rb") as stream:
-            while chunk := stream.read(CHUNK):
+            while chunk := stream.read(CHUNK_BYTES):
                 digest.update(chunk)
     return digest.hexdigest()

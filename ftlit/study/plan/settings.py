@@ -36,7 +36,7 @@ class SelectSettings:
     def __post_init__(self) -> None:
         ranges = [key for key, values in self.over.items() if not isinstance(values, list)]
         if self.method == "grid" and ranges:
-            raise UserError(f"select.over.{ranges[0]} is a range; give a list of values, or select.method: random or tpe")
+            raise UserError(f"select.over.{ranges[0]} is a range; use a list of values, or set select.method to random or tpe")
         if self.method != "grid" and not self.trials:
             raise UserError(f"select.method {self.method} needs select.trials, the number of trials of each arm")
         if self.method == "grid" and self.trials:

@@ -58,7 +58,7 @@ class Folder:
         if known and known.get("name") != name:
             raise UserError(
                 f"{self.path} belongs to the study {known.get('name')!r} ({known.get('file')}), not to {name!r}; "
-                "give this one another folder: --folder runs/studies/other"
+                "choose another folder: --folder runs/studies/other"
             )
         if not known and self.path.is_dir() and any(self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and holds no study; choose another folder: --folder runs/studies/other")

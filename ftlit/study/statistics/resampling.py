@@ -152,7 +152,7 @@ def approximate_randomisation(a: Evidence, b: Evidence, draws: int = 10_000, see
 def randomisation_p(difference: float, shuffled: np.ndarray) -> float:
     """The p-value of a difference: how often a difference after random swaps is at least as large.
 
-    The smallest p-value that n swaps can give is 1 / (n + 1), which is too large for many comparisons. If fewer than ten
+    The smallest p-value that n swaps allow is 1 / (n + 1), which is too large for many comparisons. If fewer than ten
     differences are as large, the tail of a normal distribution with their spread is used instead.
     """
     from scipy.special import ndtr

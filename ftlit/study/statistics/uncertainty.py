@@ -27,7 +27,7 @@ class Uncertainty:
 
     The tail of the mean is Student's t with S - 1 degrees of freedom for the share of error² that comes from `between`, and
     normal for the rest; this applies to p-values what Cochran and Cox (1957) apply to quantiles. Satterthwaite's degrees of
-    freedom (Hillis 2007) are too many when few seeds agree by chance, and give too many false positives. Without examples,
+    freedom (Hillis 2007) are too many when few seeds agree by chance, and lead to too many false positives. Without examples,
     the result is the t test over seeds. experiments/results/statistics.md shows the calibration.
 
     Attributes:

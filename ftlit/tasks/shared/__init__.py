@@ -1,1 +1,1 @@
-"""What the tasks share."""
+"""The base class of all tasks, and code that several tasks share."""

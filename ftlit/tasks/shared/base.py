@@ -1,4 +1,4 @@
-"""The base class of every task: a backbone with a head, its loss, its optimizer and its evaluation."""
+"""The base class of all tasks: a backbone with a head, its loss, its optimizer and its evaluation."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -28,42 +28,42 @@ from ftlit.util.batch import BOOKKEEPING
 
 
 class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
-    """A task: a backbone with a head, tuned by a method.
+    """Base class of tasks: a backbone with a head, trained by a tuning method.
 
     Args:
         backbone: Hub name or folder of the pretrained model, or `package:<module>/<path>`.
         tuning: Which weights of the backbone train.
-        head: The prediction head on the backbone; by default the head that transformers has for the task.
-        loss: The loss that training minimises; by default the task's usual loss.
-        optimizer: Class path and arguments of the optimizer; it gets the parameter groups.
+        head: The prediction head on the backbone; by default the head of transformers for the task.
+        loss: The training loss; by default the usual loss of the task.
+        optimizer: Class path and arguments of the optimizer, without the parameters.
         schedule: Name of a learning rate schedule of transformers: linear, cosine, cosine_with_restarts, polynomial,
             inverse_sqrt, constant or constant_with_warmup.
-        warmup_ratio: Share of all optimizer steps over which the learning rate rises.
-        layer_decay: Factor of the learning rate from each layer to the one below it; 1 is off.
-        head_lr_factor: The head's learning rate as a multiple of the optimizer's.
-        lr_factors: Learning rates of further groups as multiples of the optimizer's, by regular expressions that find the
-            names of weights, such as `{lora_B: 16}` (LoRA+; Hayou et al., 2024).
-        monitor: Metric that picks the best checkpoint and stops early, such as `val/loss`; by default the task's own.
+        warmup_ratio: Fraction of all optimizer steps in which the learning rate rises.
+        layer_decay: Factor between the learning rates of a layer and of the layer above it. 1 disables this.
+        head_lr_factor: Factor between the learning rates of the head and of the optimizer.
+        lr_factors: Factors for the learning rates of weights whose names match a regular expression, such as
+            `{lora_B: 16}` (LoRA+; Hayou et al., 2024).
+        monitor: Metric that decides the best checkpoint and early stopping, such as `val/loss`; by default the task's own.
         pad_token_id: Taken from the data.
-        trust_remote_code: Whether code that comes with the backbone may run.
-        pretrained: Whether to start from the backbone's weights; false takes its architecture alone, to train from scratch.
-        dropout: Dropout of the backbone's layers while it trains; by default what its configuration says.
-        init_from: Folder of an earlier run or of a Hugging Face model, whose backbone's weights replace those of `backbone`.
-        auxiliary: A self-supervised loss beside the task's own: MaskedLMLoss for encoders, CausalLMLoss for decoders.
+        trust_remote_code: Whether to run code that comes with the backbone.
+        pretrained: Whether to load the backbone's weights. False uses only its architecture, to train from scratch.
+        dropout: Dropout probability of the backbone's layers in training; by default that of its configuration.
+        init_from: Folder of an earlier run or of a Hugging Face model whose backbone weights replace those of `backbone`.
+        auxiliary: A self-supervised loss in addition to the task's: MaskedLMLoss for encoders, CausalLMLoss for decoders.
     """
 
-    auto_class: Any  # the class of transformers that has the task's head
+    auto_class: Any  # the class of transformers with the task's head
     model: Any
     added_tokens: Sequence[int] = ()  # ids of tokens that the data add to the tokenizer
-    pretrained_head: ClassVar[bool] = False  # whether the head is the language model's own, which tuning and init_from heed
+    pretrained_head: ClassVar[bool] = False  # whether the head is that of a pretrained language model
     takes_auxiliary: ClassVar[bool] = True
-    # The statistics that studies and `ftlit diff` compute from its predictions: a kind of `ftlit.study.statistics.evidence`.
+    # How studies and `ftlit diff` compute statistics from predictions: a kind of `ftlit.study.statistics.evidence`.
     evidence: ClassVar[str | None] = None
-    # The losses of `ftlit.losses` that fit, and whether their class weights and label smoothing do.
+    # The losses of `ftlit.losses` that fit the task, and whether their class weights and label smoothing do.
     loss_kinds: tuple[type[Loss], ...] = (CrossEntropy, Focal)
     weighted: ClassVar[bool] = False
     smoothed: ClassVar[bool] = True
-    mean_names: tuple[str, ...] = ()  # of means over examples that `evaluate_batch` gives beside the loss
+    mean_names: tuple[str, ...] = ()  # of means over examples, besides the loss, that `evaluate_batch` returns
     corpus_metric_names: tuple[str, ...] = ()  # of the metrics that `corpus_metrics` returns
 
     def __init__(
@@ -89,7 +89,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.tuning, self.head, self.optimizer = tuning, head, optimizer
-        self.loss: Any = loss  # these two are None until `prepare`, where the task names its own
+        self.loss: Any = loss  # None until `prepare` sets the task's defaults
         self.monitor: Any = monitor
         self.schedule, self.warmup_ratio = schedule, warmup_ratio
         self.layer_decay, self.head_lr_factor, self.lr_factors = layer_decay, head_lr_factor, lr_factors
@@ -98,21 +98,21 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         self.self_supervision: SelfSupervision | None = None
         self.keep_predictions, self.stages = False, Stages()
         self.total_steps = 0  # known once the optimizer is built
-        self.logs_loss, self._step_loss = True, StepLoss()  # a run's own log switches it off
+        self.logs_loss, self._step_loss = True, StepLoss()  # disabled by `LossLog`
 
     # What a task defines
 
     @property
     def default_monitor(self) -> str:
-        """The metric that picks the best checkpoint when the config names none."""
+        """The metric that decides the best checkpoint if the config does not name one."""
         return "val/loss"
 
     @abstractmethod
     def default_loss(self) -> Loss:
-        """Return the loss of this task when the config names none."""
+        """Return the loss of this task if the config does not name one."""
 
     def model_config(self) -> dict[str, Any]:
-        """Return changes to the backbone's configuration, such as ``num_labels``."""
+        """Return changes to the configuration of the backbone, such as ``num_labels``."""
         return {}
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
@@ -146,7 +146,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         return None
 
     def evaluate_batch(self, batch: dict[str, Any]) -> Outputs:
-        """Return the losses of a batch with labels, and what the metrics and `decode` take."""
+        """Return the losses of a batch with labels, and the inputs of the metrics and of `decode`."""
         logits = self.logits(batch).float()
         return Outputs(self.losses(logits, batch), logits, predicted=logits, targets=batch["labels"])
 
@@ -171,26 +171,26 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         return bool(self.corpus_metric_names)
 
     def generate_predictions(self, parts: list[dict[str, Any]]) -> None:
-        """Complete the predictions that this rank kept, at the end of an evaluation; for tasks that generate text."""
+        """Complete the predictions of this rank at the end of an evaluation, for tasks that generate text."""
 
     def evaluation_details(self, evaluation: Evaluator) -> dict[str, Any]:
         """Return results that are not single numbers, such as a table of labels: see `ftlit.commands.report`."""
         return {}
 
     def corpus_metrics(self, evaluation: Evaluator) -> dict[str, float]:
-        """Compute the metrics of all predictions together, from those of every rank."""
+        """Compute the metrics that need all predictions, gathered from all ranks."""
         return {}
 
     # Building
 
     def configure_model(self) -> None:
-        """Build the model, once; Lightning may call this again."""
+        """Build the model; further calls by Lightning have no effect."""
         if "model" not in self._modules:
             self.prepare()
             self.build()
 
     def prepare(self) -> None:
-        """Complete and check the settings before anything is loaded."""
+        """Complete and check the settings before the model is loaded."""
         self.loss = self.default_loss() if self.loss is None else self.loss
         self.monitor = self.monitor or self.default_monitor
         check_settings(self)
@@ -199,7 +199,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         """Build the model and the metrics."""
         build_model(self)
         self.frozen_digest = frozen_digest(self, self.tuning.modifies_base_weights)
-        self.initial_trained_keys = trained_keys(self)  # every checkpoint must hold these, whatever happens to the model
+        self.initial_trained_keys = trained_keys(self)  # every checkpoint must contain these
         self.evaluators: Any = nn.ModuleDict({split: Evaluator(split, self) for split in ("val", "test")})
         known = [f"val/{name}" for name in self.metric_names]
         if self.monitor not in known:
@@ -207,7 +207,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
 
     @property
     def metric_names(self) -> list[str]:
-        """The names of the metrics that an evaluation logs."""
+        """Names of the metrics that an evaluation logs."""
         return ["loss", *self.evaluators["val"].metrics, *self.corpus_metric_names]
 
     @property
@@ -217,7 +217,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
 
     @property
     def backbone(self) -> nn.Module:
-        """The tuned backbone inside the model, or the model itself if it has no head around it, as T5."""
+        """The tuned backbone inside the model, or the model itself if it is not wrapped by a head, such as T5."""
         return getattr(self.model, self.model.base_model_prefix, self.model)
 
     def replace_backbone(self, backbone: nn.Module) -> None:
@@ -232,7 +232,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
     def forward(self, batch: dict[str, Any]) -> Any:
         if self.tuning.positions and "position_ids" in batch:
             raise UserError(
-                f"model.tuning {type(self.tuning).__name__} puts its tokens before a text once, and a block has several texts; "
+                f"model.tuning {type(self.tuning).__name__} adds its tokens before a single text, but a block has several; "
                 "set data.packing: false, or with raw text data.isolate_documents: false"
             )
         return self.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
@@ -255,7 +255,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         return optimizer_and_schedule(self)
 
     def setup(self, stage: str) -> None:
-        self.stages.enter(self, self.stages.current)  # once more, now that the number of devices is known
+        self.stages.enter(self, self.stages.current)  # again, since the number of devices is known now
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self.stages.follow(self)
@@ -272,7 +272,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
 
     @property
     def is_fitting(self) -> bool:
-        """Whether this evaluation is one of those during training."""
+        """Whether this evaluation is part of training."""
         return self.trainer.state.fn == "fit"
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

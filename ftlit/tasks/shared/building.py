@@ -1,4 +1,4 @@
-"""How a task's model is built: backbone and head, weights of an earlier run, added tokens, tuning method, auxiliary loss."""
+"""Build a task's model: backbone and head, weights of an earlier run, added tokens, tuning method, and auxiliary loss."""
 
 from abc import ABCMeta
 from collections.abc import Callable
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class ConfiguredAfterInit(ABCMeta):
-    """Calls `configure_model` once the whole `__init__` of a task has run, so that a subclass may set its attributes last.
+    """Calls `configure_model` after the `__init__` of a task, so that subclasses can set attributes after `super().__init__`.
 
-    The model is built there rather than when a trainer first asks for it, so that errors come before anything is written, and
-    so that the random numbers of new weights are the same with and without a trainer, and on every device.
+    The model is built then rather than by the trainer, so that errors are raised before anything is written, and so that new
+    weights are the same with and without a trainer, and on every device.
     """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -34,16 +34,16 @@ class ConfiguredAfterInit(ABCMeta):
 
     @property
     def __signature__(cls) -> Signature:
-        """The arguments of `__init__`, which `inspect` and `help` would look for in `__call__`."""
+        """The signature of `__init__`, since `inspect` and `help` would use that of `__call__`."""
         own = signature(cls.__init__)  # type: ignore[misc]
         return own.replace(parameters=list(own.parameters.values())[1:])
 
 
 def build_model(task: "TaskModule") -> None:
-    """Build the task's model, and let those weights train that its tuning method chooses, and the new ones.
+    """Build the task's model, and freeze all weights except the new ones and those that the tuning method chooses.
 
     Raises:
-        UserError: The backbone, the head, the method or the earlier run do not fit each other.
+        UserError: The backbone, the head, the tuning method and the earlier run do not fit together.
     """
     config = task.model_config()
     if task.pad_token_id is not None:
@@ -64,7 +64,7 @@ def build_model(task: "TaskModule") -> None:
 
 
 def _check_tuning(task: "TaskModule", load: Callable[..., Any], config: dict[str, Any]) -> dict[str, Any]:
-    """Check the method on the model's layers before any weights are loaded; return the arguments it loads them with."""
+    """Check the tuning method on the model's layers before weights are loaded, and return its arguments for loading them."""
     if type(task.tuning).check is Tuning.check:
         return {}
     with torch.device("meta"):
@@ -80,7 +80,7 @@ def _check_tuning(task: "TaskModule", load: Callable[..., Any], config: dict[str
 def _initialise(
     task: "TaskModule", load: Callable[..., Any], fresh: list[nn.Parameter], config: dict[str, Any]
 ) -> tuple[list[nn.Parameter], Tensor | None]:
-    """Take weights from `init_from`; return those that are still new, and its embeddings of added tokens."""
+    """Copy weights from `init_from`; return the weights that are still new, and the earlier embeddings of added tokens."""
     pretrained = partial(load, pretrained=True)
     return initialise(
         task.model,
@@ -94,7 +94,7 @@ def _initialise(
 
 
 def _extend(task: "TaskModule", earlier: Tensor | None) -> nn.Parameter:
-    """Embeddings of the added tokens; those of an earlier run if it added the same number."""
+    """Add embeddings of the added tokens, with the values of an earlier run if it added the same number of tokens."""
     extra = extend_embeddings(task.backbone, task.added_tokens)
     if earlier is not None and earlier.shape == extra.shape:
         extra.data.copy_(earlier)
@@ -111,8 +111,8 @@ def _apply_tuning(task: "TaskModule", fresh: list[nn.Parameter]) -> None:
         always_train(weight)
     if not any(is_trainable(weight) and not is_scheduled(weight) for weight in task.model.parameters()):
         raise UserError(
-            f"model.tuning {task.tuning} leaves nothing to train: {type(task.model).__name__} has no new head, since what "
-            "gives its tokens is pretrained like the rest; use Full, TopLayers or LoRA"
+            f"model.tuning {task.tuning} leaves nothing to train: {type(task.model).__name__} has no new head, since its "
+            "language model head is pretrained too; use Full, TopLayers or LoRA"
         )
 
 

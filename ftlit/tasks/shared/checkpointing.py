@@ -1,4 +1,4 @@
-"""What a task's checkpoints hold: the weights that train, and buffers. The frozen weights come from the backbone again."""
+"""Checkpoints of a task contain only trained weights and buffers; frozen weights are loaded from the backbone."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def save_trained(task: "TaskModule", checkpoint: dict[str, Any]) -> None:
-    """Leave the trained weights in a checkpoint, with the digest of the frozen ones and the state of the tuning method.
+    """Reduce a checkpoint to the trained weights, and add a hash of the frozen ones and the state of the tuning method.
 
     Raises:
         UserError: Weights that trained are missing, or are NaN or infinite.
@@ -30,7 +30,7 @@ def prepare_loading(task: "TaskModule", checkpoint: dict[str, Any]) -> None:
     """Restore the state of the tuning method, and check that the checkpoint fits the task.
 
     Raises:
-        UserError: Another method or another backbone was trained.
+        UserError: The checkpoint was trained with another tuning method or backbone.
     """
     if state := checkpoint.get("tuning_state"):
         task.tuning.load_state(task.backbone, state)
@@ -38,13 +38,13 @@ def prepare_loading(task: "TaskModule", checkpoint: dict[str, Any]) -> None:
     if checkpoint.get("frozen_digest", task.frozen_digest) != task.frozen_digest:
         raise UserError(
             f"the checkpoint holds only trained weights, and the frozen weights of model.backbone "
-            f"{task.hparams['backbone']!r} are not those that it was trained on; give the same backbone"
+            f"{task.hparams['backbone']!r} are not those that it was trained on; use the same backbone"
             + (f", and the same model.init_from as {task.init_from!r} was then" if task.init_from else "")
         )
 
 
 def check_weights(task: "TaskModule", state_dict: dict[str, Any]) -> None:
-    """Refuse weights that are not exactly those that the task trains.
+    """Check that a state dict contains exactly the weights that the task trains.
 
     Raises:
         UserError: Trained weights are missing, or others are present.

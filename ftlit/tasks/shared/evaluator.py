@@ -1,4 +1,4 @@
-"""The evaluation of one split: metrics over batches, predictions gathered from all ranks, and what is logged."""
+"""Evaluate a task on one split: compute metrics over batches, gather predictions from all ranks, and log the results."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from ftlit.util.batch import FILLER
 if TYPE_CHECKING:
     from ftlit.tasks.shared.base import TaskModule
 
-Part = tuple[dict[str, Any], Any]  # the prediction and the reference of one feature
+FeaturePart = tuple[dict[str, Any], Any]  # the prediction and the reference of one feature
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Outputs:
 
     Args:
         losses: The loss of each example, ``(batch,)``.
-        scores: What the task's `decode` turns into predictions; the logits in most tasks.
-        predicted: What the metrics compare with `targets`.
-        targets: The targets.
-        means: Values and weights of each example, ``(batch,)`` both, by the names in the task's `mean_names`.
+        scores: The input of the task's `decode`, which are the logits in most tasks.
+        predicted: The predictions that the metrics compare with `targets`.
+        targets: The targets of the metrics.
+        means: Values and weights of the examples, ``(batch,)`` each, by the names in the task's `mean_names`.
     """
 
     losses: Tensor
@@ -35,7 +35,7 @@ class Outputs:
 
 
 class Evaluator(nn.Module):
-    """Measures a task on one split, and logs the metrics of all ranks together.
+    """Evaluates a task on one split, and logs the metrics over all ranks.
 
     Args:
         split: `val` or `test`.
@@ -46,19 +46,19 @@ class Evaluator(nn.Module):
         super().__init__()
         self.split, self.metrics, self.confusion = split, task.build_metrics(), task.build_confusion()
         self.means = nn.ModuleDict({name: WeightedMean() for name in ("loss", *task.mean_names)})
-        self.predictions: dict[int, dict[str, Any]] = {}  # of the last evaluation by row, over all ranks
+        self.predictions: dict[int, dict[str, Any]] = {}  # by row, over all ranks, from the last evaluation
         self.references: dict[int, Any] = {}
         self.details: dict[str, Any] = {}
-        self._parts: dict[int, dict[int, Part]] = {}
+        self._parts: dict[int, dict[int, FeaturePart]] = {}
 
     def mean(self, name: str) -> float:
-        """The mean over all examples so far, by its name."""
+        """The mean with this name over all examples so far."""
         return float(self.means[name].compute())  # type: ignore[operator]
 
     # Batches
 
     def update(self, task: "TaskModule", batch: dict[str, Any]) -> None:
-        """Measure a batch and keep its predictions if they are needed; a filler batch changes nothing."""
+        """Evaluate a batch, and keep its predictions if they are needed. A filler batch is ignored."""
         outputs = task.evaluate_batch(batch)
         if batch["loss_denominator"] == FILLER:
             self._update_with_no_examples(outputs)
@@ -102,7 +102,7 @@ class Evaluator(nn.Module):
         self._log(task, {f"{self.split}/{name}": value for name, value in values.items()})
 
     def gather(self, task: "TaskModule") -> None:
-        """Merge the predictions that all ranks have kept into one for each row."""
+        """Gather the predictions of all ranks, and merge them into one prediction for each row."""
         parts, self._parts = self._parts, {}
         task.generate_predictions([part for features in parts.values() for part, _ in features.values()])
         if task.trainer.world_size > 1:
@@ -112,7 +112,7 @@ class Evaluator(nn.Module):
         self.references = {row: task.merge_references([part for _, part in found]) for row, found in rows.items()}
 
     def _reset(self) -> None:
-        with torch.inference_mode(False):  # states made inside it could not be updated outside
+        with torch.inference_mode(False):  # states that are reset in inference mode could not be updated outside of it
             for metric in (self.metrics, *self.means.values(), *([] if self.confusion is None else [self.confusion])):
                 metric.reset()  # type: ignore[operator]
 
@@ -120,16 +120,16 @@ class Evaluator(nn.Module):
         task.log_dict(numbers, logger=False)
         trainer = task.trainer
         if trainer.state.fn != "validate" and not trainer.sanity_checking:
-            epoch = {"epoch": task.current_epoch} if task.is_fitting else {}  # a best checkpoint comes from another epoch
+            epoch = {"epoch": task.current_epoch} if task.is_fitting else {}  # the best checkpoint may be from another epoch
             for logger in trainer.loggers:
                 logger.log_metrics({**numbers, **epoch}, step=task.global_step)
 
 
-def _from_all_ranks(parts: dict[int, dict[int, Part]], world_size: int) -> dict[int, dict[int, Part]]:
-    """The features of each row, over all ranks."""
+def _from_all_ranks(parts: dict[int, dict[int, FeaturePart]], world_size: int) -> dict[int, dict[int, FeaturePart]]:
+    """Gather the features of each row from all ranks."""
     found: list[Any] = [None] * world_size
     torch.distributed.all_gather_object(found, parts)
-    together: dict[int, dict[int, Part]] = {row: {} for rank in found for row in rank}
+    together: dict[int, dict[int, FeaturePart]] = {row: {} for rank in found for row in rank}
     for rank in found:
         for row, features in rank.items():
             together[row] |= features

@@ -1,4 +1,4 @@
-"""Start from an earlier run: its weights replace the pretrained ones before tuning is applied."""
+"""Start from an earlier run, whose weights replace the pretrained ones before the tuning method is applied."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ ADDED = ".extra"  # embeddings of tokens that the data added
 
 
 class Earlier(NamedTuple):
-    """The weights of an earlier run or model by their names, and the folder of its configuration and tokenizer."""
+    """The weights of an earlier run or model by name, and the folder of its configuration and tokenizer."""
 
     backbone: dict[str, Tensor]
     head: dict[str, Tensor]
@@ -38,19 +38,19 @@ def initialise(
     """Copy the weights of an earlier run or model into the backbone of a model.
 
     Args:
-        model: The model as it was loaded; it is changed in place.
-        fresh: Its newly initialized weights.
+        model: The loaded model, which is changed in place.
+        fresh: The newly initialized weights of `model`.
         source: Folder of a run or of a Hugging Face model.
         name: The name by which the backbone was loaded.
         build: Builds the model of a Hugging Face folder, and returns it with its newly initialized weights.
-        task: The task whose head is copied as well if the earlier run trained the same task; None to leave heads out.
-        remote_code: Whether code that comes with a model may run.
+        task: The task whose head is copied too if the earlier run trained the same task; None never copies heads.
+        remote_code: Whether to run code that comes with a model.
 
     Returns:
-        The weights in `fresh` that the earlier model lacks as well, and its embeddings of added tokens.
+        The weights in `fresh` that the earlier model lacks too, and its embeddings of added tokens.
 
     Raises:
-        UserError: The folder holds no finished run or model, or one that does not fit.
+        UserError: The folder contains no finished run or model, or one that does not fit.
     """
     earlier = _earlier(source, build)
     kinds = [load_config(place, remote_code).model_type for place in (earlier.origin, name)]
@@ -72,19 +72,19 @@ def _backbone(model: Any) -> Any:
 
 
 def _head(model: Any) -> dict[str, Tensor]:
-    """The weights of a model outside its backbone."""
+    """Return the weights of a model outside its backbone."""
     inside = {id(weight) for weight in _backbone(model).state_dict(keep_vars=True).values()}
     return {key: weight for key, weight in model.state_dict(keep_vars=True).items() if id(weight) not in inside}
 
 
 def _part(backbone: Any, weights: dict[str, Tensor]) -> nn.Module:
-    """The backbone, or the encoder of two joined models if the earlier model is a single one."""
+    """Return the backbone, or only its encoder if two models are combined and the earlier model is a single one."""
     joined = backbone.config.model_type == "encoder-decoder"
     return backbone.encoder if joined and not any(key.startswith("decoder.") for key in weights) else backbone
 
 
 def _copy(own: dict[str, Tensor], given: dict[str, Tensor]) -> set[int]:
-    """Copy the weights that both have in the same shape; return the ids of the overwritten ones."""
+    """Copy the weights with the same names and shapes, and return the ids of the overwritten ones."""
     both = [key for key in own.keys() & given.keys() if own[key].shape == given[key].shape]
     for key in both:
         own[key].data.copy_(given[key])
@@ -111,7 +111,7 @@ def _earlier(source: str, build: Build) -> Earlier:
         return Earlier(backbone, head, None, str(folder))
     raise UserError(
         f"model.init_from {source!r} holds neither a finished run ({BEST}) nor a Hugging Face model "
-        "(config.json); give the folder of one"
+        "(config.json); expected the folder of one of them"
     )
 
 
@@ -134,7 +134,7 @@ def _check_vocabulary(source: str, origin: str, name: str, remote_code: bool) ->
         other = sum(own.get(token) != i for token, i in earlier.items())
         raise UserError(
             f"model.init_from {source!r} has another vocabulary than model.backbone {name!r}: {other} of its "
-            f"{len(earlier)} tokens have other ids there or none; give the backbone that it was trained from"
+            f"{len(earlier)} tokens have other ids there or none; set model.backbone to the one that it was trained from"
         )
 
 
@@ -143,11 +143,11 @@ def _check_fit(source: str, own: dict[str, tuple[int, ...]], given: dict[str, tu
         key = wrong[0]
         raise UserError(
             f"model.init_from {source!r} does not fit model.backbone: {len(wrong)} weights differ in shape, "
-            f"such as {key} with {given[key]} there and {own[key]} here; give the backbone that it was trained from"
+            f"such as {key} with {given[key]} there and {own[key]} here; set model.backbone to the one it was trained from"
         )
     # Language models have no pooler and classifiers do; every other weight must be in both.
     if odd := sorted(key for key in own.keys() ^ given.keys() if "pooler" not in key.split(".")):
         raise UserError(
             f"model.init_from {source!r} does not fit model.backbone: {len(odd)} weights are in one of them only, "
-            f"such as {odd[0]}; give the backbone that it was trained from"
+            f"such as {odd[0]}; set model.backbone to the one that it was trained from"
         )

@@ -1,4 +1,4 @@
-"""What tasks with a list of labels share; by default each example has one of them."""
+"""Base class of tasks that predict labels from a list."""
 
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -16,11 +16,11 @@ from ftlit.tasks.shared.evaluator import Evaluator, Outputs
 
 
 class LabelledTask(TaskModule):
-    """A task that predicts labels of a list; by default one for each example.
+    """Base class of tasks that predict labels from a list, by default one for each example.
 
     Args:
         label_names: Taken from the data: the labels in the order of their ids.
-        label_counts: Taken from the data: what of train has each label, then all of it.
+        label_counts: Taken from the data: the number of training examples with each label, followed by their total number.
     """
 
     auto_class: Any = AutoModelForSequenceClassification
@@ -37,7 +37,7 @@ class LabelledTask(TaskModule):
         self.register_buffer("class_weights", self._weights(self.label_counts), persistent=False)
 
     def _weights(self, label_counts: list[int] | None) -> Tensor | None:
-        """The weight of each class; without train there are no counts until a checkpoint with them is loaded."""
+        """The weight of each class. Without train, the counts are unknown until a checkpoint with them is loaded."""
         *counts, every = label_counts or [0] * (len(self.label_names) + 1)
         return self.loss.weights(counts, every)
 
@@ -57,7 +57,7 @@ class LabelledTask(TaskModule):
         check_labels(checkpoint, self.label_names)
         known = checkpoint.get("hyper_parameters", {}).get("label_counts")
         if known and self._trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
-            self.class_weights = self._weights(known)  # an evaluation on other data weighs as training did
+            self.class_weights = self._weights(known)  # with the class weights of training, even on other data
 
     # Evaluation of one label for each example
 

@@ -1,4 +1,4 @@
-"""What language models share: logits of the tokens with a target alone, token accuracy, perplexity."""
+"""Base class of language models: logits of the tokens with a target only, token accuracy, and perplexity."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ from ftlit.util.batch import IGNORED
 
 @contextmanager
 def only_tokens(backbone: nn.Module, chosen: Tensor) -> Iterator[None]:
-    """Let a backbone return the vectors of the chosen tokens alone, so that a language model's head computes no others.
+    """Let a backbone return the vectors of chosen tokens only, so that the head computes no other logits.
 
-    With a vocabulary of tens of thousands the head costs more than many layers. This works with every head that looks at each
-    token by itself, as those of transformers do: logits have the shape ``(1, chosen, vocabulary)``.
+    With a vocabulary of tens of thousands of tokens, the head takes more time than many layers. This works with every head that
+    processes each token independently, as in transformers. The logits have the shape ``(1, chosen, vocabulary)``.
 
     Args:
         backbone: The part of the model that returns ``last_hidden_state``, ``(batch, tokens, width)``.
-        chosen: True for tokens whose vectors are needed, ``(batch, tokens)``.
+        chosen: True for tokens whose logits are needed, ``(batch, tokens)``.
     """
 
     def choose(module: nn.Module, args: Any, output: Any) -> Any:
-        hidden = output.last_hidden_state[:, -chosen.shape[1] :]  # a prompt may stand before the tokens
+        hidden = output.last_hidden_state[:, -chosen.shape[1] :]  # a learned prompt may precede the tokens
         output.last_hidden_state = hidden[chosen].unsqueeze(0)
         return output
 
@@ -42,11 +42,11 @@ def only_tokens(backbone: nn.Module, chosen: Tensor) -> Iterator[None]:
 
 
 class LanguageModel(TaskModule):
-    """A model that predicts tokens of a text; each token with a label counts 1 in the loss.
+    """Base class of language models. Each token with a label has the same weight in the loss.
 
-    The head is pretrained like the backbone, tied to its embeddings or not: with a tuning method other than Full and
-    TopLayers, only those weights of the head train that the backbone's files lack. From an earlier run of the same task
-    `init_from` takes the head as well.
+    The head is pretrained like the backbone, and may be tied to its embeddings. With tuning methods other than Full and
+    TopLayers, only weights of the head train that are missing in the backbone's files. `init_from` also copies the head of an
+    earlier run of the same task.
     """
 
     takes_auxiliary: ClassVar[bool] = False
@@ -77,7 +77,7 @@ class LanguageModel(TaskModule):
         return super().forward(batch)
 
     def target_output(self, batch: dict[str, Any]) -> Any:
-        """Return the model's output, whose logits are of the tokens with a target alone, ``(1, targets, vocabulary)``."""
+        """Return the model's output with logits of the tokens with a target only, ``(1, targets, vocabulary)``."""
         with only_tokens(self.backbone, self.targets(batch["labels"]) != IGNORED):
             return self(batch)
 
@@ -114,7 +114,7 @@ class LanguageModel(TaskModule):
         return Outputs(losses, nll, logits.argmax(-1), self.chosen(batch["labels"]), means)
 
     def _negative_log_likelihoods(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
-        """The loss without label smoothing and the like: ``-log p`` of each example's targets, summed, ``(batch,)``."""
+        """Return the loss without label smoothing: the sum of ``-log p`` over each example's targets, ``(batch,)``."""
         values = functional.cross_entropy(logits.float(), self.chosen(batch["labels"]), reduction="none")
         return self.example_sums(values, batch)
 
@@ -125,7 +125,7 @@ class LanguageModel(TaskModule):
         return {"perplexity": perplexity(evaluation.mean("nll"))}
 
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        """Return how well each block was predicted: the mean of ``-log p`` over its targets, and their number.
+        """Return the mean of ``-log p`` over the targets of each block, and their number.
 
         Args:
             logits: The sum of ``-log p`` over each example's targets, ``(batch,)``.

@@ -1,4 +1,4 @@
-"""Texts that are generated in an evaluation: when, in which batches, and a few of them on the screen."""
+"""Generate texts in an evaluation, and print a few of them."""
 
 from collections.abc import Callable, Sequence
 from textwrap import shorten
@@ -15,11 +15,11 @@ SAMPLES, SHOWN_CHARACTERS = 3, 200
 
 
 def check_schedule(every: int, limit: int | None, monitor: str, generated: Sequence[str]) -> None:
-    """Check when texts are to be generated.
+    """Check the settings that decide when texts are generated.
 
     Args:
-        every: Epochs from one validation that generates texts to the next.
-        limit: The largest number of generated texts, or None.
+        every: Number of epochs between two validations that generate texts.
+        limit: Maximum number of generated texts, or None.
         monitor: The monitored metric.
         generated: Metrics that need generated texts.
 
@@ -38,15 +38,15 @@ def check_schedule(every: int, limit: int | None, monitor: str, generated: Seque
 class GenerationQueue:
     """Generates texts at the end of an evaluation, in batches as large as the evaluation's.
 
-    The evaluation's own batches are sorted by length; the first rows of a split, which are the ones to generate for during
-    training, would be spread over many of them.
+    Since the evaluation's batches are sorted by length, the first rows of a split, for which texts are generated during
+    training, are spread over many of them.
     """
 
     def __init__(self) -> None:
         self.rows = self.tokens = 1
 
     def observe(self, batch: dict[str, Any]) -> None:
-        """Learn from a batch of the evaluation how large batches may be."""
+        """Record the size of an evaluation batch, which limits the size of batches for generation."""
         rows, longest = batch["input_ids"].shape
         self.rows, self.tokens = max(self.rows, rows), max(self.tokens, rows * longest)
 
@@ -59,12 +59,12 @@ class GenerationQueue:
         """Replace each `source` by a generated text as `prediction`.
 
         Args:
-            task: The task, whose trainer sets the precision in which its model runs.
-            parts: Predictions; those with a `source`, a row's ``input_ids`` and the like, wait for a text.
-            texts: Generates the texts of some sources.
+            task: The task, whose trainer sets the precision of the model.
+            parts: Predictions. Those with a `source`, the model inputs of a row, need a text.
+            texts: Function that generates the texts of sources.
         """
         waiting = sorted((part for part in parts if "source" in part), key=lambda part: len(part["source"]["input_ids"]))
-        while waiting:  # the longest first, so that running out of memory shows at once
+        while waiting:  # longest first, so that memory runs out at once or never
             count = max(1, min(self.rows, self.tokens // len(waiting[-1]["source"]["input_ids"])))
             some, waiting = waiting[-count:], waiting[:-count]
             with task.trainer.precision_plugin.forward_context():  # of steps, which are over here
@@ -76,7 +76,7 @@ class GenerationQueue:
 def show_samples(
     task: "LightningModule", predictions: dict[int, dict[str, Any]], split: str = "validation", count: int = SAMPLES
 ) -> None:
-    """Print the first few predictions beside their inputs and answers, and send them to the loggers that keep tables."""
+    """Print the first predictions with their inputs and answers, and send them to loggers that support tables."""
     if not task.trainer.is_global_zero:
         return
     data: Any = task.trainer.datamodule  # type: ignore[attr-defined]

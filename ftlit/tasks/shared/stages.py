@@ -1,4 +1,4 @@
-"""Training in stages: which weights train now, and which will later."""
+"""Follow the training stages of tuning methods such as gradual unfreezing."""
 
 from typing import TYPE_CHECKING
 
@@ -11,25 +11,25 @@ if TYPE_CHECKING:
 
 
 class Stages:
-    """Follows the stages of a task's tuning method, such as gradual unfreezing; most methods have one."""
+    """Follows the stages of a task's tuning method. Most methods have a single stage."""
 
     def __init__(self) -> None:
         self.current = 0
         self._scheduled: list[nn.Parameter] = []
 
     def enter(self, task: "TaskModule", stage: int) -> None:
-        """Let the weights of a stage train."""
+        """Unfreeze the weights of a stage."""
         self.current = stage
         task.tuning.set_stage(task.backbone, stage)
         self._scheduled = [weight for weight in task.parameters() if is_scheduled(weight)]
 
     def follow(self, task: "TaskModule") -> None:
-        """Enter the next stage if it begins with this step."""
+        """Enter the next stage if it starts with this step."""
         stage = task.tuning.stage(task.global_step, task.current_epoch)
         if stage != self.current:
             self.enter(task, stage)
 
     def drop_gradients(self) -> None:
-        """Drop the gradients of weights of later stages, which they have on several devices."""
+        """Discard the gradients of weights of later stages, which are computed on several devices."""
         for weight in self._scheduled:
             weight.grad = None

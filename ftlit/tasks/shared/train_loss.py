@@ -1,4 +1,4 @@
-"""The training loss of whole optimizer steps, which may take several batches."""
+"""Sum and log the training loss of optimizer steps, which may consist of several batches."""
 
 from typing import Any
 
@@ -8,35 +8,35 @@ from ftlit.util.private import is_accumulating
 
 
 class StepLoss:
-    """Adds up the loss of the batches of an optimizer step, and the parts that a task returns beside it."""
+    """Sums the loss over the batches of an optimizer step, and likewise the parts of the loss that a task returns."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
 
     def add(self, outputs: dict[str, Tensor], accumulate: int) -> None:
-        """Take the loss of a batch into that of the step.
+        """Add the loss of a batch.
 
         Args:
-            outputs: What the training step returned, as hooks see it: Lightning has divided `loss` by `accumulate`.
-            accumulate: Batches of a step.
+            outputs: The outputs of the training step as passed to hooks; Lightning has divided `loss` by `accumulate`.
+            accumulate: Number of batches per optimizer step.
         """
         for name, value in outputs.items():
             part = value.detach() if name == "loss" else value / accumulate
             self.sums[name] = self.sums[name] + part if name in self.sums else part
 
     def take(self) -> dict[str, Tensor]:
-        """The sums of the step, from which the next one starts at zero."""
+        """Return the sums of the step, and reset them to zero."""
         sums, self.sums = self.sums, {}
         return sums
 
 
 def log_loss(module: Any, step: StepLoss, outputs: Any) -> None:
-    """Log ``train/loss`` of each optimizer step through Lightning, for loggers, progress bars and callbacks.
+    """Log ``train/loss`` of each optimizer step with Lightning, for loggers, progress bars and callbacks.
 
     Args:
         module: The task.
-        step: Its sums.
-        outputs: What the training step returned for a batch.
+        step: The sums of the current step.
+        outputs: The outputs of the training step for a batch.
     """
     trainer = module.trainer
     step.add(outputs, trainer.accumulate_grad_batches)

@@ -1,4 +1,4 @@
-"""How a task trains: the check of its settings, the loss to minimise, the optimizer and its schedule."""
+"""Train a task: check its settings, compute the loss, and build the optimizer and its schedule."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def check_settings(task: "TaskModule") -> None:
-    """Check the settings that all tasks share; whether a user's own kind of loss fits is not checked.
+    """Check the settings that all tasks share. Losses defined by users are not checked.
 
     Raises:
-        UserError: A setting is out of range, or a loss does not fit what the task predicts.
+        UserError: A setting is out of range, or the loss does not fit the task.
     """
     check_lr_schedule(task.schedule, task.warmup_ratio)
     if task.dropout is not None and not 0 <= task.dropout < 1:
         raise UserError(f"model.dropout should be at least 0 and below 1, got {task.dropout}")
     if not task.pretrained and not task.tuning.trains_everything:
-        raise UserError(f"model.pretrained is false: weights that are random must all train; {task.tuning} would freeze some")
+        raise UserError(f"model.pretrained is false: random weights must all train, but {task.tuning} would freeze some")
     _check_loss(task)
 
 
@@ -40,24 +40,24 @@ def _check_loss(task: "TaskModule") -> None:
     if getattr(task.loss, "label_smoothing", 0) and not task.smoothed:
         raise UserError(f"model.loss.label_smoothing does not fit {name}, whose texts have different numbers of classes")
     if task.auxiliary and not task.takes_auxiliary:
-        raise UserError(f"model.auxiliary learns from the texts of a task, which is what {name} does; leave it out")
+        raise UserError(f"model.auxiliary adds a loss on the texts, which {name} has already; leave it out")
 
 
 def check_trainer(trainer: "Trainer") -> None:
-    """Check that a trainer keeps the batches of the data module.
+    """Check that a trainer does not replace the batches of the data module.
 
     Raises:
-        UserError: It would replace them.
+        UserError: The trainer would replace them.
     """
     if replaces_samplers(trainer):
         raise UserError(
-            "trainer.use_distributed_sampler must be False: the data module gives every device its own examples, and "
+            "trainer.use_distributed_sampler must be False: the data module assigns examples to each device, and "
             "Lightning's sampler would replace its batches"
         )
 
 
 def training_loss(task: "TaskModule", batch: dict[str, Any]) -> Any:
-    """Return the loss to minimise on a batch; with an auxiliary loss, its parts as well, for the log."""
+    """Return the loss to minimise on a batch, and with an auxiliary loss also its parts, which are logged."""
     loss = task.batch_losses(batch).sum() / batch["loss_denominator"]
     if (penalty := task.tuning.penalty(task.backbone)) is not None:
         loss = loss + penalty
@@ -74,10 +74,10 @@ def _with_auxiliary(task: "TaskModule", loss: Tensor, batch: dict[str, Any]) -> 
 
 
 def optimizer_and_schedule(task: "TaskModule") -> dict[str, Any]:
-    """Build the optimizer and the learning rate schedule in Lightning's form, and prepare the tuning method.
+    """Build the optimizer and the learning rate schedule for Lightning, and prepare the tuning method.
 
     Raises:
-        UserError: The length of the training does not fit the method or the schedule.
+        UserError: The length of training does not fit the tuning method or the schedule.
     """
     optimizer = build_optimizer(task.optimizer, task.param_groups())
     task.total_steps = finite_steps(task.trainer.estimated_stepping_batches)

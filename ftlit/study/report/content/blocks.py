@@ -36,7 +36,7 @@ class Block:
         return {label: runs.arm.name for label, runs in self.arms.items()}
 
 
-def blocks(plan: Plan, found: Sequence[ArmRuns]) -> list[Block]:
+def study_blocks(plan: Plan, found: Sequence[ArmRuns]) -> list[Block]:
     """All blocks of a study, in the order of the axes."""
     study = plan.study
     varied = [axis for axis, levels in study.axes.items() if len(levels) > 1 and axis != study.compare.axis]

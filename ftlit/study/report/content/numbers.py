@@ -8,7 +8,7 @@ from math import isfinite
 from ftlit.metrics.direction import lower_is_better
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.settings import Study
-from ftlit.study.report.content.blocks import Block, blocks, pairs, ranked
+from ftlit.study.report.content.blocks import Block, pairs, ranked, study_blocks
 from ftlit.study.report.content.paired import PairedEvidence, paired_evidence
 from ftlit.study.report.render.formats import decimals_for
 from ftlit.study.state.folder import Folder
@@ -165,7 +165,7 @@ def gather(plan: Plan, folder: Folder) -> Numbers:
     """The numbers of all finished cells."""
     progress = Progress(plan, folder)
     found = finished_runs(progress)
-    settings, compared = plan.study.compare, blocks(plan, found)
+    settings, compared = plan.study.compare, study_blocks(plan, found)
     known = [paired_evidence(block, settings.metric, settings.split) for block in compared]
     verdicts = _verdicts(compared, known, plan.study)
     summaries = [_summary(block, what, verdicts, plan.study) for block, what in zip(compared, known, strict=True)]

@@ -76,7 +76,7 @@ def _by_example(
         note = f"{metric} cannot be computed from the saved predictions, so only seeds were compared."
         return PairedEvidence(by_seed, examples, [note])
     if odd := _disagreeing(found, by_seed):
-        note = f"The predictions of {listed(odd)} do not give the {metric} in their results, so only seeds were compared."
+        note = f"The predictions of {listed(odd)} do not lead to the {metric} in their results, so only seeds were compared."
         return PairedEvidence(by_seed, examples, [note])
     return PairedEvidence(found, examples)
 
@@ -98,7 +98,7 @@ def _by_seed(runs: Sequence[CellRun], metric: str, split: str) -> Evidence:
 
 
 def _disagreeing(found: Mapping[str, Evidence], by_seed: Mapping[str, Evidence]) -> list[str]:
-    """Arms whose predictions give a different metric than their results."""
+    """Arms whose metric differs between the predictions and the results."""
     return [
         label
         for label, evidence in found.items()

@@ -11,7 +11,7 @@ from ftlit.study.running.runner import duration
 from ftlit.study.state.runs import CellRun
 
 MAX_FAILURES = 50  # failed cells that are shown with their errors
-PREDICTED = {"train_seconds": seconds, "peak_memory_bytes": size, "checkpoint_bytes": size}
+PREDICTED_FORMATS = {"train_seconds": seconds, "peak_memory_bytes": size, "checkpoint_bytes": size}
 
 
 def failures(numbers: Numbers) -> Section:
@@ -94,7 +94,7 @@ def predicted(numbers: Numbers) -> list[Table]:
     """The estimated and the actual cost of runs, if the study was planned."""
     rows = []
     for arm in numbers.arms:
-        for key, as_text in PREDICTED.items():
+        for key, as_text in PREDICTED_FORMATS.items():
             pairs = [both for run in arm.repetitions if (both := _both(run, key))]
             if pairs:
                 before, after = (sum(values) / len(values) for values in zip(*pairs, strict=True))

@@ -6,7 +6,7 @@ from ftlit.study.report.content.curves import learning, sensitivity
 from ftlit.study.report.content.numbers import BlockSummary, Numbers
 from ftlit.study.report.render import formats as f
 from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
-from ftlit.study.report.render.plots import against_costs, differences, numeric_axis, over_axis
+from ftlit.study.report.render.plots import against_costs, difference_plot, numeric_axis, over_axis
 from ftlit.study.statistics.compare import Comparison
 
 MAX_PLOTTED = 12  # settings with their own plots
@@ -100,7 +100,7 @@ def comparison(numbers: Numbers) -> Section:
     for i, block in enumerate(summaries):
         parts.append(main_table(numbers, block))
         if baseline and block.against(baseline) and i < MAX_PLOTTED:
-            parts.append(differences(numbers, block))
+            parts.append(difference_plot(numbers, block))
         if len(block.comparisons) > 1:
             parts.append(
                 Fold(f"All {len(block.comparisons):,} pairs{block.block.caption_suffix}", [pairs_table(numbers, block)])

@@ -10,7 +10,7 @@ from ftlit.study.state.tracking import is_wandb
 
 
 def logger_settings(plan: Plan) -> dict[str, Any] | None:
-    """The ``init_args`` of the first WandbLogger in a config of the study; None if there is none."""
+    """The ``init_args`` of the first WandbLogger in a config of the study, or None."""
     for config in [*plan.study.bases.values(), *(arm.config for arm in plan.arms)]:
         given = (config.get("trainer") or {}).get("logger")
         for logger in given if isinstance(given, list) else [given]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 INK, RULE = "#010203", "#040506"  # placeholders, replaced by the colours of the page
 COLORS = ("#3b7dd8", "#d9782b", "#2f9e6e", "#c94f7c", "#8b6fcf", "#2a9db0", "#a8843e", "#7a8290", "#d1495b", "#6a9a2d")
-MARKERS = "osD^vPX<>h"  # so that lines can be distinguished without colours
+MARKER_SHAPES = "osD^vPX<>h"  # so that lines can be distinguished without colours
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ftlit",

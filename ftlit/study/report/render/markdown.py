@@ -8,7 +8,7 @@ from ftlit.study.report.render.document import Code, Document, Part, Table, Text
 
 def markdown(document: Document) -> str:
     """Format the paragraphs and tables of the essential sections, without figures and folded parts."""
-    parts = [f"# {plain(document.title)}", plain(document.lead)]
+    parts = [f"# {escaped(document.title)}", escaped(document.lead)]
     for section in document.sections:
         shown = [_part(part) for part in section.parts if isinstance(part, Text | Code | Table)] if section.essential else []
         if shown:
@@ -19,26 +19,26 @@ def markdown(document: Document) -> str:
 
 def _part(part: Part) -> str:
     if isinstance(part, Table):
-        return table(part)
+        return markdown_table(part)
     if isinstance(part, Code):
         return f"```bash\n{part.text}\n```"
     assert isinstance(part, Text)
-    return f"> **Note.** {plain(part.text)}" if part.warning else plain(part.text)
+    return f"> **Note.** {escaped(part.text)}" if part.warning else escaped(part.text)
 
 
-def table(part: Table) -> str:
+def markdown_table(part: Table) -> str:
     """Format a table with its caption above and its notes below."""
     rules = [":--" if i in part.words else "--:" for i in range(len(part.columns))]
     lines = [_line(part.columns), f"|{'|'.join(rules)}|", *map(_line, part.rows)]
-    notes = [f"<sub>{plain(' '.join(part.notes))}</sub>"] if part.notes else []
-    return "\n\n".join([f"**{plain(part.caption)}**", "\n".join(lines), *notes])
+    notes = [f"<sub>{escaped(' '.join(part.notes))}</sub>"] if part.notes else []
+    return "\n\n".join([f"**{escaped(part.caption)}**", "\n".join(lines), *notes])
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(plain(cell) for cell in cells)} |"
+    return f"| {' | '.join(escaped(cell) for cell in cells)} |"
 
 
-def plain(text: str) -> str:
+def escaped(text: str) -> str:
     """Escape Markdown and HTML, and join lines."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_|#~\[\]])", r"\\\1", " ".join(text.split()))

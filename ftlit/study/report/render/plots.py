@@ -10,7 +10,7 @@ from ftlit.study.report.render.document import Figure
 from ftlit.study.report.render.drawing import (
     COLORS,
     INK,
-    MARKERS,
+    MARKER_SHAPES,
     figure,
     legend_below,
     logarithmic,
@@ -30,7 +30,7 @@ MAX_ROWS = 30  # rows of a readable plot
 COSTS = {"trained": "trained parameters", "seconds": "training seconds", "memory": "peak memory, MB"}
 
 
-def differences(numbers: Numbers, summary: BlockSummary) -> Figure:
+def difference_plot(numbers: Numbers, summary: BlockSummary) -> Figure:
     """Differences to the baseline with their intervals, best arm on top."""
     baseline = str(numbers.study.compare.baseline)
     found = sorted(summary.against(baseline), key=lambda one: one.difference, reverse=not numbers.lower)
@@ -71,7 +71,7 @@ def line_styles(numbers: Numbers, labels: Sequence[str]) -> dict[str, dict[str, 
     levels = list(numbers.study.axes[str(numbers.study.compare.axis)])
     order = levels if len(levels) <= len(COLORS) and set(labels) <= set(levels) else list(labels)
     places = {label: order.index(label) % len(COLORS) for label in labels}
-    return {label: {"color": COLORS[place], "marker": MARKERS[place]} for label, place in places.items()}
+    return {label: {"color": COLORS[place], "marker": MARKER_SHAPES[place]} for label, place in places.items()}
 
 
 def pareto_front(quality: Mapping[str, float], costs: Mapping[str, float], lower: bool) -> list[str]:

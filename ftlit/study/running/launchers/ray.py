@@ -11,7 +11,7 @@ from ftlit.study.plan.settings import LaunchSettings
 from ftlit.study.running.launchers.local import Local
 from ftlit.study.running.worker import Job
 
-KEYS = ("num_cpus", "num_gpus", "address")
+RAY_KEYS = ("num_cpus", "num_gpus", "address")
 LOST = -9  # exit code if a Ray worker or its node is gone, as if the cell had been killed
 CONNECT_SECONDS = 10  # time for a cluster to answer
 
@@ -103,8 +103,8 @@ class Ray:
 
 
 def _check_keys(given: dict[str, Any]) -> None:
-    if unknown := [key for key in given if key not in KEYS]:
-        raise UserError(f"launch.ray has the key {unknown[0]!r}. {near(unknown[0], KEYS)}")
+    if unknown := [key for key in given if key not in RAY_KEYS]:
+        raise UserError(f"launch.ray has the key {unknown[0]!r}. {near(unknown[0], RAY_KEYS)}")
     for key in ("num_cpus", "num_gpus"):
         value = given.get(key, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
@@ -138,7 +138,7 @@ def _room(wanted: dict[str, float], cluster: dict[str, float]) -> int:
             rooms[key] = int(cluster.get(name, 0) / wanted[key])
             if not rooms[key]:
                 raise UserError(
-                    f"launch.ray gives a cell {key} {wanted[key]}, and the cluster has {cluster.get(name, 0):g} in all; "
+                    f"launch.ray sets {key} {wanted[key]} for a cell, but the cluster has {cluster.get(name, 0):g} in all; "
                     f"lower launch.ray.{key}, or set launch.jobs where the cluster grows on demand"
                 )
     return min(rooms.values(), default=1)

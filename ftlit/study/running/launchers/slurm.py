@@ -23,7 +23,7 @@ SLURM_COMMANDS = ("sbatch", "srun", "squeue")
 DEFAULT_JOBS = 8  # number of workers if the study does not set it
 DEFAULT_MINUTES = 60  # time limit of a worker, after which it is requeued
 MAX_REQUEUES = 1000  # a worker is requeued at most this often
-POLL_SECONDS = 5.0  # time between two looks at the queue
+QUEUE_POLL_SECONDS = 5.0  # time between two looks at the queue
 EMPTY_LOOKS = 3  # looks at an empty queue before the workers count as ended: results of other nodes can take seconds to appear
 LOG_LINES = 8  # lines of a log in an error message
 
@@ -138,7 +138,7 @@ def _wait(array: Array, plan: Plan, folder: Folder, choices: Selection) -> bool:
             _say(line)
             said = line
         empty = 0 if states else empty + 1
-        time.sleep(POLL_SECONDS)
+        time.sleep(QUEUE_POLL_SECONDS)
     return False
 
 

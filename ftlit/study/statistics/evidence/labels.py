@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ftlit.study.statistics.evidence.rows import Rows
-from ftlit.study.statistics.evidence.scores import CLASS_SCORES, Parts, Sums, Weights, classes, matthews, mean_of, pooled
+from ftlit.study.statistics.evidence.scores import CLASS_SCORES, ClassAveraging, Parts, Sums, classes, matthews, mean_of, pooled
 
 
 def is_right(row: Mapping[str, Any]) -> bool:
@@ -60,7 +60,7 @@ def text_classification(metric: str, runs: Sequence[Rows], settings: Mapping[str
         return _matthews(parts, ~said & ~true) if several else Sums(np.concatenate(parts, -1) * 1.0, matthews)
     if average == "micro":
         return pooled(parts, CLASS_SCORES[kind])
-    macro: Weights = "equal" if several else "present"
+    macro: ClassAveraging = "equal" if several else "present"
     return classes(parts, CLASS_SCORES[kind], macro if average == "macro" else "support")
 
 

@@ -13,7 +13,7 @@ def text_regression(metric: str, runs: Sequence[Rows], settings: Mapping[str, An
     """Errors and correlations.
 
     Spearman's correlation is Pearson's correlation of the ranks in the whole split. Resamples do not rank their examples
-    again, so they give its linear approximation.
+    again, so the result is its linear approximation.
     """
     said, true = (np.array([[float(row[key]) for row in rows] for rows in runs]) for key in ("prediction", "label"))
     if metric == "mse":

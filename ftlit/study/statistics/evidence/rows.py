@@ -51,5 +51,5 @@ def _given(row: dict[str, Any]) -> list[Any]:
 def _other_data(first: str, second: str, fact: str) -> UserError:
     return UserError(
         f"{first} and {second} were evaluated on different data, so their examples cannot be paired: {fact}; "
-        "give their configs the same section data"
+        "use the same section `data` in their configs"
     )

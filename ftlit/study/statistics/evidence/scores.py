@@ -9,7 +9,7 @@ import numpy as np
 from ftlit.study.statistics.resampling import Score
 
 ClassScore = Literal["precision", "recall", "f1"]
-Weights = Literal["present", "true", "support", "equal"]
+ClassAveraging = Literal["present", "true", "support", "equal"]
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 CLASS_SCORES: dict[str, ClassScore] = {"precision": "precision", "recall": "recall", "f1": "f1"}
 
@@ -59,7 +59,7 @@ def exp_mean(sums: np.ndarray) -> np.ndarray:
     return np.exp(np.minimum(mean_score(sums), 88.0))
 
 
-def classes(parts: Parts, kind: ClassScore, weights: Weights) -> Sums:
+def classes(parts: Parts, kind: ClassScore, weights: ClassAveraging) -> Sums:
     """Precision, recall or F1, averaged over classes.
 
     Args:
@@ -78,7 +78,7 @@ def pooled(parts: Parts, kind: ClassScore) -> Sums:
     return classes((hits, false, missed), kind, "equal")
 
 
-def average_score(sums: np.ndarray, kind: ClassScore, weights: Weights) -> np.ndarray:
+def average_score(sums: np.ndarray, kind: ClassScore, weights: ClassAveraging) -> np.ndarray:
     """A score of sums ``(..., 3 classes)`` of hits, false positives and misses; 0 / 0 counts as 0."""
     hits, false, missed = np.split(sums, 3, axis=-1)
     divisor = {"precision": hits + false, "recall": hits + missed, "f1": hits + (false + missed) / 2}[kind]

@@ -10,7 +10,7 @@ import numpy as np
 from ftlit.errors import UserError
 from ftlit.metrics import ngrams
 from ftlit.metrics.squad import exact_match, f1
-from ftlit.metrics.text import KEYS, TEXT_METRICS, pattern_match
+from ftlit.metrics.text import SCORE_NAMES, TEXT_METRICS, pattern_match
 from ftlit.study.statistics.evidence.rows import Rows
 from ftlit.study.statistics.evidence.scores import Sums, exp_mean, mean_of
 from ftlit.util.private import corpus_statistics, score_of_statistics
@@ -44,7 +44,7 @@ def seq2seq(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> S
 def causal_lm(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
     """Metrics of the replies, and perplexity."""
     if metric == "perplexity":
-        return perplexity(runs)
+        return perplexity_sums(runs)
     if metric == "pattern_match":
         return _pattern_match(runs, settings.get("pattern"))
     return generated(metric, runs)
@@ -52,10 +52,10 @@ def causal_lm(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) ->
 
 def masked_lm(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
     """Perplexity."""
-    return perplexity(runs) if metric == "perplexity" else None
+    return perplexity_sums(runs) if metric == "perplexity" else None
 
 
-def perplexity(runs: Sequence[Rows]) -> Sums:
+def perplexity_sums(runs: Sequence[Rows]) -> Sums:
     """Perplexity, from the mean of ``-log p`` over the targets of each example and their number."""
     targets = np.array([[row["targets"] for row in rows] for rows in runs])
     means = np.array([[row.get("nll", row["prediction"]) for row in rows] for rows in runs], dtype=float)
@@ -69,7 +69,7 @@ def generated(metric: str, runs: Sequence[Rows]) -> Sums | None:
     references = [_references(row) for row in runs[0]]
     if metric in CORPUS:
         return _corpus(CORPUS[metric](references), runs, references)
-    name = next((name for name in TEXT_METRICS if metric in KEYS.get(name, [name])), None)
+    name = next((name for name in TEXT_METRICS if metric in SCORE_NAMES.get(name, [name])), None)
     if name is None:
         return None
     scores = [
