@@ -25,6 +25,7 @@ from transformers import AutoModel, PreTrainedTokenizerFast
 
 from ftlit.util.startup import quiet
 
+ON_REQUEST = ("slow", "matrix")  # marks of tests that run only where -m names them
 REAL_DATA = Path(os.environ.get("FTLIT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 GOOD = ["good", "fine", "lovely", "great", "superb", "brilliant", "delightful", "charming", "warm", "clever"]
 BAD = ["bad", "poor", "awful", "dull", "tedious", "clumsy", "horrid", "weak", "stale", "grim"]
@@ -49,11 +50,23 @@ def pytest_configure() -> None:
     quiet()
 
 
+def named(item: pytest.Item, config: pytest.Config) -> bool:
+    """Whether the command line names this test itself, as ``tests/test_x.py::test_y``."""
+    wanted = (arg.partition("::") for arg in config.args if "::" in arg)
+    own = item.nodeid.partition("::")[2]
+    return any(
+        item.path == (config.invocation_params.dir / path).resolve()
+        and (own == name or own.startswith((f"{name}[", f"{name}::")))
+        for path, _, name in wanted
+    )
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "matrix" not in (config.option.markexpr or ""):  # not by addopts, which another -m would replace
-        rest = [item for item in items if item.get_closest_marker("matrix")]
-        config.hook.pytest_deselected(items=rest)
-        items[:] = [item for item in items if not item.get_closest_marker("matrix")]
+    asked = config.option.markexpr or ""  # not by addopts, which another -m would replace
+    left_out = [mark for mark in ON_REQUEST if mark not in asked]
+    rest = [item for item in items if any(map(item.get_closest_marker, left_out)) and not named(item, config)]
+    config.hook.pytest_deselected(items=rest)
+    items[:] = [item for item in items if item not in set(rest)]
     if not REAL_DATA.is_dir():
         for item in items:
             if item.get_closest_marker("real_data"):

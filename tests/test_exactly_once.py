@@ -47,7 +47,7 @@ def trained(
     return make
 
 
-@pytest.mark.parametrize("devices", [2, 3])
+@pytest.mark.parametrize("devices", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_devices_change_nothing(devices: int, trained: Callable[[str], Path], tmp_path: Path) -> None:
     runs = {task: trained(task) for task in TASKS}
     spread = ["--trainer.devices", str(devices), "--trainer.strategy", "ddp"]

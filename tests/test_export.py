@@ -44,10 +44,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "BottleneckAdapter": {},
 }
 CLASSES = {"PiSSA": "LoRA"}
-MERGED = ("Full", "BitFit", "LoRA", "IA3")
+MERGED = ["Full", "LoRA", *(pytest.param(method, marks=pytest.mark.slow) for method in ("BitFit", "IA3"))]
 ADAPTERS = [
-    *("LoRA", "IA3", "PromptTuning", "PrefixTuning"),
-    *(pytest.param(method, marks=pytest.mark.slow) for method in ("PiSSA", "AdaLoRA", "PTuning")),
+    *("LoRA", "PromptTuning"),
+    *(pytest.param(method, marks=pytest.mark.slow) for method in ("IA3", "PrefixTuning", "PiSSA", "AdaLoRA", "PTuning")),
 ]
 
 
@@ -173,8 +173,7 @@ def test_own_head(finished: Finished, tiny: Tiny, sentiment: str, tmp_path: Path
     assert head.keys() == {"head.1.weight", "head.1.bias"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("head", "adapter"), [("EntityHead", True), ("TaskHead", False)])
+@pytest.mark.parametrize(("head", "adapter"), [pytest.param("EntityHead", True, marks=pytest.mark.slow), ("TaskHead", False)])
 def test_markers(
     head: str, adapter: bool, finished: Finished, tiny: Tiny, relations: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,10 +247,14 @@ def test_a_threshold_that_was_tuned_on_validation(finished: Finished, tiny: Tiny
     assert [row["prediction"] for row in found] == [row["prediction"] for row in expected]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize("adapter", [False, True])
-@pytest.mark.parametrize("kind", ["t5", "joined"])
+@pytest.mark.parametrize(
+    ("kind", "adapter"),
+    [
+        ("t5", False),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("t5", True), ("joined", False), ("joined", True))),
+    ],
+)
 def test_texts_for_texts(
     kind: str, adapter: bool, finished: Finished, tiny: Tiny, tiny_seq2seq: Tiny, reversals: str, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -370,7 +373,6 @@ def _tampered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ftlit.exports.export.save_merged", written)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_tampered")
 def test_a_folder_that_gives_something_else_is_not_written(
     classified: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

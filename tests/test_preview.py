@@ -101,11 +101,16 @@ def test_seconds_that_grow_with_tokens_are_found_again() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"trainer__max_epochs": 2, "trainer__accumulate_grad_batches": 2},
-        {"trainer__max_epochs": 2, "trainer__val_check_interval": 0.25},
-        {"trainer__max_epochs": 3, "trainer__check_val_every_n_epoch": 2},
         {"trainer__max_steps": 16, "trainer__max_epochs": 5, "trainer__val_check_interval": 3},
-        {"trainer__max_epochs": 2, "trainer__limit_train_batches": 7, "data__batching__batch_size": 4},
+        *(
+            pytest.param(options, marks=pytest.mark.slow)
+            for options in (
+                {"trainer__max_epochs": 2, "trainer__accumulate_grad_batches": 2},
+                {"trainer__max_epochs": 2, "trainer__val_check_interval": 0.25},
+                {"trainer__max_epochs": 3, "trainer__check_val_every_n_epoch": 2},
+                {"trainer__max_epochs": 2, "trainer__limit_train_batches": 7, "data__batching__batch_size": 4},
+            )
+        ),
     ],
 )
 def test_steps_and_validations_are_those_of_the_run(given: Given, options: Given) -> None:
@@ -117,7 +122,7 @@ def test_steps_and_validations_are_those_of_the_run(given: Given, options: Given
     assert found.validations == len(rows)
 
 
-@pytest.mark.parametrize("tuning", ["Full", "LoRA"])
+@pytest.mark.parametrize("tuning", [pytest.param("Full", marks=pytest.mark.slow), "LoRA"])
 def test_sizes_are_those_of_the_run(given: Given, tuning: str) -> None:
     found, _ = foreseen(given, model__tuning=tuning)
     main(fit(given, model__tuning=tuning, test_after_fit="true"))

@@ -75,12 +75,18 @@ def keep_snapshots(patch: pytest.MonkeyPatch, run_dir: Path, into: Path) -> None
 @pytest.mark.parametrize(
     "options",
     [
-        {"save_every_n_steps": 5, "trainer__max_epochs": 2},
-        {"save_every_n_steps": 2, "trainer__val_check_interval": 0.5, "trainer__accumulate_grad_batches": 4},
-        {"save_every_n_steps": 11, "trainer__max_epochs": 2, "trainer__check_val_every_n_epoch": 2},
-        {"save_every_n_steps": 6, "trainer__max_steps": 18},
+        pytest.param({"save_every_n_steps": 5, "trainer__max_epochs": 2}, marks=pytest.mark.slow, id="inside-epochs"),
+        pytest.param(
+            {"save_every_n_steps": 2, "trainer__val_check_interval": 0.5, "trainer__accumulate_grad_batches": 4},
+            id="validation-inside-accumulation",
+        ),
+        pytest.param(
+            {"save_every_n_steps": 11, "trainer__max_epochs": 2, "trainer__check_val_every_n_epoch": 2},
+            marks=pytest.mark.slow,
+            id="epoch-without-validation",
+        ),
+        pytest.param({"save_every_n_steps": 6, "trainer__max_steps": 18}, marks=pytest.mark.slow, id="steps"),
     ],
-    ids=["inside-epochs", "validation-inside-accumulation", "epoch-without-validation", "steps"],
 )
 def test_resume_from_every_checkpoint(
     options: dict[str, Any], fit_args: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -100,6 +106,7 @@ def test_resume_from_every_checkpoint(
     assert not {name: keys for name, keys in found.items() if keys}
 
 
+@pytest.mark.slow
 def test_the_best_of_a_run_is_known_where_its_folder_has_moved(
     fit_args: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

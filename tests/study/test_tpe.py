@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from ftlit.__main__ import main
@@ -42,6 +43,7 @@ def tried(plan: Plan, folder: Folder, stop_after: int | None = None) -> dict[str
     return {arm.arm.name: [cell.chosen[LR] for cell in arm.trials] for arm in Progress(plan, folder).arms}
 
 
+@pytest.mark.slow
 def test_the_same_trials_after_an_interruption(tmp_path: Path) -> None:
     plans = [searching(tmp_path / name, "tiny", "rows") for name in ("whole", "broken")]
     folders = [opened(plan) for plan in plans]
