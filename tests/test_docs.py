@@ -17,8 +17,8 @@ import ftlit
 from ftlit.__main__ import main
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
-from tests.conftest import NEUTRAL
-from tests.helpers import ROOT, arguments
+from tests.support.command_line import ROOT, arguments
+from tests.support.data import NEUTRAL
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = {str(page.relative_to(ROOT)): page.read_text("utf-8") for page in PAGES}

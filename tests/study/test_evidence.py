@@ -19,11 +19,11 @@ from ftlit.errors import UserError
 from ftlit.metrics.ngrams import bleu, chrf
 from ftlit.runs.reading import RunFolder
 from ftlit.study.statistics.evidence import EVIDENCE_KINDS, aligned, evidence, joint_evidence
-from tests.chats import chat_model, echoes
-from tests.conftest import sentiment_splits, write_splits
-from tests.helpers import arguments
-from tests.questions import question_splits
-from tests.tagged import letters_model, tagged_splits
+from tests.support.chats import chat_model, echoes
+from tests.support.command_line import arguments
+from tests.support.data import sentiment_splits, write_splits
+from tests.support.questions import question_splits
+from tests.support.tagged import letters_model, tagged_splits
 
 Folder = Callable[[str], Any]
 FAST = {"model__optimizer": "AdamW", "model__optimizer__lr": 0.01}

@@ -14,8 +14,8 @@ from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.state.selection import selection
 from ftlit.study.state.tpe import Tpe
-from tests.study.launched import opened, six_cells
-from tests.study.synthetic import write_cell
+from tests.support.study.launched import opened, six_cells
+from tests.support.study.synthetic import write_cell
 
 LR = "model.optimizer.init_args.lr"
 

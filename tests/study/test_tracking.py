@@ -13,7 +13,7 @@ from ftlit.study.running.runner import Runner
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.tracking import grouped
 from ftlit.util.settings import value_at, with_value
-from tests.study.launched import opened, six_cells
+from tests.support.study.launched import opened, six_cells
 
 
 def tracked(tmp_path: Path, model: str, data: str) -> Plan:

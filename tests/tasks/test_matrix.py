@@ -1,7 +1,7 @@
 """Every task on every architecture with every tuning method: what moves, a checkpoint, and the same predictions again.
 
-Gaps, each with its reason, are in `GAPS` and `UNTUNABLE`, and in `tests/tuning/methods.py` where a method does not fit an
-architecture whatever the task; what is refused there is refused with a sentence.
+Gaps, each with its reason, are in `GAPS` and `UNTUNABLE`, and in `tests/support/tuning/methods.py` where a method does not fit
+an architecture whatever the task; what is refused there is refused with a sentence.
 """
 
 import json
@@ -42,11 +42,11 @@ from ftlit.tasks import (
     TextRegression,
     TokenClassification,
 )
-from tests.conftest import GOOD, NEUTRAL, sentiment_rows, write_splits
-from tests.questions import question_rows
-from tests.tuning.life import check_comes_back, fit, moved, values
-from tests.tuning.methods import GAPS as MISFITS
-from tests.tuning.methods import METHODS, Gap, sampled
+from tests.support.data import GOOD, NEUTRAL, sentiment_rows, write_splits
+from tests.support.questions import question_rows
+from tests.support.tuning.life import check_comes_back, fit, moved, values
+from tests.support.tuning.methods import GAPS as MISFITS
+from tests.support.tuning.methods import METHODS, Gap, sampled
 
 ENCODERS = ("bert", "roberta", "distilbert", "deberta-v2", "modernbert")
 ARCHITECTURES = (*ENCODERS, "llama", "t5")

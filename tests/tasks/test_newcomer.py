@@ -14,10 +14,10 @@ import yaml
 import ftlit
 from ftlit.__main__ import main
 from ftlit.tasks import TaskModule
-from tests.conftest import GOOD, sentence, write_splits
-from tests.helpers import ROOT, arguments
+from tests.support.command_line import ROOT, arguments
+from tests.support.data import GOOD, sentence, write_splits
 
-FILES = sorted((ROOT / "tests/newcomer").glob("*.py"))
+FILES = sorted((ROOT / "tests/support/newcomer").glob("*.py"))
 OPTIONS = {"model__optimizer": "AdamW", "model__optimizer__lr": 0.01}
 
 
