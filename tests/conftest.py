@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 CACHE = tempfile.TemporaryDirectory(prefix="ftlit-tests-")
 os.environ |= {
@@ -20,6 +21,7 @@ import torch
 from ftlit.util.startup import quiet
 from tests.support.data import REAL_DATA, choice_rows, relation_rows, sentiment_splits, write_splits
 from tests.support.models import tiny_model, tiny_seq2seq_model
+from tests.support.runs import METHODS, fitted
 
 ON_REQUEST = ("slow", "matrix")  # marks of tests that run only where -m names them
 
@@ -69,6 +71,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 def sentiment(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A data set with one label a text: 83 rows of train, 31 of validation, 37 of test."""
     return write_splits(tmp_path_factory.mktemp("sentiment"), sentiment_splits())
+
+
+@pytest.fixture(scope="session")
+def finished(tiny: Callable[[str], str], sentiment: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A finished run of text classification by the name of its tuning method, evaluated on test; tests only read it."""
+    root, made = tmp_path_factory.mktemp("finished"), {}
+
+    def make(method: str = "Full") -> Path:
+        if method not in made:
+            given = {"model__backbone": tiny("bert"), "data__dataset": sentiment, "model__tuning": method, **METHODS[method]}
+            made[method] = fitted(root / method, "TextClassification", test_after_fit="true", **given)
+        return made[method]
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,7 @@ def changed(**values: Any) -> dict[str, Any]:
 
 
 def as_json(args: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
     main(["diff", *args, "--json"])
     return json.loads(capsys.readouterr().out)
 
@@ -182,6 +183,17 @@ def test_a_metric_has_its_interval_and_test(make: Make, capsys: pytest.CaptureFi
     said = capsys.readouterr().out
     assert f"{found['low']:+.4f} to {found['high']:+.4f}" in said
     assert "Comparing the methods behind them takes several seeds" in said
+
+
+def test_two_trained_runs(finished: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    found = as_json([str(finished("Full")), str(finished("LoRA"))], capsys)
+    config = {item["key"]: (item["a"], item["b"]) for item in found["differences"] if item["kind"] == "config"}
+    assert config["model.tuning.class_path"] == ("ftlit.Full", "ftlit.LoRA")
+    assert config["model.tuning.r"] == (None, 2)
+    assert not {"model.backbone", "data.dataset", "model.optimizer.lr"} & config.keys()
+    (accuracy,) = (metric for metric in found["metrics"] if metric["metric"] == "accuracy")
+    assert accuracy["difference"] == pytest.approx(accuracy["b"] - accuracy["a"])
+    assert accuracy["low"] <= accuracy["difference"] <= accuracy["high"]
 
 
 def test_other_data_have_no_interval(make: Make, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,27 +23,15 @@ from ftlit.exports import merge, verify, verify_script
 from ftlit.exports.predict import predict
 from ftlit.runs.checkpoint import find_checkpoint, load_task
 from tests.support.chats import chat_model, echoes
-from tests.support.command_line import arguments, refusal
+from tests.support.command_line import refusal
 from tests.support.data import relation_rows, sentiment_rows, write_splits
 from tests.support.questions import question_rows, question_splits
+from tests.support.runs import fitted
 from tests.support.tagged import letters_model, tagged_rows, tagged_splits
 
 Tiny = Callable[[str], str]
 Finished = Callable[..., Path]
 TEXTS = [row["text"] for row in sentiment_rows(12, 7)]
-METHODS: dict[str, dict[str, Any]] = {
-    "Full": {},
-    "BitFit": {},
-    "LoRA": {"r": 2},
-    "PiSSA": {"r": 2, "init": "pissa"},
-    "AdaLoRA": {"r": 2, "init_r": 4},
-    "IA3": {},
-    "PromptTuning": {"tokens": 3},
-    "PTuning": {"tokens": 3},
-    "PrefixTuning": {"tokens": 3, "projection": "true"},
-    "BottleneckAdapter": {},
-}
-CLASSES = {"PiSSA": "LoRA"}
 MERGED = ["Full", "LoRA", *(pytest.param(method, marks=pytest.mark.slow) for method in ("BitFit", "IA3"))]
 ADAPTERS = [
     *("LoRA", "PromptTuning"),
@@ -52,34 +40,15 @@ ADAPTERS = [
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The folder of a run, which is made when it is first asked for."""
-    root, made = tmp_path_factory.mktemp("export"), set()
+def short(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The folder of a run of six steps, which is made when it is first asked for."""
+    root, made = tmp_path_factory.mktemp("export"), {}
 
     def make(name: str, task: str, **options: Any) -> Path:
         if name not in made:
-            rate = {"model__optimizer": "torch.optim.AdamW", "model__optimizer__init_args__lr": 0.02}
-            given = {"run_dir": root / name, "trainer__max_steps": 6, "data__limit_train": 24, **rate, **options}
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(sys, "argv", ["ftlit"])
-                data = given.pop("data", f"{task}Data")
-                main(arguments("fit", task, data, **given))
-            made.add(name)
-        return root / name
-
-    return make
-
-
-@pytest.fixture
-def classified(finished: Finished, tiny: Tiny, sentiment: str) -> Callable[[str], Path]:
-    """A run of text classification with a method."""
-
-    def make(method: str) -> Path:
-        settings = {f"model__tuning__{key}": value for key, value in METHODS[method].items()}
-        given = {"model__tuning": CLASSES.get(method, method), **settings, "data__dataset": sentiment}
-        if method == "LoRA":  # whose factors find nothing in a merged model
-            given["model__lr_factors"] = '{"lora_B": 2}'
-        return finished(method, "TextClassification", model__backbone=tiny("bert"), **given)
+            given = {"trainer__max_steps": 6, "data__limit_train": 24, **options}
+            made[name] = fitted(root / name, task, **given)
+        return made[name]
 
     return make
 
@@ -102,8 +71,8 @@ def refused(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("method", MERGED)
-def test_pipeline_gives_the_predictions_of_the_run(method: str, classified: Callable[[str], Path], tmp_path: Path) -> None:
-    run = classified(method)
+def test_pipeline_gives_the_predictions_of_the_run(method: str, finished: Finished, tmp_path: Path) -> None:
+    run = finished(method)
     folder = export(run, tmp_path / "out")
     given = pipeline("text-classification", model=str(folder), device="cpu", top_k=None)(TEXTS)
     expected = ftlit.load(run, device="cpu")(TEXTS, scores=True)
@@ -116,10 +85,10 @@ def test_pipeline_gives_the_predictions_of_the_run(method: str, classified: Call
 
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("method", ADAPTERS)
-def test_adapter(method: str, classified: Callable[[str], Path], tmp_path: Path, tiny: Tiny) -> None:
+def test_adapter(method: str, finished: Finished, tmp_path: Path, tiny: Tiny) -> None:
     from peft import PeftModel
 
-    run = classified(method)
+    run = finished(method)
     folder = export(run, tmp_path / "out", "--adapter-only")
     model = PeftModel.from_pretrained(AutoModel.from_pretrained(tiny("bert")), str(folder)).eval()
     task = load_task(find_checkpoint(run)).eval()
@@ -140,10 +109,10 @@ def test_adapter(method: str, classified: Callable[[str], Path], tmp_path: Path,
 
 
 @pytest.mark.usefixtures("in_process")
-def test_token_pipeline_gives_the_tags_of_the_run(finished: Finished, tiny: Tiny, tmp_path: Path) -> None:
+def test_token_pipeline_gives_the_tags_of_the_run(short: Finished, tiny: Tiny, tmp_path: Path) -> None:
     data = {"data__dataset": write_splits(tmp_path / "data", tagged_splits())}
     backbone = {"model__backbone": letters_model(tiny("bert"), tmp_path / "letters"), "model__tuning": "LoRA"}
-    run = finished("tags", "TokenClassification", **backbone, **data)
+    run = short("tags", "TokenClassification", **backbone, **data)
     folder = export(run, tmp_path / "out")
     tagger = pipeline("token-classification", model=str(folder), device="cpu", ignore_labels=[])
     rows = tagged_rows(9, 5)
@@ -155,10 +124,10 @@ def test_token_pipeline_gives_the_tags_of_the_run(finished: Finished, tiny: Tiny
 
 
 @pytest.mark.usefixtures("in_process")
-def test_own_head(finished: Finished, tiny: Tiny, sentiment: str, tmp_path: Path) -> None:
+def test_own_head(short: Finished, tiny: Tiny, sentiment: str, tmp_path: Path) -> None:
     """The backbone is one for AutoModel, and the head's weights stand beside it."""
     given = {"model__backbone": tiny("bert"), "model__tuning": "LoRA", "model__head": "PooledHead", "data__dataset": sentiment}
-    run = finished("pooled", "TextClassification", **given)
+    run = short("pooled", "TextClassification", **given)
     folder = export(run, tmp_path / "out")
     expected = ftlit.load(run)(TEXTS, scores=True)
     head, model = load_file(folder / "head.safetensors"), AutoModel.from_pretrained(folder).eval()
@@ -175,13 +144,13 @@ def test_own_head(finished: Finished, tiny: Tiny, sentiment: str, tmp_path: Path
 
 @pytest.mark.parametrize(("head", "adapter"), [pytest.param("EntityHead", True, marks=pytest.mark.slow), ("TaskHead", False)])
 def test_markers(
-    head: str, adapter: bool, finished: Finished, tiny: Tiny, relations: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    head: str, adapter: bool, short: Finished, tiny: Tiny, relations: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tokens that the data added are in the tokenizer and in an ordinary table of embeddings; the folder can move."""
     if not adapter:
         monkeypatch.setattr(verify, "run_in_new_process", verify_script.main)
     given = {"model__backbone": tiny("bert"), "model__tuning": "LoRA", "model__head": head, "data__dataset": relations}
-    run = finished(head, "RelationExtraction", **given)
+    run = short(head, "RelationExtraction", **given)
     export(run, tmp_path / "out", *(["--adapter-only"] if adapter else []))
     folder = (tmp_path / "out").rename(tmp_path / "moved")
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -202,7 +171,7 @@ def test_markers(
 
 
 @pytest.fixture
-def chat(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def chat(short: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of replies with LoRA, whose template the tokenizer lacks."""
     root = tmp_path_factory.mktemp("chat")
     sizes = {"train": 40, "validation": 9, "test": 7}
@@ -210,7 +179,7 @@ def chat(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = {"dataset": rows, "prompt": "question", "response": "answer", "template": "chatml", "max_length": 128}
     given = {"data": "ChatData", "model__backbone": chat_model(root / "llama"), "model__tuning": "LoRA", "model__samples": 0}
     settings = {"model__generation__max_new_tokens": 12, "model__generation__no_repeat_ngram_size": 3}
-    return finished("chat", "CausalLM", **given, **settings, **{f"data__{key}": value for key, value in data.items()})
+    return short("chat", "CausalLM", **given, **settings, **{f"data__{key}": value for key, value in data.items()})
 
 
 @pytest.mark.usefixtures("in_process")
@@ -237,9 +206,9 @@ def test_language_model_as_adapter(chat: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_threshold_that_was_tuned_on_validation(finished: Finished, tiny: Tiny, tmp_path: Path) -> None:
+def test_a_threshold_that_was_tuned_on_validation(short: Finished, tiny: Tiny, tmp_path: Path) -> None:
     rows = question_splits(tmp_path / "data", 0.4)
-    run = finished("squad", "QuestionAnswering", model__backbone=tiny("bert"), data__dataset=rows, data__stride=16)
+    run = short("squad", "QuestionAnswering", model__backbone=tiny("bert"), data__dataset=rows, data__stride=16)
     folder = export(run, tmp_path / "out")
     assert float(load_file(folder / "head.safetensors")["task.tuned_threshold"]) != 0
     asked = [{key: row[key] for key in ("question", "context")} for row in question_rows(12, 9, 0.4)]
@@ -256,13 +225,13 @@ def test_a_threshold_that_was_tuned_on_validation(finished: Finished, tiny: Tiny
     ],
 )
 def test_texts_for_texts(
-    kind: str, adapter: bool, finished: Finished, tiny: Tiny, tiny_seq2seq: Tiny, reversals: str, tmp_path: Path,
+    kind: str, adapter: bool, short: Finished, tiny: Tiny, tiny_seq2seq: Tiny, reversals: str, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     backbone = tiny("bert") if kind == "joined" else tiny_seq2seq(kind)
     given = {"model__backbone": backbone, "model__tuning": "LoRA", "data__dataset": reversals}
     decoder = {"model__decoder": tiny("gpt2")} if kind == "joined" else {}
-    run = finished(kind, "Seq2Seq", **given, **decoder)
+    run = short(kind, "Seq2Seq", **given, **decoder)
     if kind == "joined" and adapter:
         said = refused(["export", "--run", str(run), "--output", str(tmp_path / "out"), "--adapter-only"], capsys)
         assert said == (
@@ -288,12 +257,12 @@ def without_pooler(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("adapter", [False, True])
 def test_several_methods_and_weights_that_the_base_lacks(
-    adapter: bool, finished: Finished, tiny: Tiny, without_pooler: str, sentiment: str, tmp_path: Path
+    adapter: bool, short: Finished, tiny: Tiny, without_pooler: str, sentiment: str, tmp_path: Path
 ) -> None:
     """Biases and a new pooler stand beside an adapter, under their names in the base."""
     both = '{"class_path": "Combined", "init_args": {"methods": [{"class_path": "LoRA"}, {"class_path": "BitFit"}]}}'
     given = {"model__backbone": without_pooler, "model__tuning": both, "data__dataset": sentiment}
-    run = finished("both", "TextClassification", **given)
+    run = short("both", "TextClassification", **given)
     folder = export(run, tmp_path / "out", *(["--adapter-only"] if adapter else []))
     found, expected = (ftlit.load(place)(TEXTS, scores=True) for place in (folder, run))
     assert [row["score"] for row in found] == pytest.approx([row["score"] for row in expected], abs=1e-5)
@@ -306,19 +275,19 @@ def test_several_methods_and_weights_that_the_base_lacks(
 
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize(("dtype", "apart"), [("bfloat16", 0.1), ("float16", 0.02)])
-def test_smaller_weights(dtype: str, apart: float, classified: Callable[[str], Path], tmp_path: Path) -> None:
-    folder = export(classified("LoRA"), tmp_path / "out", "--dtype", dtype)
+def test_smaller_weights(dtype: str, apart: float, finished: Finished, tmp_path: Path) -> None:
+    folder = export(finished("LoRA"), tmp_path / "out", "--dtype", dtype)
     weights = load_file(folder / "model.safetensors")
     assert {str(weight.dtype) for weight in weights.values()} == {f"torch.{dtype}"}
-    found, expected = (ftlit.load(place)(TEXTS, scores=True) for place in (folder, classified("LoRA")))
+    found, expected = (ftlit.load(place)(TEXTS, scores=True) for place in (folder, finished("LoRA")))
     assert [row["scores"]["bad"] for row in found] == pytest.approx([row["scores"]["bad"] for row in expected], abs=apart)
 
 
 @pytest.mark.usefixtures("in_process")
-def test_predicting_with_an_exported_folder(classified: Callable[[str], Path], tmp_path: Path) -> None:
-    folder = export(classified("Full"), tmp_path / "out")
+def test_predicting_with_an_exported_folder(finished: Finished, tmp_path: Path) -> None:
+    folder = export(finished("Full"), tmp_path / "out")
     (tmp_path / "a.txt").write_text("\n".join(TEXTS))
-    for place, name in ((folder, "a"), (classified("Full"), "b")):
+    for place, name in ((folder, "a"), (finished("Full"), "b")):
         predict(str(place), str(tmp_path / "a.txt"), str(tmp_path / f"{name}.jsonl"), device="cpu")
     assert (tmp_path / "a.jsonl").read_text() == (tmp_path / "b.jsonl").read_text()
 
@@ -327,8 +296,8 @@ def test_predicting_with_an_exported_folder(classified: Callable[[str], Path], t
 
 
 @pytest.mark.usefixtures("in_process")
-def test_contents(classified: Callable[[str], Path], tmp_path: Path) -> None:
-    folder = export(classified("Full"), tmp_path / "out")
+def test_contents(finished: Finished, tmp_path: Path) -> None:
+    folder = export(finished("Full"), tmp_path / "out")
     names = {"README.md", "config.json", "ftlit.json", "ftlit_config.yaml", "model.safetensors"}
     assert {file.name for file in folder.iterdir()} == names | {"tokenizer.json", "tokenizer_config.json"}
     config, about = (json.loads((folder / name).read_text()) for name in ("config.json", "ftlit.json"))
@@ -337,8 +306,8 @@ def test_contents(classified: Callable[[str], Path], tmp_path: Path) -> None:
     assert about["difference"] < 1e-5
     assert json.loads((folder / "tokenizer.json").read_text())["truncation"] is None
     card = (folder / "README.md").read_text()
-    results = json.loads((classified("Full") / "results.json").read_text())
-    record = json.loads((classified("Full") / "run.json").read_text())
+    results = json.loads((finished("Full") / "results.json").read_text())
+    record = json.loads((finished("Full") / "run.json").read_text())
     for part in (
         f"{results['validation']['accuracy']:.4f}",
         record["data"]["splits"]["train"]["fingerprint"],
@@ -346,7 +315,7 @@ def test_contents(classified: Callable[[str], Path], tmp_path: Path) -> None:
     ):
         assert part in card
     assert "python -m ftlit fit --config ftlit_config.yaml" in card
-    paths = (folder / "ftlit_config.yaml", classified("Full") / "config.yaml")
+    paths = (folder / "ftlit_config.yaml", finished("Full") / "config.yaml")
     assert len({str(yaml.safe_load(path.read_text())) for path in paths}) == 1
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {(folder / "README.md").stat().st_mode & 0o777}
 
@@ -375,10 +344,10 @@ def _tampered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_tampered")
 def test_a_folder_that_gives_something_else_is_not_written(
-    classified: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    args = ["export", "--run", str(classified("LoRA")), "--output", "there/out"]
+    args = ["export", "--run", str(finished("LoRA")), "--output", "there/out"]
     said = refused(args, capsys)
     assert said.startswith("the export differs from the run: logits in a process with transformers alone by ")
     assert said.endswith(" of the largest value, but float32 allows 0.0001; nothing was written")
@@ -387,11 +356,11 @@ def test_a_folder_that_gives_something_else_is_not_written(
 
 @pytest.mark.usefixtures("in_process")
 def test_overwrite(
-    classified: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = export(classified("Full"), tmp_path / "out")
+    folder = export(finished("Full"), tmp_path / "out")
     before = (folder / "model.safetensors").read_bytes()
-    again = ["export", "--run", str(classified("LoRA")), "--output", str(folder)]
+    again = ["export", "--run", str(finished("LoRA")), "--output", str(folder)]
     expected = f"--output {str(folder)!r} is an earlier export; replace it with --overwrite, or choose another folder"
     assert refused(again, capsys) == expected
     with monkeypatch.context() as patch:
@@ -404,15 +373,13 @@ def test_overwrite(
 
 
 @pytest.mark.usefixtures("in_process")
-def test_what_cannot_be(
-    classified: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_seq2seq: Tiny
-) -> None:
+def test_what_cannot_be(finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_seq2seq: Tiny) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.tex").write_text("all my work")
-    stopped = shutil.copytree(classified("Full"), tmp_path / "stopped")
+    stopped = shutil.copytree(finished("Full"), tmp_path / "stopped")
     record = json.loads((stopped / "run.json").read_text())
     (stopped / "run.json").write_text(json.dumps({**record, "status": "preempted"}))
-    started = shutil.copytree(classified("LoRA"), tmp_path / "started")
+    started = shutil.copytree(finished("LoRA"), tmp_path / "started")
     stay = "keep the run folder and use `ftlit predict`"
     cases = [
         (tmp_path / "no", [], f"{tmp_path}/no/checkpoints/best.ckpt does not exist: {tmp_path}/no holds no finished run"),
@@ -420,12 +387,12 @@ def test_what_cannot_be(
         (started, ["--output", str(tmp_path / "full"), "--overwrite"], "is not empty and not an export; choose another folder"),
         (started, ["--output", str(tmp_path / "full/thesis.tex")], "thesis.tex' is a file; expected a folder"),
         (started, ["--adapter-only", "--dtype", "float16"], "--dtype float16 applies to merged weights only; an adapter"),
-        (classified("Full"), ["--adapter-only"], "model.tuning Full has none; remove --adapter-only"),
-        (classified("BitFit"), ["--adapter-only"], "model.tuning BitFit has none; remove --adapter-only"),
-        (classified("BottleneckAdapter"), ["--adapter-only"], f"model.tuning BottleneckAdapter has none; {stay}"),
-        (classified("BottleneckAdapter"), [], f"its learned parameters do not update the backbone's weights; {stay}"),
+        (finished("Full"), ["--adapter-only"], "model.tuning Full has none; remove --adapter-only"),
+        (finished("BitFit"), ["--adapter-only"], "model.tuning BitFit has none; remove --adapter-only"),
+        (finished("BottleneckAdapter"), ["--adapter-only"], f"model.tuning BottleneckAdapter has none; {stay}"),
+        (finished("BottleneckAdapter"), [], f"its learned parameters do not update the backbone's weights; {stay}"),
         (
-            classified("PromptTuning"),
+            finished("PromptTuning"),
             [],
             "model.tuning PromptTuning cannot be merged into the backbone: its learned parameters do not update the "
             f"backbone's weights; export the adapter with --adapter-only, or {stay}",
@@ -440,12 +407,12 @@ def test_what_cannot_be(
 
 @pytest.mark.usefixtures("in_process")
 def test_data_that_are_gone(
-    classified: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*source: Any) -> None:
         raise UserError("there are no data")
 
-    run = classified("Full")
+    run = finished("Full")
     folder = export(run, tmp_path / "out")
     monkeypatch.setattr("ftlit.data.rows.splits.load_splits", gone)
     assert ftlit.load(folder)(TEXTS) == ftlit.load(run)(TEXTS)
@@ -456,8 +423,8 @@ def test_data_that_are_gone(
 
 
 @pytest.mark.usefixtures("in_process")
-def test_an_exported_folder_that_is_not_whole(classified: Callable[[str], Path], tmp_path: Path) -> None:
-    folder = export(classified("LoRA"), tmp_path / "out", "--adapter-only")
+def test_an_exported_folder_that_is_not_whole(finished: Finished, tmp_path: Path) -> None:
+    folder = export(finished("LoRA"), tmp_path / "out", "--adapter-only")
     weights = load_file(folder / "head.safetensors")
     save_file({"classifier.bias": weights["classifier.bias"]}, folder / "head.safetensors")
     with pytest.raises(

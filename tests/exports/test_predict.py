@@ -14,18 +14,13 @@ from ftlit.__main__ import main
 from ftlit.data import QuestionAnsweringData, TokenClassificationData
 from ftlit.errors import UserError
 from ftlit.exports.predict import CHUNK, _read
-from tests.support.command_line import arguments, refusal
+from tests.support.command_line import refusal
 from tests.support.data import sentiment_rows
 
 
-@pytest.fixture(scope="module")
-def run(tiny: Callable[[str], str], sentiment: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("predict") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ftlit"])
-        given = {"model__backbone": tiny("bert"), "data__dataset": sentiment, "run_dir": folder}
-        main(arguments("fit", "TextClassification", "TextClassificationData", **given))
-    return str(folder)
+@pytest.fixture
+def run(finished: Callable[[], Path]) -> str:
+    return str(finished())
 
 
 TEXTS = [row["text"] for row in sentiment_rows(50, 7)]
@@ -149,7 +144,7 @@ def test_a_text_that_is_cut_says_so(run: str, tmp_path: Path, capsys: pytest.Cap
     assert [row["truncated"] for row in csv.DictReader((tmp_path / "out.csv").open())] == ["false", "true"] * 2
     (tmp_path / "a.txt").write_text("good")
     main(["predict", "--run", run, "--input", str(tmp_path / "a.txt"), "--output", str(tmp_path / "out.jsonl")])
-    assert "texts were cut" not in capsys.readouterr().err
+    assert "truncated" not in capsys.readouterr().err
 
 
 def test_files_are_read_as_in_training_but_for_plain_texts(tmp_path: Path) -> None:

@@ -15,23 +15,15 @@ from ftlit.errors import UserError
 from ftlit.exports.run import open_run
 from ftlit.runs.files import CONTENTS, SCHEMA
 from ftlit.runs.reading import RunFolder
-from tests.support.command_line import ROOT, arguments, refusal
+from tests.support.command_line import ROOT, refusal
 from tests.support.data import sentiment_splits
 
 OLD = ROOT / "tests/support/run_of_0_1"
 
 
-@pytest.fixture(scope="module")
-def run_dir(tiny: Callable[[str], str], sentiment: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run."""
-    from ftlit.commands.cli import run
-
-    folder = tmp_path_factory.mktemp("run") / "run"
-    given = {"run_dir": folder, "model__backbone": tiny("bert"), "data__dataset": sentiment, "test_after_fit": "true"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ftlit"])
-        run(arguments("fit", "TextClassification", "TextClassificationData", **given))
-    return folder
+@pytest.fixture
+def run_dir(finished: Callable[[], Path]) -> Path:
+    return finished()
 
 
 def test_everything_in_the_folder_can_be_read(run_dir: Path) -> None:

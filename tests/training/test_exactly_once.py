@@ -27,12 +27,16 @@ TEXTS = [task for task in TASKS if task != "windows"]
 
 @pytest.fixture(scope="module")
 def trained(
-    tiny: Callable[[str], str], sentiment: str, emotions: str, grades: str, tmp_path_factory: pytest.TempPathFactory
+    finished: Callable[[], Path],
+    tiny: Callable[[str], str],
+    emotions: str,
+    grades: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str], Path]:
     """The run folder of a task, trained and evaluated on one device."""
     questions = question_splits(tmp_path_factory.mktemp("questions"))
-    folders = {"single": sentiment, "multi": emotions, "regression": grades, "windows": questions}
-    made: dict[str, Path] = {}
+    folders = {"multi": emotions, "regression": grades, "windows": questions}
+    made = {"single": finished()}
 
     def make(task: str) -> Path:
         if task not in made:
