@@ -18,6 +18,7 @@ os.environ |= {
 import pytest
 import torch
 
+from ftlit.exports import verify, verify_script
 from ftlit.util.startup import quiet
 from tests.support.data import REAL_DATA, choice_rows, relation_rows, sentiment_splits, write_splits
 from tests.support.models import tiny_model, tiny_seq2seq_model
@@ -85,6 +86,12 @@ def finished(tiny: Callable[[str], str], sentiment: str, tmp_path_factory: pytes
         return made[method]
 
     return make
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verify exports in this process, which saves the start of another one; some tests do without this."""
+    monkeypatch.setattr(verify, "run_in_new_process", verify_script.main)
 
 
 @pytest.fixture(scope="session")

@@ -201,6 +201,7 @@ def fit(folder: Path, model: str, data: str, backbone: str, **options: object) -
     return run_dir
 
 
+@pytest.mark.usefixtures("in_process")
 def test_the_task_of_the_page_trains_predicts_and_exports(folder: Path, tiny: Callable[[str], str]) -> None:
     code = named_block("my_task.py")
     assert len([line for line in code.splitlines() if line.strip()]) <= 60

@@ -53,12 +53,6 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return make
 
 
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the verification script in this process, which saves the start of another one; some tests do without this."""
-    monkeypatch.setattr(verify, "run_in_new_process", verify_script.main)
-
-
 def export(run: Path, folder: Path, *options: str) -> Path:
     main(["export", "--run", str(run), "--output", str(folder), *options])
     return folder

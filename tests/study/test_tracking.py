@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from ftlit.__main__ import main
@@ -41,6 +42,7 @@ def test_cells_are_runs_of_the_group(tmp_path: Path, tiny: Any, sentiment: str) 
     assert value_at(known, "group") == "six"
 
 
+@pytest.mark.slow
 def test_offline(tmp_path: Path, tiny: Any, sentiment: str) -> None:
     plan = tracked(tmp_path, tiny(), sentiment)
     folder: Folder = opened(plan)

@@ -62,6 +62,7 @@ def test_it_is_trained_and_evaluated(run: Path) -> None:
     assert json.loads((run / "run.json").read_text())["task"] == "Stars"
 
 
+@pytest.mark.usefixtures("in_process")
 def test_it_predicts_and_exports(run: Path) -> None:
     rows = [json.loads(line) for line in (run / "predictions/test.jsonl").read_text().splitlines()]
     texts = [row["text"] for row in reviews(20, 1)]
