@@ -21,9 +21,9 @@ from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.tasks import CausalLM, MultipleChoice, RelationExtraction, Seq2Seq
 from ftlit.tuning import Frozen, LoRA
-from tests.conftest import RELATIONS, sentiment_rows, write_splits
-from tests.helpers import arguments
-from tests.small import classifier, ragged_batch, without_dropout
+from tests.support.command_line import arguments
+from tests.support.data import RELATIONS, sentiment_rows, write_splits
+from tests.support.small import classifier, ragged_batch, without_dropout
 
 Tiny = Callable[[str], str]
 INPUTS = ("input_ids", "attention_mask")

@@ -10,7 +10,7 @@ import yaml
 from ftlit.__main__ import main
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
-from tests.helpers import ROOT
+from tests.support.command_line import ROOT
 
 GROUPS = sorted(path for path in (ROOT / "configs").glob("*/*.yaml"))
 EXPERIMENTS = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "experiments").glob("*.yaml")])

@@ -19,8 +19,8 @@ import ftlit
 from ftlit.__main__ import main
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
-from tests.conftest import NEUTRAL
-from tests.helpers import ROOT, arguments
+from tests.support.command_line import ROOT, arguments
+from tests.support.data import NEUTRAL
 
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "experiments/README.md")),
@@ -259,6 +259,7 @@ def fit(folder: Path, model: str, data: str, backbone: str, **options: object) -
     return run_dir
 
 
+@pytest.mark.usefixtures("in_process")
 def test_the_task_of_the_page_trains_predicts_and_exports(folder: Path, tiny: Callable[[str], str]) -> None:
     code = named_block("my_task.py")
     assert len([line for line in code.splitlines() if line.strip()]) <= 60

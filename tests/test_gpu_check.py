@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import ROOT
+from tests.support.command_line import ROOT
 
 
 def check(*options: str, code: int = 0) -> tuple[dict[str, Any], str]:

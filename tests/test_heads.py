@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification
 
 from ftlit.errors import UserError
 from ftlit.heads import AttentionPool, EntityHead, Pool, PooledHead, TaskHead
-from tests.small import LENGTHS, classifier, logits_of, ragged_batch
+from tests.support.small import LENGTHS, classifier, logits_of, ragged_batch
 
 POOLINGS = ("cls", "last", "mean", "max", "attention")
 

@@ -20,7 +20,7 @@ from ftlit.losses import Loss
 from ftlit.tasks import TaskModule
 from ftlit.tuning import Tuning
 from ftlit.util.lazy import lazy_attributes
-from tests.helpers import ROOT
+from tests.support.command_line import ROOT
 
 BASES = (TaskModule, TaskData, Tuning, Head, Loss, Auxiliary, Augmentation, Batching)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT, ftlit
+from tests.support.command_line import ROOT, ftlit
 
 README = (ROOT / "README.md").read_text("utf-8")
 

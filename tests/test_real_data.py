@@ -3,7 +3,7 @@
 import pytest
 
 from ftlit.data.sources.load import load_splits
-from tests.conftest import REAL_DATA
+from tests.support.data import REAL_DATA
 
 pytestmark = pytest.mark.real_data
 SIZES = {

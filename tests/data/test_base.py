@@ -27,8 +27,9 @@ from ftlit.data import (
 from ftlit.data.text.encoding import tokenizer_state
 from ftlit.errors import UserError
 from ftlit.runs.checkpoint import check_order
-from tests.conftest import sentiment_rows, tiny_tokenizer, write_splits
-from tests.helpers import ROOT
+from tests.support.command_line import ROOT
+from tests.support.data import sentiment_rows, write_splits
+from tests.support.models import tiny_tokenizer
 
 Make = Callable[..., TextClassificationData]
 

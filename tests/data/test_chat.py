@@ -12,8 +12,8 @@ from ftlit.data.batches.chat_packing import pack_examples
 from ftlit.data.text.chat_templates import BUILT_IN
 from ftlit.errors import UserError
 from ftlit.util.batch import IGNORED
-from tests.chats import SPECIAL, byte_tokenizer, chat_model, echoes
-from tests.conftest import write_splits
+from tests.support.chats import SPECIAL, byte_tokenizer, chat_model, echoes
+from tests.support.data import write_splits
 
 TALK = [
     {"role": "user", "content": "Hi"},

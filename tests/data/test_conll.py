@@ -12,7 +12,7 @@ from ftlit.data.sources.conll import conll_rows
 from ftlit.data.sources.load import load_splits
 from ftlit.data.text_classification import TextClassificationData
 from ftlit.errors import UserError
-from tests.conftest import REAL_DATA
+from tests.support.data import REAL_DATA
 
 ENGLISH = """-DOCSTART- -X- -X- O
 

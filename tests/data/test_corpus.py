@@ -17,9 +17,9 @@ from ftlit.data.batches.document_packing import Piece, pack_stream, pack_whole_d
 from ftlit.data.batches.sentence_pairs import SINGLE, UNUSED, segment_pairs, sentence_pairs
 from ftlit.errors import UserError
 from ftlit.tasks.causal_lm import CausalLM
-from tests.conftest import REAL_DATA, sentence, write_splits
-from tests.small import without_dropout
-from tests.tagged import letters_tokenizer
+from tests.support.data import REAL_DATA, sentence, write_splits
+from tests.support.small import without_dropout
+from tests.support.tagged import letters_tokenizer
 
 Tiny = Callable[[str], str]
 CLS, SEP, IGNORED = 2, 3, -100

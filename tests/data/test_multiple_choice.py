@@ -8,7 +8,7 @@ import pytest
 
 from ftlit.data import MultipleChoiceData
 from ftlit.data.shared.summary import data_report
-from tests.conftest import REAL_DATA, choice_rows, write_splits
+from tests.support.data import REAL_DATA, choice_rows, write_splits
 
 Tiny = Callable[[str], str]
 ROW = {"question": "word1 word2", "choices": ["word3", "word4 word5", "word6"], "label": 1}

@@ -13,8 +13,8 @@ from ftlit.data import QuestionAnsweringData
 from ftlit.data.batches.collate import collate
 from ftlit.data.text.answers import answers_of, character_span, token_span
 from ftlit.errors import UserError
-from tests.conftest import REAL_DATA, write_splits
-from tests.questions import question_rows, question_splits
+from tests.support.data import REAL_DATA, write_splits
+from tests.support.questions import question_rows, question_splits
 
 Make = Callable[..., QuestionAnsweringData]
 Tiny = Callable[[str], str]

@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from ftlit.data import RelationExtractionData
 from ftlit.data.relation_extraction import ENTITY_MARKERS, marked
 from ftlit.errors import UserError
-from tests.conftest import REAL_DATA, RELATIONS, relation_rows, tiny_tokenizer, write_splits
+from tests.support.data import REAL_DATA, RELATIONS, relation_rows, write_splits
+from tests.support.models import tiny_tokenizer
 
 Tiny = Callable[[str], str]
 TEXT = "word1 word2 word3 word4 word5 word6"

@@ -12,7 +12,7 @@ from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
 from ftlit.models.generation import Generation
 from ftlit.tasks import Seq2Seq
-from tests.conftest import GOOD, write_splits
+from tests.support.data import GOOD, write_splits
 
 Tiny = Callable[[str], str]
 CLS, SEP = 2, 3

@@ -12,7 +12,7 @@ import pytest
 from ftlit.data.sources.load import load_splits
 from ftlit.data.sources.squad_json import squad_rows
 from ftlit.errors import UserError
-from tests.conftest import REAL_DATA
+from tests.support.data import REAL_DATA
 
 READERS = {".json": squad_rows}
 ANSWER = {"text": "Rome", "answer_start": 3}

@@ -16,8 +16,8 @@ from ftlit.data.text.word_encoder import WordEncoder
 from ftlit.errors import UserError
 from ftlit.metrics.entities import located_words
 from ftlit.util.batch import IGNORED
-from tests.conftest import write_splits
-from tests.tagged import LETTERS, letters_model, letters_tokenizer, tagged_rows, tagged_splits, write_conll
+from tests.support.data import write_splits
+from tests.support.tagged import LETTERS, letters_model, letters_tokenizer, tagged_rows, tagged_splits, write_conll
 
 Make = Callable[..., TokenClassificationData]
 ROW = {"tokens": ["ab", "cd", "d", "b"], "tags": ["B-PER", "I-PER", "O", "B-LOC"]}

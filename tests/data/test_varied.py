@@ -10,7 +10,7 @@ import pytest
 from ftlit.data import RandomDeletion, RandomSwap, TextClassificationData
 from ftlit.data.shared.summary import data_report, data_text
 from ftlit.errors import UserError
-from tests.conftest import sentiment_rows, write_splits
+from tests.support.data import sentiment_rows, write_splits
 
 Tiny = Callable[[str], str]
 

@@ -19,11 +19,11 @@ from ftlit.errors import UserError
 from ftlit.metrics.ngrams import bleu, chrf
 from ftlit.runs.reading import RunFolder
 from ftlit.study.statistics.evidence import EVIDENCE_KINDS, aligned, evidence, joint_evidence
-from tests.chats import chat_model, echoes
-from tests.conftest import sentiment_splits, write_splits
-from tests.helpers import arguments
-from tests.questions import question_splits
-from tests.tagged import letters_model, tagged_splits
+from tests.support.chats import chat_model, echoes
+from tests.support.command_line import arguments
+from tests.support.data import sentiment_splits, write_splits
+from tests.support.questions import question_splits
+from tests.support.tagged import letters_model, tagged_splits
 
 Folder = Callable[[str], Any]
 FAST = {"model__optimizer": "AdamW", "model__optimizer__lr": 0.01}
@@ -31,7 +31,7 @@ CHAT = {"data__prompt": "question", "data__response": "answer", "data__template"
 WRITTEN = {"model__generation__max_new_tokens": 12, "model__generation__min_new_tokens": 4}
 # Of each task: its module, its data, options, and the metrics that do not follow from predictions.
 CASES: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
-    "one label": ("TextClassification", "TextClassificationData", FAST, {"auroc"}),
+    "one label": ("TextClassification", "TextClassificationData", {}, {"auroc"}),
     "labels": (
         "TextClassification",
         "TextClassificationData",
@@ -75,7 +75,6 @@ CASES: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
 def sources(
     tiny: Folder,
     tiny_seq2seq: Folder,
-    sentiment: str,
     emotions: str,
     grades: str,
     relations: str,
@@ -102,7 +101,6 @@ def sources(
     def source(case: str) -> tuple[str, str]:
         letters = made / f"letters {case}"
         found: dict[str, Callable[[], tuple[str, str]]] = {
-            "one label": lambda: (tiny("bert"), sentiment),
             "labels": lambda: (tiny("bert"), emotions),
             "number": lambda: (tiny("bert"), grades),
             "entities": lambda: (letters_model(tiny("bert"), letters), write_splits(made / "entities", tagged_splits())),
@@ -124,9 +122,11 @@ def sources(
 
 
 @pytest.fixture(scope="module")
-def run(sources: Callable[[str], tuple[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def run(
+    finished: Callable[[], Path], sources: Callable[[str], tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
     """The folder of a finished run of a case."""
-    made: dict[str, Path] = {}
+    made = {"one label": finished()}
 
     def make(case: str) -> Path:
         if case not in made:

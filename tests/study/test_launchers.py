@@ -15,8 +15,8 @@ from ftlit.errors import UserError
 from ftlit.study.plan.cells import Plan
 from ftlit.study.running.launchers import launch
 from ftlit.study.state.folder import Folder
-from tests.study.launched import count, opened, results, six_cells
-from tests.study.slurm_cluster import missing, slurm_cluster
+from tests.support.study.launched import count, opened, results, six_cells
+from tests.support.study.slurm_cluster import missing, slurm_cluster
 
 pytestmark = pytest.mark.slow
 Six = Callable[..., Plan]

@@ -19,7 +19,7 @@ from ftlit.study.plan.file import read_study
 from ftlit.study.preview import preview
 from ftlit.study.state.folder import Folder
 from ftlit.util.files import write_json
-from tests.helpers import ROOT
+from tests.support.command_line import ROOT
 
 MIB = 2**20
 FOUND = Preview(

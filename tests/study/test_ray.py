@@ -13,7 +13,7 @@ from ftlit.study.plan.settings import LaunchSettings
 from ftlit.study.running.launchers import ray as launcher
 from ftlit.study.running.launchers.ray import Ray, run_cell
 from ftlit.study.running.worker import ALREADY_CLAIMED, DISK_FULL, DONE, FAILED, Job
-from tests.study.launched import six_cells
+from tests.support.study.launched import six_cells
 
 ray = pytest.importorskip("ray")
 

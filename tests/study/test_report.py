@@ -38,7 +38,7 @@ from ftlit.study.statistics.compare import adjust, compare
 from ftlit.study.statistics.evidence import EVIDENCE_KINDS
 from ftlit.study.statistics.evidence.labels import is_right
 from ftlit.util.files import read_json, write_json, write_text
-from tests.study.synthetic import STUDY, made, write_all
+from tests.support.study.synthetic import STUDY, made, write_all
 
 SHOTS = {**STUDY["axes"], "shots": [8, 32, 128]}
 

@@ -21,7 +21,7 @@ from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.status import status_text
 from ftlit.util.files import read_json
-from tests.study.launched import count, opened, six_cells
+from tests.support.study.launched import count, opened, six_cells
 
 LR = "model.optimizer.init_args.lr"
 

@@ -14,7 +14,7 @@ from ftlit.study.running.launchers.slurm import Worker, run_on_slurm
 from ftlit.study.running.runner import Runner
 from ftlit.study.state.folder import Folder
 from ftlit.util.files import read_json
-from tests.study.launched import opened, six_cells
+from tests.support.study.launched import opened, six_cells
 
 pytest.importorskip("submitit")
 FILE = Path("six.yaml")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.study.survival import disturbed, together, twelve_cells, undisturbed
+from tests.support.study.survival import disturbed, together, twelve_cells, undisturbed
 
 
 @pytest.mark.slow

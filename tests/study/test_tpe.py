@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from ftlit.__main__ import main
@@ -13,8 +14,8 @@ from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.state.selection import selection
 from ftlit.study.state.tpe import Tpe
-from tests.study.launched import opened, six_cells
-from tests.study.synthetic import write_cell
+from tests.support.study.launched import opened, six_cells
+from tests.support.study.synthetic import write_cell
 
 LR = "model.optimizer.init_args.lr"
 
@@ -42,6 +43,7 @@ def tried(plan: Plan, folder: Folder, stop_after: int | None = None) -> dict[str
     return {arm.arm.name: [cell.chosen[LR] for cell in arm.trials] for arm in Progress(plan, folder).arms}
 
 
+@pytest.mark.slow
 def test_the_same_trials_after_an_interruption(tmp_path: Path) -> None:
     plans = [searching(tmp_path / name, "tiny", "rows") for name in ("whole", "broken")]
     folders = [opened(plan) for plan in plans]

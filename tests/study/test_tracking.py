@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from ftlit.__main__ import main
@@ -13,7 +14,7 @@ from ftlit.study.running.runner import Runner
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.tracking import grouped
 from ftlit.util.settings import value_at, with_value
-from tests.study.launched import opened, six_cells
+from tests.support.study.launched import opened, six_cells
 
 
 def tracked(tmp_path: Path, model: str, data: str) -> Plan:
@@ -41,6 +42,7 @@ def test_cells_are_runs_of_the_group(tmp_path: Path, tiny: Any, sentiment: str) 
     assert value_at(known, "group") == "six"
 
 
+@pytest.mark.slow
 def test_offline(tmp_path: Path, tiny: Any, sentiment: str) -> None:
     plan = tracked(tmp_path, tiny(), sentiment)
     folder: Folder = opened(plan)

@@ -9,7 +9,7 @@ import torch
 
 from ftlit.errors import UserError
 from ftlit.tasks import TextClassification
-from tests.small import classifier
+from tests.support.small import classifier
 
 Tiny = Callable[[str], str]
 

@@ -23,9 +23,9 @@ from ftlit.tasks.causal_lm import generations
 from ftlit.tasks.shared.samples import GenerationQueue
 from ftlit.tuning import Frozen, Full, LoRA, TopLayers
 from ftlit.util.batch import IGNORED
-from tests.chats import SPECIAL, chat_model, echoes
-from tests.conftest import write_splits
-from tests.helpers import arguments, ftlit
+from tests.support.chats import SPECIAL, chat_model, echoes
+from tests.support.command_line import arguments, ftlit
+from tests.support.data import write_splits
 
 ROWS = {"train": echoes(40, 0), "validation": echoes(9, 1), "test": echoes(7, 2)}
 KEYS = {"prompt": "question", "response": "answer", "template": "chatml", "max_length": 128}

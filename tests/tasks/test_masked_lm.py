@@ -23,9 +23,9 @@ from ftlit.losses import CrossEntropy, perplexity
 from ftlit.tasks import MaskedLM, TaskModule
 from ftlit.tasks.shared.language_model import only_tokens
 from ftlit.tuning import LoRA
-from tests.conftest import sentiment_rows
-from tests.helpers import arguments
-from tests.small import ragged_batch, without_dropout
+from tests.support.command_line import arguments
+from tests.support.data import sentiment_rows
+from tests.support.small import ragged_batch, without_dropout
 
 Tiny = Callable[[str], str]
 IGNORED = -100

@@ -20,8 +20,8 @@ from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.losses import CrossEntropy, Focal
 from ftlit.tasks import MultipleChoice
-from tests.conftest import choice_rows
-from tests.helpers import arguments
+from tests.support.command_line import arguments
+from tests.support.data import choice_rows
 
 Tiny = Callable[[str], str]
 COUNTS = [2, 4, 3, 4]

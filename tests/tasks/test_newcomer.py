@@ -14,10 +14,10 @@ import yaml
 import ftlit
 from ftlit.__main__ import main
 from ftlit.tasks import TaskModule
-from tests.conftest import GOOD, sentence, write_splits
-from tests.helpers import ROOT, arguments
+from tests.support.command_line import ROOT, arguments
+from tests.support.data import GOOD, sentence, write_splits
 
-FILES = sorted((ROOT / "tests/newcomer").glob("*.py"))
+FILES = sorted((ROOT / "tests/support/newcomer").glob("*.py"))
 OPTIONS = {"model__optimizer": "AdamW", "model__optimizer__lr": 0.01}
 
 
@@ -62,6 +62,7 @@ def test_it_is_trained_and_evaluated(run: Path) -> None:
     assert json.loads((run / "run.json").read_text())["task"] == "Stars"
 
 
+@pytest.mark.usefixtures("in_process")
 def test_it_predicts_and_exports(run: Path) -> None:
     rows = [json.loads(line) for line in (run / "predictions/test.jsonl").read_text().splitlines()]
     texts = [row["text"] for row in reviews(20, 1)]

@@ -23,9 +23,9 @@ from ftlit.losses import MSE, CrossEntropy, Focal
 from ftlit.metrics.squad import best_threshold, squad_scores
 from ftlit.tasks import QuestionAnswering
 from ftlit.tasks.question_answering import best_spans
-from tests.helpers import arguments
-from tests.questions import question_rows, question_splits
-from tests.small import ragged_batch, without_dropout
+from tests.support.command_line import arguments
+from tests.support.questions import question_rows, question_splits
+from tests.support.small import ragged_batch, without_dropout
 
 Tiny = Callable[[str], str]
 

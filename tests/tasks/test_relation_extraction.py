@@ -21,9 +21,10 @@ from ftlit.models.layer_depths import depths
 from ftlit.runs.checkpoint import trained_keys
 from ftlit.tasks import RelationExtraction
 from ftlit.tuning import BitFit, Frozen, Full, LoRA, TopLayers, Tuning
-from tests.conftest import ARCHITECTURES, RELATIONS, relation_rows
-from tests.helpers import arguments
-from tests.small import classifier, logits_of, ragged_batch
+from tests.support.command_line import arguments
+from tests.support.data import RELATIONS, relation_rows
+from tests.support.models import ARCHITECTURES
+from tests.support.small import classifier, logits_of, ragged_batch
 
 Tiny = Callable[[str], str]
 MARKERS = [100, 101, 102, 103]

@@ -32,8 +32,8 @@ from ftlit.tasks import Seq2Seq
 from ftlit.tasks.seq2seq import source
 from ftlit.tuning import Frozen, Full, LoRA, TopLayers
 from ftlit.util.batch import FILLER
-from tests.helpers import arguments
-from tests.small import saved
+from tests.support.command_line import arguments
+from tests.support.small import saved
 
 Tiny = Callable[[str], str]
 MODELS = ("t5", "bart", "marian", "joined")

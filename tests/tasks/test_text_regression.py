@@ -12,7 +12,7 @@ from torch import Tensor
 from ftlit.data import TextRegressionData
 from ftlit.losses import MSE, Huber
 from ftlit.tasks import TextRegression
-from tests.small import ragged_batch
+from tests.support.small import ragged_batch
 
 Tiny = Callable[[str], str]
 MEAN, DEVIATION = 50.0, 8.0

@@ -25,9 +25,9 @@ from ftlit.losses import BCE, CrossEntropy, Focal, token_losses
 from ftlit.metrics.spans import entities
 from ftlit.tasks import TokenClassification
 from ftlit.util.batch import IGNORED
-from tests.conftest import write_splits
-from tests.helpers import arguments
-from tests.tagged import letters_model, tagged_splits
+from tests.support.command_line import arguments
+from tests.support.data import write_splits
+from tests.support.tagged import letters_model, tagged_splits
 
 seqeval = pytest.importorskip("seqeval.metrics")
 

@@ -30,8 +30,8 @@ from ftlit.tuning import (
     TopLayers,
     Tuning,
 )
-from tests.tuning.life import fit, texts, tuned
-from tests.tuning.methods import GAPS, METHODS
+from tests.support.tuning.life import fit, texts, tuned
+from tests.support.tuning.methods import GAPS, METHODS
 
 Tiny = Callable[[str], str]
 VALUES: list[tuple[Callable[[], Tuning], str]] = [  # what is wrong with whatever backbone

@@ -1,11 +1,11 @@
 """The page of what goes with what is the one that the tests' tables give."""
 
-from tests.tuning.compatibility import PAGE, SETTINGS, page
-from tests.tuning.methods import METHODS
+from tests.support.tuning.compatibility import PAGE, SETTINGS, page
+from tests.support.tuning.methods import METHODS
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text("utf-8") == page(), "run python -m tests.tuning.compatibility"
+    assert PAGE.read_text("utf-8") == page(), "run python -m tests.support.tuning.compatibility"
 
 
 def test_every_method_has_a_name() -> None:

@@ -14,8 +14,8 @@ from ftlit.errors import UserError
 from ftlit.models.generation import Generation, left_padded
 from ftlit.tasks import CausalLM, Seq2Seq
 from ftlit.tuning import Combined, LoRA, PrefixTuning, PromptTuning, PTuning, Tuning
-from tests.chats import chat_model, echoes
-from tests.conftest import write_splits
+from tests.support.chats import chat_model, echoes
+from tests.support.data import write_splits
 
 COUNT, LONGEST = 3, 12
 PROMPTS: dict[str, Tuning] = {

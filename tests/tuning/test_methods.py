@@ -24,9 +24,9 @@ from ftlit.tuning import (
 )
 from ftlit.tuning.bottleneck import Location
 from ftlit.tuning.layers import linear_layers
-from tests.small import logits_of
-from tests.tuning.life import check_life, fit, moved, texts, tuned, values
-from tests.tuning.methods import ARCHITECTURES, NORMS
+from tests.support.small import logits_of
+from tests.support.tuning.life import check_life, fit, moved, texts, tuned, values
+from tests.support.tuning.methods import ARCHITECTURES, NORMS
 
 Tiny = Callable[[str], str]
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ftlit.tuning import IA3, AdaLoRA, BitFit, BottleneckAdapter, LoRA, PromptTuning, Tuning
-from tests.parity import STEPS, Case, check_losses, check_weight, loop, run
-from tests.small import without_dropout
+from tests.support.parity import STEPS, Case, check_losses, check_weight, loop, run
+from tests.support.small import without_dropout
 
 RATE = 1e-2
 LINEAR = {

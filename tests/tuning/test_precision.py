@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ftlit.errors import UserError
-from tests.small import logits_of, without_dropout
-from tests.tuning.devices import run
-from tests.tuning.life import check_comes_back, fit, intended, moved, texts, tuned, values
-from tests.tuning.methods import METHODS, PAIRS, PRECISION_GAPS, PRECISIONS, sampled
+from tests.support.small import logits_of, without_dropout
+from tests.support.tuning.devices import run
+from tests.support.tuning.life import check_comes_back, fit, intended, moved, texts, tuned, values
+from tests.support.tuning.methods import METHODS, PAIRS, PRECISION_GAPS, PRECISIONS, sampled
 
 Tiny = Callable[[str], str]
 ON_BERT = [method for method, architecture in PAIRS if architecture == "bert"]

@@ -19,10 +19,10 @@ from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.tasks import QuestionAnswering, TaskModule, TokenClassification
 from ftlit.tuning import Combined, LoRA, PrefixTuning, PromptTuning, PTuning, Tuning
-from tests.helpers import arguments
-from tests.small import logits_of
-from tests.tuning.life import texts, tuned
-from tests.tuning.methods import ARCHITECTURES, PAIRS
+from tests.support.command_line import arguments
+from tests.support.small import logits_of
+from tests.support.tuning.life import texts, tuned
+from tests.support.tuning.methods import ARCHITECTURES, PAIRS
 
 Tiny = Callable[[str], str]
 COUNT = 4

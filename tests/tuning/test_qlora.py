@@ -7,8 +7,8 @@ import torch
 
 from ftlit.errors import UserError
 from ftlit.tuning import QLoRA
-from tests.small import classifier, logits_of, ragged_batch, saved
-from tests.tuning.methods import ARCHITECTURES
+from tests.support.small import classifier, logits_of, ragged_batch, saved
+from tests.support.tuning.methods import ARCHITECTURES
 
 pytest.importorskip("bitsandbytes", reason="QLoRA needs the extra `quantized`")
 Tiny = Callable[[str], str]

@@ -18,8 +18,8 @@ from ftlit.tuning import (
     TopLayers,
     Tuning,
 )
-from tests.test_optim import settings
-from tests.tuning.life import fit, texts, tuned
+from tests.optimization.test_optimizer import settings
+from tests.support.tuning.life import fit, texts, tuned
 
 Tiny = Callable[[str], str]
 METHODS: dict[str, Tuning] = {

@@ -10,8 +10,8 @@ import pytest
 
 import ftlit as package
 from ftlit.__main__ import main
-from tests.helpers import arguments
-from tests.tuning.methods import sampled
+from tests.support.command_line import arguments
+from tests.support.tuning.methods import sampled
 from tests.tuning.test_resume import METHODS, Config, method
 
 NESTED: dict[str, Config] = {

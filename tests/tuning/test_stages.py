@@ -14,9 +14,9 @@ from ftlit.errors import UserError
 from ftlit.tasks import MaskedLM, TextClassification
 from ftlit.tuning import BitFit, Frozen, Full, GradualUnfreezing, HeadFirst, LoRA, TopLayers, Tuning
 from ftlit.tuning.base import is_scheduled
-from tests.small import without_dropout
-from tests.tuning.devices import run
-from tests.tuning.life import fit, texts, tuned, values
+from tests.support.small import without_dropout
+from tests.support.tuning.devices import run
+from tests.support.tuning.life import fit, texts, tuned, values
 
 Tiny = Callable[[str], str]
 HEAD = r"^model\.(classifier|score|classification_head)\."

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 import ftlit
 from ftlit.util import private
-from tests.helpers import arguments
+from tests.support.command_line import arguments
 
 BARE: dict[str, Any] = {
     **dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ftlit.util.startup import fast_imports
-from tests.helpers import ROOT
+from tests.support.command_line import ROOT
 
 CHECK = """
 import gc, sys
