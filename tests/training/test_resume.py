@@ -206,10 +206,10 @@ def finished(fit_args: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("changes", "said"),
     [
         (["--model.tuning", "BitFit"], "model.tuning was ftlit.LoRA, is ftlit.BitFit; undo the change"),
-        (["--model.head", "PooledHead"], "model.head was ftlit.TaskHead, is ftlit.PooledHead; leave"),
+        (["--model.head", "PooledHead"], "model.head was ftlit.TaskHead, is ftlit.PooledHead; undo"),
         (["--model.optimizer.lr", "0.1"], "model.optimizer.lr was 0.01, is 0.1"),
         (["--model.head_lr_factor", "5"], "model.head_lr_factor was 1.0, is 5"),
-        (["--model.loss", "Focal"], "model.loss was None, is ftlit.Focal; leave"),
+        (["--model.loss", "Focal"], "model.loss was None, is ftlit.Focal; undo"),
         (["--model.lr_factors", '{"classifier": 5}'], "model.lr_factors.classifier was None, is 5"),
         (["--patience", "3"], "patience was None, is 3"),
         (["--trainer.precision", "bf16-mixed"], "trainer.precision was 32-true, is bf16-mixed"),
