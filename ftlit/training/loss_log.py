@@ -26,7 +26,7 @@ class LossLog(Callback):
         self._found: str | None = None  # error message for the first NaN or infinite loss of this device
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        pl_module.logs_loss = False
+        pl_module.lightning_logs = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

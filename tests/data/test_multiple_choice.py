@@ -153,6 +153,7 @@ def test_choices_with_names_come_from_files(tiny: Tiny, tmp_path: Path) -> None:
     assert sorted(found) == sorted(row["label"] for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_commonsense_qa(tiny: Tiny) -> None:
     data = data_of(tiny, str(REAL_DATA / "commonsense_qa"), max_length=64)

@@ -285,6 +285,7 @@ def test_a_batch_has_offsets_and_no_inputs_of_its_own(make: Make, questions: str
         assert (offsets[i, len(starts) :] == -1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_squad_loses_no_answer() -> None:
     data = QuestionAnsweringData(

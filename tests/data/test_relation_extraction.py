@@ -161,6 +161,7 @@ def test_labels_and_references(tiny: Tiny, relations: str) -> None:
     assert data.lengths("train").tolist() == [len(text.split()) + 6 for text in rows["text"]]
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_semeval(tiny: Tiny) -> None:
     folder = REAL_DATA / "semeval2010_task8"

@@ -161,6 +161,7 @@ def test_other_broken_files(tmp_path: Path) -> None:
         load_splits(str(path), readers=READERS)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_squad() -> None:
     splits = load_splits(str(REAL_DATA / "squad"), readers=READERS)

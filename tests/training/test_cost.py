@@ -237,6 +237,7 @@ def test_efficiency_of_a_run(fit: Any, tmp_path: Path, capsys: pytest.CaptureFix
     assert "FLOPs forward and" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_totals_survive_interruptions(fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_dir, whole = tmp_path / "run", tmp_path / "whole"
     staged = {"model__tuning": "GradualUnfreezing", "model__tuning__steps": "[7, 13]", "save_every_n_steps": 3}

@@ -123,7 +123,7 @@ def test_fresh_parts_are_trained_unless_the_earlier_run_had_them(backbone: str, 
     assert not pooler_trains(init_from=backbone)
 
 
-@pytest.mark.parametrize("tuning", ["Full", "LoRA"])
+@pytest.mark.parametrize("tuning", [pytest.param("Full", marks=pytest.mark.slow), "LoRA"])
 def test_the_second_run_by_itself(tuning: str, backbone: str, full: str, sentiment: str, tmp_path: Path) -> None:
     first = shutil.copytree(full, tmp_path / "first")
     given = {"model__backbone": backbone, "data__dataset": sentiment, "data__limit_train": 24, "model__tuning": tuning}

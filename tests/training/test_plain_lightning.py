@@ -95,3 +95,12 @@ def test_a_sampler_of_lightning_is_refused_on_several_devices(parts: tuple[Any, 
     trainer = Trainer(**PLAIN, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     with pytest.raises(UserError, match=r"trainer\.use_distributed_sampler must be False"):
         trainer.fit(*parts)
+
+
+def test_an_evaluation_returns_and_logs_its_metrics(parts: tuple[Any, Any], tmp_path: Path) -> None:
+    (found,) = Trainer(**PLAIN, logger=CSVLogger(tmp_path)).validate(*parts, verbose=False)
+    assert found["val/loss"] > 0
+    assert 0 <= found["val/accuracy"] <= 1
+    with next(tmp_path.rglob("metrics.csv")).open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["val/accuracy"]) == pytest.approx(found["val/accuracy"])

@@ -92,6 +92,7 @@ def test_the_best_of_a_run_is_known_where_its_folder_has_moved(
         shutil.rmtree(moved)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_last_checkpoint(
     fit_args: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +133,7 @@ def test_killed_run_of_two_processes(fit_args: Any, tmp_path: Path) -> None:
     assert differences(final_state(tmp_path / "whole"), final_state(tmp_path / "killed")) == []
 
 
+@pytest.mark.slow
 def test_nothing_is_trained_after_early_stopping_decided(
     fit_args: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -226,6 +228,7 @@ def test_resuming_with_another_model_is_refused(
     assert contents(finished) == before
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_an_experiment_whose_backbone_has_moved(
     fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,6 +35,7 @@ def test_scipy_signal_is_whole_afterwards() -> None:
     assert done.stdout.strip() == "whole", done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_line_ends_with_all_of_it() -> None:
     """Commands import behind the guard too."""
     check = """

@@ -98,7 +98,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         self.self_supervision: SelfSupervision | None = None
         self.keep_predictions, self.stages = False, Stages()
         self.total_steps = 0  # known once the optimizer is built
-        self.logs_loss, self._step_loss = True, StepLoss()  # disabled by `LossLog`
+        self.lightning_logs, self._step_loss = True, StepLoss()  # `LossLog` of a run logs by itself
 
     # What a task defines
 
@@ -241,7 +241,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         return training_loss(self, batch)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
-        if self.logs_loss:
+        if self.lightning_logs:
             log_loss(self, self._step_loss, outputs)
 
     def on_fit_start(self) -> None:

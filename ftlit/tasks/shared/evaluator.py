@@ -117,9 +117,9 @@ class Evaluator(nn.Module):
                 metric.reset()  # type: ignore[operator]
 
     def _log(self, task: "TaskModule", numbers: dict[str, float]) -> None:
-        task.log_dict(numbers, logger=False)
+        task.log_dict(numbers, logger=task.lightning_logs)
         trainer = task.trainer
-        if trainer.state.fn != "validate" and not trainer.sanity_checking:
+        if not task.lightning_logs and trainer.state.fn != "validate" and not trainer.sanity_checking:
             epoch = {"epoch": task.current_epoch} if task.is_fitting else {}  # the best checkpoint may be from another epoch
             for logger in trainer.loggers:
                 logger.log_metrics({**numbers, **epoch}, step=task.global_step)
