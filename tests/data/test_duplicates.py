@@ -5,6 +5,7 @@ import random
 import pytest
 
 from ftlit.data.rows.duplicates import Repeat, find_overlap, jaccard, normalised, shingles
+from tests.support.speeds import some_by_default
 
 
 def brute_force(train: list[str], other: list[str], threshold: float) -> tuple[int, int]:
@@ -24,7 +25,7 @@ def edited(words: list[str], generator: random.Random) -> list[str]:
     return words
 
 
-@pytest.mark.parametrize("threshold", [0.5, 0.8, 0.9])
+@pytest.mark.parametrize("threshold", some_by_default([0.5, 0.8, 0.9], chosen=[1]))
 @pytest.mark.parametrize("separator", [" ", ""], ids=["words", "unspaced"])
 def test_as_brute_force(threshold: float, separator: str) -> None:
     generator = random.Random(7)

@@ -27,6 +27,7 @@ from tests.support.command_line import refusal
 from tests.support.data import relation_rows, sentiment_rows, write_splits
 from tests.support.questions import question_rows, question_splits
 from tests.support.runs import fitted
+from tests.support.speeds import some_by_default
 from tests.support.tagged import letters_model, tagged_rows, tagged_splits
 
 Tiny = Callable[[str], str]
@@ -249,7 +250,7 @@ def without_pooler(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize("adapter", [False, True])
+@pytest.mark.parametrize("adapter", some_by_default([False, True], chosen=[1]))
 def test_several_methods_and_weights_that_the_base_lacks(
     adapter: bool, short: Finished, tiny: Tiny, without_pooler: str, sentiment: str, tmp_path: Path
 ) -> None:

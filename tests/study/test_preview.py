@@ -182,6 +182,7 @@ def test_a_folder_of_another_study_is_left_alone(tmp_path: Path, monkeypatch: py
     assert sorted((tmp_path / "folder").rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_real_cells_are_measured(tmp_path: Path, tiny: Callable[[str], str], sentiment: str) -> None:
     base = {
         "trainer": {"accelerator": "cpu", "max_epochs": 1},

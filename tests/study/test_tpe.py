@@ -54,6 +54,7 @@ def test_the_same_trials_after_an_interruption(tmp_path: Path) -> None:
     assert all(len(set(rates)) == 6 for rates in whole.values())
 
 
+@pytest.mark.slow
 def test_the_best_trial_is_chosen(tmp_path: Path) -> None:
     plan = searching(tmp_path, "tiny", "rows")
     folder = opened(plan)

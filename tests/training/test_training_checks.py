@@ -19,6 +19,7 @@ from ftlit.tuning import BottleneckAdapter, Frozen, GradualUnfreezing, LoRA
 from ftlit.tuning.base import set_scheduled
 from tests.support.command_line import arguments
 from tests.support.small import classifier, ragged_batch, saved
+from tests.support.speeds import some_by_default
 
 Tiny = Callable[[str], str]
 Fit = Callable[..., list[str]]
@@ -156,7 +157,7 @@ SOUND = [
 ]
 
 
-@pytest.mark.parametrize(("tuning", "options"), SOUND, ids=[tuning for tuning, _ in SOUND])
+@pytest.mark.parametrize(("tuning", "options"), some_by_default(SOUND, chosen=(0, 4)))
 def test_a_sound_run_passes(tuning: str, options: dict[str, Any], fit: Fit, tmp_path: Path) -> None:
     main(fit(None, tuning, trainer__max_epochs=2, trainer__val_check_interval=4, patience="null", **options))
     record = json.loads((tmp_path / "run/run.json").read_text())

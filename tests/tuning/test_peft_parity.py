@@ -12,6 +12,7 @@ from torch.nn import functional
 from ftlit.tuning import IA3, AdaLoRA, BitFit, BottleneckAdapter, LoRA, PromptTuning, Tuning
 from tests.support.parity import STEPS, Case, check_losses, check_weight, loop, run
 from tests.support.small import without_dropout
+from tests.support.speeds import some_by_default
 
 RATE = 1e-2
 LINEAR = {
@@ -83,7 +84,7 @@ def check_end(trained: dict[str, nn.Parameter], case: Case) -> None:
         check_weight(name, weight, end[name], atol=1e-4)  # ten steps of 1e-2
 
 
-@pytest.mark.parametrize("architecture", ["bert", "llama"])
+@pytest.mark.parametrize("architecture", some_by_default(["bert", "llama"], chosen=[0]))
 @pytest.mark.parametrize("method", METHODS)
 def test_peft_has_the_same_losses(method: str, architecture: str, plain: Callable[[str], str], sentiment: str) -> None:
     tuning, make = METHODS[method]

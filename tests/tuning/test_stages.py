@@ -15,6 +15,7 @@ from ftlit.tasks import MaskedLM, TextClassification
 from ftlit.tuning import BitFit, Frozen, Full, GradualUnfreezing, HeadFirst, LoRA, TopLayers, Tuning
 from ftlit.tuning.base import is_scheduled
 from tests.support.small import without_dropout
+from tests.support.speeds import some_by_default
 from tests.support.tuning.devices import run
 from tests.support.tuning.life import fit, texts, tuned, values
 
@@ -153,7 +154,7 @@ DISTRIBUTED: dict[str, tuple[Tuning, dict[int, str]]] = {  # what begins to trai
 }
 
 
-@pytest.mark.parametrize("method", DISTRIBUTED)
+@pytest.mark.parametrize("method", some_by_default([*DISTRIBUTED], chosen=(0, 3)))
 def test_two_devices_train_what_one_trains(method: str, tiny: Tiny, sentiment: str, tmp_path: Path) -> None:
     """Weights that join late are the same on both ranks, though gradients were first exchanged without them."""
     tuning, joins = DISTRIBUTED[method]
