@@ -56,11 +56,11 @@ def arguments(job: Job, folder: Folder) -> list[str]:
     run_dir, quiet = folder.run_dir(job.cell.name), "--trainer.enable_progress_bar=false"
     run = RunFolder(run_dir)
     keep_last = f"--keep_last={str(job.keep == 'all').lower()}"
-    if run.finished and run.results:
+    if run.finished and run.results and run.best_checkpoint:  # without it, such as a trial that was not chosen, train again
         command = "test" if job.split == "test" else "validate"
         return [command, "--config", str(run_dir / CONFIG), quiet]
     test = f"--test_after_fit={str(job.cell.final and job.split == 'test').lower()}"
-    if run.last_checkpoint:
+    if run.last_checkpoint and not run.finished:
         return ["fit", "--run_dir", str(run_dir), "--resume", test, keep_last, quiet]
     return ["fit", "--config", str(folder.config(job.cell.name)), "--overwrite", test, keep_last, quiet]
 

@@ -47,7 +47,7 @@ def made(folder: Path, examples: int = 200, finish: bool = True, **keys: Any) ->
     write_text(file, yaml.safe_dump({**STUDY, "folder": str(folder / "study"), **keys}, sort_keys=False))
     plan = Plan(read_study(file))
     place = Folder(plan.study.folder, plan.study.compare.split)
-    place.open(plan.study.name, file)
+    place.open(plan.study, file)
     if finish:
         for arm in plan.arms:
             trials = plan.trials(arm)
