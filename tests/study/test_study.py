@@ -199,7 +199,7 @@ MISTAKES = [
     ({"compare": {"metric": "accuracy", "level": 5}}, "compare.level should be between 0 and 1, got 5"),
     ({"compare": {"metric": "accuracy", "split": "dev"}}, "compare.split is 'dev'. There are: test, validation."),
     ({"compare": {"metric": ["accuracy"]}}, "compare.metric should be a text, got ['accuracy']"),
-    ({"folder": 3}, "folder should be a text or null, got 3"),
+    ({"name": [3]}, "name should be a text or an integer or a number or null, got [3]"),
 ]
 
 

@@ -86,6 +86,7 @@ def write_cell(plan: Plan, folder: Folder, cell: Cell, examples: int) -> None:
         "trained_parameters": trained, "trained_share": trained / 22_000_000,
     }  # fmt: skip
     write_json(run_dir / "results.json", results)
+    write_text(run_dir / "config.yaml", yaml.safe_dump(cell.config))
     write_json(run_dir / "run.json", record(cell))
     write_text(run_dir / "metrics.csv", curve_csv(results["validation"]["accuracy"]))
     folder.note("finished", cell.name)
