@@ -39,11 +39,16 @@ def main() -> None:
     known, tests = known_faults(), tests_of_faults()
     found = states(sorted({test for of_one in tests.values() for test in of_one}))
     rows = [
-        [fault, what, "<br>".join(f"`{test}`" for test in tests.get(fault, [])), _state(tests.get(fault, []), found)]
+        [
+            fault.partition(":")[0],
+            what,
+            "<br>".join(f"`{test}`" for test in tests.get(fault, [])),
+            _state(tests.get(fault, []), found),
+        ]
         for fault, what in known.items()
     ]
     RESULTS.write_text(HEAD + tabulate(rows, ["id", "fault", "tests", "state"], tablefmt="pipe") + "\n", encoding="utf-8")
-    still_open = [row[0] for row in rows if row[3] != "mended"]
+    still_open = [f"{row[0]} ({row[1]})" for row in rows if row[3] != "mended"]
     print(f"{len(rows)} faults, open: {', '.join(still_open) or 'none'}")
     raise SystemExit(1 if still_open else 0)
 
