@@ -38,19 +38,15 @@ def main() -> None:
     """Write the table, and exit with code 1 if a fault is open."""
     known, tests = known_faults(), tests_of_faults()
     found = states(sorted({test for of_one in tests.values() for test in of_one}))
-    rows = [
-        [
-            fault.partition(":")[0],
-            what,
-            "<br>".join(f"`{test}`" for test in tests.get(fault, [])),
-            _state(tests.get(fault, []), found),
-        ]
-        for fault, what in known.items()
-    ]
+    rows = [_row(fault, what, tests.get(fault, []), found) for fault, what in known.items()]
     RESULTS.write_text(HEAD + tabulate(rows, ["id", "fault", "tests", "state"], tablefmt="pipe") + "\n", encoding="utf-8")
     still_open = [f"{row[0]} ({row[1]})" for row in rows if row[3] != "mended"]
     print(f"{len(rows)} faults, open: {', '.join(still_open) or 'none'}")
     raise SystemExit(1 if still_open else 0)
+
+
+def _row(fault: str, what: str, tests: list[str], found: dict[str, str]) -> list[str]:
+    return [fault.partition(":")[0], what, "<br>".join(f"`{test}`" for test in tests), _state(tests, found)]
 
 
 def _state(tests: list[str], found: dict[str, str]) -> str:
