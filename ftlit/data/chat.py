@@ -180,6 +180,7 @@ class ChatData(TaskData):
         """The tokens of prompts, only the end of long ones, and whether each was cut."""
         texts = [self.chat_template.render(messages, reply_follows=True) for messages in asked]
         found = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        self.encoder.count("prompt", found, "max_length")
         return [ids[-self.max_length :] for ids in found], [len(ids) > self.max_length for ids in found]
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -188,6 +189,7 @@ class ChatData(TaskData):
         places = columns.get("row_id", range(len(conversations)))
         written = [self._turns(messages, place) for messages, place in zip(conversations, places, strict=True)]
         tokens = self.tokenizer([text for text, _ in written], add_special_tokens=False, return_offsets_mapping=True)
+        self.encoder.count("conversation", tokens["input_ids"], "max_length")
         found = [
             self._labelled(ids, np.array(offsets), text, turns)
             for ids, offsets, (text, turns) in zip(tokens["input_ids"], tokens["offset_mapping"], written, strict=True)

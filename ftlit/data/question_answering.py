@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from ftlit.data.sources.squad_json import squad_rows
 from ftlit.data.text.answers import Answer, answer_problem, answers_of, character_span, token_span
 from ftlit.data.text.encoding import require_offsets
 from ftlit.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 NO_OFFSET = -1  # offset of a token that is not part of the context
 
@@ -111,6 +114,10 @@ class QuestionAnsweringData(TaskData):
             return self.given_no_answer
         return any(not answers_of(value) for rows in self.rows.source.values() for value in rows[self.answers])
 
+    def majority(self, rows: "Dataset") -> dict[str, Any] | None:
+        without = sum(not answers_of(value) for value in rows[self.answers][:])
+        return {"answer": "no answer", "share": without / len(rows)} if without else None
+
     # Windows
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -128,6 +135,8 @@ class QuestionAnsweringData(TaskData):
         )
         rows = cut["overflow_to_sample_mapping"]
         places = [context_places(offsets, cut.sequence_ids(i)) for i, offsets in enumerate(cut["offset_mapping"])]
+        if self.encoder.counting:
+            self._count(cut, places)
         return {
             **{name: cut[name] for name in ("input_ids", *PADDING) if name in cut},
             "starts": [place[:, 0] for place in places],
@@ -136,6 +145,27 @@ class QuestionAnsweringData(TaskData):
             "truncated": [False] * len(rows),  # the windows together cover the whole context
             "row": rows,
         }
+
+    def _count(self, cut: Any, places: list[np.ndarray]) -> None:
+        """Count the tokens of questions and contexts from their windows, each of which repeats some of the one before it."""
+        questions: list[list[int]] = []
+        framed: list[list[int]] = []  # questions with the special tokens
+        contexts: list[list[int]] = []
+        rows = cut["overflow_to_sample_mapping"]
+        for i, (window, place) in enumerate(zip(cut["input_ids"], places, strict=True)):
+            ids, sequences = np.array(window), np.array(cut.sequence_ids(i), dtype=float)
+            context = ids[place[:, 0] != NO_OFFSET].tolist()
+            if i and rows[i] == rows[i - 1]:
+                contexts[-1] += context[self.stride :]
+            else:
+                questions.append(ids[sequences == 0].tolist())
+                framed.append(ids[place[:, 0] == NO_OFFSET].tolist())
+                contexts.append(context)
+        special = self.tokenizer.num_special_tokens_to_add(pair=True)
+        whole = ([*ids, *context] for ids, context in zip(framed, contexts, strict=True))
+        self.encoder.count("question", questions)
+        self.encoder.count("context", contexts)
+        self.encoder.count("question and context", whole, "max_length", special)
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Windows with ``labels``: the first and the last token of the answer, or token 0 if the window lacks the answer."""

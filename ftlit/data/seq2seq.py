@@ -1,5 +1,6 @@
 """Sources and targets of sequence-to-sequence models: translation, summarization, generative question answering."""
 
+from collections.abc import Iterable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -114,7 +115,7 @@ class Seq2SeqData(TaskData):
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         sources = [self.prefix + text for text in columns[self.source]]
-        return self.tokenize(sources, columns[self.context] if self.context else None)
+        return self.tokenize(sources, columns[self.context] if self.context else None, ("source", "context"))
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         references = [[targets] if isinstance(targets, str) else targets for targets in columns[self.target]]
@@ -134,10 +135,20 @@ class Seq2SeqData(TaskData):
         """
         tokenizer: Any = self.target_tokenizer
         if not self.decoder:
-            return tokenize(lambda given, **how: tokenizer(text_target=given, **how), self.max_target_length, texts)  # type: ignore[arg-type]
-        found = tokenize(partial(tokenizer, add_special_tokens=False), self.max_target_length - 1, texts)  # type: ignore[arg-type]
-        end = target_ids(tokenizer).end
+            special = tokenizer.num_special_tokens_to_add()
+            framed: Any = partial(_as_target, tokenizer)
+            return tokenize(framed, self.max_target_length, texts, uncut=lambda found: self._count(found["input_ids"], special))
+        end, bare = target_ids(tokenizer).end, partial(tokenizer, add_special_tokens=False)
+        found = tokenize(
+            bare,  # type: ignore[arg-type]
+            self.max_target_length - 1,
+            texts,
+            uncut=lambda found: self._count(([*ids, end] for ids in found["input_ids"]), 1),
+        )
         return {"input_ids": [[*ids, end] for ids in found["input_ids"]], "truncated": found["truncated"]}
+
+    def _count(self, targets: Iterable[list[int]], special: int) -> None:
+        self.encoder.count("target", targets, "max_target_length", special, self.target_tokenizer)
 
     def counts(self, split: str) -> dict[str, int]:
         """Number of sources and targets that were cut."""
@@ -153,3 +164,7 @@ class Seq2SeqData(TaskData):
 
         labels = self.encoded[split].with_format("arrow")["labels"][:]
         return super().lengths(split) + pc.list_value_length(labels).to_numpy()
+
+
+def _as_target(tokenizer: Any, texts: list[str], **options: Any) -> Any:
+    return tokenizer(text_target=texts, **options)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ftlit.errors import UserError, near
+from ftlit.util.cache import remembered
+from ftlit.util.private import rows_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,6 +45,11 @@ def fingerprint(rows: "Dataset") -> str:
     for row in rows:
         digest.update(json.dumps(row, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
+
+
+def cached_fingerprint(rows: "Dataset") -> str:
+    """The `fingerprint` of rows, which are read only once for all starts."""
+    return remembered(["fingerprint", rows_hash(rows)], lambda: {"fingerprint": fingerprint(rows)})["fingerprint"]
 
 
 def row_place(row_id: str, own: bool) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from ftlit.data.rows.rows import checked, fingerprint, row_place
+from ftlit.data.rows.rows import cached_fingerprint, checked, row_place
 from ftlit.data.rows.subsets import shots, split_off, subsample
 from ftlit.data.sources.load import load_splits
 from ftlit.errors import UserError
@@ -73,7 +73,7 @@ class SplitRows(Mapping[str, "Dataset"]):
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """A hash of the content of each split; it does not depend on where the rows came from."""
-        return {split: fingerprint(rows) for split, rows in self.items()}
+        return {split: cached_fingerprint(rows) for split, rows in self.items()}
 
     def place_of(self, row_id: str) -> str:
         """Where a row is found in the source, for error messages."""

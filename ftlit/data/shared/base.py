@@ -178,9 +178,17 @@ class TaskData(LightningDataModule, TaskHooks):
     def _encoding(self) -> str:
         return self.encoder.digest(self.encoding_settings())
 
-    def tokenize(self, texts: list[str], pairs: list[str] | None = None) -> dict[str, list[Any]]:
-        """The columns ``input_ids``, ``token_type_ids`` if the model has them, and ``truncated`` of texts or pairs."""
-        return self.encoder.tokenize(texts, pairs)
+    def tokenize(
+        self, texts: list[str], pairs: list[str] | None = None, parts: tuple[str, ...] = ("text", "text_pair")
+    ) -> dict[str, list[Any]]:
+        """The columns ``input_ids``, ``token_type_ids`` if the model has them, and ``truncated`` of texts or pairs.
+
+        Args:
+            texts: The texts.
+            pairs: The second texts of pairs.
+            parts: Names of the first and the second texts in the report.
+        """
+        return self.encoder.tokenize(texts, pairs, parts)
 
     def setup(self, stage: str | None = None) -> None:
         """Encode the splits, or read them from the cache of `datasets`."""
@@ -201,6 +209,12 @@ class TaskData(LightningDataModule, TaskHooks):
 
         rows = self.encoded[split].with_format("arrow")
         return pc.list_value_length(rows["input_ids"][:]).to_numpy()
+
+    def text_lengths(self, split: str) -> dict[str, dict[str, Any]]:
+        """Lengths of the texts of a split before anything is cut off, for each part of them, such as source and target."""
+        found = self.encoder.lengths.get(rows_hash(self.rows[split]))
+        parts = found.parts if found else {}
+        return {name: part.summary(getattr(self, part.option) if part.option else None) for name, part in parts.items()}
 
     def loss_weights(self, split: str) -> np.ndarray | None:
         """Weight of each example of an encoded split in the mean loss, or None if all weigh 1."""
