@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ftlit.data.rows.columns import as_rows
 from ftlit.errors import UserError, near
 from ftlit.util.cache import remembered
 from ftlit.util.private import rows_hash
@@ -42,7 +43,7 @@ def checked(
 def fingerprint(rows: "Dataset") -> str:
     """A hash of the content of rows."""
     digest = hashlib.sha256()
-    for row in rows:
+    for row in (row for columns in rows.iter(1000) for row in as_rows(columns)):  # type: ignore[arg-type]
         digest.update(json.dumps(row, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
 

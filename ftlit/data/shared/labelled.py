@@ -106,7 +106,7 @@ class LabelledData(TaskData):
         return [name for value in rows[self.label] for name in self.as_names(value)]
 
     def balance(self, rows: "Dataset") -> dict[str, int] | None:
-        counts = Counter(self.label_ids[name] for value in rows[self.label] for name in self.as_names(value))
+        counts = Counter(self.label_ids[name] for value in rows[self.label][:] for name in self.as_names(value))
         return {self.label_names[i]: count for i, count in counts.most_common()}
 
     def majority(self, rows: "Dataset") -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,7 +78,7 @@ class Lengths:
 
     def to_json(self) -> dict[str, Any]:
         """The parts as JSON holds them."""
-        return {name: asdict(part) for name, part in self.parts.items()}
+        return {name: {**vars(part), "counts": dict(part.counts)} for name, part in self.parts.items()}
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> "Lengths":
