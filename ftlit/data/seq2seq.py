@@ -1,6 +1,5 @@
 """Sources and targets of sequence-to-sequence models: translation, summarization, generative question answering."""
 
-from collections.abc import Iterable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -135,20 +134,22 @@ class Seq2SeqData(TaskData):
         """
         tokenizer: Any = self.target_tokenizer
         if not self.decoder:
-            special = tokenizer.num_special_tokens_to_add()
             framed: Any = partial(_as_target, tokenizer)
-            return tokenize(framed, self.max_target_length, texts, uncut=lambda found: self._count(found["input_ids"], special))
+            return tokenize(framed, self.max_target_length, texts, uncut=self._count_framed)
         end, bare = target_ids(tokenizer).end, partial(tokenizer, add_special_tokens=False)
-        found = tokenize(
-            bare,  # type: ignore[arg-type]
-            self.max_target_length - 1,
-            texts,
-            uncut=lambda found: self._count(([*ids, end] for ids in found["input_ids"]), 1),
-        )
+        found = tokenize(bare, self.max_target_length - 1, texts, uncut=self._count_bare)  # type: ignore[arg-type]
         return {"input_ids": [[*ids, end] for ids in found["input_ids"]], "truncated": found["truncated"]}
 
-    def _count(self, targets: Iterable[list[int]], special: int) -> None:
-        self.encoder.count("target", targets, "max_target_length", special, self.target_tokenizer)
+    def _count_framed(self, found: Any) -> None:
+        if self.encoder.counting:
+            special = self.target_tokenizer.num_special_tokens_to_add()
+            self.encoder.count("target", found["input_ids"], "max_target_length", special)
+
+    def _count_bare(self, found: Any) -> None:
+        """Count targets whose end token is still to come."""
+        end = target_ids(self.target_tokenizer).end
+        targets = ([*ids, end] for ids in found["input_ids"])
+        self.encoder.count("target", targets, "max_target_length", 1, self.target_tokenizer)
 
     def counts(self, split: str) -> dict[str, int]:
         """Number of sources and targets that were cut."""

@@ -14,6 +14,7 @@ from ftlit.errors import UserError, user_error
 from ftlit.runs.files import BEST, CHECKPOINTS, LAST
 from ftlit.runs.reading import RunFolder
 from ftlit.tuning.base import is_trainable
+from ftlit.util.label_sets import listed
 
 
 def frozen_keys(module: nn.Module) -> set[str]:
@@ -90,7 +91,7 @@ def check_labels(checkpoint: dict[str, Any], names: list[str]) -> None:
     known = checkpoint.get("hyper_parameters", {}).get("label_names", names)
     if known != names:
         raise UserError(
-            f"the checkpoint was trained on the labels {known}, but the data have {names}; "
+            f"the checkpoint was trained on the labels {listed(known, names)}, but the data have {listed(names, known)}; "
             "set data.label_names to the labels of the checkpoint, in its order"
         )
 

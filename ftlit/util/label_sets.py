@@ -16,6 +16,15 @@ def with_highest_scores(prediction: dict[str, Any]) -> dict[str, Any]:
     return {**prediction, "scores": {name: scores[name] for name in heapq.nlargest(KEPT_SCORES, scores, scores.__getitem__)}}
 
 
+def listed(labels: list[str], other: list[str]) -> str:
+    """A list of labels for a message; of many, those from the first that differs from another list."""
+    if max(len(labels), len(other)) <= SHOWN_LABELS:
+        return str(labels)
+    start = next((i for i, pair in enumerate(zip(labels, other, strict=False)) if pair[0] != pair[1]), len(other))
+    shown = str(labels[start : start + SHOWN_LABELS])[1:-1]
+    return f"[{'..., ' if start else ''}{shown}{', ...' if len(labels) > start + SHOWN_LABELS else ''}] ({len(labels)} in all)"
+
+
 def has_many_labels(report: dict[str, Any]) -> bool:
     """Whether the report of an evaluation has a confusion matrix of many labels, which is kept as its cells above 0."""
     matrix = report.get("confusion")

@@ -12,12 +12,13 @@ from ftlit.util.batch import IGNORED
 if TYPE_CHECKING:
     from datasets import Dataset
 
+REFUSED = 0.9  # a share of masked tokens from which nothing can be learned
 SAMPLE = 128  # blocks of which masks are drawn for the report
 MASKED = "of the tokens are masked"
 
 
 def check_masked_share(blocks: "Dataset", probability: float) -> None:
-    """Check that whole words leave most of the tokens as context, which blocks of one or two long words would not.
+    """Check that whole words leave some tokens as context, which blocks of a single long word do not.
 
     Args:
         blocks: The blocks of a split.
@@ -29,7 +30,7 @@ def check_masked_share(blocks: "Dataset", probability: float) -> None:
     counts = blocks.select_columns(["maskable", "maskable_words"])[:]
     tokens, words = (np.array(counts[name], dtype=float) for name in ("maskable", "maskable_words"))
     share = expected_count(tokens, words, probability).sum() / tokens.sum()
-    if share > (1 + probability) / 2:
+    if share > REFUSED:
         raise UserError(
             f"model.whole_words: {share:.0%} of the tokens would be masked, not about {probability:.0%} as "
             f"model.mask_probability says, since the words have {tokens.sum() / words.sum():.1f} tokens and the blocks "
