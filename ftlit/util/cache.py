@@ -1,11 +1,10 @@
 """What is computed once for a data set and read again at later starts, beside the features in the cache of `datasets`."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from ftlit.util.files import write_json
 
 
 def cache_file(settings: list[Any], ending: str) -> Path:
@@ -26,6 +25,13 @@ def cached_json(path: Path) -> Any:
         return None
 
 
+def cache_json(path: Path, value: Any) -> None:
+    """Write a file of the cache; processes that write the same one at the same time do not disturb each other."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    beside.write_text(json.dumps(value), encoding="utf-8")
+    beside.replace(path)
+
+
 def remembered(settings: list[Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """A result of an earlier start, or else of `compute`.
 
@@ -37,5 +43,5 @@ def remembered(settings: list[Any], compute: Callable[[], dict[str, Any]]) -> di
     found = cached_json(path)
     if not isinstance(found, dict):
         found = compute()
-        write_json(path, found)
+        cache_json(path, found)
     return found

@@ -25,7 +25,7 @@ def test_of_many_scores_the_highest_are_kept() -> None:
         {"prediction": "x"},
         {"scores": dict.fromkeys(NAMES[:MANY_LABELS], 0.5)},
         {"scores": [0.5] * 500},
-        {"scores": dict.fromkeys(NAMES, [0.5, 0.5])},
+        {"scores": {name: [0.5, 0.5] for name in NAMES}},
     ],
     ids=["none", "few", "spans", "words"],
 )

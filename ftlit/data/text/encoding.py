@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftlit.data.text.lengths import Lengths, sequence_sizes, unknown_id
 from ftlit.errors import UserError
-from ftlit.util.cache import cache_file, cached_json
-from ftlit.util.files import write_json
+from ftlit.util.cache import cache_file, cache_json, cached_json
 from ftlit.util.private import rows_hash
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ class Encoder:
             found = encoded(rows, encode, file, again=True)
         finally:
             self._counted = None
-        write_json(beside, self.lengths[rows_hash(rows)].to_json())
+        cache_json(beside, self.lengths[rows_hash(rows)].to_json())
         return found
 
     def digest(self, settings: list[Any]) -> str:
