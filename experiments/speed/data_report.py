@@ -3,9 +3,9 @@
     PYTHONPATH=. python experiments/speed/data_report.py --rows 100000
 
 Rows are made up: Zipf's law over the words of the tokenizer, 25 words in the median, four labels; validation and test have a
-twentieth of that each, every hundredth a copy of a training row, some with a changed word. Each start is a process of its own with
-one thread, and both alternate; CPU seconds are counted, which a busy machine changes little. Before a first start, the cache is
-emptied of everything but the rows. Writes experiments/results/data_report.md.
+twentieth of that each, every hundredth a copy of a training row, some with a changed word. Each start is a process of its own
+with one thread, and both alternate; CPU seconds are counted, which a busy machine changes little. Before a first start, the
+cache is emptied of everything but the rows. Writes experiments/results/data_report.md.
 """
 
 import argparse
