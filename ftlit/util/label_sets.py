@@ -27,8 +27,8 @@ def listed(labels: list[str], other: list[str]) -> str:
 
 def has_many_labels(report: dict[str, Any]) -> bool:
     """Whether the report of an evaluation has a confusion matrix of many labels, which is kept as its cells above 0."""
-    matrix = report.get("confusion")
-    return bool(matrix) and len(matrix) > MANY_LABELS and not isinstance(matrix[0][0], list)
+    matrix: list[list[Any]] = report.get("confusion") or []
+    return len(matrix) > MANY_LABELS and not isinstance(matrix[0][0], list)
 
 
 def sparse_cells(matrix: list[list[int]]) -> list[tuple[int, int, int]]:
