@@ -12,6 +12,10 @@ class UserError(Exception):
     """
 
 
+class DamagedFile(UserError):
+    """A file of a run or a model that is not what its writer left."""
+
+
 class Stopped(SystemExit):
     """The process was asked to stop, by a signal or from the keyboard, and has stopped at a safe place.
 

@@ -17,6 +17,7 @@ from ftlit.commands.fit import check_run_dir, fit, prepare, start_checkpoint
 from ftlit.commands.links import add_links
 from ftlit.data import import_all
 from ftlit.data.shared.base import TaskData
+from ftlit.errors import UserError
 from ftlit.planning.rehearsal import bare, rehearse
 from ftlit.runs.checkpoint import find_checkpoint
 from ftlit.runs.files import CONFIG
@@ -124,6 +125,7 @@ class TaskCLI(LightningCLI):
         return self.subcommand == "fit" and self.options.plan
 
     def before_instantiate_classes(self) -> None:
+        run_folder(self.options.run_dir)
         if self.subcommand == "fit" and not self.planned:
             options, init_from = self.options, self.options.model.init_args.init_from
             start = start_checkpoint(self.run_dir, options.resume, options.ckpt_path)
@@ -211,6 +213,8 @@ def resumed(args: list[str]) -> list[str]:
             continue
         if not (saved / CONFIG).is_file():
             check_free(saved, resume=True, overwrite=False)
+            if not any(other.partition("=")[0] == "--config" for other in args):
+                raise UserError(f"--resume: {saved} has no {CONFIG}; restore it, or give the config of the run with --config")
             return args
         return [args[0], "--config", str(saved / CONFIG), *args[1:]]
     return args

@@ -99,16 +99,17 @@ def fit(
         if resume:
             evaluation.check_validation()
         evaluation.print_summary()
-        take(lock)
-        check_run_dir(folder, resume, overwrite, begun_from)  # again, since another process may have been faster
-        open_folder(evaluation, overwrite, config, parts, seed)
-        with parts.interruption.listening(parts.trainer.global_rank, "--resume goes on"), parts.record.failures():
-            if resume and not start:
-                tell("there is no checkpoint yet: training begins at step 0")
-            if evaluate_untrained and not start:
-                evaluation.evaluate_untrained(splits)
-            train(parts, model, data, seed, start, stored)
-            evaluation.evaluate_best(splits)
+        with parts.interruption.listening(parts.trainer.global_rank, "--resume goes on"):
+            take(lock)
+            check_run_dir(folder, resume, overwrite, begun_from)  # again, since another process may have been faster
+            open_folder(evaluation, overwrite, config, parts, seed)
+            with parts.record.failures():
+                if resume and not start:
+                    tell("there is no checkpoint yet: training begins at step 0")
+                if evaluate_untrained and not start:
+                    evaluation.evaluate_untrained(splits)
+                train(parts, model, data, seed, start, stored)
+                evaluation.evaluate_best(splits)
         if not keep_last and parts.trainer.is_global_zero and RunFolder(folder).best_checkpoint:
             (folder / LAST).unlink(missing_ok=True)
     return Run(folder)
