@@ -148,7 +148,7 @@ def check_order(checkpoint: dict[str, Any], now: dict[str, str]) -> None:
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint to a temporary file and renames it, so that a crash never leaves a partial file.
 
-    Lightning would first build the whole file in memory, which takes additional time and memory.
+    To write, Lightning would first build the whole file in memory, which takes additional time and memory.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -159,6 +159,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 with beside.open("ab") as file:
                     file.write(bytes(2**20))
                 raise
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        try:
+            return super().load_checkpoint(path, *args, **kwargs)
+        except Exception:
+            read_checkpoint(Path(path))  # says what is wrong with it
+            raise
 
 
 def step_of(path: Path) -> int:

@@ -7,7 +7,7 @@ from ftlit.errors import UserError
 from ftlit.runs.files import CHECKPOINTS, CONTENTS, LAST, PREDICTIONS, RECORD
 from ftlit.runs.lock import check_not_in_use
 from ftlit.runs.reading import RunFolder, is_run
-from ftlit.util.files import PART
+from ftlit.util.files import PART, read_json
 
 # Also removed with a run; the last is that of Lightning under Slurm, which would begin from it.
 PATTERNS = *(f"{split}_{kind}.*" for split in ("validation", "test") for kind in ("report", "confusion")), "hpc_ckpt_*.ckpt"
@@ -47,7 +47,7 @@ def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[st
     check_not_in_use(run_dir)
     run = RunFolder(run_dir)
     taken = [name for name in CONTENTS if (run_dir / name).exists()]
-    if taken and not is_run(run.record):
+    if taken and not is_run(read_json(run_dir / RECORD)):
         raise UserError(_foreign(run_dir, taken, resume))
     if resume and not taken:
         raise UserError(f"--resume: {run_dir} holds no run; leave --resume out to start one there")

@@ -40,8 +40,15 @@ class RunFolder:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """Task, seed, times, versions, hardware, data and numbers of weights, from run.json."""
-        return read_json(self.folder / RECORD)
+        """Task, seed, times, versions, hardware, data and numbers of weights, from run.json.
+
+        Raises:
+            UserError: The file is damaged, or is that of another program.
+        """
+        found = read_json(path := self.folder / RECORD)
+        if found and not is_run(found):
+            raise damaged(path, "it is not the record of a run, with its status and versions")
+        return found
 
     @cached_property
     def results(self) -> dict[str, Any]:
@@ -148,8 +155,6 @@ class RunFolder:
         """
         if not self.record or (found := self.record.get("schema")) == SCHEMA:
             return
-        if not is_run(self.record) or not isinstance(found, int | None):
-            raise damaged(self.folder / RECORD, "it is not the record of a run, with its status and versions")
         earlier = found is None or found < SCHEMA
         raise UserError(
             f"{self.folder} was written by {'an earlier' if earlier else 'a later'} version of ftlit ({RECORD} has schema "
@@ -178,7 +183,8 @@ class RunFolder:
 
 def is_run(record: dict[str, Any]) -> bool:
     """Whether the content of a run.json is the record of a run of ftlit, of whatever version."""
-    return isinstance(record.get("status"), str) and isinstance(record.get("versions"), dict)
+    kinds = {"status": str, "versions": dict, "schema": int | None, "data": dict | None, "git": dict | None}
+    return all(isinstance(record.get(key), kind) for key, kind in kinds.items())
 
 
 def metric_rows(path: Path) -> list[dict[str, str]]:

@@ -23,7 +23,11 @@ def test_the_id_of_the_run_is_used_unless_the_config_has_one(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_commands_continue_the_run(
-    tiny: Callable[[str], str], sentiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Callable[[str], str],
+    sentiment: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     import wandb
 
@@ -33,7 +37,10 @@ def test_commands_continue_the_run(
     main(arguments("fit", "TextClassification", "TextClassificationData", run_dir=tmp_path / "run", **given, **logger))
     known = json.loads((tmp_path / "run/run.json").read_text())["wandb"]
     assert f"Weights & Biases: offline run {known['id']}" in capsys.readouterr().out
-    for command in (["test", "--config", str(tmp_path / "run/config.yaml")], ["fit", "--resume", "--run_dir", str(tmp_path / "run")]):
+    for command in (
+        ["test", "--config", str(tmp_path / "run/config.yaml")],
+        ["fit", "--resume", "--run_dir", str(tmp_path / "run")],
+    ):
         wandb.finish()
         main(command)
         assert wandb.run is None or wandb.run.id == known["id"]

@@ -26,8 +26,13 @@ from tests.support.command_line import ROOT, arguments
 from tests.support.resuming import differences, final_state
 
 RESULTS = Path("experiments/results/kills.md")
-KINDS = ("SIGKILL", "SIGTERM", "SIGTERM twice", "SIGINT", "two processes", "disk full")
-SIGNALS = {"SIGKILL": [signal.SIGKILL], "SIGTERM": [signal.SIGTERM], "SIGTERM twice": [signal.SIGTERM] * 2, "SIGINT": [signal.SIGINT]}
+KINDS = ("SIGKILL", "two processes", "disk full", "SIGTERM", "SIGINT", "SIGTERM twice")
+SIGNALS = {
+    "SIGKILL": [signal.SIGKILL],
+    "SIGTERM": [signal.SIGTERM],
+    "SIGTERM twice": [signal.SIGTERM] * 2,
+    "SIGINT": [signal.SIGINT],
+}
 CODES = {"SIGKILL": -9, "SIGTERM": 143, "SIGTERM twice": 143, "SIGINT": 130}
 ROOM = 100_000  # bytes of the largest file where the disk counts as full: checkpoints are larger
 SECONDS = 300
@@ -211,9 +216,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         os.environ["HF_DATASETS_CACHE"] = str(folder / "cache")
-        found = kill_runs(
-            folder, kills, tiny_model(folder / "bert"), write_splits(folder / "data", sentiment_splits())
-        )
+        found = kill_runs(folder, kills, tiny_model(folder / "bert"), write_splits(folder / "data", sentiment_splits()))
     RESULTS.write_text(report(found, kills) + "\n", "utf-8")
     print(report(found, kills))
     raise SystemExit(1 if found.wrong or any(found.differing) else 0)

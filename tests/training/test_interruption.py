@@ -85,9 +85,7 @@ CASES = {
 BY_DEFAULT = ("second-epoch-twice", "first-validation")
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(name, marks=[] if name in BY_DEFAULT else pytest.mark.slow) for name in CASES]
-)
+@pytest.mark.parametrize("case", [pytest.param(name, marks=[] if name in BY_DEFAULT else pytest.mark.slow) for name in CASES])
 def test_a_stopped_run_goes_on_exactly(
     case: str, fit_args: Any, whole: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,9 +145,7 @@ def test_other_trainings_stop_and_go_on(
 
 
 @pytest.mark.slow
-def test_an_evaluation_stops_and_writes_nothing(
-    fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_evaluation_stops_and_writes_nothing(fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = tmp_path / "run"
     main(fit_args(run_dir, trainer__max_epochs=1, test_after_fit="false"))
     before = (run_dir / "results.json").read_bytes()

@@ -17,7 +17,11 @@ from tests.support.command_line import arguments
 
 
 def test_a_line_an_epoch_where_the_output_is_no_terminal(
-    tiny: Callable[[str], str], sentiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Callable[[str], str],
+    sentiment: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["ftlit"])
     given = {"model__backbone": tiny("bert"), "data__dataset": sentiment, "trainer__max_epochs": 2}
