@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ftlit.data import ChatData
 from ftlit.data.batches.chat_packing import pack_examples
-from ftlit.data.text.chat_templates import BUILT_IN
+from ftlit.data.chats.templates import BUILT_IN
 from ftlit.errors import UserError
 from ftlit.util.batch import IGNORED
 from tests.support.chats import SPECIAL, byte_tokenizer, chat_model, echoes
