@@ -18,8 +18,9 @@ from ftlit.data.chats.conversations import (
     through_last_reply,
 )
 from ftlit.data.chats.labels import ChatTokenizer, Span, Tokens
+from ftlit.data.chats.reading import READERS
 from ftlit.data.chats.rows import Chat, ChatRows
-from ftlit.data.chats.templates import TemplateError
+from ftlit.data.chats.templates import TemplateError, in_words
 from ftlit.data.chats.turns import ChatTemplate, Reply, Written
 from ftlit.data.rows.columns import as_rows
 from ftlit.data.shared.base import TaskData
@@ -72,6 +73,7 @@ class ChatData(TaskData):
         keep_special_tokens: Taken from the model: whether replies keep their special tokens.
     """
 
+    readers = READERS
     padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
     metadata: ClassVar[tuple[str, ...]] = ("prompt_ids", "reference")
 
@@ -194,7 +196,7 @@ class ChatData(TaskData):
         try:
             return self.chat_template.render(chat.messages, True, chat.tools)
         except TemplateError as error:
-            raise UserError(f"row {number}: the chat template does not accept the conversation: {error}") from None
+            raise UserError(f"row {number}: {in_words(error, 'the conversation')}") from None
 
     def _cut(self, prompts: list[list[int]]) -> tuple[list[list[int]], list[bool]]:
         """Only the end of long prompts, and whether each was cut."""
@@ -231,7 +233,8 @@ class ChatData(TaskData):
             reply = [reply for reply in texts[-1].replies if reply.message == last][-1]
             prompt = template.prompt(texts[-1], messages, reply, chat.tools)
         except TemplateError as error:
-            raise UserError(f"{self.dataset}: {self.rows.place_of(str(place))}: {error}") from error
+            found = in_words(error, "the conversation")
+            raise UserError(f"{self.dataset}: {self.rows.place_of(str(place))}: {found}") from error
         texts = texts if self.train_on == "assistant" else texts[-1:]
         spans = [self._spans(text, messages, reply) for text in texts]
         early = [Example(number, *parts, None, "", "") for parts in zip(texts[:-1], spans[:-1], strict=True)]

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ftlit.data.chats.conversations import Messages
-from ftlit.data.chats.templates import TemplateError, Tools, UnstableTemplateError
+from ftlit.data.chats.templates import TemplateError, Tools, in_words
 
 if TYPE_CHECKING:
     from ftlit.data.chats.turns import ChatTemplate
@@ -41,9 +41,7 @@ class Checks:
             texts = self._texts(messages, tools)
             without = self.template.render(messages, messages[-1]["role"] != "assistant") if tools else ""
         except TemplateError as error:
-            roles = ", ".join(message["role"] for message in messages)
-            unstable = isinstance(error, UnstableTemplateError)
-            return str(error) if unstable else f"the chat template does not accept the turns {roles}: {error}"
+            return in_words(error, f"the turns {', '.join(message['role'] for message in messages)}")
         together = "\n".join(texts).casefold()
         for i, message in enumerate(messages):
             for what, marker in _markers(i, message).items():

@@ -71,7 +71,7 @@ def _message(entry: Any, place: str, roles: Mapping[str, str]) -> dict[str, Any]
     message = {"role": role, "content": _text("" if content is None and calls else content, place, empty=bool(calls))}
     if reasoning:
         message["reasoning_content"] = _text(reasoning, f"reasoning_content of {place}")
-    others = {key: compact(found) for key, found in entry.items() if key not in REPLACED and found is not None}
+    others = {key: found for key, found in entry.items() if key not in REPLACED and found is not None}
     return {**message, **({"tool_calls": calls} if calls else {}), **others, **_loss(entry, role, place)}
 
 
@@ -181,6 +181,8 @@ def _entries(value: Any, column: str) -> list[Any]:
             value = json.loads(value)
         except ValueError as error:
             raise ConversationError(f"column {column!r} holds a list that is not valid JSON ({error})") from None
+    else:
+        value = compact(value)
     if value is None or value == []:
         raise ConversationError(f"the conversation in column {column!r} is empty")
     if not isinstance(value, list):

@@ -95,7 +95,7 @@ class ChatTokenizer:
         ids, begins, ends = (values[:limit] for values in tokens)
         chosen = overlapping(begins, ends, spans)
         chosen[:1] = False
-        last = max(ends[-1], begins[-1] + 1)
+        last = max(ends[-1], begins[-1] + 1) if len(tokens.ids) > limit else len(text)
         learned = [text[max(start, ends[0]) : min(end, last)] for start, end in spans]
         marks = chosen & np.isin(ids, list(self.special))
         special = [text[b:e] for b, e in zip(begins[marks], ends[marks], strict=True)]

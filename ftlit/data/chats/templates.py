@@ -46,8 +46,15 @@ class TemplateError(ValueError):
     """A template cannot render a conversation; the message says why."""
 
 
-class UnstableTemplateError(TemplateError):
-    """The template renders the assistant's turn differently from the prompt for it."""
+class UnknownTurnError(TemplateError):
+    """The template renders a conversation, but it cannot be known which part of the text is the assistant's."""
+
+
+def in_words(error: TemplateError, conversation: str) -> str:
+    """What is wrong, for an error message; `conversation` says of which conversation the template cannot make a text."""
+    if isinstance(error, UnknownTurnError):
+        return str(error)
+    return f"the chat template does not accept {conversation}: {error}"
 
 
 class Template:

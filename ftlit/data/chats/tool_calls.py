@@ -11,7 +11,7 @@ class CallError(ValueError):
 def compact(value: Any) -> Any:
     """A value without the keys that are null.
 
-    Rows of a data set share one type for each column, so that an object has every key of any other, which is then null.
+    The rows of a data set share one type for each column, in which every object has the keys of all others, as nulls.
     """
     if isinstance(value, dict):
         return {key: compact(found) for key, found in value.items() if found is not None}
@@ -33,14 +33,13 @@ def tools_of(value: Any) -> list[dict[str, Any]]:
     Raises:
         CallError: If it is something else.
     """
-    return [_tool(tool) for tool in _objects(value, "the tools", "a list of objects with a name")]
+    return [_tool(tool) for tool in _objects(compact(value), "the tools", "a list of objects with a name")]
 
 
 def _objects(value: Any, what: str, expected: str) -> list[Any]:
     if value is None or (isinstance(value, str) and not value.strip()):
         return []
-    written = isinstance(value, str)
-    if written:
+    if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError:
@@ -48,7 +47,7 @@ def _objects(value: Any, what: str, expected: str) -> list[Any]:
     found = [value] if isinstance(value, dict) else value
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise CallError(f"holds {what} as {value!r}, not {expected}")
-    return found if written else compact(found)
+    return found
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ftlit.data.chats.checks import Checks
 from ftlit.data.chats.conversations import Messages
-from ftlit.data.chats.templates import Template, TemplateError, Tools, UnstableTemplateError
+from ftlit.data.chats.templates import Template, TemplateError, Tools, UnknownTurnError
 from ftlit.errors import UserError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class ChatTemplate(Template):
         places = replies_of(messages)
         if len(places) != len(spans):
             if not all(messages[i].get("train", True) for i in places):
-                raise TemplateError(
+                raise UnknownTurnError(
                     f"the chat template marks {len(spans)} parts for {len(places)} turns of the assistant, so that it is "
                     "unknown which of them does not count in the loss"
                 )
@@ -186,14 +186,12 @@ def _with_thought(before: str, through: str, thought: str) -> str:
     opened = OPENED.search(before)
     base = before[: opened.start()] if opened else before
     if not through.startswith(base):
-        raise UnstableTemplateError(
+        raise UnknownTurnError(
             "the chat template renders a turn of the assistant differently from the prompt for it, so that the assistant's "
-            "part is unknown; choose another data.template, or mark that part in it with {% generation %} and {% endgeneration %}"
+            "part is unknown; choose another data.template, or mark that part with {% generation %} and {% endgeneration %}"
         )
     rest, tag = through[len(base) :].lstrip("\n"), opened[0] if opened else ""
-    if opened and rest.startswith(
-        "<think>"
-    ):  # the template writes white space around the tag in another way than in its prompt
+    if opened and rest.startswith("<think>"):  # the turn has other white space around the tag than the prompt
         return before + rest.removeprefix("<think>").lstrip("\n")
     if not thought:
         return f"{before}\n</think>\n\n{rest}"
