@@ -18,7 +18,7 @@ from ftlit.data.chats.conversations import (
     through_last_reply,
 )
 from ftlit.data.chats.labels import ChatTokenizer, Span, Tokens
-from ftlit.data.chats.reading import READERS
+from ftlit.data.chats.reading import READERS, nested
 from ftlit.data.chats.rows import Chat, ChatRows
 from ftlit.data.chats.templates import TemplateError, in_words
 from ftlit.data.chats.turns import ChatTemplate, Reply, Written
@@ -155,6 +155,10 @@ class ChatData(TaskData):
         example = self._examples(0, self.reader.chat(row), row.get("row_id", "train:0"))[-1]
         tokens, _ = self._tokens([example])
         return self._reference(example, tokens[0])
+
+    def record(self, row: dict[str, Any]) -> dict[str, Any]:
+        objects = (self.messages, self.tools)
+        return {column: nested(value) if column in objects else value for column, value in super().record(row).items()}
 
     def joined_texts(self, rows: "Dataset") -> list[str]:
         conversations = (self.conversation(row) for row in rows)  # type: ignore[arg-type]

@@ -38,4 +38,14 @@ def _is_nested(value: Any) -> bool:
     return any(isinstance(part, list | dict) for entry in entries if isinstance(entry, dict) for part in entry.values())
 
 
+def nested(value: Any) -> Any:
+    """The objects of a cell that holds them as a JSON text; other cells are unchanged."""
+    if not isinstance(value, str) or not value.startswith(("[{", "{")):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
 READERS: Mapping[str, Reader] = {".jsonl": partial(chat_rows, read=jsonl_rows), ".json": partial(chat_rows, read=json_rows)}
