@@ -1,7 +1,7 @@
 """Text generation: settings and the call of ``generate``."""
 
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -121,9 +121,18 @@ class Generation:
         prompt = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
         ends = model.generation_config.eos_token_id
         ends = {*(ends if isinstance(ends, list) else [ends])}
-        written = [list(takewhile(lambda i: i not in ends, ids)) for ids in generated[:, prompt:].tolist()]
+        settings = model.generation_config
+        begins = {settings.bos_token_id, settings.forced_bos_token_id} if model.config.is_encoder_decoder else set()
+        rows = [dropwhile(lambda i: i in begins, ids) for ids in generated[:, prompt:].tolist()]
+        written = [list(takewhile(lambda i: i not in ends, ids)) for ids in rows]
         texts = tokenizer.batch_decode(written, skip_special_tokens=not keep_special_tokens)
         return [text.strip() for text in texts]
+
+
+def as_generated(tokenizer: "PreTrainedTokenizerBase", text: str, keep_special_tokens: bool) -> str:
+    """A text of the data with special tokens in it, written as `Generation.texts` would write its tokens."""
+    ids = tokenizer(text_target=text, add_special_tokens=False)["input_ids"]
+    return str(tokenizer.decode(ids, skip_special_tokens=not keep_special_tokens)).strip()
 
 
 def _seed(seed: int, devices: list[torch.device]) -> None:
