@@ -2,26 +2,20 @@
 
 import json
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from ftlit.data.batches.batching import MicroBatch
 from ftlit.data.batches.chat_packing import collate_blocks
 from ftlit.data.batches.collate import PADDING
-from ftlit.data.chats.conversations import (
-    ConversationError,
-    Messages,
-    check_replies,
-    check_turns,
-    is_trained,
-    through_last_reply,
-)
-from ftlit.data.chats.labels import ChatTokenizer, Span, Tokens
+from ftlit.data.chats.conversations import ConversationError, Messages, check_replies, check_turns
+from ftlit.data.chats.examples import Example, TrainOn, examples
+from ftlit.data.chats.labels import ChatTokenizer, Tokens
 from ftlit.data.chats.reading import READERS, nested
 from ftlit.data.chats.rows import Chat, ChatRows
 from ftlit.data.chats.templates import TemplateError, in_words
-from ftlit.data.chats.turns import ChatTemplate, Reply, Written
+from ftlit.data.chats.turns import ChatTemplate
 from ftlit.data.rows.columns import as_rows
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import require_offsets
@@ -35,17 +29,6 @@ if TYPE_CHECKING:
 
 ENDS_WITHOUT_USER = "the conversation ends with no turn of the user to reply to"
 OPTIONAL = {"system_column": "system", "tools": "tools"}  # columns that are read where a data set has them
-
-
-class Example(NamedTuple):
-    """A text of a conversation, the spans that count in the loss, and, with the last of the texts, the last reply."""
-
-    row: int
-    written: Written
-    spans: list[Span]
-    last: Reply | None
-    prompt: str
-    content: str
 
 
 class ChatData(TaskData):
@@ -91,7 +74,7 @@ class ChatData(TaskData):
         template: str | None = None,
         add_bos: bool | None = None,
         add_tokens: list[str] | None = None,
-        train_on: Literal["assistant", "last", "all"] = "assistant",
+        train_on: TrainOn = "assistant",
         packing: bool = False,
         keep_special_tokens: bool = False,
         **kwargs: Any,
@@ -228,31 +211,11 @@ class ChatData(TaskData):
         }
 
     def _examples(self, number: int, chat: Chat, place: Any) -> list[Example]:
-        """The texts of a conversation that have a part in the loss; the last one has the reply that evaluations expect."""
-        messages, template = chat.messages, self.chat_template
-        last = len(through_last_reply(messages)) - 1
         try:
-            written = template.written(*chat)
-            texts = [text for text in written if any(is_trained(messages[reply.message]) for reply in text.replies)]
-            reply = [reply for reply in texts[-1].replies if reply.message == last][-1]
-            prompt = template.prompt(texts[-1], messages, reply, chat.tools)
+            return examples(self.chat_template, chat, number, self.train_on)
         except TemplateError as error:
             found = in_words(error, "the conversation")
             raise UserError(f"{self.dataset}: {self.rows.place_of(str(place))}: {found}") from error
-        texts = texts if self.train_on == "assistant" else texts[-1:]
-        spans = [self._spans(text, messages, reply) for text in texts]
-        early = [Example(number, *parts, None, "", "") for parts in zip(texts[:-1], spans[:-1], strict=True)]
-        return [*early, Example(number, texts[-1], spans[-1], reply, prompt, str(messages[last]["content"]))]
-
-    def _spans(self, written: Written, messages: Messages, last: Reply) -> list[Span]:
-        """The parts of a text that count in the loss."""
-        if self.train_on == "last":
-            return [last[:2]]
-        if self.train_on == "assistant":
-            return [reply[:2] for reply in written.replies if is_trained(messages[reply.message])]
-        without = [reply[:2] for reply in written.replies if not is_trained(messages[reply.message])]
-        edges = [0, *(edge for span in without for edge in span), len(written.text)]
-        return [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]
 
     def _tokens(self, examples: list[Example]) -> tuple[list[Tokens], list[list[int]]]:
         texts = [example.written.text for example in examples]
