@@ -57,7 +57,7 @@ def export_arguments(checkpoint: dict[str, Any], kind: Kind, data: TaskData) -> 
     if getattr(data, "label_names", None):
         found["label_names"] = checkpoint["hyper_parameters"]["label_names"]
     if hasattr(data, "chat_template"):
-        found["template"] = f"{THIS_FOLDER}/chat_template.jinja"
+        found |= {"template": f"{THIS_FOLDER}/chat_template.jinja", "add_bos": False}  # which the template does, if it is done
     base = {"backbone": _absolute(data.backbone)}
     task_changes, data_changes = (base, base) if kind == "adapter" else (MERGED, MERGED_DATA)
     return {

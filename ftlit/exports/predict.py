@@ -90,7 +90,8 @@ class Predictor:
 
     @torch.inference_mode()
     def _chunk(self, rows: list[dict[str, Any]], batch_size: int, scores: bool) -> list[dict[str, Any]]:
-        given = {column: [row.get(column) for row in rows] for column in self.data.input_columns().values()}
+        names = (self.data.input_columns() | self.data.optional_columns()).values()
+        given = {column: [row.get(column) for row in rows] for column in names}
         columns = self.data.encode_inputs(given)
         columns.setdefault("row", list(range(len(rows))))
         order = sorted(range(len(columns["row"])), key=lambda i: len(columns["input_ids"][i]))
