@@ -1,10 +1,11 @@
 """What is computed once for a data set and read again at later starts, beside the features in the cache of `datasets`."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from ftlit.util.files import write_text
 
 
 def cache_file(settings: list[Any], ending: str) -> Path:
@@ -26,10 +27,8 @@ def cached_json(path: Path) -> Any:
 
 
 def cache_json(path: Path, value: Any) -> None:
-    """Write a file of the cache; processes that write the same one at the same time do not disturb each other."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    beside.write_text(json.dumps(value), encoding="utf-8")
-    beside.replace(path)
+    """Write a file of the cache."""
+    write_text(path, json.dumps(value))
 
 
 def remembered(settings: list[Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def overlaps(data: TaskData) -> dict[str, Any]:
     """Rows of validation and test that also occur in train, exactly or nearly."""
     others = [split for split in ("validation", "test") if split in data.rows] if "train" in data.rows else []
     kept = {name: value for name, value in data.option_values("encoding").items() if name not in LENGTH_OPTIONS}
-    own = [type(data).__name__, *source_of(type(data)), data.columns(), kept]
+    own = [type(data).__name__, *source_of(type(data)), data.columns(), data.optional_columns(), kept]
     hashes = {split: rows_hash(data.rows[split]) for split in ("train", *others) if split in data.rows}
     return remembered(["overlaps", SUMMARY_VERSION, hashes, *own], lambda: _overlaps(data, others)) if others else {}
 

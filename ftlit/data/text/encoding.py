@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 VERSIONED_PACKAGES = ("ftlit", "lightning", "abc", "builtins", "typing")  # whose code is not part of the key; that of users is
-ENCODING_VERSION = 5  # to be raised whenever rows are encoded differently, so that old caches are not used
+ENCODING_VERSION = 6  # to be raised whenever rows are encoded differently, so that old caches are not used
 
 
 class Encoder:
@@ -95,8 +95,8 @@ class Encoder:
             special: Number of special tokens in each.
             tokenizer: Their tokenizer, if it is not that of the backbone.
         """
-        if self._counted is not None:
-            texts, unknown = list(ids), unknown_id(tokenizer or self.tokenizer)
+        if self._counted is not None and (texts := list(ids)):
+            unknown = unknown_id(tokenizer or self.tokenizer)
             found = 0 if unknown is None else sum(text.count(unknown) for text in texts)
             self._counted.add(part, map(len, texts), option, special * len(texts), found)
 
