@@ -30,3 +30,14 @@ def check_precision(precision: str, device: torch.device) -> None:
             "trainer.precision bf16-mixed needs a processor that multiplies bfloat16 (AVX512-BF16 or AMX), and this one does "
             "not: it would be many times slower than float32; set trainer.precision: 32-true"
         )
+
+
+def precision_note(precision: str) -> str | None:
+    """Return a sentence about a precision in which small updates of the weights are lost, or None."""
+    if not precision.endswith("-true") or precision.startswith(("32", "64")):
+        return None
+    share = 256 if precision.startswith("bf16") else 2048
+    return (
+        f"trainer.precision {precision} keeps the weights themselves in 16 bits: an update below about 1/{share} of a weight is "
+        "rounded away, and most are at the learning rates of full fine-tuning; bf16-mixed keeps the weights in 32 bits"
+    )

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ftlit.errors import UserError
-from ftlit.models.backbones import load_model, load_tokenizer
+from ftlit.models.backbones import load_config, load_model, load_tokenizer
 from ftlit.models.embeddings import extend_embeddings
+from ftlit.models.gradient_checkpointing import checkpoint_layers
+from ftlit.models.positions import positions_follow_padding
 from ftlit.tasks.shared.init_from import initialise
+from ftlit.tasks.shared.pretrained_head import head_note, match_labels
 from ftlit.tuning import Tuning
 from ftlit.tuning.base import always_train, is_scheduled, is_trainable
 
@@ -46,12 +49,15 @@ def build_model(task: "TaskModule") -> None:
         UserError: The backbone, the head, the tuning method and the earlier run do not fit together.
     """
     config = task.model_config()
-    if task.pad_token_id is not None:
-        config["pad_token_id"] = task.pad_token_id
     trust = task.hparams["trust_remote_code"]
+    if task.pad_token_id is not None and not _keeps_padding(task.hparams["backbone"], trust):
+        config["pad_token_id"] = task.pad_token_id
     load = partial(load_model, backbone=task.hparams["backbone"], trust_remote_code=trust, dropout=task.dropout)
     load = partial(load, pretrained=task.pretrained, loading=_check_tuning(task, load, config))
     task.model, fresh = task.head.build(load, task.auto_class, config)
+    fresh = match_labels(task, fresh)
+    if note := head_note(task, fresh):
+        task.notes.append(note)
     added = None
     if task.init_from is not None:
         fresh, added = _initialise(task, load, fresh, config)
@@ -59,8 +65,16 @@ def build_model(task: "TaskModule") -> None:
         fresh = [*fresh, _extend(task, added)]
     embedding: Any = task.backbone.get_input_embeddings().weight if task.auxiliary else None  # type: ignore[operator]
     _apply_tuning(task, fresh)
+    if task.hparams["gradient_checkpointing"]:
+        checkpoint_layers(task.backbone)
     if task.auxiliary and task.auxiliary.weight:
         task.self_supervision = task.auxiliary.build(load, task.backbone, embedding, partial(_tokenizer, task))
+
+
+def _keeps_padding(backbone: str, trust_remote_code: bool) -> bool:
+    """Whether the positions of the texts would move with the padding id of the configuration."""
+    config = load_config(backbone, trust_remote_code)
+    return config.pad_token_id is not None and positions_follow_padding(config)
 
 
 def _check_tuning(task: "TaskModule", load: Callable[..., Any], config: dict[str, Any]) -> dict[str, Any]:
