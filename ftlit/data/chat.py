@@ -22,6 +22,7 @@ from ftlit.data.text.conversations import (
     without_final_reply,
 )
 from ftlit.data.text.encoding import require_offsets
+from ftlit.data.text.offsets import check_offsets
 from ftlit.errors import UserError
 from ftlit.util.batch import IGNORED
 
@@ -187,6 +188,7 @@ class ChatData(TaskData):
         conversations = [self.conversation(row) for row in as_rows(columns)]
         places = columns.get("row_id", range(len(conversations)))
         written = [self._turns(messages, place) for messages, place in zip(conversations, places, strict=True)]
+        check_offsets(self.tokenizer, [text for text, _ in written], self.backbone, type(self).__name__)
         tokens = self.tokenizer([text for text, _ in written], add_special_tokens=False, return_offsets_mapping=True)
         found = [
             self._labelled(ids, np.array(offsets), text, turns)

@@ -29,6 +29,7 @@ from ftlit.data.batches.document_packing import (
 from ftlit.data.batches.sentence_pairs import sentence_pairs
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import require_offsets
+from ftlit.data.text.offsets import word_numbers
 from ftlit.errors import UserError
 from ftlit.models.backbones import load_config
 from ftlit.models.masking import expected_count
@@ -36,6 +37,8 @@ from ftlit.util.batch import IGNORED, pad
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+MOST_MASKED = 0.9  # share of the tokens above which whole words leave nothing to predict from
 
 
 class CorpusData(TaskData):
@@ -118,20 +121,39 @@ class CorpusData(TaskData):
         sizes = [token_sizes(text, offsets) for text, offsets in zip(texts, found["offset_mapping"], strict=True)]
         features = {"input_ids": found["input_ids"], "sizes": sizes}
         if self.whole_words or self.next_sentence:
-            numbers = [found.word_ids(i) for i in range(len(texts))]
-            features["words"] = [[-1 if word is None else word for word in row] for row in numbers]
+            rows = zip(texts, found["offset_mapping"], strict=True)
+            features["words"] = [word_numbers(*row, found.word_ids(i)) for i, row in enumerate(rows)]
         return features
 
     def encode_split(self, rows: "Dataset") -> "Dataset":
         words = self.whole_words or self.next_sentence
         documents = self.encoder.encode(rows, self.encode, [type(self).__name__, self.columns(), words])
         try:
-            return packed(documents, self.pairs if self.next_sentence else self.blocks, self._block_settings())
+            found = packed(documents, self.pairs if self.next_sentence else self.blocks, self._block_settings())
         except NoBlocksError as error:
             raise UserError(
                 f"data.dataset {self.dataset!r}: all labels masked: a split has no block with a token to predict ({error}); it "
                 "needs longer texts, and a tokenizer that knows their characters"
             ) from None
+        self._check_masked_share(found)
+        return found
+
+    def masked_shares(self, blocks: "Dataset") -> tuple[float, float]:
+        """Share of the tokens that are masked in an epoch, and what it would be if each token were a word."""
+        columns = blocks.select_columns(["maskable", "maskable_words"])[:]
+        tokens = np.array(columns["maskable"], dtype=float)
+        alone = expected_count(tokens, tokens, self.mask_probability)
+        return float(self.expected(columns).sum() / tokens.sum()), float(alone.sum() / tokens.sum())
+
+    def _check_masked_share(self, blocks: "Dataset") -> None:
+        if not self.whole_words:
+            return
+        share, alone = self.masked_shares(blocks)
+        if share > max(MOST_MASKED, 2 * alone):
+            raise UserError(
+                f"model.whole_words would mask {share:.0%} of the tokens, and model.mask_probability is "
+                f"{self.mask_probability}: the texts have too few words for their tokens; set model.whole_words: false"
+            )
 
     def _block_settings(self) -> list[Any]:
         ends = self.frame if self.objective == "masked" else (self.frame[0], [self.eos_token_id])
@@ -252,7 +274,10 @@ class CorpusData(TaskData):
 
     def counts(self, split: str) -> dict[str, int]:
         blocks = self.encoded[split]
-        return {"blocks": len(blocks), "tokens in its blocks": int(self.lengths(split).sum()), **lost_counts(blocks)}
+        found = {"blocks": len(blocks), "tokens in its blocks": int(self.lengths(split).sum()), **lost_counts(blocks)}
+        if self.objective == "masked":
+            found["% of its tokens masked in an epoch"] = round(100 * self.masked_shares(blocks)[0])
+        return found
 
     def names(self, split: str, ids: list[int]) -> list[str]:
         rows = self.rows[split].select(self.encoded[split].select(ids)["first_row"][:])["row_id"][:]

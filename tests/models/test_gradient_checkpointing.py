@@ -41,7 +41,7 @@ def test_losses_and_gradients_stay_the_same(method: str, architecture: str, tiny
     torch.testing.assert_close(losses, plain, atol=1e-6, rtol=0)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2"])
