@@ -99,6 +99,8 @@ def load_model(
     """
     if dropout is not None:
         config = {**_dropout_settings(load_config(backbone, trust_remote_code), dropout), **config}
+    if getattr(load_config(backbone, trust_remote_code), "attention_type", None) == "block_sparse":
+        config = {"attention_type": "original_full", **config}  # else BigBird switches to it at the first batch of short texts
     if not pretrained:
         return _random_model(auto_class, backbone, trust_remote_code, config)
     try:

@@ -1,13 +1,17 @@
-"""Embeddings of tokens that are added to a pretrained backbone."""
+"""Embeddings of tokens that are added to a pretrained backbone, and of tokens that it does not know."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ftlit.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 NOISE = 0.1  # relative to the spread of the pretrained vectors, so that new tokens differ from each other
 
@@ -63,3 +67,26 @@ def extend_embeddings(backbone: Any, ids: Sequence[int]) -> nn.Parameter:
     table = ExtendedEmbedding(backbone.get_input_embeddings(), ids[0], len(ids))
     backbone.set_input_embeddings(table)
     return table.extra
+
+
+def check_token_ids(ids: np.ndarray, table: Any, tokenizer: "PreTrainedTokenizerBase", backbone: str) -> None:
+    """Check that a model has an embedding for each token.
+
+    Args:
+        ids: Ids of tokens, ``(tokens,)``.
+        table: The embeddings.
+        tokenizer: The tokenizer, for the message.
+        backbone: Name of the model, for the message.
+
+    Raises:
+        UserError: If there is none for a token.
+    """
+    unknown = ids[ids >= len(table.weight)]
+    if isinstance(table, ExtendedEmbedding):
+        unknown = unknown[(unknown < table.first) | (unknown >= table.first + len(table.extra))]
+    if len(unknown):
+        raise UserError(
+            f"the tokenizer of {backbone!r} gives the token {tokenizer.convert_ids_to_tokens(int(unknown[0]))!r} the id "
+            f"{unknown[0]}, but the model has embeddings of {len(table.weight)} tokens only: they do not belong together; use "
+            "the tokenizer that the model was trained with"
+        )

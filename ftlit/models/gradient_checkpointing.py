@@ -48,7 +48,7 @@ def _forward_twice(layer: nn.Module, forward: Callable[..., Any], *args: Any, **
     # A cache of the text itself serves generation alone, and would grow again in the backward pass.
     given = (None if _grows(value) else value for value in args)
     named = {name: None if _grows(value) else value for name, value in kwargs.items()}
-    return checkpoint(forward, *given, use_reentrant=False, **named)
+    return checkpoint(partial(forward, **named), *given, use_reentrant=False)
 
 
 def _grows(value: Any) -> bool:

@@ -31,8 +31,8 @@ def check_weights(model: Any, missing: set[str], mismatched: dict[str, tuple[Any
         there, here = mismatched[wrong[0]]
         raise UserError(
             f"model.backbone {backbone!r}: config.json does not describe its weights: {len(wrong)} have other shapes, such as "
-            f"{wrong[0]} with {tuple(there)} in the files and {tuple(here)} by config.json; use the config.json that belongs to "
-            "these weights"
+            f"{wrong[0]} with {tuple(there)} in the files and {tuple(here)} by config.json; use the config.json that belongs "
+            "to these weights"
         )
     lost = sorted(name for name in own & missing if _is_backbone(model, name) and not REPLACEABLE.search(name))
     if lost:

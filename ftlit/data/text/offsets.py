@@ -33,7 +33,7 @@ def check_offsets(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], ba
     for text in [PROBE, *texts[:SAMPLE]]:
         found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         for token, (start, end) in zip(found["input_ids"], found["offset_mapping"], strict=True):
-            said, there = tokenizer.decode([token]).strip().removeprefix("##"), text[start:end].strip()
+            said, there = str(tokenizer.decode([token])).strip().removeprefix("##"), text[start:end].strip()
             if said.isascii() and said.isalnum() and there.isascii() and token not in tokenizer.all_special_ids:
                 compared += 1
                 wrong += [] if said.casefold() == there.casefold() else [(said, there)]
