@@ -14,9 +14,9 @@ from ftlit.models.backbones import load_config, load_model, load_tokenizer
 from ftlit.models.embeddings import extend_embeddings
 from ftlit.models.gradient_checkpointing import checkpoint_layers
 from ftlit.models.positions import positions_follow_padding
+from ftlit.models.unused_weights import keep_unused, unused_weights
 from ftlit.tasks.shared.init_from import initialise
 from ftlit.tasks.shared.pretrained_head import head_note, match_labels
-from ftlit.tuning import Tuning
 from ftlit.tuning.base import always_train, is_scheduled, is_trainable
 
 if TYPE_CHECKING:
@@ -53,8 +53,11 @@ def build_model(task: "TaskModule") -> None:
     if task.pad_token_id is not None and not _keeps_padding(task.hparams["backbone"], trust):
         config["pad_token_id"] = task.pad_token_id
     load = partial(load_model, backbone=task.hparams["backbone"], trust_remote_code=trust, dropout=task.dropout)
-    load = partial(load, pretrained=task.pretrained, loading=_check_tuning(task, load, config))
+    with torch.device("meta"):
+        skeleton: Any = task.head.build(partial(load, pretrained=False), task.auto_class, config)[0]
+    load = partial(load, pretrained=task.pretrained, loading=_check_tuning(task, skeleton))
     task.model, fresh = task.head.build(load, task.auto_class, config)
+    fresh = keep_unused(task.model, unused_weights(skeleton), fresh)
     fresh = match_labels(task, fresh)
     if note := head_note(task, fresh):
         task.notes.append(note)
@@ -77,12 +80,8 @@ def _keeps_padding(backbone: str, trust_remote_code: bool) -> bool:
     return config.pad_token_id is not None and positions_follow_padding(config)
 
 
-def _check_tuning(task: "TaskModule", load: Callable[..., Any], config: dict[str, Any]) -> dict[str, Any]:
+def _check_tuning(task: "TaskModule", skeleton: Any) -> dict[str, Any]:
     """Check the tuning method on the model's layers before weights are loaded, and return its arguments for loading them."""
-    if type(task.tuning).check is Tuning.check:
-        return {}
-    with torch.device("meta"):
-        skeleton: Any = task.head.build(partial(load, pretrained=False), task.auto_class, config)[0]
     prefix = skeleton.base_model_prefix
     task.tuning.check(getattr(skeleton, prefix, skeleton))
     parts = [(name, part) for name, part in skeleton.named_children() if name != prefix]
