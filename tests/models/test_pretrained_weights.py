@@ -46,7 +46,7 @@ OTHERS: list[tuple[str, dict[str, Any], str]] = [
     (
         "bert",
         {"num_hidden_layers": 3},
-        r"its files lack 16 weights that config\.json describes, such as bert\.encoder\.layer\.2\.attention\S+; only a head may",
+        r"its files lack 16 weights that config\.json describes, such as bert\.encoder\.layer\.2\.attention\S+; only a head",
     ),
     ("llama", {"intermediate_size": 64}, r"6 have other shapes, such as model\.layers\.0\.mlp\.down_proj\.weight"),
     ("gpt2", {"n_layer": 4}, r"its files lack \d+ weights that config\.json describes, such as transformer\.h\.2\."),
