@@ -1,6 +1,8 @@
 """Folders without a tokenizer, and tokenizers that do not belong to their model."""
 
+import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from ftlit.errors import UserError
 from ftlit.models.backbones import load_tokenizer
 from ftlit.models.embeddings import ExtendedEmbedding, check_token_ids
 from ftlit.models.encoder_decoder import decoder_tokenizer
+from tests.support.command_line import arguments, refusal
 from tests.support.models import ARCHITECTURES, SIZE, tiny_tokenizer
 from tests.support.small import classifier
 from tests.support.speeds import some_by_default
@@ -58,3 +61,15 @@ def test_tokens_without_an_embedding() -> None:
     check_token_ids(np.array([89, 100, 103]), extended, tokenizer, "model")
     with pytest.raises(UserError, match="the id 95"):
         check_token_ids(np.array([100, 95]), extended, tokenizer, "model")
+
+
+def test_a_run_with_such_tokens_leaves_nothing(
+    sentiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ftlit"])
+    AutoModel.from_config(AutoConfig.for_model("bert", **SIZE, vocab_size=60)).save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    given = {"model__backbone": tmp_path / "model", "data__dataset": sentiment, "run_dir": tmp_path / "run"}
+    said = refusal(arguments("fit", "TextClassification", "TextClassificationData", **given), capsys)
+    assert re.search(r"gives the token 'word\d\d' the id \d\d, but the model has embeddings of 60 tokens only", said)
+    assert not (tmp_path / "run").exists()

@@ -78,15 +78,10 @@ def test_updates_that_rounding_undoes_stop_a_run(tiny: Callable[[str], str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("lr", "precision", "options"),
-    [
-        (5e-3, "bf16-true", {"tuning": Full()}),
-        (2e-5, "32-true", {"tuning": Full()}),
-        (0.02, "bf16-true", {"tuning": LoRA(r=2)}),
-    ],
+    ("lr", "precision", "tuning"), [(5e-3, "bf16-true", Full()), (2e-5, "32-true", Full()), (0.02, "bf16-true", LoRA(r=2))]
 )
-def test_updates_that_arrive_do_not(lr: float, precision: str, options: dict[str, Any], tiny: Callable[[str], str]) -> None:
-    trained(tiny("bert"), lr, precision, **options)
+def test_updates_that_arrive_do_not(lr: float, precision: str, tuning: Tuning, tiny: Callable[[str], str]) -> None:
+    trained(tiny("bert"), lr, precision, tuning=tuning)
 
 
 def test_it_is_said_at_the_start() -> None:
