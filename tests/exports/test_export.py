@@ -452,8 +452,8 @@ def test_an_adapter_of_tied_embeddings_is_not_merged(tiny: Tiny, tmp_path: Path)
         return ftlit.CausalLM(backbone=str(folder), tuning=ftlit.LoRA(r=2, targets=targets), pad_token_id=0)
 
     says = (
-        r"model\.tuning LoRA cannot be merged: it changes embed_tokens, whose weights another layer shares "
-        r"\(tied embeddings\), and merged it would change both; export the adapter with --adapter-only, or keep the run folder and use"
+        r"model\.tuning LoRA cannot be merged: it changes embed_tokens, whose weights another layer shares \(tied embeddings\)"
+        r", and merged it would change both; export the adapter with --adapter-only, or keep the run folder and use"
     )
     with pytest.raises(UserError, match=says):
         merge.save_merged(task(True, ["embed_tokens", "q_proj"]), tmp_path / "out", "float32")
