@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from ftlit.errors import UserError
+from ftlit.models.files import naming_damaged_files
 from ftlit.models.gguf import convert_gguf
-from ftlit.models.pretrained_weights import check_weights, say_unused_layers
 from ftlit.models.tokenizers import check_vocabulary, drop_unknown_types, has_tokenizer_files, missing_tokenizer
+from ftlit.models.weights import check_weights, say_unused_layers
 from ftlit.util.files import resolve_package_path
 
 
@@ -54,6 +55,7 @@ def _load_error(auto_class: Any, backbone: str, trust_remote_code: bool, error: 
     return UserError(f"model.backbone {backbone!r} is a {kind}, which has no head for {head}; choose another backbone")
 
 
+@naming_damaged_files(lambda backbone, *_, **__: locate(backbone))
 def load_config(backbone: str, trust_remote_code: bool = False) -> PretrainedConfig:
     """Load the configuration of a backbone.
 
@@ -71,6 +73,7 @@ def _dropout_settings(config: PretrainedConfig, dropout: float) -> dict[str, flo
     return {name: dropout for name, value in config.to_dict().items() if "drop" in name and isinstance(value, float)}
 
 
+@naming_damaged_files(lambda auto_class, backbone, *_, **__: locate(backbone))
 def load_model(
     auto_class: Any,
     backbone: str,
@@ -167,6 +170,7 @@ def _training(model: nn.Module) -> nn.Module:
     return model.train()  # from_pretrained returns models in eval mode, which Lightning would keep
 
 
+@naming_damaged_files(lambda backbone, *_, **__: locate(backbone))
 def read_tokenizer(backbone: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a backbone as it is.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
+from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
@@ -18,24 +19,22 @@ from ftlit.optimization.parameter_groups import param_groups
 from ftlit.runs.checkpoint import frozen_digest, trained_keys
 from ftlit.tasks.shared.building import ConfiguredAfterInit, build_model
 from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, save_trained
-from ftlit.tasks.shared.evaluation_steps import EvaluationSteps
 from ftlit.tasks.shared.evaluator import Evaluator, Outputs
 from ftlit.tasks.shared.pretrained_head import set_default_head
 from ftlit.tasks.shared.stages import Stages
 from ftlit.tasks.shared.train_loss import StepLoss, log_loss
-from ftlit.tasks.shared.training import check_settings, check_trainer, optimizer_and_schedule, training_loss
+from ftlit.tasks.shared.training import check_blocks, check_settings, check_trainer, optimizer_and_schedule, training_loss
 from ftlit.tuning import Full, Tuning
 from ftlit.util.batch import BOOKKEEPING
 
 
-class TaskModule(EvaluationSteps, metaclass=ConfiguredAfterInit):
+class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
     """Base class of tasks: a backbone with a head, trained by a tuning method.
 
     Args:
         backbone: Hub name or folder of the pretrained model, or `package:<module>/<path>`.
         tuning: Which weights of the backbone train.
-        head: The prediction head on the backbone; by default the head of transformers for the task, or with Frozen
-            PooledHead where that head would read a pooler that does not train.
+        head: The prediction head; by default that of transformers for the task, or PooledHead where Frozen keeps a pooler.
         loss: The training loss; by default the usual loss of the task.
         optimizer: Class path and arguments of the optimizer, without the parameters.
         schedule: Name of a learning rate schedule of transformers: linear, cosine, cosine_with_restarts, polynomial,
@@ -102,8 +101,7 @@ class TaskModule(EvaluationSteps, metaclass=ConfiguredAfterInit):
         self.pad_token_id, self.auxiliary = pad_token_id, auxiliary
         self.self_supervision: SelfSupervision | None = None
         self.keep_predictions, self.stages = False, Stages()
-        self.notes: list[str] = []  # sentences about the model, which are printed when a run starts
-        self.total_steps = 0  # known once the optimizer is built
+        self.total_steps, self.notes = 0, list[str]()  # known once the optimizer is built; printed when a run starts
         self.lightning_logs, self._step_loss = True, StepLoss()  # `LossLog` of a run logs by itself
 
     # What a task defines
@@ -197,8 +195,7 @@ class TaskModule(EvaluationSteps, metaclass=ConfiguredAfterInit):
 
     def prepare(self) -> None:
         """Complete and check the settings before the model is loaded."""
-        if self.head is None:
-            set_default_head(self)
+        set_default_head(self)
         self.loss = self.default_loss() if self.loss is None else self.loss
         self.monitor = self.monitor or self.default_monitor
         check_settings(self)
@@ -230,19 +227,14 @@ class TaskModule(EvaluationSteps, metaclass=ConfiguredAfterInit):
 
     def replace_backbone(self, backbone: nn.Module) -> None:
         """Replace the backbone inside the model."""
-        if hasattr(self.model, self.model.base_model_prefix):
-            setattr(self.model, self.model.base_model_prefix, backbone)
-        else:
-            self.model = backbone
+        prefix = self.model.base_model_prefix
+        owner, name = (self.model, prefix) if hasattr(self.model, prefix) else (self, "model")
+        setattr(owner, name, backbone)
 
     # Training
 
     def forward(self, batch: dict[str, Any]) -> Any:
-        if self.tuning.positions and "position_ids" in batch:
-            raise UserError(
-                f"model.tuning {type(self.tuning).__name__} adds its tokens before a single text, but a block has several; "
-                "set data.packing: false, or with raw text data.isolate_documents: false"
-            )
+        check_blocks(self, batch)
         return self.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
@@ -275,6 +267,25 @@ class TaskModule(EvaluationSteps, metaclass=ConfiguredAfterInit):
         step = self.global_step
         super().optimizer_step(*args, **kwargs)
         self.tuning.after_step(self.backbone, step)
+
+    # Evaluation
+
+    @property
+    def is_fitting(self) -> bool:
+        """Whether this evaluation is part of training."""
+        return self.trainer.state.fn == "fit"
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.evaluators["val"].update(self, batch)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.evaluators["test"].update(self, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self.evaluators["val"].finish(self)
+
+    def on_test_epoch_end(self) -> None:
+        self.evaluators["test"].finish(self)
 
     # Checkpoints
 

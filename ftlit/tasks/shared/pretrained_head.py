@@ -19,11 +19,13 @@ UNNAMED = re.compile(r"LABEL_(\d+)")  # what transformers calls labels without n
 
 
 def set_default_head(task: "TaskModule") -> None:
-    """Take the head of transformers, or with `Frozen` the mean of the tokens where that head would read a frozen pooler.
+    """Without a head, take that of transformers, or `PooledHead` where that would read a pooler that `Frozen` freezes.
 
     A pooler is trained for the task of its pretraining, such as the next sentence; its output is of little use to others.
     The hyper-parameters name the head from then on, since an export has another tuning method.
     """
+    if task.head is not None:
+        return
     task.head = PooledHead() if _probes_pooler(task) else TaskHead()
     task.hparams["head"] = plain(task.head) if "_instantiator" in task.hparams else task.head
 
