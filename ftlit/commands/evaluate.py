@@ -17,6 +17,7 @@ from ftlit.runs.loggers import send_efficiency, send_report
 from ftlit.runs.reading import RunFolder, results_text
 from ftlit.runs.record import now
 from ftlit.tasks import TaskModule
+from ftlit.training.bfloat16 import precision_note
 from ftlit.training.cost import cost_text
 from ftlit.training.parameters import parameter_counts, parts_text
 from ftlit.training.trainer import RunParts
@@ -45,6 +46,8 @@ class Evaluation:
         self.found = data_report(self.data)
         print(f"\nData: {self.data.dataset}\n{data_text(self.found)}")
         print(f"\nTuning: {self.model.tuning}\n{parts_text(self.model.model)}\n", flush=True)
+        notes = [*self.model.notes, precision_note(str(self.trainer.precision))]
+        print(*(f"note: {note}\n" for note in notes if note), sep="\n", end="", flush=True)
 
     @rank_zero_only
     def open_record(self, seed: int) -> None:

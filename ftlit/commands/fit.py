@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit.commands.config_file import written_config
 from ftlit.commands.evaluate import Evaluation
-from ftlit.commands.links import check_links
+from ftlit.commands.links import check_links, check_vocabulary
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
 from ftlit.exports.run import Run
@@ -165,6 +165,7 @@ def prepare(model: TaskModule, data: TaskData, splits: list[str]) -> None:
     data.setup("fit")
     data.require(["train", *splits])
     data.check_batches(["train", *splits])
+    check_vocabulary(model, data)
     if data.unlabelled_source is not None and model.auxiliary is None:
         raise UserError("data.unlabelled has texts for an auxiliary loss, but the task has none: set model.auxiliary")
     model.param_groups()  # raises if lr_factors match no weight

@@ -19,6 +19,7 @@ from ftlit.data.chats.turns import ChatTemplate
 from ftlit.data.rows.columns import as_rows
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import require_offsets
+from ftlit.data.text.offsets import check_offsets
 from ftlit.errors import UserError
 from ftlit.models.embeddings import with_tokens
 from ftlit.util.batch import IGNORED
@@ -194,6 +195,8 @@ class ChatData(TaskData):
         chats = [self.reader.chat(row) for row in as_rows(columns)]
         places = columns.get("row_id", range(len(chats)))
         examples = [e for i, chat in enumerate(chats) for e in self._examples(i, chat, places[i])]
+        texts = [example.written.text for example in examples]
+        check_offsets(self.tokenizer, texts, self.backbone, type(self).__name__)
         tokens, prompts = self._tokens(examples)
         self.encoder.count("conversation", (part.ids.tolist() for part in tokens), "max_length")
         self.encoder.count("prompt", filter(None, prompts), "max_length")

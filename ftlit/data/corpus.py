@@ -30,6 +30,7 @@ from ftlit.data.batches.masked_share import MASKED, check_masked_share, masked_s
 from ftlit.data.batches.sentence_pairs import sentence_pairs
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import require_offsets
+from ftlit.data.text.offsets import word_numbers
 from ftlit.errors import UserError
 from ftlit.models.backbones import load_config
 from ftlit.models.masking import expected_count
@@ -120,8 +121,8 @@ class CorpusData(TaskData):
         sizes = [token_sizes(text, offsets) for text, offsets in zip(texts, found["offset_mapping"], strict=True)]
         features = {"input_ids": found["input_ids"], "sizes": sizes}
         if self.whole_words or self.next_sentence:
-            numbers = [found.word_ids(i) for i in range(len(texts))]
-            features["words"] = [[-1 if word is None else word for word in row] for row in numbers]
+            rows = zip(texts, found["offset_mapping"], strict=True)
+            features["words"] = [word_numbers(*row, found.word_ids(i)) for i, row in enumerate(rows)]
         return features
 
     def encode_split(self, rows: "Dataset") -> "Dataset":

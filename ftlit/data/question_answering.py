@@ -16,6 +16,7 @@ from ftlit.data.sources.formats import Reader
 from ftlit.data.sources.squad_json import squad_rows
 from ftlit.data.text.answers import Answer, answer_problem, answers_of, character_span, token_span
 from ftlit.data.text.encoding import require_offsets
+from ftlit.data.text.offsets import SAMPLE, check_offsets
 from ftlit.errors import UserError
 
 if TYPE_CHECKING:
@@ -187,6 +188,9 @@ class QuestionAnsweringData(TaskData):
         return character_span(answers[0], row[self.context]) if answers else None
 
     def setup(self, stage: str | None = None) -> None:
+        require_offsets(self.tokenizer, self.backbone, type(self).__name__)
+        for rows in self.rows.source.values():
+            check_offsets(self.tokenizer, rows[self.context][:SAMPLE], self.backbone, type(self).__name__)
         super().setup(stage)
         for split in self.encoded.keys() - self._found.keys():
             features = self.encoded[split]

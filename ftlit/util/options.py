@@ -123,6 +123,7 @@ OPTIONS: dict[str, Option] = {
     "model.loss": _affects("training", short="loss"),
     "model.auxiliary": _affects("training", short="auxiliary", exported=None),
     "model.dropout": _MODEL,
+    "model.gradient_checkpointing": _affects(exported=False),  # time and memory alone
     "model.trust_remote_code": _MODEL,
     "model.multi_label": _MODEL,
     "model.spans": _MODEL,

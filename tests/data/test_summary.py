@@ -271,8 +271,8 @@ def test_words_that_would_all_be_masked_are_refused(tiny: Tiny, tmp_path: Path, 
     with pytest.raises(UserError) as caught:
         CorpusData(**given, whole_words=True).setup()
     assert str(caught.value) == (
-        "model.whole_words: 100% of the tokens would be masked, not about 15% as model.mask_probability says, since the words "
-        "have 24.0 tokens and the blocks 1.0 words on average; set model.whole_words: false, or give longer texts"
+        "model.whole_words would mask 100% of the tokens, and model.mask_probability is 0.15: the texts have too few words for "
+        "their tokens; set model.whole_words: false"
     )
 
 

@@ -12,7 +12,7 @@ from ftlit.util.batch import IGNORED
 if TYPE_CHECKING:
     from datasets import Dataset
 
-REFUSED = 0.9  # a share of masked tokens from which nothing can be learned
+MOST_MASKED = 0.9  # share of the tokens above which whole words leave nothing to predict from
 SAMPLE = 128  # blocks of which masks are drawn for the report
 MASKED = "of the tokens are masked"
 
@@ -29,12 +29,11 @@ def check_masked_share(blocks: "Dataset", probability: float) -> None:
     """
     counts = blocks.select_columns(["maskable", "maskable_words"])[:]
     tokens, words = (np.array(counts[name], dtype=float) for name in ("maskable", "maskable_words"))
-    share = expected_count(tokens, words, probability).sum() / tokens.sum()
-    if share > REFUSED:
+    share, alone = (expected_count(tokens, units, probability).sum() / tokens.sum() for units in (words, tokens))
+    if share > max(MOST_MASKED, 2 * alone):
         raise UserError(
-            f"model.whole_words: {share:.0%} of the tokens would be masked, not about {probability:.0%} as "
-            f"model.mask_probability says, since the words have {tokens.sum() / words.sum():.1f} tokens and the blocks "
-            f"{words.mean():.1f} words on average; set model.whole_words: false, or give longer texts"
+            f"model.whole_words would mask {share:.0%} of the tokens, and model.mask_probability is {probability}: the texts "
+            "have too few words for their tokens; set model.whole_words: false"
         )
 
 

@@ -13,7 +13,8 @@ from ftlit.util.private import rows_hash
 
 SUMMARY_VERSION = 1  # to be raised whenever something else is found in the same data, so that old caches are not used
 UNKNOWN_LIMIT = 0.05  # share of unknown tokens above which the report warns
-LENGTH_OPTIONS = ("max_length", "max_target_length", "stride")
+LENGTH_OPTIONS = ("max_length", "max_target_length", "stride")  # on which repeated rows do not depend
+UNRELATED = ("order_seed", "batching")  # on which nothing of the report depends
 
 
 def data_report(data: TaskData) -> dict[str, Any]:
@@ -32,7 +33,8 @@ def data_report(data: TaskData) -> dict[str, Any]:
 def _split(data: TaskData, split: str) -> dict[str, Any]:
     rows, encoded = data.rows[split], data.encoded[split]
     made = data.modification_counts if split == "train" else {}
-    own = [type(data).__name__, *source_of(type(data)), data.columns()]
+    options = {name: str(value) for name, value in data.option_values("order").items() if name not in UNRELATED}
+    own = [type(data).__name__, *source_of(type(data)), data.columns(), options]
     settings = ["summary", SUMMARY_VERSION, rows_hash(rows), rows_hash(encoded), made, *own]
     measured = remembered(settings, lambda: _measured(data, split))
     found = {

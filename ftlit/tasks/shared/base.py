@@ -12,7 +12,7 @@ from torchmetrics import Metric, MetricCollection
 
 from ftlit.auxiliary import Auxiliary, SelfSupervision
 from ftlit.errors import UserError, near
-from ftlit.heads import Head, TaskHead
+from ftlit.heads import Head
 from ftlit.losses import CrossEntropy, Focal, Loss
 from ftlit.metrics.direction import lower_is_better
 from ftlit.optimization.parameter_groups import param_groups
@@ -20,9 +20,10 @@ from ftlit.runs.checkpoint import frozen_digest, trained_keys
 from ftlit.tasks.shared.building import ConfiguredAfterInit, build_model
 from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, save_trained
 from ftlit.tasks.shared.evaluator import Evaluator, Outputs
+from ftlit.tasks.shared.pretrained_head import set_default_head
 from ftlit.tasks.shared.stages import Stages
 from ftlit.tasks.shared.train_loss import StepLoss, log_loss
-from ftlit.tasks.shared.training import check_settings, check_trainer, optimizer_and_schedule, training_loss
+from ftlit.tasks.shared.training import check_blocks, check_settings, check_trainer, optimizer_and_schedule, training_loss
 from ftlit.tuning import Full, Tuning
 from ftlit.util.batch import BOOKKEEPING
 
@@ -33,7 +34,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
     Args:
         backbone: Hub name or folder of the pretrained model, or `package:<module>/<path>`.
         tuning: Which weights of the backbone train.
-        head: The prediction head on the backbone; by default the head of transformers for the task.
+        head: The prediction head; by default that of transformers for the task, or PooledHead where Frozen keeps a pooler.
         loss: The training loss; by default the usual loss of the task.
         optimizer: Class path and arguments of the optimizer, without the parameters.
         schedule: Name of a learning rate schedule of transformers: linear, cosine, cosine_with_restarts, polynomial,
@@ -50,6 +51,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         dropout: Dropout probability of the backbone's layers in training; by default that of its configuration.
         init_from: Folder of an earlier run or of a Hugging Face model whose backbone weights replace those of `backbone`.
         auxiliary: A self-supervised loss in addition to the task's: MaskedLMLoss for encoders, CausalLMLoss for decoders.
+        gradient_checkpointing: Whether layers are computed again in the backward pass, which takes less memory and more time.
     """
 
     auto_class: Any  # the class of transformers with the task's head
@@ -70,7 +72,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         self,
         backbone: str,
         tuning: Tuning = Full(),
-        head: Head = TaskHead(),
+        head: Head | None = None,
         loss: Loss | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=5e-5, weight_decay=0.01, fused=True),
         schedule: str = "linear",
@@ -85,11 +87,13 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         dropout: float | None = None,
         init_from: str | None = None,
         auxiliary: Auxiliary | None = None,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
-        self.tuning, self.head, self.optimizer = tuning, head, optimizer
-        self.loss: Any = loss  # None until `prepare` sets the task's defaults
+        self.tuning, self.optimizer = tuning, optimizer
+        self.head: Any = head  # None until `prepare` sets the task's defaults, like the next two
+        self.loss: Any = loss
         self.monitor: Any = monitor
         self.schedule, self.warmup_ratio = schedule, warmup_ratio
         self.layer_decay, self.head_lr_factor, self.lr_factors = layer_decay, head_lr_factor, lr_factors
@@ -97,7 +101,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         self.pad_token_id, self.auxiliary = pad_token_id, auxiliary
         self.self_supervision: SelfSupervision | None = None
         self.keep_predictions, self.stages = False, Stages()
-        self.total_steps = 0  # known once the optimizer is built
+        self.total_steps, self.notes = 0, list[str]()  # known once the optimizer is built; printed when a run starts
         self.lightning_logs, self._step_loss = True, StepLoss()  # `LossLog` of a run logs by itself
 
     # What a task defines
@@ -191,6 +195,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
 
     def prepare(self) -> None:
         """Complete and check the settings before the model is loaded."""
+        set_default_head(self)
         self.loss = self.default_loss() if self.loss is None else self.loss
         self.monitor = self.monitor or self.default_monitor
         check_settings(self)
@@ -222,19 +227,14 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
 
     def replace_backbone(self, backbone: nn.Module) -> None:
         """Replace the backbone inside the model."""
-        if hasattr(self.model, self.model.base_model_prefix):
-            setattr(self.model, self.model.base_model_prefix, backbone)
-        else:
-            self.model = backbone
+        prefix = self.model.base_model_prefix
+        owner, name = (self.model, prefix) if hasattr(self.model, prefix) else (self, "model")
+        setattr(owner, name, backbone)
 
     # Training
 
     def forward(self, batch: dict[str, Any]) -> Any:
-        if self.tuning.positions and "position_ids" in batch:
-            raise UserError(
-                f"model.tuning {type(self.tuning).__name__} adds its tokens before a single text, but a block has several; "
-                "set data.packing: false, or with raw text data.isolate_documents: false"
-            )
+        check_blocks(self, batch)
         return self.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
