@@ -56,12 +56,46 @@ def _instance(config: Any) -> Any:
     return locate(config.class_path)(**{name: _instance(value) for name, value in given.items()})  # type: ignore[operator]
 
 
+def check_pair(task: Any, data: Any) -> None:
+    """Check that a task learns what its data have.
+
+    Args:
+        task: The task or its class.
+        data: The data module or its class.
+
+    Raises:
+        UserError: The task learns something else; the message names the data modules that fit.
+    """
+    wanted, given = getattr(task, "label_kind", None), getattr(data, "label_kinds", ())
+    if wanted is None or not given or wanted in given:
+        return
+    task_name, data_name = (part.__name__ if isinstance(part, type) else type(part).__name__ for part in (task, data))
+    fitting = sorted(kind.__name__ for kind in _subclasses(TaskData) if wanted in kind.label_kinds)
+    raise UserError(
+        f"model {task_name} learns {wanted}, but data {data_name} has {' or '.join(given)}; set data to "
+        f"{' or '.join(fitting)}, or choose another model"
+    )
+
+
+def check_classes(task: str, data: str) -> None:
+    """Check that a task learns what its data have, given the import paths of both."""
+    from pydoc import locate
+
+    check_pair(locate(task), locate(data))
+
+
+def _subclasses(kind: type) -> set[Any]:
+    found: set[Any] = set(kind.__subclasses__())
+    return found.union(*map(_subclasses, found))
+
+
 def check_links(model: TaskModule, data: TaskData) -> None:
     """Check that a task and its data were created with the same values of shared arguments.
 
     Raises:
         UserError: Two values differ; the message says which one to pass.
     """
+    check_pair(model, data)
     task = {name: model.hparams[name] for name in FROM_TASK if name in model.hparams}
     task |= {"objective": getattr(model, "objective", None), "reserved_positions": model.tuning.positions}
     for name, value in task.items():

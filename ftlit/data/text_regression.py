@@ -2,17 +2,19 @@
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from ftlit.data.rows.cells import number
 from ftlit.data.shared.text import TextData
 
 
 class TextRegressionData(TextData):
     """Texts or pairs of texts with a number each."""
 
+    label_kinds: ClassVar[tuple[str, ...]] = ("numbers",)
     label_dtype = torch.float32
 
     @cached_property
@@ -24,10 +26,8 @@ class TextRegressionData(TextData):
         return [float(values.mean()), float(values.std()) or 1.0]
 
     def validate_label(self, value: Any) -> str | None:
-        try:
-            finite = math.isfinite(float(value))
-        except (TypeError, ValueError):
-            finite = False
+        found = number(value)
+        finite = found is not None and math.isfinite(found)
         return None if finite else f"column {self.label!r} holds {value!r}, not a number"
 
     def reference(self, row: dict[str, Any]) -> float:

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from ftlit.data.rows.rows import checked, fingerprint, row_place
+from ftlit.data.rows.checks import check_columns_differ
+from ftlit.data.rows.rows import checked, fingerprint, has_own_ids, row_place
 from ftlit.data.rows.subsets import shots, split_off, subsample
 from ftlit.data.sources.load import load_splits
 from ftlit.errors import UserError
@@ -46,6 +47,7 @@ class SplitRows(Mapping[str, "Dataset"]):
         self.limits, self.shots, self.validation_share = limits, shots, validation_share
         self.seed, self.on_bad_rows = seed, on_bad_rows
         self.dropped: dict[str, list[str]] = {}
+        self._own_ids: dict[str, bool] = {}
 
     def __getitem__(self, split: str) -> "Dataset":
         return self._used[split]
@@ -62,6 +64,7 @@ class SplitRows(Mapping[str, "Dataset"]):
     @cached_property
     def raw(self) -> dict[str, "Dataset"]:
         """The splits as they come from the source, with all columns and unchecked rows."""
+        check_columns_differ(self.hooks.columns())
         splits = load_splits(self.dataset, self.config_name, self.split_names, self.hooks.readers)
         return self.hooks.prepare_splits(splits)
 
@@ -78,7 +81,9 @@ class SplitRows(Mapping[str, "Dataset"]):
     def place_of(self, row_id: str) -> str:
         """Where a row is found in the source, for error messages."""
         split = row_id.partition(":")[0]
-        return row_place(row_id, "id" in self.raw[split].column_names)
+        if split not in self._own_ids:
+            self._own_ids[split] = has_own_ids(self.raw[split])
+        return row_place(row_id, self._own_ids[split])
 
     def require(self, splits: list[str]) -> None:
         """Check that the data set has all of these splits.
@@ -94,10 +99,13 @@ class SplitRows(Mapping[str, "Dataset"]):
                 )
 
     def _checked(self, split: str, rows: "Dataset") -> "Dataset":
-        place = f"{self.dataset}: {split}"
-        kept, bad = checked(rows, place, self.hooks.columns(), self.hooks.validate_row)
+        place, columns = f"{self.dataset}: {split}", self.hooks.columns()
+        hints = dict.fromkeys(columns.keys() - self.hooks.input_columns().keys(), without_answers(split))
+        validate = self.hooks.validate_row if split == "train" else self.hooks.validate_held_out_row
+        kept, bad = checked(rows, place, columns, validate, hints)
         if bad and self.on_bad_rows == "error":
-            raise UserError(f"{bad[0]}; fix the row, or set data.on_bad_rows: drop")
+            advice = without_answers(split) if hints and len(bad) == len(rows) else ""
+            raise UserError(f"{bad[0]}; fix the row, or set data.on_bad_rows: drop. {advice}".removesuffix(". "))
         if bad and not len(kept):
             raise UserError(f"{place} has no good row; the first of its {len(bad)} bad ones: {bad[0]}")
         if bad:
@@ -133,3 +141,8 @@ class SplitRows(Mapping[str, "Dataset"]):
             if count is not None and split in splits and count < len(splits[split]):
                 splits[split] = splits[split].select(subsample(len(splits[split]), count, self.seed))
         return splits
+
+
+def without_answers(split: str) -> str:
+    """What to do about a split without right answers; empty for train, which needs them."""
+    return "" if split == "train" else f"If {split} has no right answers, leave it out with data.splits: {{{split}: null}}"

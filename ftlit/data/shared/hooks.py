@@ -24,6 +24,7 @@ class TaskHooks(ABC):
     padding: ClassVar[dict[str, int]] = PADDING  # padding values of the columns with one number a token, except input_ids
     metadata: ClassVar[tuple[str, ...]] = ()  # feature columns that are passed to the task unchanged
     default_max_length: ClassVar[int] = 512
+    label_kinds: ClassVar[tuple[str, ...]] = ()  # what the labels are, for a task to tell whether it learns them; () for all
 
     # Columns
 
@@ -49,6 +50,10 @@ class TaskHooks(ABC):
     @abstractmethod
     def validate_row(self, row: dict[str, Any]) -> str | None:
         """What is wrong with a row that has its right answer, or None."""
+
+    def validate_held_out_row(self, row: dict[str, Any]) -> str | None:
+        """What is wrong with a row of validation or test, or None; by default what would be wrong with one of train."""
+        return self.validate_row(row)
 
     def check_splits(self, splits: dict[str, "Dataset"]) -> None:
         """Raise a `UserError` if the task cannot be trained or evaluated on these splits."""

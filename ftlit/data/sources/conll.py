@@ -15,30 +15,41 @@ DOCUMENT_START = "-DOCSTART-"
 # `#` is also a token of English news (`# # B-NP O`), so only lines that cannot be columns are comments: `# key = value`,
 # and the keys that need no equals sign.
 COMMENT = re.compile(r"# ([\w.:\[\]-]+ ?=|(newdoc|newpar)\b|(id|sent_id|text) )")
+# In CoNLL-U, the first of ten columns counts the words: `2-3` is a token that consists of two of them, `4.1` an empty node.
+CONLLU_COLUMNS, FORM, UPOS = 10, 1, 3
+FIRST_ID, NOT_A_WORD = re.compile(r"1|1-\d+|0\.1"), re.compile(r"\d+[-.]\d+")
 
 
 def conll_rows(path: Path) -> Located:
     """One row a sentence: ``tokens`` is the first column, ``tags`` the last, and ``column1``, ``column2``, … are all columns.
 
     Columns are separated by tabs if the first token's line has one, otherwise by spaces. ``-DOCSTART-`` lines and comments
-    above a sentence are skipped. A file with one column has no ``tags``.
+    above a sentence are skipped. A file with one column has no ``tags``. In CoNLL-U, ``tokens`` is FORM and ``tags`` is UPOS,
+    and lines of several words (``2-3``) and of empty nodes (``4.1``) are skipped.
 
     Raises:
         UserError: If a line has a different number of columns than the first, has an empty column, or is not UTF-8.
     """
-    for number, (first_line, sentence) in enumerate(_sentences(path), start=1):
+    conllu = _is_conllu(path)
+    for number, (first_line, sentence) in enumerate(_sentences(path, conllu), start=1):
         columns = [list(column) for column in zip(*sentence, strict=True)]
-        row = {"tokens": columns[0]}
+        row = {"tokens": columns[FORM if conllu else 0]}
         if len(columns) > 1:
-            row["tags"] = columns[-1]
+            row["tags"] = columns[UPOS if conllu else -1]
         row |= {f"column{place}": column for place, column in enumerate(columns, start=1)}
         yield f"sentence {number} (line {first_line})", row
 
 
-def _sentences(path: Path) -> Iterator[tuple[int, list[list[str]]]]:
+def _is_conllu(path: Path) -> bool:
+    first = next((line for _, line in lines(path) if line.strip() and not line.startswith("#")), "")
+    fields = _split(first, tabs=True)
+    return len(fields) == CONLLU_COLUMNS and FIRST_ID.fullmatch(fields[0]) is not None
+
+
+def _sentences(path: Path, conllu: bool) -> Iterator[tuple[int, list[list[str]]]]:
     """The number of each sentence's first line, and the columns of its tokens."""
     start, sentence = 0, list[list[str]]()
-    for number, fields in _fields(path):
+    for number, fields in _fields(path, conllu):
         if "" in fields:
             raise UserError(f"{path}, line {number}: column {fields.index('') + 1} of {len(fields)} is empty")
         if fields:
@@ -51,7 +62,7 @@ def _sentences(path: Path) -> Iterator[tuple[int, list[list[str]]]]:
         yield start, sentence
 
 
-def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _fields(path: Path, conllu: bool) -> Iterator[tuple[int, list[str]]]:
     """The columns of each line; an empty list marks the end of a sentence."""
     first, expected, tabs, inside = 0, 0, False, False
     for number, line in lines(path):
@@ -59,6 +70,8 @@ def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
         if not text or text.startswith(DOCUMENT_START):
             inside = False
             yield number, []
+        elif conllu and (text.startswith("#") or NOT_A_WORD.fullmatch(text.split("\t")[0])):
+            continue
         elif inside or not COMMENT.match(text):
             inside, tabs = True, tabs if first else "\t" in text
             fields = _split(line, tabs)
