@@ -32,6 +32,8 @@ class TextClassificationData(LabelledData, TextData):
     def __init__(self, multi_label: bool = False, separator: str = ",", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.multi_label, self.separator = multi_label, separator
+        if not separator:
+            raise UserError("data.separator is empty; it should be the sign between the names of several labels, such as ','")
 
     def as_names(self, value: Any) -> list[str]:
         if not self.multi_label:

@@ -53,7 +53,7 @@ def decode_lines(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
             byte = line[error.start]
             raise UserError(f"{name}, line {number}: the byte 0x{byte:02x} is not UTF-8; save it as UTF-8") from None
         if "\0" in text:
-            raise UserError(f"{name}, line {number}: the byte 0x00 is not part of a text; save it as UTF-8, if it is a text")
+            raise UserError(f"{name}, line {number}: the byte 0x00 is in no text; save it as UTF-8, or replace a damaged file")
         yield number, text
 
 

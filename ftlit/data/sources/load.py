@@ -91,6 +91,8 @@ def _source(dataset: str, config_name: str | None, readers: Mapping[str, Reader]
         if path.suffix.lower() not in readers:
             raise UserError(f"{path} ends in none of {', '.join(readers)}")
         return Source({"train": partial(only_file, [path], readers)})
+    if path.is_symlink():
+        raise UserError(f"data.dataset {dataset!r} is a link to something that does not exist")
     hub_name = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", dataset)
     if not hub_name or path.suffix.lower() in readers:
         raise UserError(f"data.dataset {dataset!r} does not exist{_neighbours(path)}")

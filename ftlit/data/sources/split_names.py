@@ -29,7 +29,10 @@ def splits_by_name(names: Iterable[str], taken: Collection[str] = ()) -> dict[st
             exact[split].append(name)
         elif name not in taken and (split := _split_in(name)):
             similar[split].append(name)
-    return {split: exact[split] or similar[split] for split in NAMES}
+    return {
+        split: sorted(exact[split], key=lambda name: usual.index(name.lower())) or similar[split]
+        for split, usual in NAMES.items()
+    }
 
 
 def _split_in(name: str) -> str | None:
