@@ -56,8 +56,9 @@ def load_splits(
         raise UserError(f"data.splits has the key {unknown[0]!r}. {near(unknown[0], NAMES)}")
     loaders, sure = _source(dataset, config_name, READERS | dict(readers or {}))
     given = {part for wanted in splits.values() for part in _parts(wanted or "")}
-    chosen, used = {}, set(given)
-    for name, found in splits_by_name(loaders, given).items():
+    named = splits_by_name(loaders, given)
+    chosen = {}
+    for name, found in named.items():
         if name in splits:
             if wanted := splits[name]:
                 chosen[name] = _part(loaders, wanted, name, dataset)
@@ -65,13 +66,12 @@ def load_splits(
             raise UserError(f"data.dataset {dataset!r} has {' and '.join(found)}: name one as data.splits.{name}")
         elif found:
             chosen[name] = loaders[found[0]]()
-            used.add(found[0])
     if not chosen:
         there = ", ".join(loaders) or "nothing that can be read"
         raise UserError(
             f"data.dataset {dataset!r} has no train, validation or test split; it has: {there}. Name its splits in data.splits"
         )
-    check_none_left(dataset, sure, used, {*chosen, *splits})
+    check_none_left(dataset, sure - given.union(*named.values()), {*chosen, *splits})
     for name, rows in chosen.items():
         if len(rows) == 0:
             raise UserError(f"data.dataset {dataset!r}: the split {name!r} has no rows")

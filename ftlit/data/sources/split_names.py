@@ -40,19 +40,18 @@ def _split_in(name: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def check_none_left(dataset: str, names: Collection[str], used: Collection[str], settled: Collection[str]) -> None:
+def check_none_left(dataset: str, left: Collection[str], settled: Collection[str]) -> None:
     """Raise if a name may be train or validation and is neither, so that rows would be left out without a word.
 
     Args:
         dataset: The source, for the message.
-        names: Names of what surely holds rows.
-        used: Names that a split uses.
+        left: Names of what surely holds rows, and of no split.
         settled: Splits that were found, or that the config names or leaves out.
 
     Raises:
-        UserError: If train or validation is not settled and a name is not used.
+        UserError: If train or validation is not settled and there are such names.
     """
-    left = sorted(set(names) - set(used))
+    left = sorted(left)
     missing = [split for split in ("train", "validation") if split not in settled]
     if left and missing:
         shown, several = " and ".join(map(repr, left)), len(left) > 1
