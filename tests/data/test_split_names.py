@@ -70,7 +70,7 @@ def test_what_holds_no_rows_may_lie_in_the_folder(tmp_path: Path) -> None:
 
 def test_two_files_of_one_split_are_to_be_told_apart(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "train.jsonl", "validation_matched.jsonl", "validation_mismatched.jsonl")
-    with pytest.raises(UserError, match=r"has validation_matched and validation_mismatched: name one as data.splits.validation"):
+    with pytest.raises(UserError, match="has validation_matched and validation_mismatched: name one as"):
         load_splits(folder)
     assert read(folder, splits={"validation": "validation_matched"})["validation"] == ["validation_matched.jsonl"]
     assert splits_by_name(["train", "dev", "zh.train", "dev_mismatched"]) == {

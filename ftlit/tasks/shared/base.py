@@ -59,7 +59,6 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
     takes_auxiliary: ClassVar[bool] = True
     # How studies and `ftlit diff` compute statistics from predictions: a kind of `ftlit.study.statistics.evidence`.
     evidence: ClassVar[str | None] = None
-    label_kind: ClassVar[str | None] = None  # one of the `label_kinds` of the data that it learns from; None for any data
     # The losses of `ftlit.losses` that fit the task, and whether their class weights and label smoothing do.
     loss_kinds: tuple[type[Loss], ...] = (CrossEntropy, Focal)
     weighted: ClassVar[bool] = False
