@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from ftlit.commands.errors_in_words import ShortErrors, with_explicit_flags
 from ftlit.commands.evaluate import Evaluation
 from ftlit.commands.fit import check_run_dir, fit, prepare, start_checkpoint
-from ftlit.commands.links import add_links, check_classes
+from ftlit.commands.links import add_links
 from ftlit.data import import_all
 from ftlit.data.shared.base import TaskData
 from ftlit.planning.rehearsal import bare, rehearse
@@ -123,7 +123,6 @@ class TaskCLI(LightningCLI):
         return self.subcommand == "fit" and self.options.plan
 
     def before_instantiate_classes(self) -> None:
-        check_classes(self.options.model.class_path, self.options.data.class_path)
         if self.subcommand == "fit" and not self.planned:
             options, init_from = self.options, self.options.model.init_args.init_from
             start = start_checkpoint(self.run_dir, options.resume, options.ckpt_path)

@@ -51,7 +51,6 @@ class ChatData(TaskData):
 
     padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
     metadata: ClassVar[tuple[str, ...]] = ("prompt_ids", "reference")
-    label_kinds: ClassVar[tuple[str, ...]] = ("next tokens",)
 
     def __init__(
         self,

@@ -58,7 +58,6 @@ class CorpusData(TaskData):
     """
 
     padding: ClassVar[dict[str, int]] = {**PADDING, "position_ids": 0, "words": -1}
-    label_kinds: ClassVar[tuple[str, ...]] = ("next tokens", "masked tokens")
 
     def __init__(
         self,

@@ -31,7 +31,6 @@ class MultipleChoiceData(TaskData):
             position is understood only where no choice has a number as its name.
     """
 
-    label_kinds: ClassVar[tuple[str, ...]] = ("choices",)
     metadata: ClassVar[tuple[str, ...]] = ("choices",)
 
     def __init__(

@@ -59,7 +59,6 @@ class QuestionAnsweringData(TaskData):
     readers: Mapping[str, Reader] = {".json": squad_rows}
     padding: ClassVar[dict[str, int]] = {**PADDING, "starts": NO_OFFSET, "ends": NO_OFFSET}
     metadata: ClassVar[tuple[str, ...]] = ("context", "reference")
-    label_kinds: ClassVar[tuple[str, ...]] = ("spans of a context",)
     default_max_length: ClassVar[int] = 384
 
     def __init__(

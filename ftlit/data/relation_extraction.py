@@ -29,7 +29,6 @@ class RelationExtractionData(LabelledData):
 
     metadata = ("reference",)
     label_key: ClassVar[str] = "relation"
-    label_kinds: ClassVar[tuple[str, ...]] = ("relations",)
 
     def __init__(
         self, text: str = "text", head: str = "head", tail: str = "tail", relation: str = "relation", **kwargs: Any

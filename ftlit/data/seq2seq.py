@@ -37,7 +37,6 @@ class Seq2SeqData(TaskData):
 
     padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
     metadata: ClassVar[tuple[str, ...]] = ("reference",)
-    label_kinds: ClassVar[tuple[str, ...]] = ("target texts",)
 
     def __init__(
         self,

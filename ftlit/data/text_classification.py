@@ -3,7 +3,7 @@
 from collections import Counter
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ftlit.data.rows.cells import is_bracketed, is_label, label_text, written
 from ftlit.data.shared.labelled import LabelledData
@@ -26,8 +26,6 @@ class TextClassificationData(LabelledData, TextData):
             for each of `label_names`.
         separator: Separator of the names of several labels in a csv or tsv column.
     """
-
-    label_kinds: ClassVar[tuple[str, ...]] = ("labels",)
 
     def __init__(self, multi_label: bool = False, separator: str = ",", **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -2,7 +2,7 @@
 
 import math
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from ftlit.data.shared.text import TextData
 class TextRegressionData(TextData):
     """Texts or pairs of texts with a number each."""
 
-    label_kinds: ClassVar[tuple[str, ...]] = ("numbers",)
     label_dtype = torch.float32
 
     @cached_property

@@ -7,8 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ftlit.data.batches.collate import PADDING
-from ftlit.data.rows.checks import check_names
-from ftlit.data.rows.class_labels import class_names
+from ftlit.data.rows.class_labels import check_names, class_names
 from ftlit.data.rows.columns import as_rows
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.base import TaskData
@@ -51,7 +50,6 @@ class TokenClassificationData(TaskData):
     readers: Mapping[str, Reader] = {".txt": conll_rows}
     padding: ClassVar[dict[str, int]] = {**PADDING, "labels": IGNORED}
     metadata: ClassVar[tuple[str, ...]] = ("starts", "offsets", "piece", "reference")
-    label_kinds: ClassVar[tuple[str, ...]] = ("tags",)
 
     def __init__(
         self,
@@ -71,7 +69,7 @@ class TokenClassificationData(TaskData):
         self.scheme: Scheme = scheme
         self.spans, self.given_names, self.align = spans, label_names, align
         self.stride = self.max_length // 4 if stride is None else stride
-        check_names(label_names or [], "data.label_names")
+        check_names(label_names or [])
         if entities and not spans:
             raise UserError(f"data.entities {entities!r} marks spans, and model.spans is false; leave one of them out")
 

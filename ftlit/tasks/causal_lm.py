@@ -47,7 +47,6 @@ class CausalLM(LanguageModel):
     """
 
     evidence: ClassVar[str | None] = "replies"
-    label_kind: ClassVar[str | None] = "next tokens"
     auto_class: Any = AutoModelForCausalLM
     objective: ClassVar[Literal["causal", "masked"]] = "causal"
     mean_names = ("nll", "bytes")

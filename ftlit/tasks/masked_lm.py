@@ -27,7 +27,6 @@ class MaskedLM(LanguageModel):
     """
 
     evidence: ClassVar[str | None] = "tokens"
-    label_kind: ClassVar[str | None] = "masked tokens"
     auto_class: Any = AutoModelForMaskedLM
     objective: ClassVar[Literal["causal", "masked"]] = "masked"
 

@@ -22,7 +22,6 @@ class MultipleChoice(TaskModule):
     """
 
     evidence: ClassVar[str | None] = "choices"
-    label_kind: ClassVar[str | None] = "choices"
     auto_class = AutoModelForSequenceClassification
 
     def model_config(self) -> dict[str, Any]:

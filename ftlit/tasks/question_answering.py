@@ -29,7 +29,6 @@ class QuestionAnswering(TaskModule):
     """
 
     evidence: ClassVar[str | None] = "answers"
-    label_kind: ClassVar[str | None] = "spans of a context"
     auto_class = AutoModelForQuestionAnswering
     smoothed: ClassVar[bool] = False  # some of what competes is padding, without probability
     tuned_threshold: Tensor

@@ -22,7 +22,6 @@ class RelationExtraction(LabelledTask):
     """
 
     evidence: ClassVar[str | None] = "relations"
-    label_kind: ClassVar[str | None] = "relations"
     corpus_metric_names = ("f1_macro", "f1_micro", "precision_micro", "recall_micro", "accuracy")
 
     def __init__(

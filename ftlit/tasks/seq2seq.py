@@ -39,7 +39,6 @@ class Seq2Seq(TaskModule):
     """
 
     evidence: ClassVar[str | None] = "texts"
-    label_kind: ClassVar[str | None] = "target texts"
     auto_class = AutoModelForSeq2SeqLM
     takes_auxiliary: ClassVar[bool] = False
     mean_names = ("nll",)

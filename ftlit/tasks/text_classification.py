@@ -18,7 +18,6 @@ class TextClassification(LabelledTask):
     """
 
     evidence: ClassVar[str | None] = "labels"
-    label_kind: ClassVar[str | None] = "labels"
 
     def __init__(self, multi_label: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)

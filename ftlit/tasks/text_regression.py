@@ -24,7 +24,6 @@ class TextRegression(TaskModule):
     """
 
     evidence: ClassVar[str | None] = "values"
-    label_kind: ClassVar[str | None] = "numbers"
     auto_class = AutoModelForSequenceClassification
     loss_kinds: tuple[type[Loss], ...] = (MSE, Huber)
 

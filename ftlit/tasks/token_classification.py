@@ -32,7 +32,6 @@ class TokenClassification(LabelledTask):
     """
 
     evidence: ClassVar[str | None] = "tags"
-    label_kind: ClassVar[str | None] = "tags"
     auto_class = AutoModelForTokenClassification
     problem_type = None
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from ftlit.errors import UserError, near
 
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to a temporary file and rename it to `path`."""
@@ -57,12 +55,3 @@ def resolve_package_path(name: str) -> Path:
 def file_names(folder: Path) -> list[str]:
     """Names of the entries of a folder, sorted."""
     return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-
-
-def is_lfs_pointer(path: Path) -> bool:
-    """Whether a file holds a pointer of Git LFS instead of its content."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(LFS_POINTER)) == LFS_POINTER
-    except OSError:
-        return False

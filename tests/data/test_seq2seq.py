@@ -92,7 +92,7 @@ def test_references_may_stand_in_several_columns(make: Any) -> None:
     assert found["reference"] == [["great"], ["lovely", "superb"]]
     assert found["labels"][1] == [CLS, *ids("lovely"), SEP]
     assert data.record_at("train", 1)["label"] == ["lovely", "superb"]
-    with pytest.raises(UserError, match=r"data\.target\[0\] and data\.target\[1\] both name the column 'third'"):
+    with pytest.raises(UserError, match=r"data\.target\[0\] and data\.target\[1\] are both the column 'third'"):
         make(rows, target=["third", "third"]).setup()
 
 

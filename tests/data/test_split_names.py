@@ -86,6 +86,15 @@ def test_a_name_that_the_config_gives_to_a_split_means_no_other(tmp_path: Path) 
     assert found == {"train": ["train.jsonl"], "validation": ["dev_a.jsonl"], "test": ["dev_b.jsonl"]}
 
 
+def test_what_is_not_used_is_said(tiny: Callable[[str], str], tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, "train.jsonl", "dev.jsonl", "zh.train.jsonl", "holdout.jsonl")
+    rows = TextClassificationData(dataset=folder, backbone=tiny("bert")).rows
+    assert rows.description == f"{folder} (not used of it: holdout, zh.train)"
+    (tmp_path / "holdout.jsonl").unlink()
+    (tmp_path / "zh.train.jsonl").unlink()
+    assert TextClassificationData(dataset=folder, backbone=tiny("bert")).rows.description == folder
+
+
 def test_splits_of_functions_and_saved_folders_are_not_left_out_either(tmp_path: Path) -> None:
     rows = datasets.Dataset.from_list([{"text": "a"}])
     datasets.DatasetDict({"train": rows, "holdout": rows}).save_to_disk(tmp_path / "saved")

@@ -1,7 +1,4 @@
-"""Checks of options of the config."""
-
-from collections.abc import Mapping, Sequence
-from typing import Any
+"""Checks of numbers in the config."""
 
 from ftlit.errors import UserError
 
@@ -33,39 +30,6 @@ def check_share(**given: float) -> None:
     for key, value in given.items():
         if not 0 < value < 1:
             raise UserError(f"data.{key} should be above 0 and below 1, got {value}")
-
-
-def check_names(names: Sequence[Any], key: str) -> None:
-    """Raise if a list of labels has a label twice or an empty one.
-
-    Args:
-        names: The labels.
-        key: The option that has them.
-
-    Raises:
-        UserError: If a label is empty or occurs twice.
-    """
-    texts = [str(name).strip() for name in names]
-    if "" in texts:
-        raise UserError(f"{key} has an empty label at place {texts.index('') + 1}")
-    if twice := next((text for text in texts if texts.count(text) > 1), None):
-        raise UserError(f"{key} has the label {twice!r} twice; each label stands once, in the order of the ids")
-
-
-def check_columns_differ(columns: Mapping[str, str]) -> None:
-    """Raise if two options of `data` name the same column.
-
-    Args:
-        columns: The column that each option names.
-
-    Raises:
-        UserError: If a column occurs twice.
-    """
-    owners: dict[str, str] = {}
-    for key, column in columns.items():
-        if column in owners:
-            raise UserError(f"data.{owners[column]} and data.{key} both name the column {column!r}; each needs its own")
-        owners[column] = key
 
 
 def checked_length(wanted: int | None, default: int, limit: int | None, reserved: int, backbone: str) -> int:

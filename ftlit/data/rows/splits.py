@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from ftlit.data.rows.checks import check_columns_differ
 from ftlit.data.rows.rows import checked, fingerprint, has_own_ids, row_place
 from ftlit.data.rows.subsets import shots, split_off, subsample
-from ftlit.data.sources.load import load_splits
+from ftlit.data.sources.load import load_source
 from ftlit.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ class SplitRows(Mapping[str, "Dataset"]):
         self.seed, self.on_bad_rows = seed, on_bad_rows
         self.dropped: dict[str, list[str]] = {}
         self._own_ids: dict[str, bool] = {}
+        self._unused: list[str] = []  # known once `raw` has been read
 
     def __getitem__(self, split: str) -> "Dataset":
         return self._used[split]
@@ -61,12 +61,26 @@ class SplitRows(Mapping[str, "Dataset"]):
     def __len__(self) -> int:
         return len(self._used)
 
+    @property
+    def description(self) -> str:
+        """The name of the source, and what it holds beside the splits."""
+        unused = f" (not used of it: {', '.join(self._unused)})" if self.raw and self._unused else ""
+        return f"{self.dataset}{unused}"
+
     @cached_property
     def raw(self) -> dict[str, "Dataset"]:
         """The splits as they come from the source, with all columns and unchecked rows."""
-        check_columns_differ(self.hooks.columns())
-        splits = load_splits(self.dataset, self.config_name, self.split_names, self.hooks.readers)
+        self._check_columns()
+        splits, self._unused = load_source(self.dataset, self.config_name, self.split_names, self.hooks.readers)
         return self.hooks.prepare_splits(splits)
+
+    def _check_columns(self) -> None:
+        """Check that no column has two roles, such as the text and its label."""
+        options: dict[str, str] = {}
+        for option, column in self.hooks.columns().items():
+            if column in options:
+                raise UserError(f"data.{options[column]} and data.{option} are both the column {column!r}; change one of them")
+            options[column] = option
 
     @cached_property
     def source(self) -> dict[str, "Dataset"]:

@@ -24,7 +24,6 @@ class TaskHooks(ABC):
     padding: ClassVar[dict[str, int]] = PADDING  # padding values of the columns with one number a token, except input_ids
     metadata: ClassVar[tuple[str, ...]] = ()  # feature columns that are passed to the task unchanged
     default_max_length: ClassVar[int] = 512
-    label_kinds: ClassVar[tuple[str, ...]] = ()  # what the labels are, for a task to tell whether it learns them; () for all
 
     # Columns
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftlit.data.rows.cells import is_label, label_text, written
-from ftlit.data.rows.checks import check_names
-from ftlit.data.rows.class_labels import class_names
+from ftlit.data.rows.class_labels import check_names, class_names
 from ftlit.data.rows.label_noise import balanced, noisy_labels
 from ftlit.data.rows.splits import without_answers
 from ftlit.data.shared.base import TaskData
@@ -43,7 +42,7 @@ class LabelledData(TaskData):
         super().__init__(**kwargs)
         self.given_names, self.label_noise, self.rebalance = label_names, label_noise, rebalance
         if isinstance(label_names, list):
-            check_names(label_names, "data.label_names")
+            check_names(label_names)
 
     @cached_property
     def label_names(self) -> list[str]:

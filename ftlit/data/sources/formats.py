@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ftlit.errors import UserError
-from ftlit.util.files import LFS_POINTER, is_lfs_pointer
 
 Located = Iterator[tuple[str, Any]]
 Reader = Callable[[Path], Located]
 
 INDEX = "Unnamed: 0"  # as pandas calls the column without a name in which it saves its index
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+POINTER = b"version https://git-lfs.github.com/spec/"
 IS_POINTER = "is a pointer of Git LFS and not the file itself; fetch it with: git lfs pull"
 
 
@@ -35,6 +35,12 @@ def opened(path: Path) -> BinaryIO:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file holds a pointer of Git LFS instead of its content."""
+    with opened(path) as file:
+        return file.read(len(POINTER)) == POINTER
+
+
 def lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file with their numbers from 1, including line ends."""
     # Bytes are split at line ends only, and the line of a byte that is not UTF-8 is known, unlike in text mode.
@@ -45,7 +51,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 def decode_lines(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
     """The decoded lines of a binary file with their numbers from 1."""
     for number, line in enumerate(_lines(iter(file)), start=1):
-        if number == 1 and line.startswith(LFS_POINTER):
+        if number == 1 and line.startswith(POINTER):
             raise UserError(f"{name} {IS_POINTER}")
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")

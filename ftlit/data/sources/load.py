@@ -33,7 +33,17 @@ def load_splits(
     splits: dict[str, str | None] | None = None,
     readers: Mapping[str, Reader] | None = None,
 ) -> dict[str, datasets.Dataset]:
-    """The rows of each split of a source.
+    """The rows of each split of a source, as `load_source` finds them."""
+    return load_source(dataset, config_name, splits, readers)[0]
+
+
+def load_source(
+    dataset: str,
+    config_name: str | None = None,
+    splits: dict[str, str | None] | None = None,
+    readers: Mapping[str, Reader] | None = None,
+) -> tuple[dict[str, datasets.Dataset], list[str]]:
+    """The rows of each split of a source, and the names of its files or splits that hold rows and belong to no split.
 
     Args:
         dataset: A file, a folder with files named by split (csv, tsv, json, jsonl, parquet, txt, conll, conllu, iob,
@@ -71,11 +81,12 @@ def load_splits(
         raise UserError(
             f"data.dataset {dataset!r} has no train, validation or test split; it has: {there}. Name its splits in data.splits"
         )
-    check_none_left(dataset, sure - given.union(*named.values()), {*chosen, *splits})
+    left = sorted(sure - given.union(*named.values()))
+    check_none_left(dataset, left, {*chosen, *splits})
     for name, rows in chosen.items():
         if len(rows) == 0:
             raise UserError(f"data.dataset {dataset!r}: the split {name!r} has no rows")
-    return chosen
+    return chosen, left
 
 
 def _source(dataset: str, config_name: str | None, readers: Mapping[str, Reader]) -> Source:

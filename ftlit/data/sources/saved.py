@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ftlit.data.sources.formats import IS_POINTER, is_lfs_pointer
 from ftlit.errors import UserError
-from ftlit.util.files import file_names, is_lfs_pointer
+from ftlit.util.files import file_names
 
 if TYPE_CHECKING:
     import datasets
@@ -53,8 +54,7 @@ def _damage(folder: Path, error: Exception) -> UserError:
             with pa.memory_map(str(path)) as source:
                 pa.ipc.open_stream(source).read_all().validate()
         except (OSError, pa.ArrowException) as problem:
-            reason = "it is a pointer of Git LFS; run: git lfs pull" if is_lfs_pointer(path) else " ".join(str(problem).split())
-            return UserError(f"{path} is damaged or missing: {reason}")
+            return _damaged_file(path, problem)
     reason = " ".join(str(error).split()) or type(error).__name__
     return UserError(f"the folder {folder} cannot be read as saved by `datasets`: {reason}")
 
@@ -68,8 +68,13 @@ def _json(path: Path) -> dict:
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        reason = "it is a pointer of Git LFS; run: git lfs pull" if is_lfs_pointer(path) else " ".join(str(error).split())
-        raise UserError(f"{path} is damaged or missing: {reason}") from None
+        raise _damaged_file(path, error) from None
     if not isinstance(found, dict):
         raise UserError(f"{path} is damaged: it holds {type(found).__name__} instead of an object")
     return found
+
+
+def _damaged_file(path: Path, error: Exception) -> UserError:
+    if is_lfs_pointer(path):
+        return UserError(f"{path} {IS_POINTER}")
+    return UserError(f"{path} is damaged: {' '.join(str(error).split())}")

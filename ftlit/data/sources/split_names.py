@@ -51,7 +51,6 @@ def check_none_left(dataset: str, left: Collection[str], settled: Collection[str
     Raises:
         UserError: If train or validation is not settled and there are such names.
     """
-    left = sorted(left)
     missing = [split for split in ("train", "validation") if split not in settled]
     if left and missing:
         shown, several = " and ".join(map(repr, left)), len(left) > 1
