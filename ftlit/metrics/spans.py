@@ -8,7 +8,7 @@ from ftlit.errors import UserError
 from ftlit.metrics.per_class import scores_of
 
 Span = tuple[str, int, int]
-Scheme = Literal["IOB1", "IOB2", "BIO", "BIOES", "BILOU", "BMES", "BMEOS", "IO"]
+Scheme = Literal["IOB1", "IOB2", "BIO", "BIOES", "IOBES", "BILOU", "BMES", "BMEOS", "IO"]
 
 # Meaning of prefixes. BILOU uses L and U, and BMES uses M, instead of E, S and I in BIOES, which takes them all.
 MAIN: dict[str, dict[str, str]] = {
@@ -20,6 +20,7 @@ MAIN: dict[str, dict[str, str]] = {
 PREFIXES: dict[str, dict[str, str]] = {
     **MAIN,
     "BIO": MAIN["IOB2"],
+    "IOBES": MAIN["BIOES"],
     "BILOU": {"B": "B", "I": "I", "L": "E", "U": "S"},
     "BMES": {"B": "B", "M": "I", "E": "E", "S": "S"},
     "BMEOS": {"B": "B", "M": "I", "E": "E", "S": "S"},

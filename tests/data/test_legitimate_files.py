@@ -86,8 +86,17 @@ def test_conllu_has_words_only(tmp_path: Path, name: str) -> None:
     assert rows[0]["column8"] == ["root", "obj", "xcomp"]
 
 
+def test_conllu_may_have_other_columns(tmp_path: Path) -> None:
+    content = "# global.columns = ID FORM NER\n1-2\tdu\t_\n1\tde\tO\n2\tle\tO\n3\tNil\tB-LOC\n"
+    [row] = read(tmp_path / "a.conllup", content)
+    assert (row["tokens"], row["tags"]) == (["de", "le", "Nil"], ["O", "O", "B-LOC"])
+
+
 def test_scores_and_decimals_are_words_of_other_column_files(tmp_path: Path) -> None:
-    assert read(tmp_path / "a.conll", "1 CD O\n2-3 CD O\n4.1 CD O\n")[0]["tokens"] == ["1", "2-3", "4.1"]
+    for ids in (["1", "2-3", "4.1"], ["1", "2", "4"], ["2", "3"], ["1", "2-3", "2"], ["1", "2.1", "2"], ["1-3", "1", "2"]):
+        assert read(tmp_path / "a.conll", "".join(f"{word} CD O\n" for word in ids))[0]["tokens"] == ids
+    assert [row["tokens"] for row in read(tmp_path / "b.conll", "1 O\n2 O\n\n1 O\nb O\n")] == [["1", "2"], ["1", "b"]]
+    assert read(tmp_path / "c.conll", "1\n2\n")[0]["tokens"] == ["1", "2"]
 
 
 def tagged(tiny: Tiny, path: Path, content: str, **options: Any) -> TokenClassificationData:
@@ -113,7 +122,7 @@ def test_tags_without_a_type(tiny: Tiny, tmp_path: Path) -> None:
     ("scheme", "tags"),
     [
         *[("BMES", "B-X M-X E-X S-Y O"), ("BMEOS", "B-X M-X E-X S-Y O"), ("BILOU", "B-X I-X L-X U-Y O")],
-        *[("BIOES", "B-X M-X E-X S-Y O"), ("BIO", "B-X I-X I-X B-Y O")],
+        *[("BIOES", "B-X M-X E-X S-Y O"), ("IOBES", "B-X I-X E-X S-Y O"), ("BIO", "B-X I-X I-X B-Y O")],
     ],
 )
 def test_schemes_by_their_usual_names(tiny: Tiny, tmp_path: Path, scheme: str, tags: str) -> None:

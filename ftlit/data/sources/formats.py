@@ -126,7 +126,7 @@ def jsonl_rows(path: Path) -> Located:
     for number, line in lines(path):
         if line.strip():
             try:
-                row = json.loads(line, object_pairs_hook=_object)
+                row = DECODER.decode(line)
             except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}, line {number}: not valid JSON ({error})") from None
             yield f"line {number}", row
@@ -140,6 +140,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
 def json_rows(path: Path) -> Located:
     """The objects of a JSON list."""
     yield from ((f"row {number}", row) for number, row in enumerate(json_list(path), start=1))
@@ -151,7 +154,7 @@ def json_list(path: Path) -> list[Any]:
     if not text.strip():
         raise UserError(f"{path} has no rows: the file is empty")
     try:
-        content = json.loads(text, object_pairs_hook=_object)
+        content = DECODER.decode(text)
     except json.JSONDecodeError as error:
         hint = "; if each line is an object of its own, name the file .jsonl" if error.msg == "Extra data" else ""
         raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}){hint}") from None

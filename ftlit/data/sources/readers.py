@@ -163,6 +163,7 @@ READERS: dict[str, Reader] = {
     ".txt": text_rows,
     ".conll": conll_rows,
     ".conllu": conll_rows,
+    ".conllup": conll_rows,
     ".iob": conll_rows,
     ".bio": conll_rows,
 }

@@ -40,7 +40,7 @@ def _split_in(name: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def check_none_left(dataset: str, left: Collection[str], settled: Collection[str]) -> None:
+def check_none_left(dataset: str, left: list[str], settled: Collection[str]) -> None:
     """Raise if a name may be train or validation and is neither, so that rows would be left out without a word.
 
     Args:
