@@ -20,7 +20,7 @@ class SplitRows(Mapping[str, "Dataset"]):
 
     Args:
         hooks: What the task says about its rows.
-        dataset: Name of the source, as in `load_splits`.
+        dataset: Name of the source, as in `load_source`.
         config_name: Configuration of a hub data set.
         split_names: The source's own names of the splits.
         limits: Number of rows to draw from each split; None keeps all.

@@ -42,6 +42,7 @@ def load_source(
     config_name: str | None = None,
     splits: dict[str, str | None] | None = None,
     readers: Mapping[str, Reader] | None = None,
+    strict: bool = True,
 ) -> tuple[dict[str, datasets.Dataset], list[str]]:
     """The rows of each split of a source, and the names of its files or splits that hold rows and belong to no split.
 
@@ -53,6 +54,7 @@ def load_source(
         splits: The source's own name of a split if it differs, for example ``{validation: dev}``, or a part of a split,
             for example ``{validation: "train[90%:]"}``; None leaves the split out.
         readers: Readers of local files by ending that replace the usual ones, such as ``{".txt": conll_rows}``.
+        strict: Whether such a name is an error while train or validation is missing.
 
     Raises:
         UserError: If the source does not exist, cannot be read, or lacks a split that ``splits`` names.
@@ -82,7 +84,8 @@ def load_source(
             f"data.dataset {dataset!r} has no train, validation or test split; it has: {there}. Name its splits in data.splits"
         )
     left = sorted(sure - given.union(*named.values()))
-    check_none_left(dataset, left, {*chosen, *splits})
+    if strict:
+        check_none_left(dataset, left, {*chosen, *splits})
     for name, rows in chosen.items():
         if len(rows) == 0:
             raise UserError(f"data.dataset {dataset!r}: the split {name!r} has no rows")
