@@ -115,8 +115,9 @@ class SplitRows(Mapping[str, "Dataset"]):
     def _checked(self, split: str, rows: "Dataset") -> "Dataset":
         place, columns = f"{self.dataset}: {split}", self.hooks.columns()
         hints = dict.fromkeys(columns.keys() - self.hooks.input_columns().keys(), without_answers(split))
+        optional = {key: name for key, name in self.hooks.optional_columns().items() if name in rows.column_names}
         validate = self.hooks.validate_row if split == "train" else self.hooks.validate_held_out_row
-        kept, bad = checked(rows, place, columns, validate, hints)
+        kept, bad = checked(rows, place, columns | optional, validate, hints)
         if bad and self.on_bad_rows == "error":
             advice = without_answers(split) if hints and len(bad) == len(rows) else ""
             raise UserError(f"{bad[0]}; fix the row, or set data.on_bad_rows: drop. {advice}".removesuffix(". "))

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ftlit.errors import UserError
+from ftlit.util.files import LFS_POINTER
 
 Located = Iterator[tuple[str, Any]]
 Reader = Callable[[Path], Located]
 
 INDEX = "Unnamed: 0"  # as pandas calls the column without a name in which it saves its index
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-POINTER = b"version https://git-lfs.github.com/spec/"
-IS_POINTER = "is a pointer of Git LFS and not the file itself; fetch it with: git lfs pull"
+IS_POINTER = "it is a pointer of Git LFS and not the file itself; fetch it with: git lfs pull"
 
 
 def opened(path: Path) -> BinaryIO:
@@ -38,7 +38,7 @@ def opened(path: Path) -> BinaryIO:
 def is_lfs_pointer(path: Path) -> bool:
     """Whether a file holds a pointer of Git LFS instead of its content."""
     with opened(path) as file:
-        return file.read(len(POINTER)) == POINTER
+        return file.read(len(LFS_POINTER)) == LFS_POINTER.encode()
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -51,8 +51,8 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 def decode_lines(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
     """The decoded lines of a binary file with their numbers from 1."""
     for number, line in enumerate(_lines(iter(file)), start=1):
-        if number == 1 and line.startswith(POINTER):
-            raise UserError(f"{name} {IS_POINTER}")
+        if number == 1 and line.startswith(LFS_POINTER.encode()):
+            raise UserError(f"{name}: {IS_POINTER}")
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -175,7 +175,7 @@ def parquet_file(path: Path) -> Any:
         file = pyarrow.parquet.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         if is_lfs_pointer(path):
-            raise UserError(f"{path} {IS_POINTER}") from None
+            raise UserError(f"{path}: {IS_POINTER}") from None
         raise UserError(f"{path} cannot be read as parquet: {' '.join(str(error).split())}") from None
     names = file.schema_arrow.names
     if twice := next((name for name in names if names.count(name) > 1), None):

@@ -1,14 +1,13 @@
 """Folders saved by ``datasets``."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftlit.data.sources.formats import IS_POINTER, is_lfs_pointer
 from ftlit.errors import UserError
-from ftlit.util.files import file_names
+from ftlit.util.files import damaged, file_names, read_json
 
 if TYPE_CHECKING:
     import datasets
@@ -24,7 +23,7 @@ def saved_splits(folder: Path) -> "dict[str, Callable[[], datasets.Dataset]] | N
     if "dataset_dict.json" in names:
         splits = _json(folder / "dataset_dict.json").get("splits")
         if not isinstance(splits, list) or not splits:
-            raise UserError(f"{folder / 'dataset_dict.json'} is damaged: it lists no splits; save the data set again")
+            raise damaged(folder / "dataset_dict.json", "it lists no splits")
         return {str(split): partial(_load, folder / str(split)) for split in splits}
     return {"train": partial(_load, folder)} if "state.json" in names and "dataset_info.json" in names else None
 
@@ -45,7 +44,7 @@ def _damage(folder: Path, error: Exception) -> UserError:
     import pyarrow as pa
 
     if not folder.is_dir():
-        return UserError(f"the folder {folder} does not exist, though dataset_dict.json lists it; save the data set again")
+        return damaged(folder, "it does not exist, though dataset_dict.json lists it")
     for name in ("dataset_info.json", "state.json"):
         _json(folder / name)
     for entry in _json(folder / "state.json").get("_data_files") or []:
@@ -54,27 +53,17 @@ def _damage(folder: Path, error: Exception) -> UserError:
             with pa.memory_map(str(path)) as source:
                 pa.ipc.open_stream(source).read_all().validate()
         except (OSError, pa.ArrowException) as problem:
-            return _damaged_file(path, problem)
+            return damaged(path, IS_POINTER if path.is_file() and is_lfs_pointer(path) else " ".join(str(problem).split()))
     reason = " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"the folder {folder} cannot be read as saved by `datasets`: {reason}")
+    return damaged(folder, f"`datasets` cannot read what it saved there ({reason})")
 
 
-def _json(path: Path) -> dict:
+def _json(path: Path) -> dict[str, Any]:
     """The object in a file of the folder.
 
     Raises:
         UserError: If the file does not exist or is damaged.
     """
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise _damaged_file(path, error) from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path} is damaged: it holds {type(found).__name__} instead of an object")
-    return found
-
-
-def _damaged_file(path: Path, error: Exception) -> UserError:
-    if is_lfs_pointer(path):
-        return UserError(f"{path} {IS_POINTER}")
-    return UserError(f"{path} is damaged: {' '.join(str(error).split())}")
+    if not path.is_file():
+        raise damaged(path, "it does not exist")
+    return read_json(path)
