@@ -7,8 +7,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit.commands.report import report_text, write_evaluation
 from ftlit.data.shared.base import TaskData
-from ftlit.data.shared.summary import data_report
-from ftlit.data.shared.summary_text import data_text
+from ftlit.data.shared.summary import data_report, data_text
 from ftlit.errors import UserError
 from ftlit.runs.checkpoint import step_of
 from ftlit.runs.files import RESULTS

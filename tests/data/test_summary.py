@@ -21,8 +21,7 @@ from ftlit.data import (
     TokenClassificationData,
 )
 from ftlit.data.shared.base import TaskData
-from ftlit.data.shared.summary import data_report
-from ftlit.data.shared.summary_text import data_text
+from ftlit.data.shared.summary import data_report, data_text
 from ftlit.data.text.lengths import LIMITS, unknown_id
 from ftlit.errors import UserError
 from tests.support.chats import chat_model
@@ -86,13 +85,14 @@ def test_each_choice_apart(tiny: Tiny, questions: str) -> None:
 
 @pytest.mark.parametrize("joined", [False, True])
 def test_sources_and_targets_apart(tiny: Tiny, tiny_seq2seq: Tiny, tmp_path: Path, joined: bool) -> None:
-    rows = [{"source": f"{'good ' * n}", "target": [f"{'fine ' * (2 * n)}", "bad"]} for n in range(1, 30)]
+    targets = [["fine " * (2 * n), "bad"] for n in range(1, 30)]
+    rows = [{"source": "good " * n, "target": texts, "passage": "bad"} for n, texts in enumerate(targets, start=1)]
     dataset = write_splits(tmp_path, {"train": rows, "validation": rows[:2]})
     names = {"backbone": tiny("bert"), "decoder": tiny("bert")} if joined else {"backbone": tiny_seq2seq("t5")}
     data = Seq2SeqData(dataset=dataset, max_length=12, max_target_length=7, **names)
     source, target = [n + 2 for n in range(1, 30)], [2 * n + (1 if joined else 2) for n in range(1, 30)]
     check(data, {"target": (target, 7), "source": (source, 12)})
-    context = Seq2SeqData(dataset=dataset, max_length=12, max_target_length=7, context="source", **names)
+    context = Seq2SeqData(dataset=dataset, max_length=12, max_target_length=7, context="passage", **names)
     context.setup()
     assert list(context.text_lengths("train")) == ["target", "source", "context", "source and context"]
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from ftlit.data import RandomDeletion, RandomSwap, TextClassificationData
-from ftlit.data.shared.summary import data_report
-from ftlit.data.shared.summary_text import data_text
+from ftlit.data.shared.summary import data_report, data_text
 from ftlit.errors import UserError
 from tests.support.data import sentiment_rows, write_splits
 
