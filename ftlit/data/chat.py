@@ -128,7 +128,7 @@ class ChatData(TaskData):
         try:
             chat = self.reader.chat(row)
             check_turns(chat.messages)
-            check_replies(chat.messages)
+            check_replies(chat.messages, self.train_on)
         except ConversationError as error:
             return str(error)
         return self.chat_template.refusal(*chat)
@@ -201,12 +201,15 @@ class ChatData(TaskData):
         ]
         # A text whose replies are cut away leaves nothing to learn.
         kept = [i for i, feature in enumerate(found) if feature["loss_weights"]]
-        asked, cut = self._cut([prompts[i] for i in kept])
+        # The last reply is compared with the row's last text that is kept, even if its own is not.
+        whole, end = ({examples[i].row: i for i in some} for some in (range(len(examples)), kept))
+        final = [whole[row] if end[row] == i else None for i in kept for row in [examples[i].row]]
+        asked, cut = self._cut([[] if i is None else prompts[i] for i in final])
         return {
             **{name: [found[i][name] for i in kept] for name in ("input_ids", "labels", "loss_weights", "truncated", "bytes")},
             "prompt_ids": asked,
             "prompt_truncated": cut,
-            "reference": [self._reference(examples[i], tokens[i]) for i in kept],
+            "reference": [None if i is None else self._reference(examples[i], tokens[i]) for i in final],
             "row": [examples[i].row for i in kept],
         }
 

@@ -260,6 +260,25 @@ def test_weights(make: Any) -> None:
         assert not any("Bad" in text for text in whole)
 
 
+def test_only_turns_of_the_assistant_are_excluded_from_all(make: Any) -> None:
+    talk = [{**user("Hi"), "weight": 0}, reply("Ho")]
+    assert learned(make("chatml", [{"talk": talk}])) == [["Ho<|im_end|>"]]
+    with pytest.raises(
+        UserError, match=r"row 1: message 1, a turn of the user, is to have no loss, but with data\.train_on: all"
+    ):
+        make("chatml", [{"talk": talk}], train_on="all").setup()
+
+
+def test_a_last_text_that_is_cut_away_keeps_its_reply(make: Any) -> None:
+    talk = [*THOUGHTS[:2], user("x" * 80), reply("Oh")]
+    data = make("qwen3", [{"talk": talk}, {"talk": THOUGHTS[:2]}], max_length=64)
+    assert learned(data) == [THOUGHT["qwen3"][0], THOUGHT["qwen3"][0]]
+    train = data.encoded["train"]
+    assert train["reference"][:] == ["<think>\n\n</think>\n\nOh", "<think>\nWhy\n</think>\n\nHo"]
+    assert data.tokenizer.decode(train["prompt_ids"][0]).endswith("xxx<|im_end|>\n<|im_start|>assistant\n")
+    assert data.counts("train") == {"prompts cut at data.max_length 64": 1}
+
+
 @pytest.mark.parametrize(
     ("talk", "problem"),
     [

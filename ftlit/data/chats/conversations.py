@@ -148,14 +148,24 @@ def check_turns(messages: Messages) -> None:
         raise ConversationError("the conversation has no turn of the user")
 
 
-def check_replies(messages: Messages) -> None:
+def check_replies(messages: Messages, train_on: str) -> None:
     """Check that a conversation has a turn of the assistant that is trained and replies to something.
+
+    Args:
+        messages: The conversation.
+        train_on: Which tokens count in the loss.
 
     Raises:
         ConversationError: If it does not.
     """
     replies = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     trained = [i for i in replies if is_trained(messages[i])]
+    other = next((i for i, message in enumerate(messages) if i not in replies and "train" in message), None)
+    if train_on == "all" and other is not None:
+        raise ConversationError(
+            f"message {other + 1}, a turn of the {messages[other]['role']}, is to have no loss, but with data.train_on: all "
+            "only turns of the assistant can be excluded"
+        )
     if not replies:
         raise ConversationError("the conversation has no turn of the assistant")
     if not trained:
