@@ -69,6 +69,10 @@ def _message(entry: Any, place: str, roles: Mapping[str, str]) -> dict[str, Any]
         if found and role != "assistant":
             raise ConversationError(f"{place} is a turn of the {role} with {key}, which only turns of the assistant can have")
     message = {"role": role, "content": _text("" if content is None and calls else content, place, empty=bool(calls))}
+    if reasoning and "</think>" in message["content"]:
+        raise ConversationError(
+            f"{place} has reasoning_content, and reasoning in <think> tags in its content; remove one of them"
+        )
     if reasoning:
         message["reasoning_content"] = _text(reasoning, f"reasoning_content of {place}")
     others = {key: found for key, found in entry.items() if key not in REPLACED and found is not None}

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 HELLO: Messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"}]
-# Reasoning at the beginning of a reply, whose first tag may be part of the prompt; and a prompt that ends with this tag.
-THOUGHT, OPENED = re.compile(r"\s*(<think>)?((?!<think>).)*?</think>\s*", re.DOTALL), re.compile(r"<think>\s*\Z")
+# Reasoning before a reply, whose first tag may be part of the prompt; and a prompt that ends with this tag.
+THOUGHT, OPENED = re.compile(r".*</think>\s*", re.DOTALL), re.compile(r"<think>\s*\Z")
 
 
 class Reply(NamedTuple):
@@ -191,11 +191,11 @@ def _with_thought(before: str, through: str, thought: str) -> str:
             "part is unknown; choose another data.template, or mark that part with {% generation %} and {% endgeneration %}"
         )
     rest, tag = through[len(base) :].lstrip("\n"), opened[0] if opened else ""
-    if opened and rest.startswith("<think>"):  # the turn has other white space around the tag than the prompt
+    if opened and rest.startswith("<think>") and _stripped(thought) in rest:  # with other white space than in the prompt
         return before + rest.removeprefix("<think>").lstrip("\n")
     if not thought:
         return f"{before}\n</think>\n\n{rest}"
-    inner = thought.lstrip()
+    inner, rest = thought.lstrip(), rest.rpartition("</think>")[2].lstrip()
     if opened:
         inner = inner[len(tag) :] if inner.startswith(tag) else inner.removeprefix("<think>").lstrip()
     return before + inner + rest
