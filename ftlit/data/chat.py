@@ -86,6 +86,7 @@ class ChatData(TaskData):
         self.add_tokens, self.train_on, self.packing = add_tokens, train_on, packing
         self.keep_special_tokens = keep_special_tokens
         columns = (messages, dialog, prompt, prompt_input, response)
+        self._references: dict[str, tuple[Dataset, dict[int, str]]] = {}
         self.reader = ChatRows(*columns, system, system_column, tools, roles or {})
 
     # Rows
@@ -140,8 +141,26 @@ class ChatData(TaskData):
         return self._reference(example, tokens[0])
 
     def record(self, row: dict[str, Any]) -> dict[str, Any]:
-        objects = (self.messages, self.tools)
-        return {column: nested(value) if column in objects else value for column, value in super().record(row).items()}
+        return self._record(row, self.reference(row))
+
+    def record_at(self, split: str, i: int) -> dict[str, Any]:
+        row, known = self.rows[split][i], self._encoded_references(split).get(i)
+        return self.record(row) if known is None else self._record(row, known)
+
+    def _record(self, row: dict[str, Any], label: str | None) -> dict[str, Any]:
+        given = {column: row[column] for column in self.input_columns().values() if column in row}
+        inputs = {column: nested(value) if column in (self.messages, self.tools) else value for column, value in given.items()}
+        return {"id": row["row_id"], **inputs, "label": label}
+
+    def _encoded_references(self, split: str) -> dict[int, str]:
+        """The references of an encoded split, by the positions of their rows."""
+        encoded = self.encoded.get(split)
+        if encoded is None:
+            return {}
+        if self._references.get(split, (None,))[0] is not encoded:
+            found = zip(encoded["row"][:], encoded["reference"][:], strict=True)
+            self._references[split] = encoded, {row: reference for row, reference in found if reference is not None}
+        return self._references[split][1]
 
     def joined_texts(self, rows: "Dataset") -> list[str]:
         conversations = (self.conversation(row) for row in rows)  # type: ignore[arg-type]
