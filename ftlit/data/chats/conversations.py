@@ -80,7 +80,10 @@ def _message(entry: Any, place: str, roles: Mapping[str, str]) -> dict[str, Any]
 
 
 def _first(entry: dict[str, Any], keys: tuple[str, ...]) -> Any:
-    return next((entry[key] for key in keys if entry.get(key) is not None), None)
+    for key in keys:
+        if (found := entry.get(key)) is not None:
+            return found
+    return None
 
 
 def _loss(entry: dict[str, Any], role: str, place: str) -> dict[str, bool]:
