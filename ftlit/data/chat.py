@@ -194,13 +194,14 @@ class ChatData(TaskData):
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         chats = [self.reader.asked(row) for row in as_rows(columns)]
-        texts = [self._prompt(i, chat) for i, chat in enumerate(chats, start=1)]
-        prompts, cut = self._cut(self.chat_tokenizer.ids(texts))
+        found = [self._prompt(i, chat) for i, chat in enumerate(chats, start=1)]
+        prompts, cut = self._cut(self.chat_tokenizer.prompts([text for text, _ in found], [starts for _, starts in found]))
         return {"input_ids": prompts, "prompt_ids": prompts, "truncated": cut}
 
-    def _prompt(self, number: int, chat: Chat) -> str:
+    def _prompt(self, number: int, chat: Chat) -> tuple[str, list[int]]:
+        """The text that asks for a reply, and where earlier replies begin in it."""
         try:
-            return self.chat_template.render(chat.messages, True, chat.tools)
+            return self.chat_template.asked(*chat)
         except TemplateError as error:
             raise UserError(f"row {number}: {in_words(error, 'the conversation')}") from None
 

@@ -77,6 +77,16 @@ class ChatTemplate(Template):
         """The text that stands before a reply, at which a model is asked for it."""
         return self.render(messages[: reply.message], True, tools) if self.has_marks else written.text[: reply.start]
 
+    def asked(self, messages: Messages, tools: Tools = None) -> tuple[str, list[int]]:
+        """The text that asks for a reply, and where earlier replies begin that stand in it as they were learned.
+
+        Raises:
+            TemplateError: If the template does not accept the conversation.
+        """
+        text, written = self.render(messages, True, tools), self.written(messages, tools)
+        known = bool(written and written[-1].replies) and _continues(text, written[-1])
+        return text, [reply.start for reply in written[-1].replies] if known else []
+
     def _marked(self, messages: Messages, tools: Tools) -> Written:
         text, spans = self.render_marked(messages, tools)
         places = replies_of(messages)
