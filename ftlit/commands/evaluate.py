@@ -9,12 +9,15 @@ from ftlit.commands.report import report_text, write_evaluation
 from ftlit.data.shared.base import TaskData
 from ftlit.data.shared.summary import data_report, data_text
 from ftlit.errors import UserError
+from ftlit.evidence import METRIC_SETTINGS
+from ftlit.evidence.intervals import baseline_scores, metric_intervals
 from ftlit.runs.checkpoint import step_of
 from ftlit.runs.files import RESULTS
 from ftlit.runs.loggers import send_efficiency, send_report
 from ftlit.runs.reading import RunFolder, results_text
 from ftlit.runs.record import now
 from ftlit.tasks import TaskModule
+from ftlit.tasks.shared.monitor import metric_directions
 from ftlit.training.cost import cost_text
 from ftlit.training.parameters import parameter_counts, parts_text
 from ftlit.training.trainer import RunParts
@@ -49,6 +52,7 @@ class Evaluation:
         self.record.start(
             task=type(self.model).__name__,
             evidence=self.model.evidence,
+            higher_is_better=metric_directions(self.model),
             backbone=self.model.hparams["backbone"],
             tuning=str(self.model.tuning),
             seed=seed,
@@ -73,6 +77,7 @@ class Evaluation:
         for split in splits:
             results[split] = self.measure(split, best if split == splits[0] else None)  # loaded once
             self._write_report(split, picture=split == splits[-1])
+        results |= self._uncertainty(results)
         counts = parameter_counts(self.model.model)
         results["efficiency"] = {
             **self.cost.totals(self.trainer, step_of(best) if best else None),
@@ -96,7 +101,8 @@ class Evaluation:
             )
         numbers = self.measure(split, checkpoint)
         self._write_report(split)
-        self._write(RunFolder(self.run_dir).results | {split: numbers}, {split: numbers})
+        found = {split: numbers} | self._uncertainty({split: numbers})
+        self._write(RunFolder(self.run_dir).results | found, found)
 
     def check_validation(self) -> None:
         """Check that a resumed run chooses its best checkpoint on the same rows as before.
@@ -122,6 +128,19 @@ class Evaluation:
         given: dict[str, Any] = {"ckpt_path": checkpoint, "weights_only": True} if checkpoint else {}
         run(self.model, datamodule=self.data, verbose=False, **given)
         return {key.split("/", 1)[1]: float(value) for key, value in self.trainer.callback_metrics.items()}
+
+    def _uncertainty(self, results: dict[str, Any]) -> dict[str, Any]:
+        """The intervals of the test scores and the scores of a baseline, as `intervals` and `baseline` of the results."""
+        if "test" not in results or not self.trainer.is_global_zero:
+            return {}
+        kind, settings = self.model.evidence, {key: self.model.hparams.get(key) for key in METRIC_SETTINGS}
+        rows = RunFolder(self.run_dir).prediction_rows("test")
+        constant = self.model.constant_prediction
+        found = {
+            "intervals": {"test": metric_intervals(kind, results["test"], rows, settings)},
+            "baseline": {"test": baseline_scores(kind, results["test"], rows, settings, constant)},
+        }
+        return {key: values for key, values in found.items() if values["test"]}
 
     def _best(self) -> Path | None:
         return RunFolder(self.run_dir).best_checkpoint  # None without a validation

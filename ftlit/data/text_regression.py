@@ -13,7 +13,7 @@ from ftlit.data.shared.text import TextData
 class TextRegressionData(TextData):
     """Texts or pairs of texts with a number each."""
 
-    label_dtype = torch.float32
+    label_dtype = torch.float64  # 16777217 is not a number of single precision
 
     @cached_property
     def label_scale(self) -> list[float]:

@@ -1,6 +1,10 @@
 """Choose and check the precision: bfloat16 only on hardware that multiplies it."""
 
+from typing import Any
+
 import torch
+from lightning import Trainer
+from lightning.pytorch.plugins.precision import HalfPrecision
 
 from ftlit.errors import UserError
 from ftlit.util.private import cpu_multiplies_bfloat16
@@ -30,3 +34,17 @@ def check_precision(precision: str, device: torch.device) -> None:
             "trainer.precision bf16-mixed needs a processor that multiplies bfloat16 (AVX512-BF16 or AMX), and this one does "
             "not: it would be many times slower than float32; set trainer.precision: 32-true"
         )
+
+
+def keep_inputs(trainer: Trainer) -> None:
+    """Let batches keep their numbers in `bf16-true` and `16-true`, where Lightning would round labels, weights and bytes.
+
+    Models take whole numbers, so nothing else in a batch has to have their precision.
+    """
+    plugin: Any = trainer.precision_plugin
+    if type(plugin) is HalfPrecision:
+        plugin.convert_input = _unchanged
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch

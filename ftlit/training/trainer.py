@@ -12,7 +12,7 @@ from ftlit.runs.checkpoint import AtomicCheckpointIO
 from ftlit.runs.metrics_file import MetricsFile
 from ftlit.runs.record import RunRecord
 from ftlit.tasks import TaskModule
-from ftlit.training.bfloat16 import check_precision, default_precision
+from ftlit.training.bfloat16 import check_precision, default_precision, keep_inputs
 from ftlit.training.checks import TrainingChecks
 from ftlit.training.cost import Cost
 from ftlit.training.loss_log import LossLog
@@ -80,6 +80,7 @@ class RunParts:
             named: Callbacks that the user has configured. Callbacks that Lightning adds by default are replaced.
         """
         check_precision(str(trainer.precision), trainer.strategy.root_device)
+        keep_inputs(trainer)
         trainer.callbacks = self._callbacks(trainer, model, named)
         if self.training:  # a later test must not replace the file
             trainer.loggers = [self.metrics_file, *trainer.loggers]

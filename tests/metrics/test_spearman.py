@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from scipy import stats
-
 from ftlit.metrics.spearman import Spearman
+from scipy import stats
 
 
 @pytest.mark.parametrize("count", [2, 40, 200_000])  # of the most, the sums of tied ranks do not fit into 32 bits

@@ -16,9 +16,10 @@ from transformers import AutoTokenizer
 import ftlit.tasks
 from ftlit.__main__ import main
 from ftlit.errors import UserError
+from ftlit.evidence import EVIDENCE_KINDS, aligned
 from ftlit.metrics.ngrams import bleu, chrf
 from ftlit.runs.reading import RunFolder
-from ftlit.study.statistics.evidence import EVIDENCE_KINDS, aligned, evidence, joint_evidence
+from ftlit.study.statistics.evidence import evidence, joint_evidence
 from tests.support.chats import chat_model, echoes
 from tests.support.command_line import arguments
 from tests.support.data import sentiment_splits, write_splits

@@ -123,8 +123,9 @@ def test_the_trial_that_wins_is_the_first_repetition(tmp_path: Path) -> None:
     trials = found.trials(arm)
     assert [cell.chosen[LR] for cell in trials] == [1e-5, 1e-4, 1e-3]
     scores = dict(zip([cell.name for cell in trials], [0.5, 0.9, float("nan")], strict=True))
-    assert found.best(arm, {trials[0].name: 0.5}) is None
-    assert found.best(arm, scores) == {LR: 1e-4}
+    assert found.best(arm, {trials[0].name: 0.5}, lower=False) is None
+    assert found.best(arm, scores, lower=False) == {LR: 1e-4}
+    assert found.best(arm, scores, lower=True) == {LR: 1e-5}
     repetitions = found.repetitions(arm, {LR: 1e-4})
     assert [cell.name == trials[1].name for cell in repetitions] == [True, False]
     assert found.size == 4 * (3 + 2 - 1)

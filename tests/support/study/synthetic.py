@@ -53,7 +53,7 @@ def made(folder: Path, examples: int = 200, finish: bool = True, **keys: Any) ->
             trials = plan.trials(arm)
             write_all(plan, place, trials, examples)
             metric = plan.study.compare.metric
-            chosen = plan.best(arm, {cell.name: place.score(cell, metric) or 0.0 for cell in trials})
+            chosen = plan.best(arm, {cell.name: place.score(cell, metric) or 0.0 for cell in trials}, lower=False)
             write_all(plan, place, plan.repetitions(arm, chosen or {}), examples)
     return plan, Folder(plan.study.folder, plan.study.compare.split)
 
