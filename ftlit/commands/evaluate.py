@@ -1,5 +1,6 @@
 """Evaluate the model of a run, and print and write the results."""
 
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Evaluation:
     def __init__(self, run_dir: Path, parts: RunParts, model: TaskModule, data: TaskData) -> None:
         self.run_dir, self.trainer, self.model, self.data = run_dir, parts.trainer, model, data
         self.record, self.cost, self.predictions = parts.record, parts.cost, parts.predictions
-        self.found: dict[str, Any] = {}
+        self.metrics_file, self.found = parts.metrics_file, dict[str, Any]()
 
     @rank_zero_only
     def print_summary(self) -> None:
@@ -158,7 +159,18 @@ class Evaluation:
         self._write(results, results)
         self.record.update(status="completed", ended=now(), steps=steps)
         send_efficiency(self.trainer.loggers, results["efficiency"], steps)
+        self._say_if_never_measured()
         print(f"\n{cost_text(results['efficiency'])}\nRun folder: {self.run_dir}", flush=True)
+
+    def _say_if_never_measured(self) -> None:
+        """Say so if the monitored metric was NaN at every validation, so that it could not choose a checkpoint."""
+        monitor = self.model.monitor
+        values = [float(row[monitor]) for row in self.metrics_file.rows if monitor in row]
+        if values and all(map(isnan, values)):
+            print(
+                f"\n{monitor} was NaN at every validation ({len(values)} in all), so the best checkpoint is simply the first one; "
+                "a correlation is NaN if all predictions or all labels are equal; set another model.monitor, such as val/loss"
+            )
 
     @rank_zero_only
     def _write(self, results: dict[str, Any], shown: dict[str, Any]) -> None:
