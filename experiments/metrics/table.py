@@ -24,9 +24,9 @@ def main() -> None:
     RESULT.write_text(
         "# Metrics next to their references\n\n"
         "Each row is a metric of ftlit next to another library, or next to a published rule that tests write down once more.\n"
-        f"The {CASES} cases are drawn to be difficult: constant predictions, labels that never occur, one example, ties, numbers\n"
-        "far from 0, entities without a beginning, empty texts. A difference is absolute below 1 and relative above; a score\n"
-        "that only one of both leaves undefined would count as infinite.\n\n"
+        f"The {CASES} cases are drawn to be difficult: constant predictions, labels that never occur, one example, ties,\n"
+        "numbers far from 0, entities without a beginning, empty texts. A difference is absolute below 1 and relative above;\n"
+        "a score that only one of both leaves undefined would count as infinite.\n\n"
         f"{table}\n\n{used}. Made by `python -m experiments.metrics.table`; the tests run some of the cases.\n",
         "utf-8",
     )

@@ -137,7 +137,7 @@ class Evaluation:
         kind, settings = self.model.evidence, {key: self.model.hparams.get(key) for key in METRIC_SETTINGS}
         rows = RunFolder(self.run_dir).prediction_rows("test")
         constant = self.model.constant_prediction
-        found = {
+        found: dict[str, dict[str, Any]] = {
             "intervals": {"test": metric_intervals(kind, results["test"], rows, settings)},
             "baseline": {"test": baseline_scores(kind, results["test"], rows, settings, constant)},
         }
@@ -168,7 +168,7 @@ class Evaluation:
         values = [float(row[monitor]) for row in self.metrics_file.rows if monitor in row]
         if values and all(map(isnan, values)):
             print(
-                f"\n{monitor} was NaN at every validation ({len(values)} in all), so the best checkpoint is simply the first one; "
+                f"\n{monitor} was NaN at every validation ({len(values)} in all), so the best checkpoint is the first one; "
                 "a correlation is NaN if all predictions or all labels are equal; set another model.monitor, such as val/loss"
             )
 

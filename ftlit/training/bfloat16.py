@@ -41,8 +41,8 @@ def keep_inputs(trainer: Trainer) -> None:
 
     Models take whole numbers, so nothing else in a batch has to have their precision.
     """
-    plugin: Any = trainer.precision_plugin
-    if type(plugin) is HalfPrecision:
+    if isinstance(trainer.precision_plugin, HalfPrecision):
+        plugin: Any = trainer.precision_plugin
         plugin.convert_input = _unchanged
 
 

@@ -1,6 +1,7 @@
 """Metrics of text regression against scikit-learn and scipy, and the scale of the target."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 from ftlit.data import TextRegressionData
 from ftlit.losses import MSE, Huber
 from ftlit.tasks import TextRegression
+from tests.support.data import write_splits
 from tests.support.small import ragged_batch
 
 Tiny = Callable[[str], str]
@@ -74,6 +76,19 @@ def test_the_scale_is_that_of_the_training_rows(tiny: Tiny, grades: str) -> None
     data = TextRegressionData(dataset=grades, backbone=tiny("bert"), label="score")
     values = torch.tensor(data.rows["train"]["score"], dtype=torch.float64)
     assert data.label_scale == pytest.approx([float(values.mean()), float(values.std(correction=0))])
+
+
+def test_labels_keep_double_precision(tiny: Tiny, tmp_path: Path) -> None:
+    scores = [16777216.0, 16777217.0, 16777218.0, 16777219.0]
+    rows = [{"text": f"good word{i}", "score": score} for i, score in enumerate(scores)]
+    dataset = write_splits(tmp_path / "large", {"train": rows, "validation": rows})
+    data = TextRegressionData(dataset=dataset, backbone=tiny("bert"), label="score")
+    data.setup()
+    batches = [batch["labels"] for batch in data.val_dataloader()]
+    assert sorted(torch.cat(batches).tolist()) == scores
+    task = TextRegression(**data.task_arguments(), backbone=tiny("bert"))
+    logits = ((torch.tensor(scores, dtype=torch.float64) - task.mean) / task.deviation).float()[:, None]
+    assert task.losses(logits, {"labels": torch.tensor(scores, dtype=torch.float64)}).abs().max() == 0
 
 
 def test_defaults(tiny: Tiny) -> None:

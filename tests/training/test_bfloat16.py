@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Trainer
 
 from ftlit.errors import UserError
-from ftlit.training.bfloat16 import check_precision, default_precision, native_bfloat16
+from ftlit.training.bfloat16 import check_precision, default_precision, keep_inputs, native_bfloat16
 from tests.support.command_line import arguments, refusal
 
 
@@ -50,3 +51,15 @@ def test_fit_refuses_before_anything_is_written(
     said = refusal(arguments("fit", "TextClassification", "TextClassificationData", **options), capsys)
     assert "trainer.precision bf16-mixed needs a processor that multiplies bfloat16" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed", "32-true"])
+def test_labels_and_weights_are_not_rounded(precision: str) -> None:
+    trainer = Trainer(accelerator="cpu", precision=precision, logger=False, barebones=True)
+    keep_inputs(trainer)
+    batch = {"labels": torch.tensor([16777217.0], dtype=torch.float64), "loss_weights": torch.tensor([301.0])}
+    found = trainer.precision_plugin.convert_input(batch)
+    assert {key: (value.dtype, value.tolist()) for key, value in found.items()} == {
+        "labels": (torch.float64, [16777217.0]),
+        "loss_weights": (torch.float32, [301.0]),
+    }

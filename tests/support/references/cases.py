@@ -10,7 +10,26 @@ WORDS = [
     *("The", "the", "A", "an", "cat", "cats", "running", "runs", "quickly", "theatre", "U.S.", "e.g.", "Dr.", "Mr.", "No."),
     *("1,000", "3.5", "$7", "--", "(the)", "café", "naïve", "it's", "don't", "x-1", "A.", "i.e.", "fair", "fairly", "be"),
 ]
-CHINESE = ["北京", "大学", "，", "的", "2008年", "iPhone", "《", "》", "。", "……", "…", "京", "don't", "A-1", " ", "、", "ABC. Def", "“", "U.S."]
+CHINESE = [
+    "北京",
+    "大学",
+    "，",
+    "的",
+    "2008年",
+    "iPhone",
+    "《",
+    "》",
+    "。",
+    "……",
+    "…",
+    "京",
+    "、",
+    "“",
+    "don't",
+    "A-1",
+    " ",
+    "ABC. Def",
+]
 TYPES = ["PER", "LOC", "ORG"]
 
 
@@ -133,8 +152,18 @@ def worked_answers(seed: int) -> tuple[list[str], list[str]]:
     """Replies and worked solutions of GSM8K: several numbers, several marks, none, dollars, commas and full stops."""
     rng = random.Random(seed)
     spelled = ["7", "7.", "1,234", "1234", "$1,234", "-7", "7.0", "12.50", "1,234.", "0", "$7", "1234.5"]
-    solutions = [f"Add {rng.choice(spelled)}.\n#### {rng.choice(['7', '1,234', '-7', '12.50', '0', '1234.5'])}" for _ in range(20)]
-    shapes = ["#### {0}", "{0} #### {1}", "#### {0}\n\nQuestion: {1} #### {2}", "The answer is {0}.", "####{0}", "#### {0} {1}", ""]
+    solutions = [
+        f"Add {rng.choice(spelled)}.\n#### {rng.choice(['7', '1,234', '-7', '12.50', '0', '1234.5'])}" for _ in range(20)
+    ]
+    shapes = [
+        "#### {0}",
+        "{0} #### {1}",
+        "#### {0}\n\nQuestion: {1} #### {2}",
+        "The answer is {0}.",
+        "####{0}",
+        "#### {0} {1}",
+        "",
+    ]
     return [rng.choice(shapes).format(*rng.choices(spelled, k=3)) for _ in solutions], solutions
 
 
@@ -160,7 +189,21 @@ def chinese_texts(seed: int) -> Rows:
 def summaries(seed: int) -> tuple[list[list[str]], list[list[list[str]]]]:
     """Texts and references as lists of sentences, with abbreviations, numbers and initials inside of them."""
     rng = random.Random(seed)
-    inside = ["cats", "running", "ran", "Dr. Smith", "3.5", "e.g. dogs", "Mr. Lee", "J. Doe", "quickly", "the house", "No. 7", "said", "fairly"]
+    inside = [
+        "cats",
+        "running",
+        "ran",
+        "Dr. Smith",
+        "3.5",
+        "e.g. dogs",
+        "Mr. Lee",
+        "J. Doe",
+        "quickly",
+        "the house",
+        "No. 7",
+        "said",
+        "fairly",
+    ]
 
     def sentence() -> str:
         return f"We {' '.join(rng.choices(inside, k=rng.randint(1, 6)))} today{rng.choice('.!?')}"

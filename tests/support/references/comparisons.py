@@ -129,13 +129,16 @@ def _own_entities(gold: list[list[str]], said: list[list[str]]) -> dict[str, Any
 
 
 def entities_seqeval(seed: int) -> tuple[Scores, Scores]:
-    from seqeval.metrics import precision_recall_fscore_support
+    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
     gold, said = cases.tagged(seed)
     own, theirs = _own_entities(gold, said), {}
     for average in own:
         values = precision_recall_fscore_support(gold, said, average=average, zero_division=0)
-        theirs |= {f"{name} {average}": float(value) for name, value in zip(("precision", "recall", "f1"), values, strict=False)}
+        known = (
+            0.0 if math.isnan(value) else float(value) for value in values[:3]
+        )  # seqeval's mean over no type at all is NaN
+        theirs |= {f"{name} {average}": value for name, value in zip(("precision", "recall", "f1"), known, strict=True)}
     return {f"{name} {average}": own[average][name] for average in own for name in ("precision", "recall", "f1")}, theirs
 
 
@@ -155,7 +158,9 @@ def relations_tacred(seed: int) -> tuple[Scores, Scores]:
     gold, said = cases.relations(seed)
     named = sorted({*gold, *said} - {"Other"})
     own = relations.relation_scores(gold, said, "Other")
-    values = sk.precision_recall_fscore_support(gold, said, labels=named, average="micro", zero_division=0) if named else (0,) * 3
+    values = (
+        sk.precision_recall_fscore_support(gold, said, labels=named, average="micro", zero_division=0) if named else (0,) * 3
+    )
     keys = ("precision_micro", "recall_micro", "f1_micro")
     return {key: own[key] for key in keys}, {key: float(value) for key, value in zip(keys, values, strict=False)}
 
@@ -230,15 +235,14 @@ def bertscore(seed: int) -> tuple[Scores, Scores]:
 
     rng = np.random.default_rng(seed)
     counts = (2, 2) if seed % 10 == 0 else (2, 5) if seed % 10 == 1 else rng.integers(3, 12, size=2)
-    found = [torch.tensor(rng.normal(size=(int(count), 8)) + rng.normal(), dtype=torch.float32) for count in counts]
+    found = [torch.tensor(rng.normal(size=(int(count), 8)) + rng.uniform(0.5, 2), dtype=torch.float32) for count in counts]
     weights = [torch.tensor([0.0, *[1.0] * (len(vectors) - 2), 0.0]) for vectors in found]
     own = match(*(Embedded(torch.nn.functional.normalize(v, dim=-1), w > 0) for v, w in zip(found, weights, strict=True)))
     (said, gold), (one, other) = (v.clone()[None] for v in found), (w.clone()[None] for w in weights)
     masks = [torch.ones(1, len(vectors), dtype=torch.long) for vectors in found]
     theirs = greedy_cos_idf(gold, masks[1], other, said, masks[0], one)
-    theirs = [0.0] * 3 if min(counts) == 2 else [float(value) for value in theirs]
     names = ("precision", "recall", "f1")
-    return dict(zip(names, own, strict=True)), dict(zip(names, theirs, strict=True))
+    return dict(zip(names, own, strict=True)), {name: float(value) for name, value in zip(names, theirs, strict=True)}
 
 
 COMPARISONS = [

@@ -5,6 +5,7 @@ import string
 from collections.abc import Sequence
 
 from nltk.tokenize.destructive import NLTKWordTokenizer
+from nltk.tokenize.punkt import PunktSentenceTokenizer
 
 Tags = Sequence[str]
 
@@ -107,11 +108,16 @@ def _segments(text: str) -> list[str]:
     found, latin = [], ""
     for char in text:
         if re.match("[\u4e00-\u9fa5]", char):
-            found += [*NLTKWordTokenizer().tokenize(latin), char]
+            found += [*_latin(latin), char]
             latin = ""
         else:
             latin += char
-    return [*found, *NLTKWordTokenizer().tokenize(latin)]
+    return [*found, *_latin(latin)]
+
+
+def _latin(text: str) -> list[str]:
+    """What nltk's `word_tokenize` does, without the trained tables of abbreviations, which would have to be downloaded."""
+    return [word for sentence in PunktSentenceTokenizer().tokenize(text) for word in NLTKWordTokenizer().tokenize(sentence)]
 
 
 def _substring_f1(predicted: list[str], gold: list[str]) -> float:
