@@ -10,8 +10,8 @@ from ftlit.commands.report import report_text, write_evaluation
 from ftlit.data.shared.base import TaskData
 from ftlit.data.shared.summary import data_report, data_text
 from ftlit.errors import UserError
-from ftlit.evidence import METRIC_SETTINGS
-from ftlit.evidence.intervals import baseline_scores, metric_intervals
+from ftlit.metrics.evidence import METRIC_SETTINGS
+from ftlit.metrics.evidence.intervals import baseline_scores, metric_intervals
 from ftlit.runs.checkpoint import step_of
 from ftlit.runs.files import RESULTS
 from ftlit.runs.loggers import send_efficiency, send_report

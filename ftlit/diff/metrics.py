@@ -6,9 +6,9 @@ from math import isclose, isfinite, isnan
 from typing import Any
 
 from ftlit.errors import UserError
-from ftlit.evidence import METRIC_SETTINGS, aligned, why_no_evidence
-from ftlit.evidence.rows import Rows
 from ftlit.exports.run import Run
+from ftlit.metrics.evidence import METRIC_SETTINGS, aligned, why_no_evidence
+from ftlit.metrics.evidence.rows import Rows
 from ftlit.study.statistics.compare import Evidence, compare
 from ftlit.study.statistics.evidence import joint_evidence
 

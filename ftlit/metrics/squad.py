@@ -9,8 +9,7 @@ from functools import cache
 from itertools import groupby
 from typing import Any, Literal
 
-from ftlit.metrics.scripts import CJK, HAS_CJK, mostly
-from ftlit.metrics.sentences import punkt
+from ftlit.metrics.language import CJK, HAS_CJK, mostly, punkt
 
 AnswerRules = Literal["squad", "characters", "cmrc"]
 

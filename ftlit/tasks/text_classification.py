@@ -7,7 +7,7 @@ from torchmetrics import Metric, MetricCollection, classification
 
 from ftlit.losses import BCE, Loss
 from ftlit.metrics.auroc import MacroMulticlassAUROC, MacroMultilabelAUROC
-from ftlit.metrics.mcc import MulticlassMatthews, MultilabelMatthews
+from ftlit.metrics.exact.mcc import MulticlassMatthews, MultilabelMatthews
 from ftlit.tasks.shared.labelled import LabelledTask
 
 

@@ -8,7 +8,7 @@ from torchmetrics import MetricCollection
 from transformers import AutoModelForSequenceClassification
 
 from ftlit.losses import MSE, Huber, Loss
-from ftlit.metrics.regression import MeanError, Pearson, Spearman
+from ftlit.metrics.exact.regression import MeanError, Pearson, Spearman
 from ftlit.tasks.shared.base import TaskModule
 from ftlit.tasks.shared.evaluator import Outputs
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from ftlit.metrics.correlations import ranks
-from ftlit.metrics.regression import MeanError, Pearson, Spearman
+from ftlit.metrics.exact.correlations import ranks
+from ftlit.metrics.exact.regression import MeanError, Pearson, Spearman
 
 
 @pytest.mark.parametrize("count", [2, 40, 200_000])

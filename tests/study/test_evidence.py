@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 import ftlit.tasks
 from ftlit.__main__ import main
 from ftlit.errors import UserError
-from ftlit.evidence import EVIDENCE_KINDS, aligned
+from ftlit.metrics.evidence import EVIDENCE_KINDS, aligned
 from ftlit.metrics.ngrams import bleu, chrf
 from ftlit.runs.reading import RunFolder
 from ftlit.study.statistics.evidence import evidence, joint_evidence

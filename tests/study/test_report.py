@@ -17,8 +17,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from ftlit.evidence import EVIDENCE_KINDS
-from ftlit.evidence.labels import is_right
+from ftlit.metrics.evidence import EVIDENCE_KINDS
+from ftlit.metrics.evidence.labels import is_right
 from ftlit.study.plan.cells import Plan
 from ftlit.study.report import write_study_report
 from ftlit.study.report.content.answer import answer

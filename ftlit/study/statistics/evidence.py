@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ftlit.evidence import EVIDENCE_KINDS, aligned
-from ftlit.evidence.rows import Rows
+from ftlit.metrics.evidence import EVIDENCE_KINDS, aligned
+from ftlit.metrics.evidence.rows import Rows
 from ftlit.study.statistics.compare import Evidence
 
 

@@ -58,7 +58,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
     constant_prediction: Any = None  # the answer of a baseline that reads no example, as learned from the labels of train
     pretrained_head: ClassVar[bool] = False  # whether the head is that of a pretrained language model
     takes_auxiliary: ClassVar[bool] = True
-    # How studies and `ftlit diff` compute statistics from predictions: a kind of `ftlit.evidence`.
+    # How studies and `ftlit diff` compute statistics from predictions: a kind of `ftlit.metrics.evidence`.
     evidence: ClassVar[str | None] = None
     # The losses of `ftlit.losses` that fit the task, and whether their class weights and label smoothing do.
     loss_kinds: tuple[type[Loss], ...] = (CrossEntropy, Focal)

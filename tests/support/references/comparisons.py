@@ -12,8 +12,9 @@ import torch
 from scipy import stats
 from sklearn import metrics as sk
 
-from ftlit.metrics import ngrams, regression, relations, spans, squad
+from ftlit.metrics import ngrams, relations, spans, squad
 from ftlit.metrics.bertscore import Embedded, match
+from ftlit.metrics.exact import regression
 from ftlit.metrics.per_class import per_class
 from ftlit.metrics.text import pattern_match
 from ftlit.tasks import TextClassification

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ftlit.errors import UserError
-from ftlit.evidence import aligned, why_no_evidence
-from ftlit.evidence.rows import Rows
+from ftlit.metrics.evidence import aligned, why_no_evidence
+from ftlit.metrics.evidence.rows import Rows
 from ftlit.study.report.content.blocks import Block
 from ftlit.study.report.content.examples import BlockExamples, block_examples
 from ftlit.study.report.render.formats import listed

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from ftlit.metrics.correlations import pearson, spearman
+from ftlit.metrics.exact.correlations import pearson, spearman
 
 # The metrics of torchmetrics return to single precision when they are reset or moved to a device.
 

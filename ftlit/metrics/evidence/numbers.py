@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ftlit.evidence.rows import Rows
-from ftlit.evidence.scores import Sums, correlation, mean_of, root_mean
-from ftlit.metrics.correlations import ranks
+from ftlit.metrics.evidence.rows import Rows
+from ftlit.metrics.evidence.scores import Sums, correlation, mean_of, root_mean
+from ftlit.metrics.exact.correlations import ranks
 
 
 def text_regression(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from ftlit.evidence.intervals import baseline_scores, documents, metric_intervals
+from ftlit.metrics.evidence.intervals import baseline_scores, documents, metric_intervals
 
 SCORES = dict.fromkeys("ab", 0.0)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ftlit.metrics.correlations import centered, matthews
+from ftlit.metrics.exact.correlations import centered, matthews
 
 Score = Callable[[np.ndarray], np.ndarray]
 ClassScore = Literal["precision", "recall", "f1"]

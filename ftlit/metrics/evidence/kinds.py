@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ftlit.evidence import labels, numbers, texts, words
-from ftlit.evidence.rows import Rows
-from ftlit.evidence.scores import Sums
+from ftlit.metrics.evidence import labels, numbers, texts, words
+from ftlit.metrics.evidence.rows import Rows
+from ftlit.metrics.evidence.scores import Sums
 
 CountExamples = Callable[[str, Sequence[Rows], Mapping[str, Any]], Sums | None]
 IsRight = Callable[[Mapping[str, Any]], bool]

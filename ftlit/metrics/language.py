@@ -1,14 +1,30 @@
-"""Sentences of a text, as summary-level ROUGE compares them."""
+"""The script that the texts of a data set are in, and the sentences of a text."""
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
+
+# Han characters and kana, which are written without spaces. Their punctuation is outside these ranges.
+CJK = (
+    "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d"
+    "\U00020000-\U0003ffff"
+)
+HAS_CJK = re.compile(f"[{CJK}]")
+HAS_KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\u31f0-\u31ff\uff66-\uff9d]")
+
+
+def mostly(letter: re.Pattern[str], references: Iterable[Iterable[str]]) -> bool:
+    """Whether more than half of the reference texts of all rows contain a character that matches."""
+    texts = [text for row in references for text in row]
+    return sum(bool(letter.search(text)) for text in texts) * 2 > len(texts)
+
 
 CHINESE_ENDS = re.compile("(?<=[。！？])")
 # After these, a full stop does not end a sentence. Initials, numbers and ellipses are recognized by rule.
 ABBREVIATIONS = (
     "adm al apr aug av ave bldg blvd capt cf cmdr co col corp cpl dec dept dr drs e.g ed eds esp est etc feb fig figs gen gov "
-    "hon i.e inc jan jr jul jun lt ltd maj mar messrs mr mrs ms mt no nos nov oct op p.m a.m pp prof pvt rep reps rev sen "
+    "hon i.e inc jan jr jul jun lt ltd maj mar messrs mr mrs ms mt nov oct op p.m a.m pp prof pvt rep reps rev sen "
     "sens sep sept sgt sr st u.k u.n u.s u.s.a vol vols vs"
 )
 

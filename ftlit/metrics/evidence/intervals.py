@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ftlit.evidence.kinds import EVIDENCE_KINDS
-from ftlit.evidence.rows import Rows
-from ftlit.evidence.scores import Sums
+from ftlit.metrics.evidence.kinds import EVIDENCE_KINDS
+from ftlit.metrics.evidence.rows import Rows
+from ftlit.metrics.evidence.scores import Sums
 
 DRAWS, LEVEL, SEED = 1000, 0.05, 0
 MAX_BLOCK_SIZE = 4_000_000  # numbers in a block of weights (32 MB)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ftlit.errors import UserError
-from ftlit.evidence.rows import Rows
-from ftlit.evidence.scores import Sums, exp_mean, mean_of
 from ftlit.metrics import ngrams
+from ftlit.metrics.evidence.rows import Rows
+from ftlit.metrics.evidence.scores import Sums, exp_mean, mean_of
 from ftlit.metrics.squad import AnswerRules, default_rules, exact_match, f1
 from ftlit.metrics.text import SCORE_NAMES, TEXT_METRICS, Select, pattern_match
 from ftlit.util.private import corpus_statistics, score_of_statistics

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ftlit.evidence.rows import Rows
-from ftlit.evidence.scores import CLASS_SCORES, ClassAveraging, Parts, Sums, classes, matthews_score, mean_of, pooled
+from ftlit.metrics.evidence.rows import Rows
+from ftlit.metrics.evidence.scores import CLASS_SCORES, ClassAveraging, Parts, Sums, classes, matthews_score, mean_of, pooled
 from ftlit.metrics.relations import DIRECTION, NEGATIVE_LABELS
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassMatthewsCorrCoef, MultilabelMatthewsCorrCoef
 
-from ftlit.metrics.correlations import matthews
+from ftlit.metrics.exact.correlations import matthews
 
 TOLERANCE = 5e-7  # of single precision
 
