@@ -11,24 +11,8 @@ WORDS = [
     *("1,000", "3.5", "$7", "--", "(the)", "café", "naïve", "it's", "don't", "x-1", "A.", "i.e.", "fair", "fairly", "be"),
 ]
 CHINESE = [
-    "北京",
-    "大学",
-    "，",
-    "的",
-    "2008年",
-    "iPhone",
-    "《",
-    "》",
-    "。",
-    "……",
-    "…",
-    "京",
-    "、",
-    "“",
-    "don't",
-    "A-1",
-    " ",
-    "ABC. Def",
+    *("北京", "大学", "，", "的", "2008年", "iPhone", "《", "》", "。"),
+    *("……", "…", "京", "、", "“", "don't", "A-1", " ", "ABC. Def"),
 ]
 TYPES = ["PER", "LOC", "ORG"]
 
@@ -190,19 +174,8 @@ def summaries(seed: int) -> tuple[list[list[str]], list[list[list[str]]]]:
     """Texts and references as lists of sentences, with abbreviations, numbers and initials inside of them."""
     rng = random.Random(seed)
     inside = [
-        "cats",
-        "running",
-        "ran",
-        "Dr. Smith",
-        "3.5",
-        "e.g. dogs",
-        "Mr. Lee",
-        "J. Doe",
-        "quickly",
-        "the house",
-        "No. 7",
-        "said",
-        "fairly",
+        *("cats", "running", "ran", "Dr. Smith", "3.5", "e.g. dogs", "Mr. Lee"),
+        *("J. Doe", "quickly", "the house", "vol. 7", "said", "fairly"),
     ]
 
     def sentence() -> str:
