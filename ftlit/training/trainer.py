@@ -12,6 +12,7 @@ from ftlit.runs.checkpoint import AtomicCheckpointIO
 from ftlit.runs.metrics_file import MetricsFile
 from ftlit.runs.record import RunRecord
 from ftlit.tasks import TaskModule
+from ftlit.tasks.shared.monitor import check_callbacks
 from ftlit.training.bfloat16 import check_precision, default_precision, keep_inputs
 from ftlit.training.checks import TrainingChecks
 from ftlit.training.cost import Cost
@@ -89,6 +90,7 @@ class RunParts:
         return trainer
 
     def _callbacks(self, trainer: Any, model: TaskModule, named: list[Callback]) -> list[Callback]:
+        check_callbacks(named, model)
         given, options = trainer.callbacks, self.options
         replaced = [c for c in given if isinstance(c, (ProgressBar, ModelCheckpoint)) and c not in named]
         own: list[Callback] = [self.loss_log, self.cost, self.predictions, RandomState(options.seed)]

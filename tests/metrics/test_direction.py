@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from torchmetrics import MeanMetric, MetricCollection, regression
 from torchmetrics.classification import BinaryAccuracy, BinaryHammingDistance
 from torchmetrics.text import WordErrorRate
@@ -11,7 +12,7 @@ from torchmetrics.text import WordErrorRate
 from ftlit.errors import UserError
 from ftlit.metrics.direction import HIGHER_IS_BETTER, higher_is_better, lower_is_better
 from ftlit.tasks import TextClassification
-from ftlit.tasks.shared.monitor import metric_directions
+from ftlit.tasks.shared.monitor import check_callbacks, metric_directions
 
 Tiny = Callable[[str], str]
 
@@ -74,6 +75,17 @@ def test_a_task_of_the_user_declares_what_its_metrics_do_not_tell(tiny: Tiny) ->
     assert (known["errors"], known["hamming"], known["accuracy"], known["loss"]) == (False, False, True, False)
     assert set(known) == set(task.metric_names)
     assert "errors" not in metric_directions(build(WithErrors, tiny, "val/accuracy"))
+
+
+def test_a_callback_that_waits_for_worse_values_is_refused(tiny: Tiny) -> None:
+    task = build(Declared, tiny, "val/accuracy")
+    for monitor, mode in (("val/errors", "min"), ("val/accuracy", "max"), ("val/loss", "min"), ("train/anything", "min")):
+        check_callbacks([EarlyStopping(monitor, mode=mode), ModelCheckpoint(monitor=monitor, mode=mode), Timer()], task)
+    said = r"EarlyStopping monitors 'val/accuracy' with mode 'min', but its higher values are better; set its mode to max"
+    with pytest.raises(UserError, match=said):
+        check_callbacks([EarlyStopping("val/accuracy")], task)
+    with pytest.raises(UserError, match="but its lower values are better"):
+        check_callbacks([ModelCheckpoint(monitor="val/errors", mode="max")], task)
 
 
 def test_every_name_in_the_table_agrees_with_the_class_of_the_metric(tiny: Tiny) -> None:

@@ -1,6 +1,7 @@
 """The monitored metric of a task, and which values of its metrics are better."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from ftlit.errors import UserError, near
 from ftlit.metrics.direction import higher_is_better, lower_is_better
@@ -29,3 +30,20 @@ def metric_directions(task: "TaskModule") -> dict[str, bool]:
     metrics = task.evaluators["val"].metrics
     known = {name: higher_is_better(name, metrics, task.higher_is_better) for name in task.metric_names}
     return {name: higher for name, higher in known.items() if higher is not None}
+
+
+def check_callbacks(callbacks: Iterable[Any], task: "TaskModule") -> None:
+    """Check that callbacks such as EarlyStopping do not wait for worse values of a metric.
+
+    Raises:
+        UserError: The mode of a callback contradicts the metric that it monitors.
+    """
+    metrics = task.evaluators["val"].metrics
+    for callback in callbacks:
+        monitor, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
+        higher = higher_is_better(monitor, metrics, task.higher_is_better) if monitor else None
+        if higher is not None and mode in ("min", "max") and (mode == "max") != higher:
+            raise UserError(
+                f"trainer.callbacks: {type(callback).__name__} monitors {monitor!r} with mode {mode!r}, but its "
+                f"{'higher' if higher else 'lower'} values are better; set its mode to {'max' if higher else 'min'}"
+            )
