@@ -40,8 +40,9 @@ def members(runs: Sequence[Rows], key: str, names: Sequence[str]) -> np.ndarray:
     places = {name: i for i, name in enumerate(names)}
     found = np.zeros((len(runs), len(runs[0]), len(places)), dtype=bool)
     for i, rows in enumerate(runs):
-        for j, row in enumerate(rows):
-            found[i, j, [places[name] for name in _held(row[key])]] = True
+        pairs = [(j, places[name]) for j, row in enumerate(rows) for name in _held(row[key])]
+        if pairs:
+            found[i, *np.array(pairs).T] = True
     return found
 
 
