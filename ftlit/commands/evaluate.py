@@ -14,6 +14,7 @@ from ftlit.metrics.evidence import METRIC_SETTINGS
 from ftlit.metrics.evidence.intervals import baseline_scores, metric_intervals
 from ftlit.runs.checkpoint import step_of
 from ftlit.runs.files import RESULTS
+from ftlit.runs.lock import RunLock
 from ftlit.runs.loggers import send_efficiency, send_report
 from ftlit.runs.reading import RunFolder, results_text
 from ftlit.runs.record import now
@@ -38,7 +39,8 @@ class Evaluation:
     def __init__(self, run_dir: Path, parts: RunParts, model: TaskModule, data: TaskData) -> None:
         self.run_dir, self.trainer, self.model, self.data = run_dir, parts.trainer, model, data
         self.record, self.cost, self.predictions = parts.record, parts.cost, parts.predictions
-        self.metrics_file, self.found = parts.metrics_file, dict[str, Any]()
+        self.interruption, self.metrics_file = parts.interruption, parts.metrics_file
+        self.found: dict[str, Any] = {}
 
     @rank_zero_only
     def print_summary(self) -> None:
@@ -100,10 +102,14 @@ class Evaluation:
                 f"{self.run_dir} holds a run on other {split} data; to evaluate its checkpoint on these, "
                 f"set another --run_dir and --ckpt_path {checkpoint}"
             )
-        numbers = self.measure(split, checkpoint)
-        self._write_report(split)
-        found = {split: numbers} | self._uncertainty({split: numbers})
-        self._write(RunFolder(self.run_dir).results | found, found)
+        with RunLock(self.run_dir) as lock, self.interruption.listening(self.trainer.global_rank, "nothing was written"):
+            if self.trainer.is_global_zero:
+                lock.take()
+            before = RunFolder(self.run_dir).results
+            numbers = self.measure(split, checkpoint)
+            self._write_report(split)
+            found = {split: numbers} | self._uncertainty({split: numbers})
+            self._write(before | found, found)
 
     def check_validation(self) -> None:
         """Check that a resumed run chooses its best checkpoint on the same rows as before.

@@ -95,7 +95,8 @@ class SplitRows(Mapping[str, "Dataset"]):
 
     def _checked(self, split: str, rows: "Dataset") -> "Dataset":
         place = f"{self.dataset}: {split}"
-        columns = self.hooks.columns() | ({"group": self.hooks.group} if self.hooks.group else {})
+        optional = {key: name for key, name in self.hooks.optional_columns().items() if name in rows.column_names}
+        columns = self.hooks.columns() | optional | ({"group": self.hooks.group} if self.hooks.group else {})
         kept, bad = checked(rows, place, columns, self.hooks.validate_row)
         if bad and self.on_bad_rows == "error":
             raise UserError(f"{bad[0]}; fix the row, or set data.on_bad_rows: drop")

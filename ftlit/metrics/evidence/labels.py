@@ -42,7 +42,7 @@ def members(runs: Sequence[Rows], key: str, names: Sequence[str]) -> np.ndarray:
     for i, rows in enumerate(runs):
         pairs = [(j, places[name]) for j, row in enumerate(rows) for name in _held(row[key])]
         if pairs:
-            found[(i, *np.array(pairs).T)] = True
+            found[i][tuple(np.array(pairs).T)] = True
     return found
 
 
