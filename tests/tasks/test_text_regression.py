@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -12,8 +13,10 @@ from torch import Tensor
 
 from ftlit.data import TextRegressionData
 from ftlit.losses import MSE, Huber
+from ftlit.runs.reading import RunFolder
 from ftlit.tasks import TextRegression
 from tests.support.data import write_splits
+from tests.support.runs import fitted
 from tests.support.small import ragged_batch
 
 Tiny = Callable[[str], str]
@@ -89,6 +92,27 @@ def test_labels_keep_double_precision(tiny: Tiny, tmp_path: Path) -> None:
     task = TextRegression(**data.task_arguments(), backbone=tiny("bert"))
     logits = ((torch.tensor(scores, dtype=torch.float64) - task.mean) / task.deviation).float()[:, None]
     assert task.losses(logits, {"labels": torch.tensor(scores, dtype=torch.float64)}).abs().max() == 0
+
+
+def test_a_run_on_large_numbers_is_measured_exactly(tiny: Tiny, tmp_path: Path) -> None:
+    """Seconds since 1970, which single precision rounds to multiples of 128."""
+    splits = {
+        split: [{"text": f"word{i % 9} word{(i * 7) % 20}", "label": 1.6e9 + (i * 37) % 101 - 50} for i in range(count)]
+        for split, count in (("train", 40), ("validation", 12), ("test", 30))
+    }
+    dataset = write_splits(tmp_path / "times", splits)
+    given = {"model__backbone": tiny("bert"), "data__dataset": dataset, "test_after_fit": "true"}
+    run = RunFolder(fitted(tmp_path / "run", "TextRegression", **given))
+    rows, results = run.prediction_rows("test"), run.results
+    assert [row["label"] for row in rows] == [row["label"] for row in splits["test"]]
+    truth, guess = (np.array([row[key] for row in rows]) for key in ("label", "prediction"))
+    assert results["test"]["mse"] == pytest.approx(np.mean((truth - guess) ** 2), rel=1e-6)
+    assert results["test"]["spearman"] == pytest.approx(stats.spearmanr(truth, guess).statistic, abs=1e-6)
+    assert results["test"]["pearson"] == pytest.approx(stats.pearsonr(truth, guess).statistic, abs=1e-6)
+    mean = np.mean([row["label"] for row in splits["train"]])
+    assert results["baseline"]["test"]["mae"] == pytest.approx(np.mean(abs(truth - mean)), rel=1e-9)
+    low, high = results["intervals"]["test"]["mse"]
+    assert low < results["test"]["mse"] < high
 
 
 def test_defaults(tiny: Tiny) -> None:
