@@ -52,9 +52,14 @@ def lower_is_better(metric: str, metrics: Any = None, declared: Mapping[str, boo
     """
     known = higher_is_better(metric, metrics, declared)
     if known is None:
-        name = metric.rsplit("/", 1)[-1]
-        raise UserError(
-            f"{metric!r} may be better when higher or when lower: the class of the metric has no `higher_is_better`; "
-            f"{key or f'set `higher_is_better = {{{name!r}: True}}` (or False) in the class of the task'}"
-        )
+        raise UserError(unknown_direction(metric, key))
     return not known
+
+
+def unknown_direction(metric: str, key: str = "") -> str:
+    """Return the sentence about a metric of which nothing says whether higher values are better."""
+    name = metric.rsplit("/", 1)[-1]
+    return (
+        f"{metric!r} may be better when higher or when lower: the class of the metric has no `higher_is_better`; "
+        f"{key or f'set `higher_is_better = {{{name!r}: True}}` (or False) in the class of the task'}"
+    )

@@ -1,5 +1,6 @@
 """The study file: what is read from it, which cells follow, and what is said of mistakes."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from ftlit.errors import UserError
 from ftlit.study.command import main
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.file import parse_overrides, read_study
+from ftlit.study.running.check import check_metric
 from ftlit.study.state.direction import study_lower_is_better
 from ftlit.study.state.folder import Folder
 from ftlit.util.files import read_json, write_json
 from ftlit.util.settings import read_yaml, value_at, with_value
+from tests.metrics.test_direction import WithErrors
 from tests.support.study.synthetic import made, write_all
 
 BASE = {
@@ -312,6 +315,19 @@ def test_the_direction_of_a_metric_comes_from_the_runs(tmp_path: Path) -> None:
     assert study_lower_is_better(odd, folder)
     given = replace(odd, compare=replace(odd.compare, higher_is_better=True))
     assert not study_lower_is_better(given, folder), "the study's file decides"
+
+
+def test_an_unknown_direction_is_found_before_anything_runs(tmp_path: Path, tiny: Callable[[str], str]) -> None:
+    task = WithErrors(label_names=["a", "b"], backbone=tiny("bert"), pad_token_id=0)
+    given: list[dict[str, Any]] = [{"metric": "hamming"}, {"metric": "errors", "higher_is_better": False}]
+    for compare in given:
+        check_metric(plan(tmp_path, compare=compare).study, task, "the arm")
+    with pytest.raises(
+        UserError, match=r"^compare\.metric: 'errors' may be better .* set compare\.higher_is_better in "
+    ):
+        check_metric(plan(tmp_path, compare={"metric": "errors"}).study, task, "the arm")
+    with pytest.raises(UserError, match=r"compare\.metric 'eror' is not a metric of the arm\. Did you mean 'errors'\?"):
+        check_metric(plan(tmp_path, compare={"metric": "eror"}).study, task, "the arm")
 
 
 def test_the_file_may_give_the_direction(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.settings import Study
 from ftlit.study.state.folder import Folder
 
+STUDY_KEY = "set compare.higher_is_better in the study's file"
+
 
 def study_lower_is_better(study: Study, folder: Folder) -> bool:
     """Whether lower values of the compared metric are better.
@@ -19,7 +21,7 @@ def study_lower_is_better(study: Study, folder: Folder) -> bool:
     declared = recorded_directions(folder, metric)
     if study.compare.higher_is_better is not None:
         declared = {metric: study.compare.higher_is_better}
-    return lower_is_better(metric, declared=declared, key="set compare.higher_is_better in the study's file")
+    return lower_is_better(metric, declared=declared, key=STUDY_KEY)
 
 
 def recorded_directions(folder: Folder, metric: str) -> dict[str, bool]:
