@@ -10,8 +10,10 @@ import yaml
 
 from ftlit.errors import UserError
 from ftlit.study.command import main
+from ftlit.study.plan import fingerprint
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.file import parse_overrides, read_study
+from ftlit.study.plan.fingerprint import data_fingerprint
 from ftlit.study.running.check import check_metric
 from ftlit.study.state.direction import study_lower_is_better
 from ftlit.study.state.folder import Folder
@@ -98,6 +100,33 @@ def test_several_bases(tmp_path: Path) -> None:
     assert all(arm.config["patience"] is None for arm in found.arms)
 
 
+def test_a_column_is_no_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    names = {
+        "text": "words",
+        "label": "label",
+        "on_bad_rows": "drop",
+        "label_names": ["pos", "neg"],
+        "splits": {"test": "held"},
+    }
+    given = {"class_path": "TextClassificationData", "init_args": {"dataset": "rows.csv", **names}}
+    before = data_fingerprint({"data": given})
+    for folder in ("label", "words", "drop", "pos", "held", "TextClassificationData"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.csv").write_text("a\n1\n")
+    assert data_fingerprint({"data": given}) == before
+    folders = {"dataset": "label", "unlabelled": "words", "label_names": "drop", "template": "pos", "of_a_user": ["held"]}
+    for key, value in folders.items():
+        file = tmp_path / (value if isinstance(value, str) else value[0]) / "x.csv"
+        config = {"data": {"class_path": "X", "init_args": {**given["init_args"], key: value}}}
+        fingerprint._hash.cache_clear()
+        first = data_fingerprint(config)
+        file.write_text("b\n2\n")
+        fingerprint._hash.cache_clear()
+        assert data_fingerprint(config) != first, key
+
+
 def test_a_cell_is_named_by_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     arm = plan(tmp_path).arms[0]
@@ -109,8 +138,6 @@ def test_a_cell_is_named_by_what_it_is(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_other_data_are_another_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ftlit.study.plan import fingerprint
-
     monkeypatch.chdir(tmp_path)
     names = []
     for text in ("a,b\n", "a,c\n"):
@@ -322,9 +349,7 @@ def test_an_unknown_direction_is_found_before_anything_runs(tmp_path: Path, tiny
     given: list[dict[str, Any]] = [{"metric": "hamming"}, {"metric": "errors", "higher_is_better": False}]
     for compare in given:
         check_metric(plan(tmp_path, compare=compare).study, task, "the arm")
-    with pytest.raises(
-        UserError, match=r"^compare\.metric: 'errors' may be better .* set compare\.higher_is_better in "
-    ):
+    with pytest.raises(UserError, match=r"^compare\.metric: 'errors' may be better .* set compare\.higher_is_better in "):
         check_metric(plan(tmp_path, compare={"metric": "errors"}).study, task, "the arm")
     with pytest.raises(UserError, match=r"compare\.metric 'eror' is not a metric of the arm\. Did you mean 'errors'\?"):
         check_metric(plan(tmp_path, compare={"metric": "eror"}).study, task, "the arm")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ftlit.errors import DamagedFile, UserError
+from ftlit.errors import DamagedFileError, UserError
 from ftlit.metrics.evidence import aligned, why_no_evidence
 from ftlit.metrics.evidence.rows import Rows
 from ftlit.study.report.content.blocks import Block
@@ -45,7 +45,7 @@ def paired_evidence(block: Block, metric: str, split: str) -> PairedEvidence:
         return PairedEvidence(by_seed, notes=[f"Only seeds were compared, because {reason}."])
     try:
         return _by_example(kind, metric, split, arms, by_seed)
-    except DamagedFile:
+    except DamagedFileError:
         raise
     except UserError as error:
         note = f"Only seeds were compared, because the predictions could not be paired: {error}."
