@@ -140,12 +140,18 @@ class Evaluation:
         """The intervals of the test scores and the scores of a baseline, as `intervals` and `baseline` of the results."""
         if "test" not in results or not self.trainer.is_global_zero:
             return {}
+        try:
+            return self._test_uncertainty(results["test"])
+        except Exception as error:  # of a task outside the package, say, whose predictions have another form
+            print(f"\nThe test scores have no intervals: {type(error).__name__}: {error}")
+            return {}
+
+    def _test_uncertainty(self, scores: dict[str, float]) -> dict[str, Any]:
         kind, settings = self.model.evidence, {key: self.model.hparams.get(key) for key in METRIC_SETTINGS}
         rows = RunFolder(self.run_dir).prediction_rows("test")
-        constant = self.model.constant_prediction
         found: dict[str, dict[str, Any]] = {
-            "intervals": {"test": metric_intervals(kind, results["test"], rows, settings)},
-            "baseline": {"test": baseline_scores(kind, results["test"], rows, settings, constant)},
+            "intervals": {"test": metric_intervals(kind, scores, rows, settings)},
+            "baseline": {"test": baseline_scores(kind, scores, rows, settings, self.model.constant_prediction)},
         }
         return {key: values for key, values in found.items() if values["test"]}
 

@@ -6,11 +6,14 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from ftlit.commands.cli import run
+from ftlit.commands.evaluate import Evaluation
 from tests.support.command_line import arguments, ftlit
 from tests.support.data import sentiment_splits, write_splits
 
@@ -114,3 +117,13 @@ def test_the_progress_bar_shows_loss_metric_rate_and_time_left(
     bars = [line for line in capsys.readouterr().out.replace("\r", "\n").splitlines() if line.startswith("Epoch 0")]
     pattern = r"Epoch 0: 100%\|█+\| 11/11 \[\d\d:\d\d<\d\d:\d\d, .*, loss=\d\.\d{3}, val/accuracy=\d\.\d{4}, examples/s=\d+\]"
     assert re.fullmatch(pattern, bars[-1])
+
+
+def test_results_are_not_lost_if_they_have_no_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluation: Any = object.__new__(Evaluation)
+    evaluation.run_dir, evaluation.trainer = tmp_path, SimpleNamespace(is_global_zero=True)
+    evaluation.model = SimpleNamespace(evidence="labels", hparams={}, constant_prediction=None)
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions/test.jsonl").write_text('{"id": "test:0", "prediction": 3}\n')
+    assert evaluation._uncertainty({"test": {"accuracy": 1.0}}) == {}
+    assert "The test scores have no intervals: KeyError: 'label'" in capsys.readouterr().out
