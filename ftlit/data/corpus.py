@@ -74,6 +74,8 @@ class CorpusData(TaskData):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if self.group is not None:
+            raise UserError("data.group names the documents of rows, but CorpusData scores blocks of several; leave it out")
         if objective is None:
             raise UserError("CorpusData has no labels and needs a language model; set model to MaskedLM or CausalLM")
         self.text, self.document_unit, self.packing, self.isolate_documents = text, document_unit, packing, isolate_documents

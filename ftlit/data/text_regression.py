@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class TextRegressionData(TextData):
     """Texts or pairs of texts with a number each."""
 
-    label_dtype = torch.float32
+    label_dtype = torch.float64  # 16777217 is not a number of single precision
 
     @cached_property
     def label_scale(self) -> list[float]:

@@ -82,6 +82,7 @@ OPTIONS: dict[str, Option] = {
             *("messages", "dialog", "prompt", "prompt_input", "response", "system_column", "tools", "roles"),
         )
     },
+    "data.group": _affects("evaluation", exported=None),
     "data.max_length": _affects("encoding", "order", short="max_length"),
     "data.max_target_length": _FEATURES,
     "data.label_names": _affects("encoding", file=True),
@@ -172,6 +173,8 @@ OPTIONS: dict[str, Option] = {
     "model.generation": _SCORES,
     "model.metrics": _SCORES,
     "model.pattern": _SCORES,
+    "model.pattern_select": _SCORES,
+    "model.answer_rules": _SCORES,
     "model.keep_special_tokens": _SCORES,
     "model.samples": _SCORES,
     "model.generate_every_n_epochs": _SCORES,

@@ -116,6 +116,7 @@ class SplitRows(Mapping[str, "Dataset"]):
         place, columns = f"{self.dataset}: {split}", self.hooks.columns()
         hints = dict.fromkeys(columns.keys() - self.hooks.input_columns().keys(), without_answers(split))
         optional = {key: name for key, name in self.hooks.optional_columns().items() if name in rows.column_names}
+        optional |= {"group": self.hooks.group} if self.hooks.group else {}
         validate = self.hooks.validate_row if split == "train" else self.hooks.validate_held_out_row
         kept, bad = checked(rows, place, columns | optional, validate, hints)
         if bad and self.on_bad_rows == "error":

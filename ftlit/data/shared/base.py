@@ -54,6 +54,7 @@ class TaskData(LightningDataModule, TaskHooks):
         reserved_positions: Taken from the model: number of positions that its tuning method needs for itself.
         unlabelled: More texts for model.auxiliary, named like dataset: each training example comes with one of them.
         unlabelled_column: Column of their text.
+        group: Column that is the same in rows of one document. The intervals of a run's scores then draw whole documents.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class TaskData(LightningDataModule, TaskHooks):
         reserved_positions: int = 0,
         unlabelled: str | None = None,
         unlabelled_column: str = "text",
+        group: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -90,7 +92,7 @@ class TaskData(LightningDataModule, TaskHooks):
         self.reserved_positions = reserved_positions
         self.max_length = checked_length(max_length, self.default_max_length, limit, reserved_positions, backbone)
         self.batching, self.num_workers, self.seed, self.order_seed = batching, num_workers, seed, order_seed
-        self.unlabelled_source, self.unlabelled_column = unlabelled, unlabelled_column
+        self.unlabelled_source, self.unlabelled_column, self.group = unlabelled, unlabelled_column, group
         limits = {"train": limit_train, "validation": limit_validation, "test": limit_test}
         self.rows = SplitRows(self, dataset, config_name, splits, limits, shots, validation_share, seed, on_bad_rows)
         self.modification_counts: dict[str, int] = {}  # what `augment_train` did, for the report
@@ -125,7 +127,8 @@ class TaskData(LightningDataModule, TaskHooks):
 
     def record_at(self, split: str, i: int) -> dict[str, Any]:
         """What is written beside the prediction of the example at a position of a split."""
-        return self.record(self.rows[split][i])
+        row = self.rows[split][i]
+        return self.record(row) | ({"group": row[self.group]} if self.group else {})
 
     # What others need
 

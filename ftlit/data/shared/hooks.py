@@ -24,6 +24,7 @@ class TaskHooks(ABC):
     padding: ClassVar[dict[str, int]] = PADDING  # padding values of the columns with one number a token, except input_ids
     metadata: ClassVar[tuple[str, ...]] = ()  # feature columns that are passed to the task unchanged
     default_max_length: ClassVar[int] = 512
+    group: str | None = None  # column that is the same in rows of one document
 
     # Columns
 
