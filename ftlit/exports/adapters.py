@@ -11,7 +11,7 @@ from torch import nn
 
 from ftlit.errors import UserError
 from ftlit.heads import EncoderDecoderHead
-from ftlit.models.backbones import locate
+from ftlit.models.backbones import check_adapter_config, locate
 from ftlit.tuning.prompted_backbone import PromptedBackbone
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def load_adapter(task: "TaskModule", folder: Path) -> None:
     Raises:
         UserError: If the folder holds the adapter of another method.
     """
+    check_adapter_config(folder)
     adapter, weights = find_adapter(task), load_file(folder / ADAPTER_WEIGHTS)
     if isinstance(adapter, PromptedBackbone):  # the network that generated the vectors is no longer needed
         adapter.prompt = nn.Embedding.from_pretrained(weights["prompt_embeddings"])

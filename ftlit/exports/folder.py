@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning.pytorch.cli import instantiate_module
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ftlit.data.shared.base import TaskData
-from ftlit.errors import UserError, user_error
+from ftlit.errors import UserError
 from ftlit.exports.adapters import adapter_keys, load_adapter, plain_name
-from ftlit.runs.checkpoint import trained_keys
+from ftlit.runs.checkpoint import read_checkpoint, trained_keys
+from ftlit.runs.opening import build
+from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.tasks import TaskModule
 from ftlit.util.files import read_json
 from ftlit.util.options import KEEP, THIS_FOLDER, options_of
@@ -37,11 +38,6 @@ MERGED, MERGED_DATA = (
 def is_exported(folder: Path) -> bool:
     """Whether a folder is an export."""
     return (folder / METADATA_FILE).is_file()
-
-
-def data_for_export(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the hyper-parameters of a data module with defaults for those that are used in training only."""
-    return _override(arguments, TRAINING_ONLY_DATA)
 
 
 def export_arguments(checkpoint: dict[str, Any], kind: Kind, data: TaskData) -> dict[str, Any]:
@@ -76,16 +72,14 @@ def _override(arguments: dict[str, Any], *changes: dict[str, Any]) -> dict[str, 
     return {name: merged.get(name, value) for name, value in arguments.items() if name != "_instantiator"}
 
 
-def build(kind: Any, arguments: dict[str, Any]) -> Any:
-    """Instantiate a task or data module from the hyper-parameters in a checkpoint or an exported folder.
+def stored_data(checkpoint: Path, trust_remote_code: bool = False) -> TaskData:
+    """Build the data module of a checkpoint, without what is used in training only.
 
     Raises:
-        UserError: If the class raises it.
+        UserError: If the file is not a checkpoint of ftlit, or it names a class that the user has not trusted.
     """
-    try:
-        return instantiate_module(kind, arguments)
-    except ValueError as error:  # with which jsonargparse wraps errors of the class
-        raise (user_error(error) or error) from None
+    arguments = read_checkpoint(checkpoint).get("datamodule_hyper_parameters") or {}
+    return build(TaskData, _override(arguments, TRAINING_ONLY_DATA), checkpoint, trust_remote_code)
 
 
 # Weights that are not in the file of the model or the adapter
@@ -147,8 +141,12 @@ def _fits(given: "Tensor | None", own: "Tensor | None") -> bool:
 # Loading
 
 
-def open_exported(folder: Path) -> tuple[TaskModule, TaskData]:
+def open_exported(folder: Path, trust_remote_code: bool = False) -> tuple[TaskModule, TaskData]:
     """Load the task of an exported folder and the data module that encodes its inputs.
+
+    Args:
+        folder: The exported folder.
+        trust_remote_code: Whether to run code that comes with the model.
 
     Raises:
         UserError: If the folder is incomplete, or the base model of an adapter cannot be found.
@@ -159,14 +157,14 @@ def open_exported(folder: Path) -> tuple[TaskModule, TaskData]:
     except KeyError as error:
         raise UserError(f"{folder / METADATA_FILE} has no {error}; export the run again") from None
     task, data = (
-        build(TaskModule, _resolve_folder(task_arguments, folder)),
-        build(TaskData, _resolve_folder(data_arguments, folder)),
+        build(TaskModule, _resolve_folder(task_arguments, folder), folder / METADATA_FILE, trust_remote_code),
+        build(TaskData, _resolve_folder(data_arguments, folder), folder / METADATA_FILE, trust_remote_code),
     )
     _load_separate_weights(task, kind, folder)
     if kind == "adapter":
         load_adapter(task, folder)
     if (folder / TARGET_TOKENIZER).is_dir():  # of a separate decoder
-        task.tokenizer = AutoTokenizer.from_pretrained(str(folder / TARGET_TOKENIZER))
+        task.tokenizer = decoder_tokenizer(str(folder / TARGET_TOKENIZER), trust_remote_code)
     return task, data
 
 

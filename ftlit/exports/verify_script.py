@@ -30,7 +30,7 @@ def open_model(plan: dict[str, Any]) -> Any:
     import transformers
 
     kind = getattr(transformers, plan["auto_class"])
-    options: dict[str, Any] = {"trust_remote_code": True} if plan["trust_remote_code"] else {}
+    options: dict[str, Any] = {"trust_remote_code": plan["trust_remote_code"]}
     if plan["base"] is None:
         return kind.from_pretrained(plan["folder"], **options)
     from peft import PeftModel

@@ -11,7 +11,8 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig,
 
 from ftlit.errors import UserError
 from ftlit.models.gguf import convert_gguf
-from ftlit.util.files import resolve_package_path
+from ftlit.util.files import read_json, resolve_package_path
+from ftlit.util.trust import remote_code
 
 # Models whose position ids start after the padding id, so that two positions are unusable.
 OFFSET_POSITIONS = {
@@ -38,6 +39,7 @@ def locate(backbone: str) -> str:
     """
     path = resolve_package_path(backbone) if backbone.startswith("package:") else Path(backbone).expanduser()
     if path.is_dir():
+        check_adapter_config(path)
         return str(path)
     if path.suffix.lower() == ".gguf":
         return str(convert_gguf(path))
@@ -46,6 +48,19 @@ def locate(backbone: str) -> str:
             f"model.backbone {backbone!r} is not a folder; expected a Hugging Face model folder, a .gguf file or a hub name"
         )
     return backbone
+
+
+def check_adapter_config(folder: Path) -> None:
+    """Check that an adapter in a model's folder, which transformers adds to the model, names no module to import.
+
+    Raises:
+        UserError: It does.
+    """
+    if read_json(folder / "adapter_config.json").get("megatron_config"):
+        raise UserError(
+            f"{folder / 'adapter_config.json'} sets megatron_config, with which peft would import a module; ftlit does not use "
+            "Megatron, so remove it from the file"
+        )
 
 
 def _unreachable(backbone: str, error: Exception) -> UserError:
@@ -70,7 +85,7 @@ def load_config(backbone: str, trust_remote_code: bool = False) -> PretrainedCon
         UserError: If the backbone cannot be found.
     """
     try:
-        return AutoConfig.from_pretrained(locate(backbone), trust_remote_code=trust_remote_code)
+        return AutoConfig.from_pretrained(locate(backbone), trust_remote_code=remote_code(trust_remote_code))
     except (OSError, ValueError) as error:
         raise _unreachable(backbone, error) from error
 
@@ -116,7 +131,7 @@ def load_model(
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reinitializes a head that was trained for other labels
-            trust_remote_code=trust_remote_code,
+            trust_remote_code=remote_code(trust_remote_code),
             **(loading or {}),
             **config,
         )
@@ -141,7 +156,9 @@ def _random_model(
     settings = load_config(backbone, trust_remote_code)
     settings.update(config)
     try:
-        model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=trust_remote_code)
+        model = auto_class.from_config(
+            settings, dtype=torch.float32, trust_remote_code=remote_code(trust_remote_code)
+        )
     except ValueError as error:
         raise _load_error(auto_class, backbone, trust_remote_code, error) from error
     return _training(model), [weight for weight in model.parameters() if weight.requires_grad]
@@ -161,7 +178,7 @@ def load_tokenizer(backbone: str, pad_token: str | None = None, trust_remote_cod
         UserError: If the backbone cannot be found, or if its tokenizer has no pad token and none was given.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(locate(backbone), trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(locate(backbone), trust_remote_code=remote_code(trust_remote_code))
     except (OSError, ValueError) as error:
         raise _unreachable(backbone, error) from error
     if pad_token is not None:

@@ -100,7 +100,7 @@ OPTIONS: dict[str, Option] = {
     # Taken from the rest of the config
     "data.backbone": _affects(merged=THIS_FOLDER, source="model.backbone"),
     "data.decoder": _affects(merged=None, source="model.decoder"),
-    "data.trust_remote_code": _affects(source="model.trust_remote_code"),
+    "data.trust_remote_code": _affects(source="model.trust_remote_code", exported=False),
     "data.multi_label": _affects("encoding", source="model.multi_label"),
     "data.spans": _affects("encoding", source="model.spans"),
     "data.objective": _affects("encoding", "order", source="model.class_path"),
@@ -120,7 +120,7 @@ OPTIONS: dict[str, Option] = {
     "model.loss": _affects("training", short="loss"),
     "model.auxiliary": _affects("training", short="auxiliary", exported=None),
     "model.dropout": _MODEL,
-    "model.trust_remote_code": _MODEL,
+    "model.trust_remote_code": _affects("training", exported=False),  # whoever opens the folder decides
     "model.multi_label": _MODEL,
     "model.spans": _MODEL,
     "model.mask_probability": _MODEL,
@@ -189,6 +189,7 @@ OPTIONS: dict[str, Option] = {
     "plan": _NOTHING,
     "ckpt_path": _affects("training", moves=True),
     "weights_only": _NOTHING,
+    "trust_classes": _NOTHING,
 }
 
 

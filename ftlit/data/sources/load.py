@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import re
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ from ftlit.data.sources.formats import Reader
 from ftlit.data.sources.readers import READERS, features_of, read_file
 from ftlit.errors import UserError, near
 from ftlit.util.files import file_names, resolve_package_path
+from ftlit.util.trust import present_folder_last
 
 if TYPE_CHECKING:
     import datasets
@@ -118,8 +117,7 @@ def _part(loaders: Loaders, wanted: str, name: str, dataset: str) -> datasets.Da
 def _from_function(dataset: str) -> Loaders:
     """The result of ``module:function``; the module may be in the current folder, as with ``python -m``."""
     module_name, function_name = dataset.split(":")
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    present_folder_last()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
