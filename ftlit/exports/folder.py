@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
 from ftlit.exports.adapters import adapter_keys, load_adapter, plain_name
+from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.runs.checkpoint import read_checkpoint, trained_keys
 from ftlit.runs.opening import build
-from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.tasks import TaskModule
 from ftlit.util.files import read_json
 from ftlit.util.options import KEEP, THIS_FOLDER, options_of

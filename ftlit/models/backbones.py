@@ -156,9 +156,7 @@ def _random_model(
     settings = load_config(backbone, trust_remote_code)
     settings.update(config)
     try:
-        model = auto_class.from_config(
-            settings, dtype=torch.float32, trust_remote_code=remote_code(trust_remote_code)
-        )
+        model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=remote_code(trust_remote_code))
     except ValueError as error:
         raise _load_error(auto_class, backbone, trust_remote_code, error) from error
     return _training(model), [weight for weight in model.parameters() if weight.requires_grad]

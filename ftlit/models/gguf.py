@@ -115,8 +115,13 @@ def _read_model(path: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     # Versions of transformers without GgufConfig always dequantize.
     options = {"quantization_config": transformers.GgufConfig(dequantize=True)} if hasattr(transformers, "GgufConfig") else {}
     loaded: Any = kind.from_pretrained(
-        path.parent, gguf_file=path.name, config=config, dtype=torch.float32, output_loading_info=True,
-        trust_remote_code=False, **options
+        path.parent,
+        gguf_file=path.name,
+        config=config,
+        dtype=torch.float32,
+        output_loading_info=True,
+        trust_remote_code=False,
+        **options,
     )
     return loaded
 

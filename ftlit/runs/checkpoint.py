@@ -179,8 +179,8 @@ def load_task(path: Path, trust_remote_code: bool = False) -> Any:
             the user has not trusted.
     """
     stored = read_checkpoint(path)
-    arguments = stored.get("hyper_parameters")
-    if stored.get("frozen_digest") == "" and "init_from" in (arguments or {}):
+    arguments = stored.get("hyper_parameters") or {}
+    if stored.get("frozen_digest") == "" and "init_from" in arguments:
         arguments = {**arguments, "init_from": None}
     task = build(LightningModule, arguments, path, trust_remote_code)
     task.on_load_checkpoint(stored)

@@ -111,7 +111,9 @@ def import_trusted(names: Iterable[str] | str | None) -> None:
         try:
             getattr(import_module(module), own)
         except (ImportError, AttributeError, ValueError) as error:
-            raise UserError(f"trust_classes: {name!r} cannot be imported ({error}); expected a path such as my_task.Stars") from None
+            raise UserError(
+                f"trust_classes: {name!r} cannot be imported ({error}); expected a path such as my_task.Stars"
+            ) from None
 
 
 def _listed(names: Iterable[str] | str | None) -> Sequence[str]:
