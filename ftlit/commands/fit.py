@@ -18,12 +18,11 @@ from ftlit.runs.files import CONFIG, LAST
 from ftlit.runs.folder import check_free, clear
 from ftlit.runs.loggers import send_config
 from ftlit.runs.reading import RunFolder
-from ftlit.runs.secrets import hidden
+from ftlit.runs.secrets import hidden, write_config
 from ftlit.tasks import TaskModule
 from ftlit.training.parameters import parameter_counts
 from ftlit.training.resume import check_same_config
 from ftlit.training.trainer import RunOptions, RunParts
-from ftlit.util.files import write_text
 from ftlit.util.startup import quiet
 
 
@@ -147,6 +146,6 @@ def open_folder(folder: Path, overwrite: bool, config: str, parts: RunParts, mod
     if overwrite:
         clear(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG, config)
+    write_config(folder / CONFIG, config)
     if others := [logger for logger in parts.trainer.loggers if logger is not parts.metrics_file]:
         send_config(others, hidden(yaml.safe_load(config)) | {"parameters": parameter_counts(model.model)})

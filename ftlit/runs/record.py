@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit.runs.files import RECORD, SCHEMA
-from ftlit.runs.secrets import hidden_arguments
+from ftlit.runs.secrets import hidden_arguments, hidden_text
 from ftlit.util.files import read_json, write_json
 
 RECORDED_PACKAGES = ("ftlit", "torch", "lightning", "transformers", "peft", "torchmetrics", "datasets", "jsonargparse", "numpy")
@@ -51,7 +51,7 @@ class RunRecord:
             yield
         except BaseException as error:
             status = "failed" if isinstance(error, Exception) else "preempted"
-            self.update(status=status, error=f"{type(error).__name__}: {error}", ended=now())
+            self.update(status=status, error=hidden_text(f"{type(error).__name__}: {error}"), ended=now())
             raise
 
 

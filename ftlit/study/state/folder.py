@@ -28,9 +28,10 @@ from filelock import FileLock, Timeout
 from ftlit.errors import UserError
 from ftlit.runs.files import CHECKPOINTS, LAST, RECORD
 from ftlit.runs.reading import RunFolder
+from ftlit.runs.secrets import write_config
 from ftlit.study.plan.cells import Cell
 from ftlit.study.state.tracking import grouped
-from ftlit.util.files import read_json, write_json, write_text
+from ftlit.util.files import read_json, write_json
 
 PREDICTED = ("seconds", "train_seconds", "steps", "peak_memory_bytes", "peak_reserved_bytes", "checkpoint_bytes")
 State = Literal["done", "failed", "running", "pending"]
@@ -80,7 +81,7 @@ class Folder:
         study = str(read_json(self.path / "study.json").get("name"))
         config = {**grouped(cell, study), "run_dir": str(self.run_dir(cell.name))}
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        write_text(self.config(cell.name), f"# {cell.title}\n{text}")
+        write_config(self.config(cell.name), f"# {cell.title}\n{text}")
 
     def state(self, cell: Cell) -> State:
         """Whether a cell is done, failed, running or pending."""
