@@ -239,11 +239,12 @@ def _csv_writer(file: TextIO) -> Any:
         nonlocal table
         scores = row.get("scores")
         named = scores if isinstance(scores, dict) else {}  # scores of choices are a list
-        flat = {key: value for key, value in row.items() if value is not named} | named
+        flat = {key: value for key, value in row.items() if value is not named}
+        flat |= {f"scores.{label}": score for label, score in named.items()}  # a label may be called id, too
         flat["truncated"] = json.dumps(row.get("truncated", False))  # in every row, since the first one determines the columns
         if table is None:
             table = csv.DictWriter(file, list(flat))
             table.writeheader()
-        table.writerow({k: json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for k, v in flat.items()})
+        table.writerow({k: json.dumps(v, ensure_ascii=False) if isinstance(v, list | dict) else v for k, v in flat.items()})
 
     return write
