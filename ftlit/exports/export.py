@@ -22,6 +22,7 @@ from ftlit.exports.folder import (
 )
 from ftlit.exports.merge import save_merged, save_tokenizer
 from ftlit.exports.model_card import RUN_CONFIG, model_card
+from ftlit.exports.own_head import apply_scale, exported_scale, has_own_head
 from ftlit.exports.verify import reference_outputs, verify_folder, verify_loaded
 from ftlit.runs.checkpoint import find_checkpoint, load_task, read_checkpoint
 from ftlit.runs.reading import RunFolder
@@ -35,6 +36,7 @@ from ftlit.util.trust import check_source, import_trusted
 Dtype = Literal["float32", "bfloat16", "float16"]
 KIND_DESCRIPTIONS: dict[Kind, str] = {
     "model": "the model",
+    "own_head": "the model, with the code of its head",
     "backbone": "the backbone, with the head in a separate file",
     "adapter": "the adapter, with the head in a separate file",
 }
@@ -160,10 +162,13 @@ class Export:
         if adapter_only:
             save_adapter(self.task, self.folder)
         else:
-            save_merged(self.task, self.folder, self.dtype)
+            scale = exported_scale(self.task)
+            apply_scale(self.task, *scale)
+            expected = expected.scaled(*scale)
+            save_merged(self.task, self.folder, self.dtype, kind, getattr(self.data, "marker_ids", None))
         save_separate_weights(self.task, kind, self.folder)
-        save_tokenizer(self.task, self.data, self.folder)
-        self._write_metadata(kind)
+        save_tokenizer(self.task, self.data, self.folder, kind)
+        self._write_metadata(kind, scaled=not adapter_only and exported_scale(self.task) != (0.0, 1.0))
         for file in self.folder.rglob("*.safetensors"):  # safetensors makes them readable by their owner only
             shutil.copymode(self.folder / METADATA_FILE, file)
         differences = (
@@ -177,13 +182,13 @@ class Export:
         if adapter_only:
             return "adapter"
         standard = isinstance(self.task.model, PreTrainedModel) or self.task.model is self.task.backbone
-        return "model" if standard else "backbone"
+        return "model" if standard else "own_head" if has_own_head(self.task) else "backbone"
 
-    def _write_metadata(self, kind: Kind) -> None:
+    def _write_metadata(self, kind: Kind, scaled: bool) -> None:
         """Write the arguments for loading the folder, the model card, and the config of the run."""
-        arguments = export_arguments(self.stored, kind, self.data)
+        arguments = export_arguments(self.stored, kind, self.data, scaled)
         self._add_metadata(kind=kind, **arguments, dtype=self.dtype, versions=versions(), run=self.run_dir.resolve().name)
-        (self.folder / "README.md").write_text(model_card(self.run_dir, self.task, kind, self.dtype), encoding="utf-8")
+        (self.folder / "README.md").write_text(model_card(self.run_dir, self.task, kind, self.dtype, scaled), encoding="utf-8")
         config = hidden(RunFolder(self.run_dir).config)
         (self.folder / RUN_CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 

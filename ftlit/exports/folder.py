@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel
 
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
@@ -20,9 +19,10 @@ from ftlit.util.options import KEEP, THIS_FOLDER, options_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-# The three kinds of folders: a transformers `model`; a transformers model as `backbone` with a head of ftlit; a peft `adapter`
-# with the other trained weights.
-Kind = Literal["model", "backbone", "adapter"]
+# The kinds of folders: a `model` of transformers; a model whose head is an `own_head` of ftlit, with the head's code; a
+# `backbone` in a folder of its own, beside a head of the user; a peft `adapter` with the other trained weights.
+Kind = Literal["model", "own_head", "backbone", "adapter"]
+BACKBONE = "backbone"  # folder of a backbone's configuration, tokenizer and weights, or without the weights for an `own_head`
 METADATA_FILE, HEAD_FILE, TARGET_TOKENIZER = "ftlit.json", "head.safetensors", "target_tokenizer"
 # Arguments that are used in training only, since the files and models that they name may no longer exist.
 TRAINING_ONLY, TRAINING_ONLY_DATA = (
@@ -40,13 +40,14 @@ def is_exported(folder: Path) -> bool:
     return (folder / METADATA_FILE).is_file()
 
 
-def export_arguments(checkpoint: dict[str, Any], kind: Kind, data: TaskData) -> dict[str, Any]:
+def export_arguments(checkpoint: dict[str, Any], kind: Kind, data: TaskData, scaled: bool = False) -> dict[str, Any]:
     """Return the hyper-parameters of ``task`` and ``data`` with which a folder is loaded.
 
     Args:
         checkpoint: Checkpoint of the run.
         kind: Kind of the folder.
         data: Data module of the run.
+        scaled: Whether the model of a regression returns the target in its own unit.
     """
     found: dict[str, Any] = {"max_length": data.max_length}
     if getattr(data, "label_names", None):
@@ -55,6 +56,11 @@ def export_arguments(checkpoint: dict[str, Any], kind: Kind, data: TaskData) -> 
         found["template"] = f"{THIS_FOLDER}/chat_template.jinja"
     base = {"backbone": _absolute(data.backbone)}
     task_changes, data_changes = (base, base) if kind == "adapter" else (MERGED, MERGED_DATA)
+    if kind in ("own_head", "backbone"):
+        inside = {"backbone": f"{THIS_FOLDER}/{BACKBONE}"}
+        task_changes, data_changes = {**MERGED, **inside, "pretrained": kind == "backbone"}, {**MERGED_DATA, **inside}
+    if scaled:
+        task_changes = {**task_changes, "label_scale": [0.0, 1.0]}
     return {
         "task": _override(checkpoint["hyper_parameters"], TRAINING_ONLY, task_changes),
         "data": _override(checkpoint["datamodule_hyper_parameters"], TRAINING_ONLY_DATA, data_changes, found),
@@ -94,9 +100,10 @@ def separate_weights(task: TaskModule, kind: Kind) -> dict[str, str]:
     prefix = _backbone_prefix(task)
     if kind == "adapter":
         keys = trained_keys(task) - adapter_keys(task)
+    elif kind == "backbone":
+        keys = {key for key in keys if not key.startswith(prefix)}
     else:
-        in_model = "model." if isinstance(task.model, PreTrainedModel) else prefix
-        keys = {key for key in keys if not key.startswith(in_model)}
+        keys = {key for key in keys if not key.startswith("model.")}
     kept = [key for key in sorted(keys) if key.split(".")[0] not in ("evaluators", "self_supervision")]
     return {_separate_name(key, prefix): key for key in kept}
 
@@ -116,7 +123,7 @@ def save_separate_weights(task: TaskModule, kind: Kind, folder: Path) -> None:
     """Save the weights that no other file of the folder contains, if there are any."""
     state = task.state_dict()
     weights = {name: state[key].detach().cpu().clone().contiguous() for name, key in separate_weights(task, kind).items()}
-    if weights or kind != "model":
+    if weights or kind in ("backbone", "adapter"):
         save_file(weights, folder / HEAD_FILE, metadata={"format": "pt"})
 
 
@@ -124,6 +131,11 @@ def _load_separate_weights(task: TaskModule, kind: Kind, folder: Path) -> None:
     file, state = folder / HEAD_FILE, task.state_dict()
     weights: dict[str, Tensor] = load_file(file) if file.is_file() else {}
     names = separate_weights(task, kind)
+    if kind == "own_head":  # all weights are in the files of the model
+        for part in sorted(folder.glob("model*.safetensors")):
+            weights |= load_file(part)
+        prefix, own = _backbone_prefix(task), [key for key in state if key.startswith("model.")]
+        names |= {_separate_name(key, prefix): key for key in own}
     wrong = [name for name in names.keys() | weights.keys() if not _fits(weights.get(name), state.get(names.get(name, "")))]
     if wrong:
         raise UserError(

@@ -5,20 +5,27 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
 from ftlit.exports.adapters import KEEP_RUN, find_adapter
-from ftlit.exports.folder import TARGET_TOKENIZER
+from ftlit.exports.folder import BACKBONE, TARGET_TOKENIZER, Kind
+from ftlit.exports.own_head import own_head_model, save_code
 from ftlit.models.embeddings import ExtendedEmbedding
 from ftlit.models.generation import SAMPLING, Generation
 from ftlit.tasks import TaskModule
 from ftlit.util.private import keep_generation_settings
 
 
-def save_merged(task: TaskModule, folder: Path, dtype: str) -> None:
-    """Save the model of a task, or its backbone if the head is not part of transformers. The task is merged in place.
+def save_merged(task: TaskModule, folder: Path, dtype: str, kind: Kind, markers: list[int] | None = None) -> None:
+    """Save the model of a task, or its backbone if the head is the user's own. The task is merged in place.
+
+    Args:
+        task: The task.
+        folder: The exported folder.
+        dtype: Data type of the weights.
+        kind: Kind of the folder.
+        markers: Ids of the tokens that mark entities.
 
     Raises:
         UserError: If the tuning method cannot be merged.
@@ -30,10 +37,15 @@ def save_merged(task: TaskModule, folder: Path, dtype: str) -> None:
         remedy = f"export the adapter with --adapter-only, or {KEEP_RUN}" if adapter else KEEP_RUN
         raise UserError(str(error) if "--adapter-only" in str(error) else f"{error}; {remedy}") from error
     plain_embeddings(task.backbone)
-    model: Any = task.model if isinstance(task.model, PreTrainedModel) else task.backbone
+    if kind == "own_head":
+        own_head_model(task, markers or []).to(getattr(torch, dtype)).save_pretrained(folder)
+        task.backbone.config.save_pretrained(folder / BACKBONE)  # type: ignore[union-attr, operator]
+        save_code(folder)
+        return
+    model: Any = task.backbone if kind == "backbone" else task.model
     if isinstance(generation := getattr(task, "generation", None), Generation):
         set_generation(task, model.generation_config, generation)
-    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    model.to(getattr(torch, dtype)).save_pretrained(folder / BACKBONE if kind == "backbone" else folder)
 
 
 @torch.no_grad()
@@ -63,14 +75,15 @@ def set_generation(task: Any, config: Any, generation: Generation) -> None:
     keep_generation_settings(config)
 
 
-def save_tokenizer(task: Any, data: TaskData, folder: Path) -> None:
-    """Save the tokenizer with added tokens, and the tokenizer of a separate decoder."""
+def save_tokenizer(task: Any, data: TaskData, folder: Path, kind: Kind) -> None:
+    """Save the tokenizer with added tokens beside each configuration, and the tokenizer of a separate decoder."""
     tokenizer: Any = data.tokenizer
     if not task.pretrained_head:  # pipelines truncate like the run; language models generate texts of any length
         tokenizer.model_max_length = data.max_length
     if template := getattr(data, "chat_template", None):
         tokenizer.chat_template = template.source
-    _save(tokenizer, folder)
+    for place in {"own_head": (folder, folder / BACKBONE), "backbone": (folder / BACKBONE,)}.get(kind, (folder,)):
+        _save(tokenizer, place)
     if getattr(task, "decoder", None):
         _save(task.tokenizer, folder / TARGET_TOKENIZER)
 
