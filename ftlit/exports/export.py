@@ -188,6 +188,8 @@ class Export:
         """Write the arguments for loading the folder, the model card, and the config of the run."""
         arguments = export_arguments(self.stored, kind, self.data, scaled)
         self._add_metadata(kind=kind, **arguments, dtype=self.dtype, versions=versions(), run=self.run_dir.resolve().name)
+        record = RunFolder(self.run_dir).record
+        self._add_metadata(**{name: record.get(name) for name in ("revision", "commit", "data_commit")})
         (self.folder / "README.md").write_text(model_card(self.run_dir, self.task, kind, self.dtype, scaled), encoding="utf-8")
         config = hidden(RunFolder(self.run_dir).config)
         (self.folder / RUN_CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")

@@ -38,7 +38,7 @@ def model_card(run_dir: Path, task: TaskModule, kind: Kind, dtype: str, scaled: 
     parts = [
         _front(task, kind),
         f"# {run_dir.resolve().name}\n\n{DESCRIPTIONS[kind]}",
-        _table({"task": record["task"], "backbone": record["backbone"], "tuning": record["tuning"], "weights": dtype}),
+        _table({"task": record["task"], "backbone": _backbone(record), "tuning": record["tuning"], "weights": dtype}),
         f"## Results\n\n{results_text(results, 'github')}",
         f"## Use\n\n```python\n{_use(task, kind)}\n```" + _notes(task, scaled),
         f"## Training\n\n```console\n{_command(record)}\n```\n\nThe resolved config is in [{RUN_CONFIG}]({RUN_CONFIG}).",
@@ -46,6 +46,11 @@ def model_card(run_dir: Path, task: TaskModule, kind: Kind, dtype: str, scaled: 
         _table({**record["versions"], "git commit": record.get("git", {}).get("commit", "none")}, ["made with", ""]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _backbone(record: dict[str, Any]) -> str:
+    parts = [record["backbone"], record.get("revision"), f"(commit {commit})" if (commit := record.get("commit")) else None]
+    return " ".join(part for part in parts if part)
 
 
 def _front(task: TaskModule, kind: Kind) -> str:

@@ -22,6 +22,7 @@ from ftlit.tasks import TaskModule
 from ftlit.tasks.seq2seq import Seq2Seq
 from ftlit.tuning.prompted_backbone import PromptedBackbone
 from ftlit.util.files import write_json
+from ftlit.util.hub import unpinned
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -148,6 +149,7 @@ def _plan(expected: Reference, task: TaskModule, kind: Kind, folder: Path) -> di
         "folder": str(folder / BACKBONE if kind == "backbone" else folder),
         "auto_class": task.auto_class.__name__ if with_head else "AutoModel",
         "base": base_model_name(task) if kind == "adapter" else None,
+        "revision": unpinned(task.hparams["backbone"])[1],
         "quantization": quantization.to_dict() if quantization else None,
         "added_tokens": list(task.added_tokens),
         "trust_remote_code": task.hparams["trust_remote_code"] or kind == "own_head",

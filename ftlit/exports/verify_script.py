@@ -37,6 +37,8 @@ def open_model(plan: dict[str, Any]) -> Any:
 
     if plan["quantization"]:
         options["quantization_config"] = transformers.BitsAndBytesConfig(**plan["quantization"])
+    if plan["revision"]:
+        options["revision"] = plan["revision"]
     base = kind.from_pretrained(plan["base"], dtype=torch.float32, **options)
     restore(base, load_file(f"{plan['folder']}/head.safetensors"), plan["added_tokens"])
     return PeftModel.from_pretrained(base, plan["folder"])

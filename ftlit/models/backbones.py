@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig,
 from ftlit.errors import UserError
 from ftlit.models.gguf import convert_gguf
 from ftlit.util.files import read_json, resolve_package_path
+from ftlit.util.hub import LOADING_ERRORS, unpinned
 from ftlit.util.trust import remote_code
 
 # Models whose position ids start after the padding id, so that two positions are unusable.
@@ -32,11 +33,12 @@ def locate(backbone: str) -> str:
     A GGUF file is converted into a folder first.
 
     Args:
-        backbone: Folder, GGUF file, hub name, or ``package:<module>/<path>``.
+        backbone: Folder, GGUF file, hub name with or without ``@revision``, or ``package:<module>/<path>``.
 
     Raises:
         UserError: If the package, folder or file does not exist, or the file cannot be converted.
     """
+    backbone, _ = unpinned(backbone)
     path = resolve_package_path(backbone) if backbone.startswith("package:") else Path(backbone).expanduser()
     if path.is_dir():
         check_adapter_config(path)
@@ -48,6 +50,13 @@ def locate(backbone: str) -> str:
             f"model.backbone {backbone!r} is not a folder; expected a Hugging Face model folder, a .gguf file or a hub name"
         )
     return backbone
+
+
+def origin(backbone: str) -> dict[str, Any]:
+    """Return the arguments of ``from_pretrained`` that say which model to load."""
+    revision = unpinned(backbone)[1]
+    found = {"pretrained_model_name_or_path": locate(backbone)}
+    return found if revision is None else {**found, "revision": revision}
 
 
 def check_adapter_config(folder: Path) -> None:
@@ -65,6 +74,8 @@ def check_adapter_config(folder: Path) -> None:
 
 def _unreachable(backbone: str, error: Exception) -> UserError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "gated repo" in reason:
+        return UserError(f"model.backbone {backbone!r} is gated: set HF_TOKEN to the token of an account that may read it")
     return UserError(
         f"model.backbone {backbone!r} could not be loaded: it is neither a local model folder, nor in the local cache, "
         f"nor reachable on the hub ({reason}); expected a folder, a hub name, or package:<module>/<path>"
@@ -85,8 +96,8 @@ def load_config(backbone: str, trust_remote_code: bool = False) -> PretrainedCon
         UserError: If the backbone cannot be found.
     """
     try:
-        return AutoConfig.from_pretrained(locate(backbone), trust_remote_code=remote_code(trust_remote_code))
-    except (OSError, ValueError) as error:
+        return AutoConfig.from_pretrained(**origin(backbone), trust_remote_code=remote_code(trust_remote_code))
+    except LOADING_ERRORS as error:
         raise _unreachable(backbone, error) from error
 
 
@@ -127,7 +138,7 @@ def load_model(
         return _random_model(auto_class, backbone, trust_remote_code, config)
     try:
         model, info = auto_class.from_pretrained(
-            locate(backbone),
+            **origin(backbone),
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reinitializes a head that was trained for other labels
@@ -135,7 +146,7 @@ def load_model(
             **(loading or {}),
             **config,
         )
-    except (OSError, ValueError) as error:
+    except LOADING_ERRORS as error:
         raise _load_error(auto_class, backbone, trust_remote_code, error) from error
     missing = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
     inside = {name for name, _ in model.named_parameters() if name.startswith(f"{model.base_model_prefix}.")}
@@ -176,8 +187,8 @@ def load_tokenizer(backbone: str, pad_token: str | None = None, trust_remote_cod
         UserError: If the backbone cannot be found, or if its tokenizer has no pad token and none was given.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(locate(backbone), trust_remote_code=remote_code(trust_remote_code))
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(**origin(backbone), trust_remote_code=remote_code(trust_remote_code))
+    except LOADING_ERRORS as error:
         raise _unreachable(backbone, error) from error
     if pad_token is not None:
         if tokenizer.convert_tokens_to_ids(pad_token) in (None, tokenizer.unk_token_id):

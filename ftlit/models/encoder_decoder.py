@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ftlit.errors import UserError
-from ftlit.models.backbones import load_config, locate, max_positions
+from ftlit.models.backbones import load_config, max_positions, origin
 from ftlit.util.trust import remote_code
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def decoder_tokenizer(decoder: str, trust_remote_code: bool = False) -> "PreTrai
     """Load the tokenizer of a decoder. It needs no pad token, because labels are padded with an ignored value."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(locate(decoder), trust_remote_code=remote_code(trust_remote_code))
+    return AutoTokenizer.from_pretrained(**origin(decoder), trust_remote_code=remote_code(trust_remote_code))
 
 
 def decoder_limit(backbone: str, decoder: str | None, trust_remote_code: bool = False) -> int | None:

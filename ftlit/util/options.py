@@ -56,6 +56,7 @@ OPTIONS: dict[str, Option] = {
     "data.class_path": _ROWS,
     "data.dataset": _ROWS,
     "data.config_name": _ROWS,
+    "data.revision": _ROWS,
     "data.splits": _ROWS,
     "data.shots": _affects("rows", short="shots"),
     "data.limit_train": _affects("rows", short="limit_train"),
@@ -112,6 +113,7 @@ OPTIONS: dict[str, Option] = {
     # The model
     "model.class_path": _MODEL,
     "model.backbone": _affects("training", short="backbone", moves=True, merged=THIS_FOLDER),
+    "model.revision": _affects("training", merged=None),
     "model.decoder": _affects("training", moves=True, merged=None),
     "model.pretrained": _affects("training", merged=True),
     "model.init_from": _affects("training", moves=True, exported=None),

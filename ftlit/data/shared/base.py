@@ -53,6 +53,7 @@ class TaskData(LightningDataModule, TaskHooks):
         reserved_positions: Taken from the model: number of positions that its tuning method needs for itself.
         unlabelled: More texts for model.auxiliary, named like dataset: each training example comes with one of them.
         unlabelled_column: Column of their text.
+        revision: Branch, tag or commit of a data set on the hub.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class TaskData(LightningDataModule, TaskHooks):
         reserved_positions: int = 0,
         unlabelled: str | None = None,
         unlabelled_column: str = "text",
+        revision: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -91,7 +93,7 @@ class TaskData(LightningDataModule, TaskHooks):
         self.batching, self.num_workers, self.seed, self.order_seed = batching, num_workers, seed, order_seed
         self.unlabelled_source, self.unlabelled_column = unlabelled, unlabelled_column
         limits = {"train": limit_train, "validation": limit_validation, "test": limit_test}
-        self.rows = SplitRows(self, dataset, config_name, splits, limits, shots, validation_share, seed, on_bad_rows)
+        self.rows = SplitRows(self, dataset, config_name, splits, limits, shots, validation_share, seed, on_bad_rows, revision)
         self.modification_counts: dict[str, int] = {}  # what `augment_train` did, for the report
         self.encoded: dict[str, Dataset] = {}
 

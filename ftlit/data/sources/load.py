@@ -18,7 +18,8 @@ from ftlit.data.sources.formats import Reader
 from ftlit.data.sources.readers import READERS, features_of, read_file
 from ftlit.errors import UserError, near
 from ftlit.util.files import file_names, resolve_package_path
-from ftlit.util.trust import present_folder_last
+from ftlit.util.hub import LOADING_ERRORS
+from ftlit.util.trust import FUNCTION, present_folder_last
 
 if TYPE_CHECKING:
     import datasets
@@ -33,6 +34,7 @@ def load_splits(
     config_name: str | None = None,
     splits: dict[str, str | None] | None = None,
     readers: Mapping[str, Reader] | None = None,
+    revision: str | None = None,
 ) -> dict[str, datasets.Dataset]:
     """The rows of each split of a source.
 
@@ -44,6 +46,7 @@ def load_splits(
         splits: The source's own name of a split if it differs, for example ``{validation: dev}``, or a part of a split,
             for example ``{validation: "train[90%:]"}``; None leaves the split out.
         readers: Readers of local files by ending that replace the usual ones, such as ``{".txt": conll_rows}``.
+        revision: Branch, tag or commit of a data set on the hub.
 
     Raises:
         UserError: If the source does not exist, cannot be read, or lacks a split that ``splits`` names.
@@ -55,7 +58,7 @@ def load_splits(
     splits = splits or {}
     if unknown := [name for name in splits if name not in SPLITS]:
         raise UserError(f"data.splits has the key {unknown[0]!r}. {near(unknown[0], SPLITS)}")
-    loaders = _loaders(dataset, config_name, READERS | dict(readers or {}))
+    loaders = _loaders(dataset, config_name, READERS | dict(readers or {}), revision)
     chosen = {}
     for name, aliases in SPLITS.items():
         found = [alias for alias in aliases if alias in loaders]
@@ -77,9 +80,12 @@ def load_splits(
     return chosen
 
 
-def _loaders(dataset: str, config_name: str | None, readers: Mapping[str, Reader]) -> Loaders:
+def _loaders(dataset: str, config_name: str | None, readers: Mapping[str, Reader], revision: str | None) -> Loaders:
     """A loader for each split or file of the source, by the source's own names."""
-    if not dataset.startswith("package:") and re.fullmatch(r"[\w.]+:\w+", dataset):
+    local = Path(dataset).expanduser().exists() or dataset.startswith("package:") or FUNCTION.fullmatch(dataset)
+    if revision is not None and local:
+        raise UserError(f"data.revision {revision!r} is a revision on the hub, but data.dataset {dataset!r} is not; remove it")
+    if not dataset.startswith("package:") and FUNCTION.fullmatch(dataset):
         return _from_function(dataset)
     path = resolve_package_path(dataset) if dataset.startswith("package:") else Path(dataset).expanduser()
     if path.is_dir():
@@ -91,7 +97,7 @@ def _loaders(dataset: str, config_name: str | None, readers: Mapping[str, Reader
     hub_name = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", dataset)
     if not hub_name or path.suffix.lower() in readers:
         raise UserError(f"data.dataset {dataset!r} does not exist{_neighbours(path)}")
-    return _from_hub(dataset, config_name, path)
+    return _from_hub(dataset, config_name, path, revision)
 
 
 def _part(loaders: Loaders, wanted: str, name: str, dataset: str) -> datasets.Dataset:
@@ -177,9 +183,9 @@ def _only_file(paths: list[Path], readers: Mapping[str, Reader]) -> datasets.Dat
     return read_file(paths[0], readers[paths[0].suffix.lower()])
 
 
-def _from_hub(dataset: str, config_name: str | None, path: Path) -> Loaders:
+def _from_hub(dataset: str, config_name: str | None, path: Path, revision: str | None) -> Loaders:
     import datasets
-    from huggingface_hub.errors import HfHubHTTPError
+    from datasets.exceptions import DatasetsError
 
     unreachable = (
         f"data.dataset {dataset!r} is neither a file or folder here{_neighbours(path)} nor a data set of the hub that "
@@ -189,13 +195,20 @@ def _from_hub(dataset: str, config_name: str | None, path: Path) -> Loaders:
         # `datasets` takes this for a file format and would read any file in the current folder.
         raise UserError(unreachable)
     try:
-        loaded = datasets.load_dataset(dataset, config_name)
-    except (OSError, HfHubHTTPError) as error:
-        raise UserError(f"{unreachable} ({str(error).strip().splitlines()[0]})") from error
+        loaded = datasets.load_dataset(dataset, config_name, revision=revision)
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"data.dataset {dataset!r} with data.config_name {config_name!r}: {reason}") from error
+    except (*LOADING_ERRORS, DatasetsError) as error:
+        raise UserError(f"{unreachable} ({str(error).strip().splitlines()[0]})") from error
     return {str(split): partial(loaded.__getitem__, split) for split in loaded}
+
+
+def commit_of_rows(rows: datasets.Dataset) -> str | None:
+    """The commit of a data set on the hub, which is part of its place in the cache; None for other rows."""
+    places = " ".join(file["filename"] for file in rows.cache_files)
+    found = re.search(r"[\\/]([0-9a-f]{40})[\\/][^\\/]+\.arrow", places)
+    return found[1] if found else None
 
 
 def _neighbours(path: Path) -> str:
