@@ -8,6 +8,7 @@ from typing import Any
 import pandas
 import pytest
 import transformers
+import yaml
 
 from ftlit.errors import UserError
 from ftlit.util.hub import pinned, unpinned
@@ -45,14 +46,18 @@ def commits(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str
     write_splits(root / "data", rows)
     data = hub.add("datasets", "tiny/sentiment").commit(files_of(root / "data"), "v1")
     for split, some in rows.items():
-        table = pandas.DataFrame(some)
-        (root / "mixed/table").mkdir(parents=True, exist_ok=True)
-        (root / "mixed/plain").mkdir(parents=True, exist_ok=True)
-        table.to_parquet(root / f"mixed/table/{split}.parquet")
-        table.to_csv(root / f"mixed/plain/{split}.csv", index=False)
-    names = "".join(f"\n- config_name: {name}\n  data_dir: {name}" for name in ("table", "plain"))
-    (root / "mixed/README.md").write_text(f"---\nconfigs:{names}\n---\n")
-    hub.add("datasets", "tiny/mixed").commit(files_of(root / "mixed"))
+        for folder in ("table/all", "table/half", "plain"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        pandas.DataFrame(some).to_parquet(root / f"table/all/{split}.parquet")
+        pandas.DataFrame(some[::2]).to_parquet(root / f"table/half/{split}.parquet")
+        pandas.DataFrame(some).to_csv(root / f"plain/{split}.csv", index=False)
+    configs = [
+        {"config_name": name, "data_files": [{"split": split, "path": f"{name}/{split}.parquet"} for split in rows]}
+        for name in ("all", "half")
+    ]
+    (root / "table/README.md").write_text(f"---\n{yaml.safe_dump({'configs': configs})}---\n")
+    for name in ("table", "plain"):
+        hub.add("datasets", f"tiny/{name}").commit(files_of(root / name))
     return {"first": first, "second": second, "data": data, "model": str(root / "model"), "rows": str(root / "data")}
 
 
@@ -86,8 +91,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"model__backbone": "tiny/broken"}, "model.backbone 'tiny/broken' could not be loaded"),
     ({"data__dataset": "tiny/none"}, "data.dataset 'tiny/none' is neither a file or folder here"),
     ({"data__revision": "v7"}, "Revision 'v7' doesn't exist for dataset 'tiny/sentiment'"),
-    ({"data__dataset": "tiny/mixed", "data__config_name": "x"}, "data.config_name 'x'"),
-    ({"data__dataset": "tiny/mixed"}, "Config name is missing"),
+    ({"data__dataset": "tiny/table", "data__config_name": "x"}, "data.config_name 'x'"),
+    ({"data__dataset": "tiny/table"}, "Config name is missing"),
 ]
 
 
@@ -96,8 +101,8 @@ def test_names_revisions_and_the_cache(
 ) -> None:
     good = [
         {"run_dir": tmp_path / "first", "model__revision": "v1", "data__revision": "v1"},
-        {"run_dir": tmp_path / "table", "data__dataset": "tiny/mixed", "data__config_name": "table"},
-        {"run_dir": tmp_path / "plain", "data__dataset": "tiny/mixed", "data__config_name": "plain"},
+        {"run_dir": tmp_path / "table", "data__dataset": "tiny/table", "data__config_name": "all"},
+        {"run_dir": tmp_path / "plain", "data__dataset": "tiny/plain"},
     ]
     found = run_all(*good, *({"run_dir": tmp_path / "bad", **bad} for bad, _ in MISTAKES))
     assert [code for code, _ in found] == [0] * len(good) + [2] * len(MISTAKES), found

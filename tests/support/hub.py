@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -101,9 +101,7 @@ class Answers(BaseHTTPRequestHandler):
         if repository is None:
             return self._refuse(401, "RepoNotFound")
         if repository.gated:
-            return self._refuse(
-                401, "GatedRepo", f"Access to model {name} is restricted. You must be authenticated to access it."
-            )
+            return self._refuse(401, "GatedRepo", f"Access to model {name} is restricted.")
         sha = repository.refs.get(revision or "main", revision)
         if sha not in repository.commits:
             return self._refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
@@ -117,23 +115,21 @@ class Answers(BaseHTTPRequestHandler):
             {"type": "file", "path": file, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
             for file, content in files.items()
         ]
+        folders = [{"type": "directory", "path": place, "oid": sha, "size": 0} for place in sorted(_folders(files))]
         if what == "tree":
-            inside = [entry for entry in entries if str(entry["path"]).startswith(f"{path}/" if path else "")]
             recursive = parse_qs(urlsplit(self.path).query).get("recursive", ["false"])[0].lower() == "true"
-            self._json(inside if recursive else _top(inside, path))
+            self._json([entry for entry in [*folders, *entries] if _is_in(str(entry["path"]), path, recursive)])
         elif what == "paths-info":
             wanted = json.loads(body)["paths"] if body[:1] == b"{" else parse_qs(body.decode()).get("paths", [])
-            self._json([entry for entry in entries if entry["path"] in wanted])
+            self._json([entry for entry in [*entries, *folders] if entry["path"] in wanted])
         elif what == "refs":
             refs = self.repositories.repositories[kind, name].refs
-            self._json(
-                {"branches": [{"name": n, "ref": n, "targetCommit": c} for n, c in refs.items()], "tags": [], "converts": []}
-            )
+            branches = [{"name": name, "ref": name, "targetCommit": sha} for name, sha in refs.items()]
+            self._json({"branches": branches, "tags": [], "converts": []})
         else:
             about = {"id": name, "sha": sha, "private": False, "tags": [], "downloads": 0, "likes": 0, "gated": False}
-            self._json(
-                {**about, "siblings": [{"rfilename": file} for file in files], "lastModified": "2026-01-01T00:00:00.000Z"}
-            )
+            siblings = [{"rfilename": file} for file in files]
+            self._json({**about, "siblings": siblings, "lastModified": "2026-01-01T00:00:00.000Z"})
 
     def _file(self, kind: str, name: str, revision: str, path: str) -> None:
         if (found := self._found(kind, name, revision)) is None:
@@ -167,12 +163,12 @@ class Answers(BaseHTTPRequestHandler):
         self.close_connection = cut
 
 
-def _top(entries: list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
-    """The files and folders directly in a folder."""
-    start = len(f"{path}/") if path else 0
-    found: dict[str, dict[str, Any]] = {}
-    for entry in entries:
-        first, inside, _ = entry["path"][start:].partition("/")
-        place = entry["path"][: start + len(first)]
-        found[place] = {"type": "directory", "path": place, "oid": entry["oid"], "size": 0} if inside else entry
-    return list(found.values())
+def _folders(files: Files) -> set[str]:
+    """The folders of files."""
+    return {str(parent) for file in files for parent in PurePosixPath(file).parents} - {"."}
+
+
+def _is_in(path: str, folder: str, recursive: bool) -> bool:
+    """Whether a path is in a folder, and directly unless `recursive`."""
+    parent = str(PurePosixPath(path).parent)
+    return parent == (folder or ".") or (recursive and (not folder or path.startswith(f"{folder}/")))
