@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
@@ -31,6 +32,7 @@ def save_merged(task: TaskModule, folder: Path, dtype: str, kind: Kind, markers:
         UserError: If the tuning method cannot be merged.
     """
     adapter = find_adapter(task) is not None
+    untie(task.model)
     try:
         task.replace_backbone(task.tuning.merge(task.backbone))
     except UserError as error:
@@ -46,6 +48,21 @@ def save_merged(task: TaskModule, folder: Path, dtype: str, kind: Kind, markers:
     if isinstance(generation := getattr(task, "generation", None), Generation):
         set_generation(task, model.generation_config, generation)
     model.to(getattr(torch, dtype)).save_pretrained(folder / BACKBONE if kind == "backbone" else folder)
+
+
+def untie(model: Any) -> None:
+    """Give the output layer its own weights if it shares those of a layer that the tuning method has changed.
+
+    The updates are in the changed layer only. Merged into shared weights, they would act in both.
+    """
+    if not isinstance(model, PreTrainedModel):
+        return
+    table, output = model.get_input_embeddings(), model.get_output_embeddings()
+    inner, last = getattr(table, "base_layer", table), getattr(output, "base_layer", output)
+    changed = inner is not table or last is not output
+    if changed and getattr(inner, "weight", None) is getattr(last, "weight", output):
+        last.weight = nn.Parameter(last.weight.detach().clone())
+        model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False
 
 
 @torch.no_grad()

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from ftlit.errors import UserError
 from ftlit.heads import EntityHead, PooledHead
@@ -20,7 +19,7 @@ FAR = 1000  # standard deviations from 0 at which a mean costs too many digits o
 
 def has_own_head(task: TaskModule) -> bool:
     """Whether a task has a head of ftlit that can be exported with its code."""
-    return isinstance(task.head, PooledHead | EntityHead) and not isinstance(task.model, PreTrainedModel)
+    return type(task.head) in (PooledHead, EntityHead)  # not a subclass, whose model may be another
 
 
 def own_head_model(task: TaskModule, markers: list[int]) -> OwnHeadModel:

@@ -226,6 +226,26 @@ def test_language_model_as_adapter(chat: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
+def test_updates_of_tied_embeddings(short: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """They act on the input, and not on the output that shares its weights with it."""
+    sizes = {"train": 24, "validation": 9, "test": 7}
+    rows = write_splits(tmp_path / "rows", {split: echoes(count, i) for i, (split, count) in enumerate(sizes.items())})
+    data = {"dataset": rows, "prompt": "question", "response": "answer", "template": "chatml", "max_length": 128}
+    backbone = {"model__backbone": chat_model(tmp_path / "gpt2", "gpt2"), "model__samples": 0}
+    tuning = {"model__tuning": "LoRA", "model__tuning__targets": "[wte, c_attn]"}
+    given = {"data": "ChatData", **backbone, **tuning, **{f"data__{key}": value for key, value in data.items()}}
+    run = short("tied", "CausalLM", **given)
+    assert AutoModelForCausalLM.from_pretrained(given["model__backbone"]).config.tie_word_embeddings
+    folder = export(run, tmp_path / "out")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert not torch.equal(model.get_input_embeddings().weight, model.get_output_embeddings().weight)
+    requests = [row["question"] for row in echoes(5, 9)]
+    assert ftlit.load(folder)(requests) == ftlit.load(run)(requests)
+    monkeypatch.setattr(merge, "untie", lambda model: None)
+    assert "differs from the run" in refused(["export", "--run", str(run), "--output", str(tmp_path / "no")], capsys)
+
+
+@pytest.mark.usefixtures("in_process")
 def test_a_threshold_that_was_tuned_on_validation(short: Finished, tiny: Tiny, tmp_path: Path) -> None:
     rows = question_splits(tmp_path / "data", 0.4)
     run = short("squad", "QuestionAnswering", model__backbone=tiny("bert"), data__dataset=rows, data__stride=16)
