@@ -1,7 +1,7 @@
 """The format of exported folders: write and load their parts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -10,10 +10,11 @@ from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
 from ftlit.exports.adapters import adapter_keys, load_adapter, plain_name
 from ftlit.models.encoder_decoder import decoder_tokenizer
+from ftlit.models.files import naming_damaged_files
 from ftlit.runs.checkpoint import read_checkpoint, trained_keys
 from ftlit.runs.opening import build
 from ftlit.tasks import TaskModule
-from ftlit.util.files import read_json
+from ftlit.util.files import damaged, read_json
 from ftlit.util.options import KEEP, THIS_FOLDER, options_of
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def export_arguments(checkpoint: dict[str, Any], kind: Kind, data: TaskData, sca
     if getattr(data, "label_names", None):
         found["label_names"] = checkpoint["hyper_parameters"]["label_names"]
     if hasattr(data, "chat_template"):
-        found["template"] = f"{THIS_FOLDER}/chat_template.jinja"
+        found |= {"template": f"{THIS_FOLDER}/chat_template.jinja", "add_bos": False}  # which the template does, if it is done
     base = {"backbone": _absolute(data.backbone)}
     task_changes, data_changes = (base, base) if kind == "adapter" else (MERGED, MERGED_DATA)
     if kind in ("own_head", "backbone"):
@@ -153,6 +154,7 @@ def _fits(given: "Tensor | None", own: "Tensor | None") -> bool:
 # Loading
 
 
+@naming_damaged_files(lambda folder, *others: folder)
 def open_exported(folder: Path, trust_remote_code: bool = False) -> tuple[TaskModule, TaskData]:
     """Load the task of an exported folder and the data module that encodes its inputs.
 
@@ -168,6 +170,8 @@ def open_exported(folder: Path, trust_remote_code: bool = False) -> tuple[TaskMo
         kind, task_arguments, data_arguments = metadata["kind"], metadata["task"], metadata["data"]
     except KeyError as error:
         raise UserError(f"{folder / METADATA_FILE} has no {error}; export the run again") from None
+    if kind not in get_args(Kind) or not isinstance(task_arguments, dict) or not isinstance(data_arguments, dict):
+        raise damaged(folder / METADATA_FILE, "it does not describe an exported run")
     task, data = (
         build(TaskModule, _resolve_folder(task_arguments, folder), folder / METADATA_FILE, trust_remote_code),
         build(TaskData, _resolve_folder(data_arguments, folder), folder / METADATA_FILE, trust_remote_code),

@@ -12,6 +12,7 @@ import yaml
 from jsonargparse import get_loader
 
 from ftlit.errors import UserError
+from ftlit.util.files import read_whole
 
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 
@@ -28,9 +29,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: The file does not exist, is not valid YAML, or is not a mapping.
     """
     try:
-        found = parse_yaml(path.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        found = parse_yaml(read_whole(path))
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):

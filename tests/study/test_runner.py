@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,18 @@ import yaml
 
 from ftlit.__main__ import main
 from ftlit.errors import UserError
+from ftlit.runs.files import BEST
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
 from ftlit.study.running.launchers.local import Local
 from ftlit.study.running.runner import MAX_DEATHS, Runner
-from ftlit.study.running.worker import DISK_FULL, Job, clear_option_variables
+from ftlit.study.running.worker import DISK_FULL, Job, arguments, clear_option_variables
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.status import status_text
-from ftlit.util.files import read_json
+from ftlit.util.files import read_json, write_text
 from tests.support.study.launched import count, opened, six_cells
+from tests.support.study.synthetic import made
 
 LR = "model.optimizer.init_args.lr"
 
@@ -229,3 +232,15 @@ def test_mistakes_are_found_before_anything_runs(
     assert left.value.code == 2
     assert text in capsys.readouterr().err
     assert not plan.study.folder.exists()
+
+
+@pytest.mark.parametrize(("checkpoint", "command"), [(True, "test"), (False, "fit")])
+def test_a_trial_that_becomes_a_repetition(checkpoint: bool, command: str, tmp_path: Path) -> None:
+    """Trials that were not chosen lose their checkpoints, so they train again when an edited study repeats them."""
+    plan, folder = made(tmp_path)
+    cell = replace(plan.trials(plan.arms[0])[0], final=True)
+    if checkpoint:
+        write_text(folder.run_dir(cell.name) / BEST, "weights")
+    given = arguments(Job(folder.path, cell, "test", "best", 1), folder)
+    assert given[0] == command
+    assert ("--overwrite" in given) == (command == "fit")
