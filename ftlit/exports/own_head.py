@@ -11,7 +11,7 @@ from ftlit.errors import UserError
 from ftlit.heads import EntityHead, PooledHead
 from ftlit.models import own_heads
 from ftlit.models.own_heads import OwnHeadConfig, OwnHeadModel
-from ftlit.tasks import TaskModule, TextRegression
+from ftlit.tasks import MultipleChoice, TaskModule, TextRegression
 
 CODE = "modeling_ftlit"  # module of the head's code in an exported folder
 FAR = 1000  # standard deviations from 0 at which a mean costs too many digits of float32
@@ -42,7 +42,9 @@ def own_head_model(task: TaskModule, markers: list[int]) -> OwnHeadModel:
     config = OwnHeadConfig(
         backbone, head.pooling, getattr(head, "layers", 1), head.dropout, markers[::2], **task.model_config()
     )
-    config.auto_map = {"AutoConfig": f"{CODE}.OwnHeadConfig", task.auto_class.__name__: f"{CODE}.OwnHeadModel"}  # type: ignore[attr-defined]
+    classes = [task.auto_class.__name__, *(["AutoModelForMultipleChoice"] if isinstance(task, MultipleChoice) else [])]
+    auto_map = {"AutoConfig": f"{CODE}.OwnHeadConfig", **dict.fromkeys(classes, f"{CODE}.OwnHeadModel")}
+    config.auto_map = auto_map  # type: ignore[attr-defined]
     model = OwnHeadModel(config)
     model.load_state_dict(task.model.state_dict())
     return model

@@ -13,7 +13,7 @@ import pytest
 
 import ftlit
 from ftlit.__main__ import main
-from ftlit.data.text.chat_templates import ChatTemplate
+from ftlit.data.chats.turns import ChatTemplate
 from ftlit.errors import UserError
 from ftlit.exports import verify, verify_script
 from tests.support.command_line import ROOT, refusal

@@ -23,6 +23,7 @@ class DoubledModel(nn.Module):
 
     def __init__(self, backbone: Any, num_labels: int) -> None:
         super().__init__()
+        backbone.pooler = None  # unused
         self.backbone, self.config = backbone, backbone.config
         self.head = nn.Linear(backbone.config.hidden_size, num_labels)
 
