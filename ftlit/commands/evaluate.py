@@ -43,7 +43,7 @@ class Evaluation:
     def print_summary(self) -> None:
         """Print statistics of the data, and the numbers of weights and trained weights."""
         self.found = data_report(self.data)
-        print(f"\nData: {self.data.dataset}\n{data_text(self.found)}")
+        print(f"\nData: {self.data.rows.description}\n{data_text(self.found)}")
         print(f"\nTuning: {self.model.tuning}\n{parts_text(self.model.model)}\n", flush=True)
 
     @rank_zero_only

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ftlit.data.batches.collate import PADDING
+from ftlit.data.rows.columns import as_rows
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import tokenize, tokenizer_state
@@ -26,6 +27,7 @@ class Seq2SeqData(TaskData):
     Args:
         source: Column of the source.
         target: Column of the target: a text, or a list of texts, the first of which is trained on; all are used as references.
+            Or a list of columns with one reference each, of which all but the first may be empty.
         context: Column of a second text after the source, such as the passage of a question.
         prefix: Text before every source, such as `summarize: ` for T5, including its space.
         max_target_length: Number of tokens after which a target is truncated; by default the model's limit, at most 128.
@@ -41,7 +43,7 @@ class Seq2SeqData(TaskData):
     def __init__(
         self,
         source: str = "source",
-        target: str = "target",
+        target: str | list[str] = "target",
         context: str | None = None,
         prefix: str = "",
         max_target_length: int | None = None,
@@ -55,6 +57,8 @@ class Seq2SeqData(TaskData):
         self.source, self.target, self.context, self.prefix = source, target, context, prefix
         self.languages = {"source_language": source_language, "target_language": target_language}
         self.decoder, self.keep_special_tokens = decoder, keep_special_tokens
+        if not target:
+            raise UserError("data.target names no column")
         self.max_target_length = self._checked_target_length(max_target_length)
 
     def _checked_target_length(self, wanted: int | None) -> int:
@@ -71,18 +75,26 @@ class Seq2SeqData(TaskData):
         return {"source": self.source} | ({"context": self.context} if self.context else {})
 
     def columns(self) -> dict[str, str]:
-        return {**self.input_columns(), "target": self.target}
+        if isinstance(self.target, str):
+            return {**self.input_columns(), "target": self.target}
+        return {**self.input_columns(), **{f"target[{i}]": column for i, column in enumerate(self.target)}}
+
+    def references(self, row: dict[str, Any]) -> list[Any]:
+        """The right targets of a row, the first of which is trained on."""
+        if isinstance(self.target, str):
+            return row[self.target] if isinstance(row[self.target], list) else [row[self.target]]
+        first, *others = (row[column] for column in self.target)
+        return [first, *(text for text in others if text is not None and text != "")]
 
     def validate_row(self, row: dict[str, Any]) -> str | None:
-        targets = row[self.target]
-        if targets == []:
-            return f"the list of targets in column {self.target!r} is empty"
-        each = targets if isinstance(targets, list) else [targets]
-        wrong = next((found for text in each if (found := text_problem({self.target: text}, self.target))), None)
+        targets, shown = self.references(row), self.target if isinstance(self.target, str) else self.target[0]
+        if not targets:
+            return f"the list of targets in column {shown!r} is empty"
+        wrong = next((found for text in targets if (found := text_problem({shown: text}, shown))), None)
         return self.validate_inputs(row) or wrong
 
     def reference(self, row: dict[str, Any]) -> Any:
-        targets = row[self.target]
+        targets = row[self.target] if isinstance(self.target, str) else self.references(row)
         return self._written(targets) if isinstance(targets, str) else [self._written(text) for text in targets]
 
     def _written(self, text: str) -> str:
@@ -130,7 +142,7 @@ class Seq2SeqData(TaskData):
         return self.tokenize(sources, columns[self.context] if self.context else None)
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        references = [[targets] if isinstance(targets, str) else targets for targets in columns[self.target]]
+        references = [self.references(row) for row in as_rows(columns)]
         targets = self.encode_targets([texts[0] for texts in references])
         return {
             **self.encode_inputs(columns),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ftlit.data.rows.cells import number
 from ftlit.data.shared.text import TextData
 
 
@@ -24,10 +25,8 @@ class TextRegressionData(TextData):
         return [float(values.mean()), float(values.std()) or 1.0]
 
     def validate_label(self, value: Any) -> str | None:
-        try:
-            finite = math.isfinite(float(value))
-        except (TypeError, ValueError):
-            finite = False
+        found = number(value)
+        finite = found is not None and math.isfinite(found)
         return None if finite else f"column {self.label!r} holds {value!r}, not a number"
 
     def reference(self, row: dict[str, Any]) -> float:

@@ -27,6 +27,7 @@ class Option:
         time: Whether the option changes the time or memory of a run.
         short: Short name of the option as an axis of a study, or None.
         moves: Whether the option is a path whose content matters, but not its name.
+        file: Whether a text may name a file, a folder or a module, whose content identifies the data of a study.
         exported: Value of the option in an exported folder, if only training needs it.
         merged: Value of the option in an exported folder whose adapter is merged.
         source: The key from which the command line takes the value, or `data` for an attribute of the data module.
@@ -36,6 +37,7 @@ class Option:
     time: bool = True
     short: str | None = None
     moves: bool = False
+    file: bool = False
     exported: Any = KEEP
     merged: Any = KEEP
     source: str | None = None
@@ -54,7 +56,7 @@ _NOTHING = _affects(time=False)
 OPTIONS: dict[str, Option] = {
     # Rows
     "data.class_path": _ROWS,
-    "data.dataset": _ROWS,
+    "data.dataset": _affects("rows", file=True),
     "data.config_name": _ROWS,
     "data.revision": _ROWS,
     "data.splits": _ROWS,
@@ -66,11 +68,11 @@ OPTIONS: dict[str, Option] = {
     "data.seed": _affects("rows", time=False),
     "data.on_bad_rows": _ROWS,
     "data.document_unit": _ROWS,
-    "data.augment": _affects("rows", exported=None),
+    "data.augment": _affects("rows", file=True, exported=None),
     "data.augmented_copies": _ROWS,
     "data.label_noise": _affects("rows", time=False, short="label_noise", exported=0.0),
     "data.rebalance": _affects("rows", exported=False),
-    "data.unlabelled": _affects("rows", exported=None),
+    "data.unlabelled": _affects("rows", file=True, exported=None),
     "data.unlabelled_column": _ROWS,
     # Columns and features
     **{
@@ -83,7 +85,7 @@ OPTIONS: dict[str, Option] = {
     },
     "data.max_length": _affects("encoding", "order", short="max_length"),
     "data.max_target_length": _FEATURES,
-    "data.label_names": _COLUMN,
+    "data.label_names": _affects("encoding", file=True),
     "data.separator": _COLUMN,
     "data.scheme": _COLUMN,
     "data.align": _COLUMN,
@@ -94,7 +96,7 @@ OPTIONS: dict[str, Option] = {
     "data.source_language": _COLUMN,
     "data.target_language": _COLUMN,
     "data.system": _FEATURES,
-    "data.template": _FEATURES,
+    "data.template": _affects("encoding", "order", file=True),
     "data.add_bos": _FEATURES,
     "data.add_tokens": _FEATURES,
     "data.train_on": _FEATURES,
@@ -177,7 +179,7 @@ OPTIONS: dict[str, Option] = {
     "model.generate_limit": _SCORES,
     "evaluate_untrained": _SCORES,
     # Undeclared options, such as those of classes outside the package or of Lightning's Trainer
-    "data": _affects("rows", "encoding", "order"),
+    "data": _affects("rows", "encoding", "order", file=True),
     "model": _affects("training", "evaluation"),
     "trainer": _affects("order"),
     # Options that do not change results

@@ -8,8 +8,10 @@ import yaml
 
 from ftlit.errors import UserError
 from ftlit.study.command import main
+from ftlit.study.plan import fingerprint
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.file import parse_overrides, read_study
+from ftlit.study.plan.fingerprint import data_fingerprint
 from ftlit.study.state.folder import Folder
 from ftlit.util.settings import read_yaml, value_at, with_value
 from tests.support.study.synthetic import write_all
@@ -92,6 +94,33 @@ def test_several_bases(tmp_path: Path) -> None:
     assert all(arm.config["patience"] is None for arm in found.arms)
 
 
+def test_a_column_is_no_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    names = {
+        "text": "words",
+        "label": "label",
+        "on_bad_rows": "drop",
+        "label_names": ["pos", "neg"],
+        "splits": {"test": "held"},
+    }
+    given = {"class_path": "TextClassificationData", "init_args": {"dataset": "rows.csv", **names}}
+    before = data_fingerprint({"data": given})
+    for folder in ("label", "words", "drop", "pos", "held", "TextClassificationData"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.csv").write_text("a\n1\n")
+    assert data_fingerprint({"data": given}) == before
+    folders = {"dataset": "label", "unlabelled": "words", "label_names": "drop", "template": "pos", "of_a_user": ["held"]}
+    for key, value in folders.items():
+        file = tmp_path / (value if isinstance(value, str) else value[0]) / "x.csv"
+        config = {"data": {"class_path": "X", "init_args": {**given["init_args"], key: value}}}
+        fingerprint._hash.cache_clear()
+        first = data_fingerprint(config)
+        file.write_text("b\n2\n")
+        fingerprint._hash.cache_clear()
+        assert data_fingerprint(config) != first, key
+
+
 def test_a_cell_is_named_by_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     arm = plan(tmp_path).arms[0]
@@ -103,8 +132,6 @@ def test_a_cell_is_named_by_what_it_is(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_other_data_are_another_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ftlit.study.plan import fingerprint
-
     monkeypatch.chdir(tmp_path)
     names = []
     for text in ("a,b\n", "a,c\n"):

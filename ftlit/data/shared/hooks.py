@@ -54,6 +54,10 @@ class TaskHooks(ABC):
     def validate_row(self, row: dict[str, Any]) -> str | None:
         """What is wrong with a row that has its right answer, or None."""
 
+    def validate_held_out_row(self, row: dict[str, Any]) -> str | None:
+        """What is wrong with a row of validation or test, or None; by default what would be wrong with one of train."""
+        return self.validate_row(row)
+
     def check_splits(self, splits: dict[str, "Dataset"]) -> None:
         """Raise a `UserError` if the task cannot be trained or evaluated on these splits."""
 
