@@ -75,6 +75,11 @@ def check_adapter_config(folder: Path) -> None:
 
 def _unreachable(backbone: str, error: Exception) -> UserError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "trust_remote_code=True" in str(error):
+        return UserError(
+            f"model.backbone {backbone!r} comes with code of its own, which runs only if your command allows it: set "
+            "--model.trust_remote_code true (fit, validate, test), or --trust_remote_code (predict, export)"
+        )
     if "gated repo" in reason:
         return UserError(f"model.backbone {backbone!r} is gated: set HF_TOKEN to the token of an account that may read it")
     return UserError(

@@ -126,6 +126,16 @@ def test_the_flag_of_the_command_counts(stranger: Planted) -> None:
     assert stranger.mark.exists()
 
 
+@pytest.mark.parametrize("stranger", ["a model's code"], indirect=True)
+def test_a_model_that_is_nothing_without_its_code(stranger: Planted, capsys: pytest.CaptureFixture[str]) -> None:
+    config = stranger.backbone / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "evil"}))
+    said = refusal(["test", "--config", f"{stranger.folder}/config.yaml"], capsys)
+    assert said.startswith(f"error: model.backbone {str(stranger.backbone)!r} comes with code of its own, which runs only if your ")
+    assert len(said.splitlines()) == 1
+    assert not stranger.mark.exists()
+
+
 def test_a_template_that_leaves_its_sandbox(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     tokenizer: Any = tiny_tokenizer()
