@@ -25,6 +25,7 @@ from ftlit.training.cost import cost_text
 from ftlit.training.parameters import parameter_counts, parts_text
 from ftlit.training.trainer import RunParts
 from ftlit.util.files import write_json
+from ftlit.util.hub import commit_of, unpinned
 
 
 class Evaluation:
@@ -59,13 +60,19 @@ class Evaluation:
             task=type(self.model).__name__,
             evidence=self.model.evidence,
             higher_is_better=metric_directions(self.model),
-            backbone=self.model.hparams["backbone"],
+            **self._origin(),
             tuning=str(self.model.tuning),
             seed=seed,
             precision=str(self.trainer.precision),
             parameters=parameter_counts(self.model.model),
             data=self.found,
         )
+
+    def _origin(self) -> dict[str, Any]:
+        """The names, revisions and commits of the backbone and the data set; the last two are null for folders and files."""
+        name, revision = unpinned(self.model.hparams["backbone"])
+        commits = {"commit": commit_of(self.model.hparams["backbone"]), "data_commit": self.data.rows.commit}
+        return {"backbone": name, "revision": revision, **commits}
 
     def evaluate_untrained(self, splits: list[str]) -> None:
         """Record the metrics of the untrained model, without logging them."""

@@ -34,6 +34,7 @@ from ftlit.tasks import (
     TextRegression,
     TokenClassification,
 )
+from ftlit.util.hub import pinned
 from ftlit.util.options import options_of
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 # Options of the data whose values are those of the task's options of the same names.
 FROM_TASK = [name for name, option in options_of("data").items() if option.source == f"model.{name}"]
+BACKBONE = ("model.init_args.backbone", "model.init_args.revision")
 # Arguments that are not part of a config, since they follow from others.
 LINKED = {
     "trainer": {"default_root_dir"},
@@ -54,7 +56,8 @@ def add_links(parser: LightningArgumentParser) -> None:
     parser.link_arguments("run_dir", "trainer.default_root_dir")
     parser.link_arguments("run_dir", "trainer.logger.init_args.save_dir")
     parser.link_arguments("seed_everything", "data.init_args.order_seed")
-    for name in FROM_TASK:
+    parser.link_arguments(BACKBONE, "data.init_args.backbone", compute_fn=pinned)
+    for name in set(FROM_TASK) - {"backbone"}:
         parser.link_arguments(f"model.init_args.{name}", f"data.init_args.{name}")
     parser.link_arguments("model.class_path", "data.init_args.objective", compute_fn=objective_of)
     parser.link_arguments("model.init_args.tuning", "data.init_args.reserved_positions", compute_fn=positions_of)

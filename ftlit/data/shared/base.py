@@ -55,6 +55,7 @@ class TaskData(LightningDataModule, TaskHooks):
         unlabelled: More texts for model.auxiliary, named like dataset: each training example comes with one of them.
         unlabelled_column: Column of their text.
         group: Column that is the same in rows of one document. The intervals of a run's scores then draw whole documents.
+        revision: Branch, tag or commit of a data set on the hub.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class TaskData(LightningDataModule, TaskHooks):
         unlabelled: str | None = None,
         unlabelled_column: str = "text",
         group: str | None = None,
+        revision: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -94,7 +96,7 @@ class TaskData(LightningDataModule, TaskHooks):
         self.batching, self.num_workers, self.seed, self.order_seed = batching, num_workers, seed, order_seed
         self.unlabelled_source, self.unlabelled_column, self.group = unlabelled, unlabelled_column, group
         limits = {"train": limit_train, "validation": limit_validation, "test": limit_test}
-        self.rows = SplitRows(self, dataset, config_name, splits, limits, shots, validation_share, seed, on_bad_rows)
+        self.rows = SplitRows(self, dataset, config_name, splits, limits, shots, validation_share, seed, on_bad_rows, revision)
         self.modification_counts: dict[str, int] = {}  # what `augment_train` did, for the report
         self.encoded: dict[str, Dataset] = {}
 

@@ -25,6 +25,7 @@ from ftlit.tasks.shared.train_loss import StepLoss, log_loss
 from ftlit.tasks.shared.training import check_blocks, check_settings, check_trainer, optimizer_and_schedule, training_loss
 from ftlit.tuning import Full, Tuning
 from ftlit.util.batch import BOOKKEEPING
+from ftlit.util.hub import pinned
 
 
 class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
@@ -32,6 +33,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
 
     Args:
         backbone: Hub name or folder of the pretrained model, or `package:<module>/<path>`.
+        revision: Branch, tag or commit of a backbone on the hub.
         tuning: Which weights of the backbone train.
         head: The prediction head; by default that of transformers for the task, or PooledHead where Frozen keeps a pooler.
         loss: The training loss; by default the usual loss of the task.
@@ -90,9 +92,11 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         init_from: str | None = None,
         auxiliary: Auxiliary | None = None,
         gradient_checkpointing: bool = False,
+        revision: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
+        self.hparams["backbone"] = pinned(backbone, revision)
         self.tuning, self.optimizer = tuning, optimizer
         self.head: Any = head  # None until `prepare` sets the task's defaults, like the next two
         self.loss: Any = loss
