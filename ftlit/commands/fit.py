@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit.commands.config_file import written_config
 from ftlit.commands.evaluate import Evaluation
-from ftlit.commands.links import check_links
+from ftlit.commands.links import check_links, check_vocabulary
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
 from ftlit.exports.run import Run
@@ -20,10 +20,10 @@ from ftlit.runs.lock import RunLock
 from ftlit.runs.loggers import send_config, tracked_run
 from ftlit.runs.metrics_file import rows_before
 from ftlit.runs.reading import RunFolder
+from ftlit.runs.same_config import check_same_config
 from ftlit.runs.secrets import hidden, write_config
 from ftlit.tasks import TaskModule
 from ftlit.training.parameters import parameter_counts
-from ftlit.training.resume import check_same_config
 from ftlit.training.trainer import RunOptions, RunParts
 from ftlit.util.startup import quiet
 
@@ -102,7 +102,7 @@ def fit(
             take(lock)
             check_run_dir(folder, resume, overwrite, begun_from)  # again, since another process may have been faster
             open_folder(evaluation, overwrite, config, parts, seed)
-            with parts.record.failures():
+            with parts.record.failures(), parts.interruption.outliving_workers():
                 if resume and not start:
                     tell("there is no checkpoint yet: training begins at step 0")
                 if evaluate_untrained and not start:
@@ -164,6 +164,7 @@ def prepare(model: TaskModule, data: TaskData, splits: list[str]) -> None:
     data.setup("fit")
     data.require(["train", *splits])
     data.check_batches(["train", *splits])
+    check_vocabulary(model, data)
     if data.unlabelled_source is not None and model.auxiliary is None:
         raise UserError("data.unlabelled has texts for an auxiliary loss, but the task has none: set model.auxiliary")
     model.param_groups()  # raises if lr_factors match no weight

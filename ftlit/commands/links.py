@@ -1,8 +1,10 @@
 """Arguments that the data and the model take from each other, so that they are set only once."""
 
 import inspect
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -19,6 +21,7 @@ from ftlit.data import (
 )
 from ftlit.data.shared.base import TASK_ARGUMENTS, TaskData
 from ftlit.errors import UserError
+from ftlit.models.embeddings import check_token_ids
 from ftlit.tasks import (
     CausalLM,
     MaskedLM,
@@ -33,6 +36,9 @@ from ftlit.tasks import (
 )
 from ftlit.util.hub import pinned
 from ftlit.util.options import options_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # Options of the data whose values are those of the task's options of the same names.
 FROM_TASK = [name for name, option in options_of("data").items() if option.source == f"model.{name}"]
@@ -130,3 +136,27 @@ def check_links(model: TaskModule, data: TaskData) -> None:
                 f"model.{name} is {model.hparams[name]!r}, but the data have {getattr(data, name)!r}; create "
                 f"{type(model).__name__} with **data.task_arguments()"
             )
+
+
+def check_vocabulary(model: TaskModule, data: TaskData) -> None:
+    """Check that the model has an embedding for each token of the encoded splits.
+
+    Raises:
+        UserError: It has none for a token.
+    """
+    tables = {"input_ids": model.backbone.get_input_embeddings()}  # type: ignore[operator]
+    if getattr(model.model.config, "is_encoder_decoder", False) and hasattr(model, "decoder"):
+        tables["labels"] = model.model.get_output_embeddings()  # type: ignore[operator]
+    tokenizers = {"input_ids": data.tokenizer, "labels": getattr(model, "tokenizer", data.tokenizer)}
+    for encoded in data.encoded.values():
+        for column, table in tables.items():
+            for ids in _values(encoded, column):
+                check_token_ids(ids, table, tokenizers[column], data.backbone)
+
+
+def _values(encoded: "Dataset", column: str) -> Iterator[np.ndarray]:
+    """The numbers in a column of lists, in parts."""
+    for part in encoded.with_format("arrow")[column][:].chunks:
+        while hasattr(part, "flatten") and hasattr(part.type, "value_type"):
+            part = part.flatten()
+        yield part.to_numpy(zero_copy_only=False)

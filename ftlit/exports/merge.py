@@ -1,5 +1,6 @@
 """Save a tuned model as a plain transformers model, with adapters merged and added tokens in the vocabulary."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def save_merged(task: TaskModule, folder: Path, dtype: str, kind: Kind, markers:
     adapter = find_adapter(task) is not None
     untie(task.model)
     try:
+        check_tied(task)
         task.replace_backbone(task.tuning.merge(task.backbone))
     except UserError as error:
         remedy = f"export the adapter with --adapter-only, or {KEEP_RUN}" if adapter else KEEP_RUN
@@ -65,6 +67,23 @@ def untie(model: Any) -> None:
     if changed and getattr(inner, "weight", None) is getattr(last, "weight", output):
         last.weight = nn.Parameter(last.weight.detach().clone())
         model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False
+
+
+def check_tied(task: TaskModule) -> None:
+    """Check that no adapter changes a weight that another layer shares, such as an output layer that is the embeddings.
+
+    Raises:
+        UserError: If one does: merged, it would change both layers.
+    """
+    uses = Counter(id(weight) for _, weight in task.model.named_parameters(remove_duplicate=False))
+    layers = [(name, getattr(part, "base_layer", None)) for name, part in task.backbone.named_modules()]
+    tied = [name for name, base in layers if base is not None and uses[id(getattr(base, "weight", None))] > 1]
+    if tied:
+        name = tied[0].rsplit(".", 1)[-1]
+        raise UserError(
+            f"model.tuning {type(task.tuning).__name__} cannot be merged: it changes {name}, whose weights another layer "
+            "shares (tied embeddings), and merged it would change both"
+        )
 
 
 @torch.no_grad()

@@ -5,10 +5,11 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -17,6 +18,7 @@ from ftlit.data.sources.formats import Located, Reader, decode_lines, describe_v
 from ftlit.data.sources.readers import READERS
 from ftlit.errors import UserError
 from ftlit.exports.folder import is_exported, open_exported, stored_data
+from ftlit.models.embeddings import check_token_ids
 from ftlit.runs.checkpoint import find_checkpoint, load_task
 from ftlit.tasks import TaskModule
 from ftlit.util.files import replacing
@@ -88,11 +90,17 @@ class Predictor:
         columns = [repr(column) for column in self.data.input_columns().values()]
         return f"the {'columns' if len(columns) > 1 else 'column'} {' and '.join(columns)}"
 
+    def _check_tokens(self, ids: list[list[Any]]) -> None:
+        sequences = (part for row in ids for part in (row if len(row) and isinstance(row[0], list) else [row]))
+        table: Any = self.model.backbone.get_input_embeddings()  # type: ignore[operator]
+        check_token_ids(np.array([*chain(*sequences)], dtype=np.int64), table, self.data.tokenizer, self.data.backbone)
+
     @torch.inference_mode()
     def _chunk(self, rows: list[dict[str, Any]], batch_size: int, scores: bool) -> list[dict[str, Any]]:
         names = (self.data.input_columns() | self.data.optional_columns()).values()
         given = {column: [row.get(column) for row in rows] for column in names}
         columns = self.data.encode_inputs(given)
+        self._check_tokens(columns["input_ids"])
         columns.setdefault("row", list(range(len(rows))))
         order = sorted(range(len(columns["row"])), key=lambda i: len(columns["input_ids"][i]))
         parts: list[dict[int, dict[str, Any]]] = [{} for _ in rows]

@@ -12,20 +12,11 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig,
 from ftlit.errors import UserError
 from ftlit.models.files import naming_damaged_files
 from ftlit.models.gguf import convert_gguf
+from ftlit.models.tokenizers import check_vocabulary, drop_unknown_types, has_tokenizer_files, missing_tokenizer
+from ftlit.models.weights import check_weights, say_unused_layers
 from ftlit.util.files import read_json, resolve_package_path
 from ftlit.util.hub import LOADING_ERRORS, unpinned
 from ftlit.util.trust import remote_code
-
-# Models whose position ids start after the padding id, so that two positions are unusable.
-OFFSET_POSITIONS = {
-    "roberta",
-    "xlm-roberta",
-    "camembert",
-    "mpnet",
-    "longformer",
-    "roberta-prelayernorm",
-    "data2vec-text",
-}
 
 
 def locate(backbone: str) -> str:
@@ -142,6 +133,8 @@ def load_model(
     """
     if dropout is not None:
         config = {**_dropout_settings(load_config(backbone, trust_remote_code), dropout), **config}
+    if getattr(load_config(backbone, trust_remote_code), "attention_type", None) == "block_sparse":
+        config = {"attention_type": "original_full", **config}  # else BigBird switches to it at the first batch of short texts
     if not pretrained:
         return _random_model(auto_class, backbone, trust_remote_code, config)
     try:
@@ -156,15 +149,19 @@ def load_model(
         )
     except LOADING_ERRORS as error:
         raise _load_error(auto_class, backbone, trust_remote_code, error) from error
-    missing = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
+    shapes = {name: (there, here) for name, there, here in info["mismatched_keys"]}
+    missing = {*info["missing_keys"], *shapes}
     inside = {name for name, _ in model.named_parameters() if name.startswith(f"{model.base_model_prefix}.")}
     new = list[nn.Parameter]()
     if inside and inside <= missing:  # Llama's question answering model names its base differently from the checkpoint
         base, new = load_model(AutoModel, backbone, trust_remote_code, pretrained, loading, **config)
         setattr(model, model.base_model_prefix, base)
         missing -= inside
-    elif missing.issuperset(name for name, _ in model.named_parameters()):
+    elif (missing - shapes.keys()).issuperset(name for name, _ in model.named_parameters()):
         raise UserError(f"model.backbone {backbone!r}: its files contain no weights of {type(model).__name__}")
+    check_weights(model, missing - shapes.keys(), shapes, backbone)
+    say_unused_layers(model, set(info["unexpected_keys"]), backbone)
+    _set_decoder_start(model, backbone)
     return _training(model), new + [weight for name, weight in model.named_parameters() if name in missing]
 
 
@@ -178,7 +175,23 @@ def _random_model(
         model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=remote_code(trust_remote_code))
     except ValueError as error:
         raise _load_error(auto_class, backbone, trust_remote_code, error) from error
+    _set_decoder_start(model, backbone)
     return _training(model), [weight for weight in model.parameters() if weight.requires_grad]
+
+
+def _set_decoder_start(model: Any, backbone: str) -> None:
+    """Let the decoder of T5 and its relatives start with the pad token, as they were trained, if the config does not say so."""
+    config = model.config
+    if not config.is_encoder_decoder or getattr(config, "decoder_start_token_id", None) is not None:
+        return
+    if config.pad_token_id is None or not hasattr(model, "_shift_right"):
+        raise UserError(
+            f"model.backbone {backbone!r} has a decoder, but its config.json has no decoder_start_token_id, the token with "
+            "which targets begin; set it there"
+        )
+    config.decoder_start_token_id = config.pad_token_id
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.decoder_start_token_id = config.pad_token_id
 
 
 def _training(model: nn.Module) -> nn.Module:
@@ -189,16 +202,30 @@ def _training(model: nn.Module) -> nn.Module:
 
 
 @naming_damaged_files(lambda backbone, *_, **__: locate(backbone))
+def read_tokenizer(backbone: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a backbone as it is.
+
+    Raises:
+        UserError: If the backbone or its tokenizer cannot be found.
+    """
+    place = locate(backbone)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**origin(backbone), trust_remote_code=remote_code(trust_remote_code))
+    except LOADING_ERRORS as error:
+        missing = Path(place).is_dir() and not has_tokenizer_files(place)
+        raise (missing_tokenizer(backbone) if missing else _unreachable(backbone, error)) from error
+    check_vocabulary(tokenizer, place, backbone)
+    return tokenizer
+
+
 def load_tokenizer(backbone: str, pad_token: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a backbone, with a pad token.
 
     Raises:
         UserError: If the backbone cannot be found, or if its tokenizer has no pad token and none was given.
     """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(**origin(backbone), trust_remote_code=remote_code(trust_remote_code))
-    except LOADING_ERRORS as error:
-        raise _unreachable(backbone, error) from error
+    tokenizer = read_tokenizer(backbone, trust_remote_code)
+    drop_unknown_types(tokenizer, load_config(backbone, trust_remote_code))
     if pad_token is not None:
         if tokenizer.convert_tokens_to_ids(pad_token) in (None, tokenizer.unk_token_id):
             raise UserError(f"data.pad_token {pad_token!r} is not a token of {backbone!r}")
@@ -210,14 +237,6 @@ def load_tokenizer(backbone: str, pad_token: str | None = None, trust_remote_cod
             + (f", for example {likely[0]!r}" if likely else "")
         )
     return tokenizer
-
-
-def max_positions(config: PretrainedConfig) -> int | None:
-    """Return the maximum input length of a model in tokens, or None if it has no limit."""
-    limit = getattr(config, "max_position_embeddings", None)
-    if limit is None:
-        return None
-    return limit - 2 if config.model_type in OFFSET_POSITIONS else limit
 
 
 @contextmanager

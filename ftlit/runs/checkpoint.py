@@ -15,6 +15,7 @@ from ftlit.runs.opening import build
 from ftlit.runs.reading import RunFolder
 from ftlit.tuning.base import is_trainable
 from ftlit.util.files import replacing
+from ftlit.util.label_sets import listed
 
 
 def frozen_keys(module: nn.Module) -> set[str]:
@@ -91,7 +92,7 @@ def check_labels(checkpoint: dict[str, Any], names: list[str]) -> None:
     known = checkpoint.get("hyper_parameters", {}).get("label_names", names)
     if known != names:
         raise UserError(
-            f"the checkpoint was trained on the labels {known}, but the data have {names}; "
+            f"the checkpoint was trained on the labels {listed(known, names)}, but the data have {listed(names, known)}; "
             "set data.label_names to the labels of the checkpoint, in its order"
         )
 

@@ -83,6 +83,7 @@ OPTIONS: dict[str, Option] = {
             *("messages", "dialog", "prompt", "prompt_input", "response", "system_column", "tools", "roles"),
         )
     },
+    "data.group": _affects("evaluation", exported=None),
     "data.max_length": _affects("encoding", "order", short="max_length"),
     "data.max_target_length": _FEATURES,
     "data.label_names": _affects("encoding", file=True),
@@ -127,6 +128,7 @@ OPTIONS: dict[str, Option] = {
     "model.loss": _affects("training", short="loss"),
     "model.auxiliary": _affects("training", short="auxiliary", exported=None),
     "model.dropout": _MODEL,
+    "model.gradient_checkpointing": _affects(exported=False),  # time and memory alone
     "model.trust_remote_code": _affects("training", exported=False),  # whoever opens the folder decides
     "model.multi_label": _MODEL,
     "model.spans": _MODEL,
@@ -173,6 +175,8 @@ OPTIONS: dict[str, Option] = {
     "model.generation": _SCORES,
     "model.metrics": _SCORES,
     "model.pattern": _SCORES,
+    "model.pattern_select": _SCORES,
+    "model.answer_rules": _SCORES,
     "model.keep_special_tokens": _SCORES,
     "model.samples": _SCORES,
     "model.generate_every_n_epochs": _SCORES,

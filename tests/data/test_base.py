@@ -380,3 +380,15 @@ def test_class_labels_may_get_better_names(make: Make, tmp_path: Path) -> None:
     data = make(rated(tmp_path / "d", ["LABEL_0", "LABEL_1"]), label_names=["bad", "good"])
     shown = [data.record_at("train", i) for i in range(len(data.rows["train"]))]
     assert all(row["label"] == ["bad", "good"][int(row["text"].removeprefix("word")) % 2] for row in shown)
+
+
+def test_the_document_of_a_row_is_kept_for_its_prediction(make: Make, tiny: Callable[[str], str], tmp_path: Path) -> None:
+    rows = [{**row, "page": i // 4} for i, row in enumerate(sentiment_rows(40, 0))]
+    dataset = write_splits(tmp_path / "paged", {"train": rows, "validation": rows})
+    data = make(dataset, group="page")
+    assert [data.record_at("validation", i)["group"] for i in (0, 3, 4, 39)] == [0, 0, 1, 9]
+    assert "group" not in make(dataset).record_at("validation", 0)
+    with pytest.raises(UserError, match=r"data\.group: .*no column 'pages'\. Did you mean 'page'\?"):
+        _ = make(dataset, group="pages").rows["train"]
+    with pytest.raises(UserError, match=r"data\.group names the documents of rows, but CorpusData scores blocks"):
+        CorpusData(dataset=dataset, backbone=tiny("llama"), objective="causal", group="page")

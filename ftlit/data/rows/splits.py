@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from ftlit.data.rows.rows import checked, fingerprint, has_own_ids, row_place
+from ftlit.data.rows.rows import cached_fingerprint, checked, has_own_ids, row_place
 from ftlit.data.rows.subsets import shots, split_off, subsample
 from ftlit.data.sources.load import commit_of_rows, load_source
 from ftlit.errors import UserError
@@ -99,7 +99,7 @@ class SplitRows(Mapping[str, "Dataset"]):
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """A hash of the content of each split; it does not depend on where the rows came from."""
-        return {split: fingerprint(rows) for split, rows in self.items()}
+        return {split: cached_fingerprint(rows) for split, rows in self.items()}
 
     def place_of(self, row_id: str) -> str:
         """Where a row is found in the source, for error messages."""
@@ -125,6 +125,7 @@ class SplitRows(Mapping[str, "Dataset"]):
         place, columns = f"{self.dataset}: {split}", self.hooks.columns()
         hints = dict.fromkeys(columns.keys() - self.hooks.input_columns().keys(), without_answers(split))
         optional = {key: name for key, name in self.hooks.optional_columns().items() if name in rows.column_names}
+        optional |= {"group": self.hooks.group} if self.hooks.group else {}
         validate = self.hooks.validate_row if split == "train" else self.hooks.validate_held_out_row
         kept, bad = checked(rows, place, columns | optional, validate, hints)
         if bad and self.on_bad_rows == "error":
