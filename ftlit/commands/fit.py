@@ -20,12 +20,11 @@ from ftlit.runs.lock import RunLock
 from ftlit.runs.loggers import send_config, tracked_run
 from ftlit.runs.metrics_file import rows_before
 from ftlit.runs.reading import RunFolder
-from ftlit.runs.secrets import hidden
+from ftlit.runs.secrets import hidden, write_config
 from ftlit.tasks import TaskModule
 from ftlit.training.parameters import parameter_counts
 from ftlit.training.resume import check_same_config
 from ftlit.training.trainer import RunOptions, RunParts
-from ftlit.util.files import write_text
 from ftlit.util.startup import quiet
 
 
@@ -188,7 +187,7 @@ def open_folder(evaluation: Evaluation, overwrite: bool, config: str, parts: Run
     folder = parts.run_dir
     clear(folder) if overwrite else remove_parts(folder)
     evaluation.open_record(seed)  # first, since a folder without run.json is nobody's run
-    write_text(folder / CONFIG, config)
+    write_config(folder / CONFIG, config)
     if others := [logger for logger in parts.trainer.loggers if logger is not parts.metrics_file]:
         send_config(others, hidden(yaml.safe_load(config)) | {"parameters": parameter_counts(evaluation.model.model)})
         if run := tracked_run(others):

@@ -26,6 +26,7 @@ from ftlit.data.batches.document_packing import (
     with_targets,
     without_blank,
 )
+from ftlit.data.batches.masked_share import MASKED, check_masked_share, masked_share, masked_warning
 from ftlit.data.batches.sentence_pairs import sentence_pairs
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import require_offsets
@@ -37,8 +38,6 @@ from ftlit.util.batch import IGNORED, pad
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-MOST_MASKED = 0.9  # share of the tokens above which whole words leave nothing to predict from
 
 
 class CorpusData(TaskData):
@@ -75,6 +74,8 @@ class CorpusData(TaskData):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if self.group is not None:
+            raise UserError("data.group names the documents of rows, but CorpusData scores blocks of several; leave it out")
         if objective is None:
             raise UserError("CorpusData has no labels and needs a language model; set model to MaskedLM or CausalLM")
         self.text, self.document_unit, self.packing, self.isolate_documents = text, document_unit, packing, isolate_documents
@@ -118,6 +119,7 @@ class CorpusData(TaskData):
         require_offsets(self.tokenizer, self.backbone, type(self).__name__)
         texts = columns[self.text]
         found = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        self.encoder.count("document", found["input_ids"], "max_length")
         sizes = [token_sizes(text, offsets) for text, offsets in zip(texts, found["offset_mapping"], strict=True)]
         features = {"input_ids": found["input_ids"], "sizes": sizes}
         if self.whole_words or self.next_sentence:
@@ -129,31 +131,15 @@ class CorpusData(TaskData):
         words = self.whole_words or self.next_sentence
         documents = self.encoder.encode(rows, self.encode, [type(self).__name__, self.columns(), words])
         try:
-            found = packed(documents, self.pairs if self.next_sentence else self.blocks, self._block_settings())
+            blocks = packed(documents, self.pairs if self.next_sentence else self.blocks, self._block_settings())
         except NoBlocksError as error:
             raise UserError(
                 f"data.dataset {self.dataset!r}: all labels masked: a split has no block with a token to predict ({error}); it "
                 "needs longer texts, and a tokenizer that knows their characters"
             ) from None
-        self._check_masked_share(found)
-        return found
-
-    def masked_shares(self, blocks: "Dataset") -> tuple[float, float]:
-        """Share of the tokens that are masked in an epoch, and what it would be if each token were a word."""
-        columns = blocks.select_columns(["maskable", "maskable_words"])[:]
-        tokens = np.array(columns["maskable"], dtype=float)
-        alone = expected_count(tokens, tokens, self.mask_probability)
-        return float(self.expected(columns).sum() / tokens.sum()), float(alone.sum() / tokens.sum())
-
-    def _check_masked_share(self, blocks: "Dataset") -> None:
-        if not self.whole_words:
-            return
-        share, alone = self.masked_shares(blocks)
-        if share > max(MOST_MASKED, 2 * alone):
-            raise UserError(
-                f"model.whole_words would mask {share:.0%} of the tokens, and model.mask_probability is "
-                f"{self.mask_probability}: the texts have too few words for their tokens; set model.whole_words: false"
-            )
+        if self.objective == "masked" and self.whole_words:
+            check_masked_share(blocks, self.mask_probability)
+        return blocks
 
     def _block_settings(self) -> list[Any]:
         ends = self.frame if self.objective == "masked" else (self.frame[0], [self.eos_token_id])
@@ -274,10 +260,16 @@ class CorpusData(TaskData):
 
     def counts(self, split: str) -> dict[str, int]:
         blocks = self.encoded[split]
-        found = {"blocks": len(blocks), "tokens in its blocks": int(self.lengths(split).sum()), **lost_counts(blocks)}
-        if self.objective == "masked":
-            found["% of its tokens masked in an epoch"] = round(100 * self.masked_shares(blocks)[0])
-        return found
+        return {"blocks": len(blocks), "tokens in its blocks": int(self.lengths(split).sum()), **lost_counts(blocks)}
+
+    def shares(self, split: str) -> dict[str, float]:
+        if self.objective == "causal":
+            return {}
+        epoch, blocks = (0 if split == "train" else None), self.encoded[split]
+        return {MASKED: masked_share(blocks, lambda b, i: self._mask(b["input_ids"], b.get("words"), i, epoch)[1])}
+
+    def warnings(self, split: str, shares: dict[str, float]) -> list[str]:
+        return masked_warning(shares.get(MASKED, 0.0), self.mask_probability)
 
     def names(self, split: str, ids: list[int]) -> list[str]:
         rows = self.rows[split].select(self.encoded[split].select(ids)["first_row"][:])["row_id"][:]

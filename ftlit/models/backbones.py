@@ -14,7 +14,9 @@ from ftlit.models.files import naming_damaged_files
 from ftlit.models.gguf import convert_gguf
 from ftlit.models.tokenizers import check_vocabulary, drop_unknown_types, has_tokenizer_files, missing_tokenizer
 from ftlit.models.weights import check_weights, say_unused_layers
-from ftlit.util.files import resolve_package_path
+from ftlit.util.files import read_json, resolve_package_path
+from ftlit.util.hub import LOADING_ERRORS, unpinned
+from ftlit.util.trust import remote_code
 
 
 def locate(backbone: str) -> str:
@@ -23,13 +25,15 @@ def locate(backbone: str) -> str:
     A GGUF file is converted into a folder first.
 
     Args:
-        backbone: Folder, GGUF file, hub name, or ``package:<module>/<path>``.
+        backbone: Folder, GGUF file, hub name with or without ``@revision``, or ``package:<module>/<path>``.
 
     Raises:
         UserError: If the package, folder or file does not exist, or the file cannot be converted.
     """
+    backbone, _ = unpinned(backbone)
     path = resolve_package_path(backbone) if backbone.startswith("package:") else Path(backbone).expanduser()
     if path.is_dir():
+        check_adapter_config(path)
         return str(path)
     if path.suffix.lower() == ".gguf":
         return str(convert_gguf(path))
@@ -40,8 +44,35 @@ def locate(backbone: str) -> str:
     return backbone
 
 
+def origin(backbone: str) -> dict[str, Any]:
+    """Return the arguments of ``from_pretrained`` that say which model to load."""
+    revision = unpinned(backbone)[1]
+    found = {"pretrained_model_name_or_path": locate(backbone)}
+    return found if revision is None else {**found, "revision": revision}
+
+
+def check_adapter_config(folder: Path) -> None:
+    """Check that an adapter in a model's folder, which transformers adds to the model, names no module to import.
+
+    Raises:
+        UserError: It does.
+    """
+    if read_json(folder / "adapter_config.json").get("megatron_config"):
+        raise UserError(
+            f"{folder / 'adapter_config.json'} sets megatron_config, with which peft would import a module; ftlit does not use "
+            "Megatron, so remove it from the file"
+        )
+
+
 def _unreachable(backbone: str, error: Exception) -> UserError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "trust_remote_code=True" in str(error):
+        return UserError(
+            f"model.backbone {backbone!r} comes with code of its own, which runs only if your command allows it: set "
+            "--model.trust_remote_code true (fit, validate, test), or --trust_remote_code (predict, export)"
+        )
+    if "gated repo" in reason:
+        return UserError(f"model.backbone {backbone!r} is gated: set HF_TOKEN to the token of an account that may read it")
     return UserError(
         f"model.backbone {backbone!r} could not be loaded: it is neither a local model folder, nor in the local cache, "
         f"nor reachable on the hub ({reason}); expected a folder, a hub name, or package:<module>/<path>"
@@ -63,8 +94,8 @@ def load_config(backbone: str, trust_remote_code: bool = False) -> PretrainedCon
         UserError: If the backbone cannot be found.
     """
     try:
-        return AutoConfig.from_pretrained(locate(backbone), trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
+        return AutoConfig.from_pretrained(**origin(backbone), trust_remote_code=remote_code(trust_remote_code))
+    except LOADING_ERRORS as error:
         raise _unreachable(backbone, error) from error
 
 
@@ -108,15 +139,15 @@ def load_model(
         return _random_model(auto_class, backbone, trust_remote_code, config)
     try:
         model, info = auto_class.from_pretrained(
-            locate(backbone),
+            **origin(backbone),
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reinitializes a head that was trained for other labels
-            trust_remote_code=trust_remote_code,
+            trust_remote_code=remote_code(trust_remote_code),
             **(loading or {}),
             **config,
         )
-    except (OSError, ValueError) as error:
+    except LOADING_ERRORS as error:
         raise _load_error(auto_class, backbone, trust_remote_code, error) from error
     shapes = {name: (there, here) for name, there, here in info["mismatched_keys"]}
     missing = {*info["missing_keys"], *shapes}
@@ -141,7 +172,7 @@ def _random_model(
     settings = load_config(backbone, trust_remote_code)
     settings.update(config)
     try:
-        model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=trust_remote_code)
+        model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=remote_code(trust_remote_code))
     except ValueError as error:
         raise _load_error(auto_class, backbone, trust_remote_code, error) from error
     _set_decoder_start(model, backbone)
@@ -179,8 +210,8 @@ def read_tokenizer(backbone: str, trust_remote_code: bool = False) -> PreTrained
     """
     place = locate(backbone)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(**origin(backbone), trust_remote_code=remote_code(trust_remote_code))
+    except LOADING_ERRORS as error:
         missing = Path(place).is_dir() and not has_tokenizer_files(place)
         raise (missing_tokenizer(backbone) if missing else _unreachable(backbone, error)) from error
     check_vocabulary(tokenizer, place, backbone)

@@ -3,6 +3,8 @@
 from typing import Any
 
 import torch
+from lightning import Trainer
+from lightning.pytorch.plugins.precision import HalfPrecision
 from torch import Tensor, nn
 
 from ftlit.errors import UserError
@@ -90,3 +92,17 @@ def sample(weight: Any) -> Tensor:
     """Numbers of a weight at equal distances, up to `SAMPLE` of them."""
     own = weight.to_local() if hasattr(weight, "to_local") else weight
     return own.detach().reshape(-1)[:: max(own.numel() // SAMPLE, 1)].clone()
+
+
+def keep_inputs(trainer: Trainer) -> None:
+    """Let batches keep their numbers in `bf16-true` and `16-true`, where Lightning would round labels, weights and bytes.
+
+    Models take whole numbers, so nothing else in a batch has to have their precision.
+    """
+    if isinstance(trainer.precision_plugin, HalfPrecision):
+        plugin: Any = trainer.precision_plugin
+        plugin.convert_input = _unchanged
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch

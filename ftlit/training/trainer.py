@@ -14,7 +14,8 @@ from ftlit.runs.metrics_file import MetricsFile
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import RunRecord
 from ftlit.tasks import TaskModule
-from ftlit.training.bfloat16 import check_precision, default_precision
+from ftlit.tasks.shared.monitor import check_callbacks
+from ftlit.training.bfloat16 import check_precision, default_precision, keep_inputs
 from ftlit.training.checks import TrainingChecks
 from ftlit.training.cost import Cost
 from ftlit.training.interruption import Interruption
@@ -85,6 +86,7 @@ class RunParts:
             named: Callbacks that the user has configured. Callbacks that Lightning adds by default are replaced.
         """
         check_precision(str(trainer.precision), trainer.strategy.root_device)
+        keep_inputs(trainer)
         trainer.callbacks = self._callbacks(trainer, model, named)
         if self.resumed or not self.training:
             continue_tracking(trainer.loggers, RunFolder(self.run_dir).record)
@@ -95,6 +97,7 @@ class RunParts:
         return trainer
 
     def _callbacks(self, trainer: Any, model: TaskModule, named: list[Callback]) -> list[Callback]:
+        check_callbacks(named, model)
         given, options = trainer.callbacks, self.options
         replaced = [c for c in given if isinstance(c, (ProgressBar, ModelCheckpoint)) and c not in named]
         own: list[Callback] = [self.loss_log, self.cost, self.predictions, RandomState(options.seed)]

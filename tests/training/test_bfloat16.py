@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Trainer
 
 from ftlit.errors import UserError
-from ftlit.training.bfloat16 import check_precision, default_precision, native_bfloat16, precision_note
+from ftlit.training.bfloat16 import check_precision, default_precision, keep_inputs, native_bfloat16, precision_note
 from ftlit.training.checks import TrainingChecks
 from ftlit.tuning import Full, LoRA, Tuning
 from tests.support.command_line import arguments, refusal
@@ -92,3 +93,15 @@ def test_it_is_said_at_the_start() -> None:
     )
     assert "1/2048" in (precision_note("16-true") or "")
     assert [precision_note(other) for other in ("32-true", "64-true", "bf16-mixed", "16-mixed")] == [None] * 4
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed", "32-true"])
+def test_labels_and_weights_are_not_rounded(precision: str) -> None:
+    trainer = Trainer(accelerator="cpu", precision=precision, logger=False, barebones=True)
+    keep_inputs(trainer)
+    batch = {"labels": torch.tensor([16777217.0], dtype=torch.float64), "loss_weights": torch.tensor([301.0])}
+    found = trainer.precision_plugin.convert_input(batch)
+    assert {key: (value.dtype, value.tolist()) for key, value in found.items()} == {
+        "labels": (torch.float64, [16777217.0]),
+        "loss_weights": (torch.float32, [301.0]),
+    }

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ftlit.metrics.evidence import EVIDENCE_KINDS, aligned
+from ftlit.metrics.evidence.rows import Rows
 from ftlit.study.statistics.compare import Evidence
-from ftlit.study.statistics.evidence.kinds import EVIDENCE_KINDS
-from ftlit.study.statistics.evidence.rows import Rows, aligned
 
 
 def joint_evidence(
@@ -20,7 +20,7 @@ def joint_evidence(
         kind: Kind of evidence, as the run record names it (see `EVIDENCE_KINDS`).
         metric: Name of the metric, as in results.json.
         arms: The predictions of each arm by seed.
-        settings: The task's ``init_args``: `negative_label` and `pattern` decide what their metrics count.
+        settings: The task's ``init_args``, of which `METRIC_SETTINGS` decide what metrics count.
 
     Returns:
         The evidence of each arm; None if the kind is unknown, or if the metric is not a function of sums over predictions,

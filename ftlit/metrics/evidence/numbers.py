@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ftlit.study.statistics.evidence.rows import Rows
-from ftlit.study.statistics.evidence.scores import Sums, correlation, mean_of, root_mean
+from ftlit.metrics.evidence.rows import Rows
+from ftlit.metrics.evidence.scores import Sums, correlation, mean_of, root_mean
+from ftlit.metrics.exact.correlations import ranks
 
 
 def text_regression(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
@@ -23,9 +24,7 @@ def text_regression(metric: str, runs: Sequence[Rows], settings: Mapping[str, An
     if metric == "mae":
         return mean_of(abs(said - true))
     if metric == "pearson":
-        return correlation(said, true, float(true.mean()))
+        return correlation(said, true)
     if metric == "spearman":
-        from scipy.stats import rankdata
-
-        return correlation(rankdata(said, axis=1), rankdata(true, axis=1), (said.shape[1] + 1) / 2)
+        return correlation(np.apply_along_axis(ranks, 1, said), np.apply_along_axis(ranks, 1, true))
     return None

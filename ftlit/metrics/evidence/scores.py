@@ -1,13 +1,15 @@
 """Metrics as functions of sums over examples, such as counts of right predictions, squares and products."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
-from ftlit.study.statistics.resampling import Score
+from ftlit.metrics.exact.correlations import centered, matthews
 
+Score = Callable[[np.ndarray], np.ndarray]
 ClassScore = Literal["precision", "recall", "f1"]
 ClassAveraging = Literal["present", "true", "support", "equal"]
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -25,6 +27,12 @@ class Sums:
 
     counts: np.ndarray
     score: Score
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the metric is a mean of numbers from 0 to 1, such as the share of right answers."""
+        tops, units = self.counts[..., 0], self.counts[..., -1]
+        return self.score is mean_score and bool(((tops >= 0) & (tops <= units)).all())
 
 
 def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
@@ -91,33 +99,20 @@ def average_score(sums: np.ndarray, kind: ClassScore, weights: ClassAveraging) -
     return ratio((ratio(hits, divisor) * weight).sum(-1), weight.sum(-1))
 
 
-def matthews(sums: np.ndarray) -> np.ndarray:
-    """Matthews' correlation (Gorodkin, 2004) of sums ``(..., 3 classes)`` as in `average_score`.
-
-    With two classes of which only one is predicted, or only one occurs, it would be 0 / 0. The result is then that of
-    torchmetrics: 1 if all predictions are right, -1 if all are wrong, and otherwise the limit that it computes.
-    """
+def matthews_score(sums: np.ndarray) -> np.ndarray:
+    """Matthews' correlation of sums ``(..., 3 classes)`` as in `average_score`."""
     hits, false, missed = np.split(sums, 3, axis=-1)
-    said, true = hits + false, hits + missed
-    right, total = hits.sum(-1), true.sum(-1)
-    spread = (total**2 - (said**2).sum(-1)) * (total**2 - (true**2).sum(-1))
-    usual = ratio(right * total - (said * true).sum(-1), np.sqrt(np.maximum(spread, 0)))
-    if hits.shape[-1] != 2:
-        return usual
-    wrong = total - right
-    limit = np.where(wrong * right == 0, np.sign(right - wrong), ratio(right - wrong, np.sqrt(right * wrong * total)))
-    return np.where(spread > 0, usual, limit)
+    return matthews(hits, hits + false, hits + missed)
 
 
-def correlation(one: np.ndarray, other: np.ndarray, center: float) -> Sums:
+def correlation(one: np.ndarray, other: np.ndarray) -> Sums:
     """Pearson's correlation; NaN if either number is constant.
 
     Args:
         one: The first number of each example, ``(runs, examples)``.
         other: The second number of each example.
-        center: Subtracted from both numbers, since sums of squares of large numbers lose precision.
     """
-    x, y = one - center, other - center
+    x, y = centered(one), centered(other)  # sums of squares of large numbers lose precision
     return Sums(np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], -1), pearson)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from ftlit.metrics.entities import covered_words, located_words
+from ftlit.metrics.evidence.rows import Rows
+from ftlit.metrics.evidence.scores import CLASS_SCORES, Parts, Sums, classes, mean_of, pooled
 from ftlit.metrics.spans import iob2_tags
-from ftlit.study.statistics.evidence.rows import Rows
-from ftlit.study.statistics.evidence.scores import CLASS_SCORES, Parts, Sums, classes, mean_of, pooled
 
 Change = tuple[int, str]  # 0 for a hit, 1 for a false positive, 2 for a miss; and the type
 

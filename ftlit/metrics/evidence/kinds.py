@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ftlit.study.statistics.evidence import labels, numbers, texts, words
-from ftlit.study.statistics.evidence.rows import Rows
-from ftlit.study.statistics.evidence.scores import Sums
+from ftlit.metrics.evidence import labels, numbers, texts, words
+from ftlit.metrics.evidence.rows import Rows
+from ftlit.metrics.evidence.scores import Sums
 
 CountExamples = Callable[[str, Sequence[Rows], Mapping[str, Any]], Sums | None]
 IsRight = Callable[[Mapping[str, Any]], bool]
+METRIC_SETTINGS = ("negative_label", "pattern", "pattern_select", "answer_rules")  # of tasks, which decide what metrics count
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ import numpy as np
 
 from ftlit.errors import UserError
 from ftlit.metrics import ngrams
-from ftlit.metrics.squad import exact_match, f1
-from ftlit.metrics.text import SCORE_NAMES, TEXT_METRICS, pattern_match
-from ftlit.study.statistics.evidence.rows import Rows
-from ftlit.study.statistics.evidence.scores import Sums, exp_mean, mean_of
+from ftlit.metrics.evidence.rows import Rows
+from ftlit.metrics.evidence.scores import Sums, exp_mean, mean_of
+from ftlit.metrics.squad import AnswerRules, default_rules, exact_match, f1
+from ftlit.metrics.text import SCORE_NAMES, TEXT_METRICS, Select, pattern_match
 from ftlit.util.private import corpus_statistics, score_of_statistics
 
 PARTS = {"_answerable": True, "_unanswerable": False}
+ANSWER_METRICS = ("exact_match", "token_f1")  # whose rules fit the script of most references
 CORPUS = {"bleu": ngrams.bleu_metric, "chrf": ngrams.chrf_metric}
 
 
@@ -25,15 +26,16 @@ def question_answering(metric: str, runs: Sequence[Rows], settings: Mapping[str,
     score = {"exact_match": exact_match, "f1": f1}.get(metric.removesuffix(part))
     if score is None:
         return None
-    values = np.array([[score(row["prediction"], row["label"]) for row in rows] for rows in runs])
+    rules = settings.get("answer_rules") or default_rules(row["label"] for row in runs[0])
+    values = np.array([[score(row["prediction"], row["label"], rules) for row in rows] for rows in runs])
     answerable = np.array([[bool(row["label"]) for row in rows] for rows in runs])
     chosen = answerable == PARTS[part] if part else np.ones_like(answerable)
     return mean_of(values * chosen, chosen)
 
 
 def is_right(row: Mapping[str, Any]) -> bool:
-    """Whether an answer matches one of the right answers exactly, as SQuAD normalises them."""
-    return exact_match(row["prediction"], row["label"]) == 1
+    """Whether an answer matches one of the right answers exactly, as SQuAD or MLQA normalise them."""
+    return exact_match(row["prediction"], row["label"], default_rules([row["label"]])) == 1
 
 
 def seq2seq(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
@@ -46,7 +48,7 @@ def causal_lm(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) ->
     if metric == "perplexity":
         return perplexity_sums(runs)
     if metric == "pattern_match":
-        return _pattern_match(runs, settings.get("pattern"))
+        return _pattern_match(runs, settings.get("pattern"), settings.get("pattern_select") or "first")
     return generated(metric, runs)
 
 
@@ -72,8 +74,10 @@ def generated(metric: str, runs: Sequence[Rows]) -> Sums | None:
     name = next((name for name in TEXT_METRICS if metric in SCORE_NAMES.get(name, [name])), None)
     if name is None:
         return None
+    rules = default_rules(references) if name in ANSWER_METRICS else None
     scores = [
-        [_row_scores(name, row["prediction"], tuple(gold)) for row, gold in zip(rows, references, strict=True)] for rows in runs
+        [_row_scores(name, row["prediction"], tuple(gold), rules) for row, gold in zip(rows, references, strict=True)]
+        for rows in runs
     ]
     return mean_of([[row[metric] for row in rows] for rows in scores])
 
@@ -83,8 +87,9 @@ def _references(row: dict[str, Any]) -> list[str]:
 
 
 @cache  # one call computes all ROUGE scores, which are requested one by one
-def _row_scores(name: str, text: str, references: tuple[str, ...]) -> dict[str, float]:
-    return TEXT_METRICS[name]([text], [list(references)])
+def _row_scores(name: str, text: str, references: tuple[str, ...], rules: AnswerRules | None) -> dict[str, float]:
+    options = {"rules": rules} if rules else {}
+    return TEXT_METRICS[name]([text], [list(references)], **options)
 
 
 def _corpus(metric: Any, runs: Sequence[Rows], references: list[list[str]]) -> Sums:
@@ -98,15 +103,15 @@ def corpus_score(sums: np.ndarray, metric: Any) -> np.ndarray:
     return np.apply_along_axis(partial(score_of_statistics, metric), -1, sums)
 
 
-def _pattern_match(runs: Sequence[Rows], pattern: str | None) -> Sums | None:
+def _pattern_match(runs: Sequence[Rows], pattern: str | None, select: Select) -> Sums | None:
     if pattern is None:
         return None
-    score: Callable[[str, list[str]], float] = partial(_pattern_hit, pattern=pattern)
+    score: Callable[[str, list[str]], float] = partial(_pattern_hit, pattern=pattern, select=select)
     return mean_of([[score(row["prediction"], _references(row)) for row in rows] for rows in runs])
 
 
-def _pattern_hit(text: str, references: list[str], pattern: str) -> float:
+def _pattern_hit(text: str, references: list[str], pattern: str, select: Select) -> float:
     try:
-        return pattern_match([text], [references], pattern)["pattern_match"]
+        return pattern_match([text], [references], pattern, select)["pattern_match"]
     except UserError:  # these references contain no answer, so no prediction is right
         return 0.0

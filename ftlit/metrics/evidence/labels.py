@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ftlit.study.statistics.evidence.rows import Rows
-from ftlit.study.statistics.evidence.scores import CLASS_SCORES, ClassAveraging, Parts, Sums, classes, matthews, mean_of, pooled
+from ftlit.metrics.evidence.rows import Rows
+from ftlit.metrics.evidence.scores import CLASS_SCORES, ClassAveraging, Parts, Sums, classes, matthews_score, mean_of, pooled
+from ftlit.metrics.relations import DIRECTION, NEGATIVE_LABELS
 
 
 def is_right(row: Mapping[str, Any]) -> bool:
@@ -24,10 +25,10 @@ def _plain(answer: Any) -> Any:
 
 
 def label_names(runs: Sequence[Rows]) -> list[str]:
-    """The labels that the models of the runs know; those in the rows if no scores were saved."""
-    if any("scores" in rows[0] for rows in runs):
-        return list(dict.fromkeys(name for rows in runs for name in rows[0].get("scores", ())))
-    return sorted({name for rows in runs for row in rows for key in ("label", "prediction") for name in _held(row[key])})
+    """The labels that the models of the runs know; those in the rows if not all scores were saved."""
+    known = dict.fromkeys(name for rows in runs for name in rows[0].get("scores", ()))
+    found = {name for rows in runs for row in rows for key in ("label", "prediction") for name in _held(row[key])}
+    return list(known) if found <= known.keys() else sorted(found)
 
 
 def _held(answer: Any) -> list[str]:
@@ -39,13 +40,14 @@ def members(runs: Sequence[Rows], key: str, names: Sequence[str]) -> np.ndarray:
     places = {name: i for i, name in enumerate(names)}
     found = np.zeros((len(runs), len(runs[0]), len(places)), dtype=bool)
     for i, rows in enumerate(runs):
-        for j, row in enumerate(rows):
-            found[i, j, [places[name] for name in _held(row[key])]] = True
+        pairs = [(j, places[name]) for j, row in enumerate(rows) for name in _held(row[key])]
+        if pairs:
+            found[i][tuple(np.array(pairs).T)] = True
     return found
 
 
 def text_classification(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
-    """Accuracy, averages of precision, recall and F1, and Matthews' correlation, as defined by torchmetrics."""
+    """Accuracy, averages of precision, recall and F1, and Matthews' correlation, as defined by scikit-learn."""
     several = isinstance(runs[0][0]["label"], list)
     kind, _, average = metric.partition("_")
     same = (kind in CLASS_SCORES and average == "micro") or metric == "recall_weighted"
@@ -57,7 +59,7 @@ def text_classification(metric: str, runs: Sequence[Rows], settings: Mapping[str
     said, true = members(runs, "prediction", names), members(runs, "label", names)
     parts = (said & true, said & ~true, ~said & true)
     if metric == "mcc":
-        return _matthews(parts, ~said & ~true) if several else Sums(np.concatenate(parts, -1) * 1.0, matthews)
+        return _matthews(parts, ~said & ~true) if several else Sums(np.concatenate(parts, -1) * 1.0, matthews_score)
     if average == "micro":
         return pooled(parts, CLASS_SCORES[kind])
     macro: ClassAveraging = "equal" if several else "present"
@@ -67,7 +69,7 @@ def text_classification(metric: str, runs: Sequence[Rows], settings: Mapping[str
 def _matthews(parts: Parts, rejected: np.ndarray) -> Sums:
     """Matthews' correlation with several labels per text: each label of each text is a binary decision."""
     hit, wrong, miss, no = (part.sum(-1) for part in (*parts, rejected))
-    return Sums(np.stack([hit, no, wrong, miss, miss, wrong], -1).astype(float), matthews)
+    return Sums(np.stack([hit, no, wrong, miss, miss, wrong], -1).astype(float), matthews_score)
 
 
 def relation_extraction(metric: str, runs: Sequence[Rows], settings: Mapping[str, Any]) -> Sums | None:
@@ -83,9 +85,6 @@ def relation_extraction(metric: str, runs: Sequence[Rows], settings: Mapping[str
 
 def _relation_counts(runs: Sequence[Rows], negative: str | None) -> Parts:
     """Hits, false positives and misses of each relation, both directions together, without the negative relation."""
-    from ftlit.metrics.relations import DIRECTION
-    from ftlit.tasks.relation_extraction import NEGATIVE_LABELS
-
     names = label_names(runs)
     negative = negative or next((name for name in NEGATIVE_LABELS if name in names), None)
     kinds = sorted({DIRECTION.sub("", name) for name in names})
