@@ -42,7 +42,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         warmup_ratio: Fraction of all optimizer steps in which the learning rate rises.
         layer_decay: Factor between the learning rates of a layer and of the layer above it. 1 disables this.
         head_lr_factor: Factor between the learning rates of the head and of the optimizer.
-        lr_factors: Factors of learning rates by regular expressions for names, such as `{lora_B: 16}` (LoRA+; Hayou et al., 2024).
+        lr_factors: Factors of learning rates by regular expressions for names: `{lora_B: 16}` (LoRA+; Hayou et al., 2024).
         monitor: Metric that decides the best checkpoint and early stopping, such as `val/loss`; by default the task's own.
         pad_token_id: Taken from the data.
         trust_remote_code: Whether to run code that comes with the backbone.
