@@ -1,5 +1,6 @@
 """``python -m ftlit``: print help or run a command; torch is imported only by commands that need it."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -19,6 +20,7 @@ commands:
 Each command explains itself: ftlit COMMAND --help
 """
 COMMANDS = ("fit", "validate", "test", "predict", "export", "diff", "study")
+TRACEBACK = "FTLIT_TRACEBACK"  # environment variable
 LIGHT = {"diff": "ftlit.diff.command", "study": "ftlit.study.command"}  # modules that do without torch
 
 
@@ -50,7 +52,11 @@ def main(args: list[str] | None = None) -> None:
     except Exception as error:
         if (mistake := user_error(error)) is None:
             raise
+        if os.environ.get(TRACEBACK):
+            raise
         print(f"error: {mistake}", file=sys.stderr)
+        if mistake.__cause__ is not None and not isinstance(mistake.__cause__, UserError | OSError):
+            print(f"{TRACEBACK}=1 shows where it was raised", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -35,6 +35,7 @@ class Evaluation:
         self.run_dir, self.trainer, self.model, self.data = run_dir, parts.trainer, model, data
         self.record, self.cost, self.predictions = parts.record, parts.cost, parts.predictions
         self.found: dict[str, Any] = {}
+        self.before: dict[str, Any] = {}
 
     @rank_zero_only
     def print_summary(self) -> None:
@@ -44,9 +45,15 @@ class Evaluation:
         print(f"\nTuning: {self.model.tuning}\n{parts_text(self.model.model)}\n", flush=True)
 
     @rank_zero_only
-    def open_record(self, seed: int) -> None:
-        """Write run.json when the run starts."""
+    def open_record(self, seed: int, began: str) -> None:
+        """Write run.json once training has begun.
+
+        Args:
+            seed: Seed of the run.
+            began: When the run was started.
+        """
         self.record.start(
+            began,
             task=type(self.model).__name__,
             evidence=self.model.evidence,
             backbone=self.model.hparams["backbone"],
@@ -55,15 +62,15 @@ class Evaluation:
             precision=str(self.trainer.precision),
             parameters=parameter_counts(self.model.model),
             data=self.found,
+            **({"before": self.before} if self.before else {}),
         )
 
     def evaluate_untrained(self, splits: list[str]) -> None:
-        """Record the metrics of the untrained model, without logging them."""
+        """Measure the untrained model without logging its metrics, which go to the record when it is opened."""
         loggers, self.trainer.loggers = self.trainer.loggers, []
         self.predictions.enabled = False
-        results = {split: self.measure(split) for split in splits}
+        self.before = {split: self.measure(split) for split in splits}
         self.trainer.loggers, self.predictions.enabled = loggers, True
-        self.record.update(before=results)
 
     def evaluate_best(self, splits: list[str]) -> None:
         """Evaluate the best checkpoint, and write and print the results."""

@@ -10,14 +10,16 @@ from lightning.pytorch.utilities import rank_zero_only
 from ftlit.commands.config_file import written_config
 from ftlit.commands.evaluate import Evaluation
 from ftlit.commands.links import check_links
+from ftlit.commands.opening import Opening
 from ftlit.data.shared.base import TaskData
-from ftlit.errors import UserError
+from ftlit.errors import UserError, settings
 from ftlit.exports.run import Run
 from ftlit.runs.checkpoint import check_order, check_whole, find_checkpoint, read_checkpoint
 from ftlit.runs.files import CONFIG, LAST
-from ftlit.runs.folder import check_free, clear
+from ftlit.runs.folder import check_free, check_place, clear
 from ftlit.runs.loggers import send_config
 from ftlit.runs.reading import RunFolder
+from ftlit.runs.record import now
 from ftlit.runs.secrets import hidden
 from ftlit.tasks import TaskModule
 from ftlit.training.parameters import parameter_counts
@@ -72,6 +74,7 @@ def fit(
         UserError: There is a mistake in the arguments, the data or the run folder.
     """
     quiet()
+    began = now()
     folder, splits = Path(run_dir), ["validation", "test"] if test_after_fit else ["validation"]
     options = RunOptions(seed, patience, training_checks, save_every_n_steps, keep_last)
     start = start_checkpoint(folder, resume, ckpt_path)
@@ -87,20 +90,28 @@ def fit(
     parts = trainer if isinstance(trainer, RunParts) else RunParts(folder, options, start == folder / LAST)
     if parts is not trainer:
         parts.make_trainer(arguments, model)
-    prepare(model, data, splits)
-    if start:  # refused here, nothing has been written yet
-        check_start(start, model, data, parts.trainer)
-    evaluation = Evaluation(folder, parts, model, data)
-    if resume:
-        evaluation.check_validation()
-    evaluation.print_summary()
-    open_folder(folder, overwrite, config, parts, model)
-    evaluation.open_record(seed)
-    with parts.record.failures():
+    with settings("the run cannot start"):
+        prepare(model, data, splits)
+        if start:
+            check_start(start, model, data, parts.trainer)
+        evaluation = Evaluation(folder, parts, model, data)
+        if resume:
+            evaluation.check_validation()
+        evaluation.print_summary()
+
+    def write() -> None:
+        check_run_dir(folder, resume, overwrite, {})  # again, since another run may have begun there
+        open_folder(folder, overwrite, config, parts, model)
+        evaluation.open_record(seed, began)
+
+    others = [logger for logger in parts.trainer.loggers if logger is not parts.metrics_file]
+    opening = Opening(write, parts.record.failures, others)
+    with opening.around(parts.trainer):
         if evaluate_untrained and not start:
             evaluation.evaluate_untrained(splits)
         seed_everything(seed, workers=True, verbose=False)
         parts.trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
+        opening.open(parts.trainer)  # if there was no batch left to train on
         evaluation.evaluate_best(splits)
     if not keep_last and parts.trainer.is_global_zero:
         (folder / LAST).unlink(missing_ok=True)
@@ -117,6 +128,7 @@ def start_checkpoint(folder: Path, resume: bool, ckpt_path: str | None) -> Path 
 def check_run_dir(folder: Path, resume: bool, overwrite: bool, begun_from: dict[str, Any]) -> None:
     """Check on rank zero that no earlier run is overwritten; other ranks may already see files that rank zero has written."""
     if getattr(rank_zero_only, "rank", 0) == 0:
+        check_place(folder)
         check_free(folder, resume, overwrite, begun_from)
 
 

@@ -1,13 +1,36 @@
 """Arguments that the data and the model take from each other, so that they are set only once."""
 
+import inspect
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
+from ftlit.data import (
+    ChatData,
+    CorpusData,
+    MultipleChoiceData,
+    QuestionAnsweringData,
+    RelationExtractionData,
+    Seq2SeqData,
+    TextClassificationData,
+    TextRegressionData,
+    TokenClassificationData,
+)
 from ftlit.data.shared.base import TASK_ARGUMENTS, TaskData
 from ftlit.errors import UserError
-from ftlit.tasks import TaskModule
+from ftlit.tasks import (
+    CausalLM,
+    MaskedLM,
+    MultipleChoice,
+    QuestionAnswering,
+    RelationExtraction,
+    Seq2Seq,
+    TaskModule,
+    TextClassification,
+    TextRegression,
+    TokenClassification,
+)
 from ftlit.util.options import options_of
 
 # Options of the data whose values are those of the task's options of the same names.
@@ -42,7 +65,7 @@ def objective_of(class_path: str) -> str | None:
 
 def positions_of(tuning: Any) -> int:
     """Number of positions that a tuning method needs for itself, from its configuration in the parser."""
-    return _instance(tuning).positions
+    return getattr(_instance(tuning), "positions", 0)  # what is no tuning method is refused later
 
 
 def _instance(config: Any) -> Any:
@@ -56,12 +79,40 @@ def _instance(config: Any) -> Any:
     return locate(config.class_path)(**{name: _instance(value) for name, value in given.items()})  # type: ignore[operator]
 
 
+# The data whose batches a task understands. Classes outside the package that derive from none of these are left alone.
+DATA_OF: dict[type, tuple[type, ...]] = {
+    TextClassification: (TextClassificationData,),
+    TextRegression: (TextRegressionData,),
+    TokenClassification: (TokenClassificationData,),
+    RelationExtraction: (RelationExtractionData,),
+    QuestionAnswering: (QuestionAnsweringData,),
+    MultipleChoice: (MultipleChoiceData,),
+    Seq2Seq: (Seq2SeqData,),
+    CausalLM: (CorpusData, ChatData),
+    MaskedLM: (CorpusData,),
+}
+
+
+def check_pair(model: Any, data: Any) -> None:
+    """Check that the class of the data makes batches that the class of the task understands.
+
+    Raises:
+        UserError: They are classes of different tasks.
+    """
+    wanted = next((DATA_OF[kind] for kind in inspect.getmro(model) if kind in DATA_OF), None)
+    known = tuple(kind for kinds in DATA_OF.values() for kind in kinds)
+    if wanted and issubclass(data, known) and not issubclass(data, wanted):
+        names = " or ".join(kind.__name__ for kind in wanted)
+        raise UserError(f"model {model.__name__} trains on data {names}, not on {data.__name__}; change one of the two")
+
+
 def check_links(model: TaskModule, data: TaskData) -> None:
     """Check that a task and its data were created with the same values of shared arguments.
 
     Raises:
         UserError: Two values differ; the message says which one to pass.
     """
+    check_pair(type(model), type(data))
     task = {name: model.hparams[name] for name in FROM_TASK if name in model.hparams}
     task |= {"objective": getattr(model, "objective", None), "reserved_positions": model.tuning.positions}
     for name, value in task.items():

@@ -1,5 +1,6 @@
 """Protect an earlier run in the run folder from being overwritten."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,19 @@ from ftlit.runs.files import CONTENTS, LAST
 from ftlit.runs.reading import RunFolder
 
 PATTERNS = "*_report.*", "*_confusion.*", "hpc_ckpt_*.ckpt"  # the last of Lightning under Slurm, which would begin from it
+
+
+def check_place(run_dir: Path) -> None:
+    """Check that a run folder can be created and written to.
+
+    Raises:
+        UserError: A file stands in its place, or its files cannot be written.
+    """
+    standing = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists() or path.is_symlink())
+    if not standing.is_dir():
+        raise UserError(f"run_dir is {run_dir}, but {standing} is not a folder; choose another --run_dir")
+    if not os.access(standing, os.W_OK | os.X_OK):
+        raise UserError(f"run_dir is {run_dir}, but {standing} cannot be written to; choose another --run_dir")
 
 
 def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[str, str | Path | None] | None = None) -> None:

@@ -62,8 +62,17 @@ class SplitRows(Mapping[str, "Dataset"]):
     @cached_property
     def raw(self) -> dict[str, "Dataset"]:
         """The splits as they come from the source, with all columns and unchecked rows."""
+        self._check_columns()
         splits = load_splits(self.dataset, self.config_name, self.split_names, self.hooks.readers)
         return self.hooks.prepare_splits(splits)
+
+    def _check_columns(self) -> None:
+        """Check that no column has two roles, such as the text and its label."""
+        options: dict[str, str] = {}
+        for option, column in self.hooks.columns().items():
+            if column in options:
+                raise UserError(f"data.{options[column]} and data.{option} are both the column {column!r}; change one of them")
+            options[column] = option
 
     @cached_property
     def source(self) -> dict[str, "Dataset"]:
