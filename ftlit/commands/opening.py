@@ -51,11 +51,11 @@ class Opening(Callback):
     def open(self, trainer: Trainer) -> None:
         """Open the folder, unless it is open."""
         if not self.opened:
+            trainer.loggers = [*trainer.loggers, *self.loggers]
             with settings("run_dir"):
                 self.write()
             self.opened = True
             self._stack.enter_context(self.failures())
-            trainer.loggers = [*trainer.loggers, *self.loggers]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.loggers:  # callbacks may write to them from now on

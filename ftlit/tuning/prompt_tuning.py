@@ -68,7 +68,6 @@ class PromptTuning(PromptMethod):
     text: str | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if (self.init == "text") != bool(self.text):
             raise UserError(
                 f"model.tuning.init is {self.init!r} and model.tuning.text is {self.text!r}: set text if and only if init is "

@@ -67,7 +67,7 @@ class Range:
         if isinstance(value, bool):
             return self.flag
         if isinstance(value, str) and self.items is not None and "," in value:
-            return all(self.items.accepts(inner) for inner in value.rstrip(",").split(","))
+            return all(self.items._holds(_number(inner)) for inner in value.rstrip(",").split(","))
         if isinstance(value, str):
             number = None if self.words == () else _number(value)
             return value in (self.words or ()) or self._holds(number) or (self.words is None and number is None)
@@ -184,7 +184,7 @@ RANGES: dict[str, Range] = {
     "model.tuning.init_r": COUNT,
     "model.tuning.alpha": POSITIVE,
     "model.tuning.dropout": FRACTION,
-    "model.tuning.layers": COUNT_OR_NONE,
+    "model.tuning.layers": Range(whole=True),
     "model.tuning.tinit": NOT_NEGATIVE,
     "model.tuning.tfinal": NOT_NEGATIVE,
     "model.tuning.deltaT": COUNT,
@@ -195,7 +195,7 @@ RANGES: dict[str, Range] = {
     "model.tuning.HeadFirst.steps": COUNT,
     "model.tuning.tokens": COUNT,
     "model.tuning.width": COUNT,
-    "model.tuning.k": COUNT,
+    "model.tuning.k": COUNT_OR_NONE,
     # Heads, losses, auxiliary losses
     "model.head.layers": COUNT,
     "model.head.dropout": FRACTION,
@@ -247,7 +247,7 @@ def check_number(key: str, value: Any, shown: str | None = None) -> None:
 
 
 def _wanted(allowed: Range, value: Any) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and math.isinf(value):
         return f"a finite number, {allowed}" if "finite" not in str(allowed) else str(allowed)
     if allowed.whole and allowed.share is None and isinstance(value, float) and value != int(value):
         return f"a whole number, {allowed}" if "whole" not in str(allowed) else str(allowed)

@@ -125,9 +125,29 @@ def test_environment_variables_come_before_flags(
     given: Given, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FTLIT_FIT__PATIENCE", "7")
-    monkeypatch.setenv("FTLIT_FIT__BEFORE", "true")
+    monkeypatch.setenv("FTLIT_FIT__EVALUATE_UNTRAINED", "true")
+    monkeypatch.setenv("FTLIT_TEST__PATIENCE", "5")  # of another command
     config = printed(fit(given, evaluate_untrained="false"), capsys)
     assert (config["patience"], config["evaluate_untrained"]) == (7, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("FTLIT_FIT__PATIENCEE", "there is no option FTLIT_FIT__PATIENCEE, which is set in the environment. Did you mean "
+         "'FTLIT_FIT__PATIENCE'?"),
+        ("FTLIT_PATIENCE", "there is no option FTLIT_PATIENCE, which is set in the environment. Did you mean "
+         "'FTLIT_FIT__PATIENCE'?"),
+        ("FTLIT_FIT__BEFORE", "before is now called evaluate_untrained"),
+        ("FTLIT_FITT__PATIENCE", "there is no option FTLIT_FITT__PATIENCE, which is set in the environment."),
+    ],
+)  # fmt: skip
+def test_an_unknown_environment_variable_is_a_typo(
+    name: str, sentence: str, given: Given, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, "5")
+    assert f"error: {sentence}" in refusal(fit(given), capsys)
+    assert not given["run_dir"].exists()
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ VALUES: list[tuple[Callable[[], Tuning], str]] = [  # what is wrong with whateve
         lambda: PromptTuning(text="good"),
         "model.tuning.init is 'vocabulary' and model.tuning.text is 'good': set text if and only if",
     ),
+    (lambda: TopLayers(-1), "model.tuning.k must be at least 0, got -1"),
     (lambda: GradualUnfreezing(epochs=0), "model.tuning.epochs must be at least 1, got 0"),
     (lambda: GradualUnfreezing(steps=[]), "model.tuning.steps must be increasing optimizer steps, got []"),
     (lambda: GradualUnfreezing(steps=[3, 2]), "model.tuning.steps must be increasing optimizer steps, got [3, 2]"),
@@ -114,7 +115,6 @@ BACKBONES: list[tuple[Tuning, str]] = [  # what does not fit BERT of two layers 
     ),
     (IA3(targets="key", feedforward="key"), "model.tuning.targets and feedforward both name encoder.layer.0"),
     (TopLayers(3), "model.tuning.k is 3, but BertModel has 2 layers"),
-    (TopLayers(-1), "model.tuning.k is -1, but BertModel has 2 layers"),
     (Select("quary"), "model.tuning.pattern 'quary' matches no weight of BertModel. Did you mean 'query'?"),
     (Select(["query", "layer.7"]), "model.tuning.pattern 'layer.7' matches no weight of BertModel."),
     (

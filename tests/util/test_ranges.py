@@ -129,7 +129,7 @@ def test_the_sentence_says_what_is_accepted(key: str, value: Any, sentence: str)
     ("make", "sentence"),
     [
         (lambda: CrossEntropy(label_smoothing=-1), "model.loss.label_smoothing must be at least 0 and below 1, got -1"),
-        (lambda: CrossEntropy(math.nan), "model.loss.label_smoothing must be a finite number, at least 0 and below 1, got nan"),
+        (lambda: CrossEntropy(math.nan), "model.loss.label_smoothing must be at least 0 and below 1, got nan"),
         (lambda: CrossEntropy(class_weights=[-1, 1]), "model.loss.class_weights must be at least 0 and not all 0, got [-1, 1]"),
         (lambda: Focal(gamma=-1), "model.loss.gamma must be at least 0, got -1"),
         (lambda: ftlit.PooledHead(layers=0), "model.head.layers must be at least 1, got 0"),
