@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.mistakes import Case, all_cases, elsewhere, problem
 
-SOME = 45  # of so many cases, one runs by default
+SOME = 60  # of so many cases, one runs by default
 
 
 def failures(cases: list[Case]) -> list[str]:

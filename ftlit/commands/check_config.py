@@ -94,6 +94,6 @@ def _default(kind: Any, name: str) -> Any:
     return found[0] if found else None
 
 
-def _owners(kind: Any, name: str) -> list[type]:
+def _owners(kind: Any, name: str) -> list[Any]:
     parents = inspect.getmro(kind) if inspect.isclass(kind) else ()
     return [p for p in parents if "__init__" in vars(p) and name in inspect.signature(p.__init__).parameters]

@@ -153,8 +153,8 @@ def out_of(allowed: Range | None, hint: Any) -> list[Any]:
     """Numbers outside a range, in a list if the option takes no single number."""
     if allowed is None:
         return []
-    bounds = [bound for bound in (allowed.least, allowed.above, allowed.most, allowed.below) if bound is not None]
-    numbers = {math.nan, math.inf, -7, 1.5, *bounds, *(bound + step for bound in bounds for step in (-1, 1))}
+    beyond = {allowed.least: -1, allowed.above: 0, allowed.most: 1, allowed.below: 0}
+    numbers = {math.nan, *(bound + step for bound, step in beyond.items() if bound is not None)}
     wrong = [number for number in sorted(numbers, key=str) if not allowed.accepts(number)]
     written = [f".{number}" if not math.isfinite(number) else str(number) for number in wrong]
     if kinds_in(hint) & {int, float}:
