@@ -35,11 +35,14 @@ def main(args: list[str] | None = None) -> None:
 
         print(f"ftlit {version('ftlit')}")
         return
+    from ftlit.commands.given import CONFIGURED, PREFIX, check_environment
     from ftlit.errors import UserError, near, user_error
 
     try:
         if args[0] not in COMMANDS:
             raise UserError(f"no command {args[0]!r}. {near(args[0], COMMANDS)}")
+        if args[0] not in CONFIGURED and any(name.startswith(PREFIX) for name in os.environ):
+            check_environment(args[0])
         if args[0] in LIGHT:
             import_module(LIGHT[args[0]]).main(args[1:])
             return

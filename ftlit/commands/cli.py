@@ -101,7 +101,7 @@ class TaskCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         given = resumed(args)
         check_given(given)
-        check_environment(TaskCLI.subcommands(self), self.asked, option_names(self._parser(self.asked)))
+        check_environment(self.asked, option_names(self._parser(self.asked)))
         with settings("the config"):
             self.config = parser.parse_args(given)
         options = self.config[self.asked]

@@ -12,6 +12,7 @@ from ftlit.util.settings import CLASS_KEYS, parse_yaml, read_yaml
 YAML = (".yaml", ".yml")
 SECTIONS = ("model", "data", "trainer")
 PREFIX = "FTLIT_"
+CONFIGURED = ("fit", "validate", "test")  # commands whose options may be set by environment variables
 VARIABLES = ("FTLIT_DATA", "FTLIT_TRACEBACK")  # that are not options: of the tests, and of `ftlit.__main__`
 
 
@@ -75,32 +76,28 @@ def _check_classes(config: Any, file: str, key: str = "") -> None:
             _check_classes(inner, file, f"{key}.{name}".lstrip("."))
 
 
-def check_environment(commands: Iterable[str], command: str, options: Iterable[str] | None = None) -> None:
+def check_environment(command: str, options: Iterable[str] = ()) -> None:
     """Check that every environment variable that begins as those of options do is an option.
 
     Args:
-        commands: The commands whose options can be set by environment variables.
-        command: The command that runs.
-        options: The options of this command by their dotted names; None if they are not known yet.
+        command: The command that runs. Options of other commands are left to them.
+        options: The options of this command by their dotted names; none if it takes them as arguments only.
 
     Raises:
         UserError: A variable is no option.
     """
     own = f"{PREFIX}{command.upper()}__"
-    known = [own + name.replace(".", "__").upper() for name in options or ()]
-    for name in sorted(name for name in os.environ if name.startswith(PREFIX) and name not in VARIABLES):
-        if name in known or name.startswith(tuple(f"{PREFIX}{other.upper()}__" for other in commands if other != command)):
-            continue
-        if options is None and name.startswith(own):
-            continue
-        written = name if name.startswith(own) else own + name.removeprefix(PREFIX)
-        raise UserError(f"there is no option {name}, which is set in the environment. {_nearest(written, own, known)}")
+    known = [own + name.replace(".", "__").upper() for name in options]
+    others = tuple(f"{PREFIX}{other.upper()}__" for other in CONFIGURED if other != command)
+    for name in sorted(name for name in os.environ if name.startswith(PREFIX) and not name.startswith(others)):
+        if name not in (*known, *VARIABLES):
+            raise UserError(f"there is no option {name}, which is set in the environment. {_nearest(name, own, known)}")
 
 
-def _nearest(written: str, own: str, known: list[str]) -> str:
-    if not known:
-        return f"Those of a command begin with its name, such as {own}"
-    if old := renamed(written.removeprefix(own).replace("__", ".").lower()):
+def _nearest(name: str, own: str, known: list[str]) -> str:
+    """What to do about a variable that is no option."""
+    written = name.removeprefix(own) if name.startswith(own) else name.removeprefix(PREFIX)
+    if old := renamed(written.replace("__", ".").lower()):
         return old
-    found = near(written, known)
-    return found if found.startswith("Did you mean") else f"Unset it; those of this command begin with {own}"
+    found = near(own + written, known)
+    return found if found.startswith("Did you mean") else "Unset it."

@@ -199,3 +199,13 @@ def test_a_cpu_is_not_shared_by_many_more_processes_than_cores(monkeypatch: pyte
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     with pytest.raises(UserError, match=r"trainer\.devices is 5, but this machine has 2 cores"):
         check_processes(Made())
+
+
+@pytest.mark.parametrize("args", [["predict", "--run=x"], ["study", "run", "x.yaml"], ["diff", "a", "b"]])
+def test_commands_without_options_in_the_environment(args: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("FTLIT_FIT__PATIENCE", "5")
+    assert "FTLIT" not in refusal(args, capsys)
+    monkeypatch.setenv(f"FTLIT_{args[0].upper()}__RUN", "5")
+    assert f"there is no option FTLIT_{args[0].upper()}__RUN, which is set in the environment. Unset it." in refusal(
+        args, capsys
+    )
