@@ -237,7 +237,7 @@ def test_a_run_is_evaluated_by_its_own_checkpoint_not_by_what_it_began_from(
     main([*again, "--ckpt_path", began])
     assert (run_dir / "predictions/test.jsonl").read_bytes() != predictions
     elsewhere = ["--run_dir", str(tmp_path / "elsewhere")]
-    assert f"the checkpoint {tmp_path}/elsewhere" in refusal([*again, *elsewhere], capsys)
+    assert f"{tmp_path}/elsewhere holds no finished run" in refusal([*again, *elsewhere], capsys)
     main([*again, *elsewhere, "--ckpt_path", str(run_dir / "checkpoints/best.ckpt")])
     assert (tmp_path / "elsewhere/predictions/test.jsonl").read_bytes() == predictions
 
