@@ -52,6 +52,8 @@ def main(args: list[str] | None = None) -> None:
             from ftlit.commands.cli import run
 
         run(args)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except Exception as error:
         if (mistake := user_error(error)) is None:
             raise

@@ -13,6 +13,26 @@ class UserError(Exception):
     """
 
 
+class DamagedFile(UserError):
+    """A file of a run or a model that is not what its writer left."""
+
+
+class Stopped(SystemExit):
+    """The process was asked to stop, by a signal or from the keyboard, and has stopped at a safe place.
+
+    Args:
+        code: The exit code: 128 plus the number of the signal, or 0 in the helping processes of a run.
+        said: Where it stopped.
+    """
+
+    def __init__(self, code: int, said: str) -> None:
+        super().__init__(code)
+        self.said = said
+
+    def __str__(self) -> str:
+        return self.said
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """A sentence that ends the error for an unknown name: ``Did you mean 'text'?``, or else a list of the known names."""
     names = {str(k).lower(): str(k) for k in known}

@@ -95,5 +95,5 @@ def _default(kind: Any, name: str) -> Any:
 
 
 def _owners(kind: Any, name: str) -> list[Any]:
-    parents = inspect.getmro(kind) if inspect.isclass(kind) else ()
+    parents: tuple[Any, ...] = inspect.getmro(kind) if inspect.isclass(kind) else ()
     return [p for p in parents if "__init__" in vars(p) and name in inspect.signature(p.__init__).parameters]

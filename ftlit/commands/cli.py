@@ -20,15 +20,16 @@ from ftlit.commands.given import check_environment, check_given
 from ftlit.commands.links import add_links, check_pair
 from ftlit.data import import_all
 from ftlit.data.shared.base import TaskData
-from ftlit.errors import settings
+from ftlit.errors import UserError, settings
 from ftlit.planning.rehearsal import bare, rehearse
 from ftlit.runs.checkpoint import find_checkpoint
 from ftlit.runs.files import CONFIG
-from ftlit.runs.folder import check_free
+from ftlit.runs.folder import check_free, run_folder
 from ftlit.runs.reading import RunFolder
 from ftlit.tasks import TaskModule
 from ftlit.training.resume import check_same_config
 from ftlit.training.trainer import TRAINER_DEFAULTS, RunOptions, RunParts, trainer_arguments
+from ftlit.util.files import read_whole
 from ftlit.util.private import option_names, subcommand_parser
 from ftlit.util.startup import quiet
 
@@ -127,7 +128,7 @@ class TaskCLI(LightningCLI):
     @property
     def run_dir(self) -> Path:
         """The run's folder."""
-        return Path(self.options.run_dir)
+        return run_folder(self.options.run_dir)
 
     @property
     def planned(self) -> bool:
@@ -135,6 +136,7 @@ class TaskCLI(LightningCLI):
         return self.subcommand == "fit" and self.options.plan
 
     def before_instantiate_classes(self) -> None:
+        run_folder(self.options.run_dir)
         if self.subcommand == "fit" and not self.planned:
             options, init_from = self.options, self.options.model.init_args.init_from
             start = start_checkpoint(self.run_dir, options.resume, options.ckpt_path)
@@ -142,7 +144,7 @@ class TaskCLI(LightningCLI):
                 self.run_dir, options.resume, options.overwrite, {"--ckpt_path": start, "--model.init_from": init_from}
             )
             if options.resume and (saved := self.run_dir / CONFIG).is_file():
-                check_same_config(self._resolved(saved.read_text("utf-8")), self._resolved(self._config_text(options)))
+                check_same_config(self._resolved(read_whole(saved)), self._resolved(self._config_text(options)))
 
     def instantiate_classes(self) -> None:
         """Create the data, the model and the trainer."""
@@ -225,13 +227,15 @@ def resumed(args: list[str]) -> list[str]:
         return args
     for i, arg in enumerate(args):
         if arg == "--run_dir" and i + 1 < len(args):
-            saved = Path(args[i + 1])
+            saved = run_folder(args[i + 1])
         elif arg.startswith("--run_dir="):
-            saved = Path(arg.split("=", 1)[1])
+            saved = run_folder(arg.split("=", 1)[1])
         else:
             continue
         if not (saved / CONFIG).is_file():
             check_free(saved, resume=True, overwrite=False)
+            if not any(other.partition("=")[0] == "--config" for other in args):
+                raise UserError(f"--resume: {saved} has no {CONFIG}; restore it, or give the config of the run with --config")
             return args
         return [args[0], "--config", str(saved / CONFIG), *args[1:]]
     return args

@@ -11,6 +11,7 @@ from ftlit.data.shared.summary import data_report, data_text
 from ftlit.errors import UserError
 from ftlit.runs.checkpoint import step_of
 from ftlit.runs.files import RESULTS
+from ftlit.runs.lock import RunLock
 from ftlit.runs.loggers import send_efficiency, send_report
 from ftlit.runs.reading import RunFolder, results_text
 from ftlit.runs.record import now
@@ -34,6 +35,7 @@ class Evaluation:
     def __init__(self, run_dir: Path, parts: RunParts, model: TaskModule, data: TaskData) -> None:
         self.run_dir, self.trainer, self.model, self.data = run_dir, parts.trainer, model, data
         self.record, self.cost, self.predictions = parts.record, parts.cost, parts.predictions
+        self.interruption = parts.interruption
         self.found: dict[str, Any] = {}
         self.before: dict[str, Any] = {}
 
@@ -101,9 +103,13 @@ class Evaluation:
                 f"{self.run_dir} holds a run on other {split} data; to evaluate its checkpoint on these, "
                 f"set another --run_dir and --ckpt_path {checkpoint}"
             )
-        numbers = self.measure(split, checkpoint)
-        self._write_report(split)
-        self._write(RunFolder(self.run_dir).results | {split: numbers}, {split: numbers})
+        with RunLock(self.run_dir) as lock, self.interruption.listening(self.trainer.global_rank, "nothing was written"):
+            if self.trainer.is_global_zero:
+                lock.take()
+            before = RunFolder(self.run_dir).results
+            numbers = self.measure(split, checkpoint)
+            self._write_report(split)
+            self._write(before | {split: numbers}, {split: numbers})
 
     def check_validation(self) -> None:
         """Check that a resumed run chooses its best checkpoint on the same rows as before.

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning import Trainer, seed_everything
+from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit.commands.config_file import written_config
@@ -15,9 +15,11 @@ from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError, settings
 from ftlit.exports.run import Run
 from ftlit.runs.checkpoint import check_order, check_whole, find_checkpoint, read_checkpoint
-from ftlit.runs.files import CONFIG, LAST
-from ftlit.runs.folder import check_free, check_place, clear
-from ftlit.runs.loggers import send_config
+from ftlit.runs.files import CONFIG, LAST, RECORD
+from ftlit.runs.folder import check_free, clear, remove_parts, run_folder
+from ftlit.runs.lock import RunLock
+from ftlit.runs.loggers import send_config, tracked_run
+from ftlit.runs.metrics_file import rows_before
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import now
 from ftlit.runs.secrets import hidden
@@ -75,47 +77,78 @@ def fit(
     """
     quiet()
     began = now()
-    folder, splits = Path(run_dir), ["validation", "test"] if test_after_fit else ["validation"]
+    folder, splits = run_folder(run_dir), ["validation", "test"] if test_after_fit else ["validation"]
     options = RunOptions(seed, patience, training_checks, save_every_n_steps, keep_last)
-    start = start_checkpoint(folder, resume, ckpt_path)
-    check_run_dir(folder, resume, overwrite, {"--ckpt_path": start, "--model.init_from": model.init_from})
-    data.order_seed = data.hparams["order_seed"] = seed
-    check_links(model, data)
-    arguments = trainer if isinstance(trainer, dict) else {}
-    if config is None:
-        own = {"evaluate_untrained": evaluate_untrained, "test_after_fit": test_after_fit, "ckpt_path": ckpt_path}
-        config = written_config(model, data, folder, arguments, options, own)
-        if resume:
-            check_same_config(RunFolder(folder).config, yaml.safe_load(config))
-    parts = trainer if isinstance(trainer, RunParts) else RunParts(folder, options, start == folder / LAST)
-    if parts is not trainer:
-        parts.make_trainer(arguments, model)
-    with settings("the run cannot start"):
-        prepare(model, data, splits)
-        if start:
-            check_start(start, model, data, parts.trainer)
-        evaluation = Evaluation(folder, parts, model, data)
-        if resume:
-            evaluation.check_validation()
-        evaluation.print_summary()
+    with RunLock(folder) as lock:
+        if (folder / RECORD).exists():
+            take(lock)
+        start = start_checkpoint(folder, resume, ckpt_path)
+        begun_from = {"--ckpt_path": start, "--model.init_from": model.init_from}
+        check_run_dir(folder, resume, overwrite, begun_from)
+        data.order_seed = data.hparams["order_seed"] = seed
+        check_links(model, data)
+        arguments = trainer if isinstance(trainer, dict) else {}
+        if config is None:
+            own = {"evaluate_untrained": evaluate_untrained, "test_after_fit": test_after_fit, "ckpt_path": ckpt_path}
+            config = written_config(model, data, folder, arguments, options, own)
+            if resume:
+                check_same_config(RunFolder(folder).config, yaml.safe_load(config))
+        parts = trainer if isinstance(trainer, RunParts) else RunParts(folder, options, start == folder / LAST)
+        if parts is not trainer:
+            parts.make_trainer(arguments, model)
+        with settings("the run cannot start"):
+            prepare(model, data, splits)
+            stored = check_start(start, model, data, parts) if start else None
+            evaluation = Evaluation(folder, parts, model, data)
+            if resume:
+                evaluation.check_validation()
+            evaluation.print_summary()
 
-    def write() -> None:
-        check_run_dir(folder, resume, overwrite, {})  # again, since another run may have begun there
-        open_folder(folder, overwrite, config, parts, model)
-        evaluation.open_record(seed, began)
+        def write() -> None:
+            take(lock)
+            check_run_dir(folder, resume, overwrite, begun_from)  # again, since another process may have been faster
+            open_folder(evaluation, overwrite, config, parts, seed, began)
 
-    others = [logger for logger in parts.trainer.loggers if logger is not parts.metrics_file]
-    opening = Opening(write, parts.record.failures, others)
-    with opening.around(parts.trainer):
-        if evaluate_untrained and not start:
-            evaluation.evaluate_untrained(splits)
-        seed_everything(seed, workers=True, verbose=False)
-        parts.trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
-        opening.open(parts.trainer)  # if there was no batch left to train on
-        evaluation.evaluate_best(splits)
-    if not keep_last and parts.trainer.is_global_zero:
-        (folder / LAST).unlink(missing_ok=True)
+        opening = Opening(write, parts)
+        with parts.interruption.listening(parts.trainer.global_rank, "--resume goes on"), opening.around(parts.trainer):
+            if resume and not start:
+                tell("there is no checkpoint yet: training begins at step 0")
+            if evaluate_untrained and not start:
+                evaluation.evaluate_untrained(splits)
+            train(parts, model, data, seed, start, stored)
+            opening.open(parts.trainer)  # if there was no batch left to train on
+            evaluation.evaluate_best(splits)
+        if not keep_last and parts.trainer.is_global_zero and RunFolder(folder).best_checkpoint:
+            (folder / LAST).unlink(missing_ok=True)
     return Run(folder)
+
+
+@rank_zero_only
+def take(lock: RunLock) -> None:
+    """Lock the run folder on rank zero, for all ranks of the run."""
+    lock.take()
+
+
+@rank_zero_only
+def tell(text: str) -> None:
+    """Print a line on rank zero."""
+    print(text, flush=True)
+
+
+def train(
+    parts: RunParts, model: TaskModule, data: TaskData, seed: int, start: Path | None, stored: dict[str, Any] | None
+) -> None:
+    """Train a task, from the start or from a checkpoint whose content is `stored`."""
+    seed_everything(seed, workers=True, verbose=False)
+    step, stopped = (stored["global_step"], stored["stopped"]) if stored else (-1, False)
+    parts.trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
+    if parts.trainer.global_step == step:
+        why = "early stopping" if stopped and parts.resumed else "trainer.max_epochs, max_steps or max_time"
+        more = "" if stopped and parts.resumed else "raise it, or "
+        tell(
+            f"nothing was left to train, since {why} had ended training at step {step}; to train on, {more}continue in another "
+            f"--run_dir with --ckpt_path {start}"
+        )
 
 
 def start_checkpoint(folder: Path, resume: bool, ckpt_path: str | None) -> Path | None:
@@ -128,7 +161,6 @@ def start_checkpoint(folder: Path, resume: bool, ckpt_path: str | None) -> Path 
 def check_run_dir(folder: Path, resume: bool, overwrite: bool, begun_from: dict[str, Any]) -> None:
     """Check on rank zero that no earlier run is overwritten; other ranks may already see files that rank zero has written."""
     if getattr(rank_zero_only, "rank", 0) == 0:
-        check_place(folder)
         check_free(folder, resume, overwrite, begun_from)
 
 
@@ -146,19 +178,26 @@ def prepare(model: TaskModule, data: TaskData, splits: list[str]) -> None:
     model.param_groups()  # raises if lr_factors match no weight
 
 
-def check_start(checkpoint: Path, model: TaskModule, data: TaskData, trainer: Trainer) -> None:
-    """Check that training can continue exactly from a checkpoint."""
-    check_whole(checkpoint)
-    check_order(checkpoint, data.resume_signature(trainer))
-    model.on_load_checkpoint(read_checkpoint(checkpoint))
+def check_start(path: Path, model: TaskModule, data: TaskData, parts: RunParts) -> dict[str, Any]:
+    """Check that training can continue exactly from a checkpoint, and return its content."""
+    checkpoint = read_checkpoint(path)
+    check_whole(path, checkpoint)
+    check_order(checkpoint, data.resume_signature(parts.trainer))
+    if parts.resumed:
+        rows_before(parts.metrics_file.path, checkpoint["metrics_rows"])
+    model.on_load_checkpoint(checkpoint)
+    return checkpoint
 
 
 @rank_zero_only
-def open_folder(folder: Path, overwrite: bool, config: str, parts: RunParts, model: TaskModule) -> None:
-    """Write the config to an empty run folder, and send it to the user's loggers."""
-    if overwrite:
-        clear(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+def open_folder(evaluation: Evaluation, overwrite: bool, config: str, parts: RunParts, seed: int, began: str) -> None:
+    """Write run.json and config.yaml to an empty run folder, and send the config to the user's loggers."""
+    folder = parts.run_dir
+    clear(folder) if overwrite else remove_parts(folder)
+    evaluation.open_record(seed, began)  # first, since a folder without run.json is nobody's run
     write_text(folder / CONFIG, config)
     if others := [logger for logger in parts.trainer.loggers if logger is not parts.metrics_file]:
-        send_config(others, hidden(yaml.safe_load(config)) | {"parameters": parameter_counts(model.model)})
+        send_config(others, hidden(yaml.safe_load(config)) | {"parameters": parameter_counts(evaluation.model.model)})
+        if run := tracked_run(others):
+            parts.record.update(wandb=run)
+            print(f"Weights & Biases: {run['url'] or 'offline run ' + run['id']}", flush=True)

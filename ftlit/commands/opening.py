@@ -1,13 +1,13 @@
 """Open the run folder once training has begun, so that a run that cannot start leaves nothing."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger
 
 from ftlit.errors import UserError, in_a_sentence, settings, user_error
+from ftlit.training.trainer import RunParts
 from ftlit.util.private import starts_processes
 
 
@@ -19,14 +19,13 @@ class Opening(Callback):
 
     Args:
         write: Writes the first files of the run. Called once, in every process.
-        failures: Records errors of the run, from the moment at which its folder is open.
-        loggers: Loggers of the user, which write files or start a run of their own as soon as the trainer knows them.
+        parts: The trainer of the run, and its record, which gets errors from the moment at which the folder is open.
     """
 
-    def __init__(
-        self, write: Callable[[], None], failures: Callable[[], AbstractContextManager[None]], loggers: list[Logger]
-    ) -> None:
-        self.write, self.failures, self.loggers = write, failures, loggers
+    def __init__(self, write: Callable[[], None], parts: RunParts) -> None:
+        self.write, self.failures = write, parts.record.failures
+        # They write files or start a run of their own as soon as the trainer knows them.
+        self.loggers = [logger for logger in parts.trainer.loggers if logger is not parts.metrics_file]
         self.opened, self._stack = False, ExitStack()
 
     @contextmanager

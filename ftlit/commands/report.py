@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ftlit.util.files import write_json, write_text
+from ftlit.util.files import replacing, write_json, write_text
 
 SHOWN_LABELS = 40  # beyond, cells of the picture cannot be read
 PRINTED_WIDTH = 120  # characters of a line; wider matrices are in their file alone
@@ -87,6 +87,5 @@ def plot_confusion(path: Path, report: dict[str, Any], title: str) -> None:
             for j, cell in ((j, cell) for j, cell in enumerate(row) if cell):  # a zero says less than its absence
                 color = "white" if shares[i][j] > 0.5 else "black"
                 axes.text(j, i, str(cell), ha="center", va="center", color=color, fontsize=8, in_layout=False)
-    beside = path.with_suffix(".part.png")
-    figure.savefig(beside, dpi=150)
-    beside.replace(path)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=150, format="png")

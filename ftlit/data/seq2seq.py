@@ -11,6 +11,7 @@ from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import tokenize, tokenizer_state
 from ftlit.errors import UserError, near
 from ftlit.models.encoder_decoder import decoder_limit, decoder_tokenizer, target_ids
+from ftlit.models.generation import as_generated
 from ftlit.util.batch import IGNORED
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Seq2SeqData(TaskData):
         max_target_length: Number of tokens after which a target is truncated; by default the model's limit, at most 128.
         source_language: Language of the sources for a multilingual tokenizer, such as `deu_Latn` for NLLB.
         target_language: Language of the targets for a multilingual tokenizer; set `model.generation.forced_bos_token` too.
+        keep_special_tokens: Taken from the model: whether texts keep their special tokens.
         decoder: Taken from the model: its tokenizer is used for the targets if the decoder is another model.
     """
 
@@ -46,12 +48,13 @@ class Seq2SeqData(TaskData):
         source_language: str | None = None,
         target_language: str | None = None,
         decoder: str | None = None,
+        keep_special_tokens: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.source, self.target, self.context, self.prefix = source, target, context, prefix
         self.languages = {"source_language": source_language, "target_language": target_language}
-        self.decoder = decoder
+        self.decoder, self.keep_special_tokens = decoder, keep_special_tokens
         self.max_target_length = self._checked_target_length(max_target_length)
 
     def _checked_target_length(self, wanted: int | None) -> int:
@@ -79,7 +82,17 @@ class Seq2SeqData(TaskData):
         return self.validate_inputs(row) or wrong
 
     def reference(self, row: dict[str, Any]) -> Any:
-        return row[self.target]
+        targets = row[self.target]
+        return self._written(targets) if isinstance(targets, str) else [self._written(text) for text in targets]
+
+    def _written(self, text: str) -> str:
+        special = any(token in text for token in self._special_tokens)
+        return as_generated(self.target_tokenizer, text, self.keep_special_tokens) if special else text
+
+    @cached_property
+    def _special_tokens(self) -> list[str]:
+        added = self.target_tokenizer.added_tokens_decoder.values()
+        return [*self.target_tokenizer.all_special_tokens, *(token.content for token in added if token.special)]
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -124,7 +137,7 @@ class Seq2SeqData(TaskData):
             "labels": targets["input_ids"],
             "target_truncated": targets["truncated"],
             "loss_weights": [len(ids) for ids in targets["input_ids"]],
-            "reference": references,
+            "reference": [[self._written(text) for text in texts] for texts in references],
         }
 
     def encode_targets(self, texts: list[str]) -> dict[str, list[Any]]:

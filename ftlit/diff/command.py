@@ -17,7 +17,7 @@ from ftlit.diff.metrics import (
     paired_predictions,
 )
 from ftlit.diff.settings import Difference, differences
-from ftlit.errors import UserError
+from ftlit.errors import DamagedFile, UserError
 from ftlit.exports.run import Run, open_run
 
 MAX_VALUE_LENGTH = 48  # characters of a value in the table
@@ -108,6 +108,8 @@ def compare_runs(a: Run, b: Run, split: str | None = None) -> RunComparison:
         split = common_split(a, b, split)
         try:
             arms = paired_predictions(a, b, split)
+        except DamagedFile:
+            raise
         except UserError as error:
             arms = None
             notes.append(f"The differences of metrics have no intervals: {error}.")

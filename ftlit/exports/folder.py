@@ -1,7 +1,7 @@
 """The format of exported folders: write and load their parts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from lightning.pytorch.cli import instantiate_module
@@ -11,9 +11,10 @@ from transformers import AutoTokenizer, PreTrainedModel
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError, user_error
 from ftlit.exports.adapters import adapter_keys, load_adapter, plain_name
+from ftlit.models.files import naming_damaged_files
 from ftlit.runs.checkpoint import trained_keys
 from ftlit.tasks import TaskModule
-from ftlit.util.files import read_json
+from ftlit.util.files import damaged, read_json
 from ftlit.util.options import KEEP, THIS_FOLDER, options_of
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def export_arguments(checkpoint: dict[str, Any], kind: Kind, data: TaskData) -> 
     if getattr(data, "label_names", None):
         found["label_names"] = checkpoint["hyper_parameters"]["label_names"]
     if hasattr(data, "chat_template"):
-        found["template"] = f"{THIS_FOLDER}/chat_template.jinja"
+        found |= {"template": f"{THIS_FOLDER}/chat_template.jinja", "add_bos": False}  # which the template does, if it is done
     base = {"backbone": _absolute(data.backbone)}
     task_changes, data_changes = (base, base) if kind == "adapter" else (MERGED, MERGED_DATA)
     return {
@@ -147,6 +148,7 @@ def _fits(given: "Tensor | None", own: "Tensor | None") -> bool:
 # Loading
 
 
+@naming_damaged_files(lambda folder: folder)
 def open_exported(folder: Path) -> tuple[TaskModule, TaskData]:
     """Load the task of an exported folder and the data module that encodes its inputs.
 
@@ -158,6 +160,8 @@ def open_exported(folder: Path) -> tuple[TaskModule, TaskData]:
         kind, task_arguments, data_arguments = metadata["kind"], metadata["task"], metadata["data"]
     except KeyError as error:
         raise UserError(f"{folder / METADATA_FILE} has no {error}; export the run again") from None
+    if kind not in get_args(Kind) or not isinstance(task_arguments, dict) or not isinstance(data_arguments, dict):
+        raise damaged(folder / METADATA_FILE, "it does not describe an exported run")
     task, data = (
         build(TaskModule, _resolve_folder(task_arguments, folder)),
         build(TaskData, _resolve_folder(data_arguments, folder)),

@@ -11,7 +11,7 @@ from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
 from ftlit.exports.adapters import KEEP_RUN, find_adapter
 from ftlit.exports.folder import TARGET_TOKENIZER
-from ftlit.models.embeddings import ExtendedEmbedding
+from ftlit.models.embeddings import ExtendedEmbedding, ExtendedHead
 from ftlit.models.generation import SAMPLING, Generation
 from ftlit.tasks import TaskModule
 from ftlit.util.private import keep_generation_settings
@@ -30,6 +30,8 @@ def save_merged(task: TaskModule, folder: Path, dtype: str) -> None:
         remedy = f"export the adapter with --adapter-only, or {KEEP_RUN}" if adapter else KEEP_RUN
         raise UserError(str(error) if "--adapter-only" in str(error) else f"{error}; {remedy}") from error
     plain_embeddings(task.backbone)
+    if task.pretrained_head:
+        plain_head(task.model)
     model: Any = task.model if isinstance(task.model, PreTrainedModel) else task.backbone
     if isinstance(generation := getattr(task, "generation", None), Generation):
         set_generation(task, model.generation_config, generation)
@@ -48,6 +50,24 @@ def plain_embeddings(backbone: Any) -> None:
     merged.weight[table.first : end] = table.extra
     backbone.set_input_embeddings(merged)
     backbone.config.get_text_config().vocab_size = merged.num_embeddings
+
+
+@torch.no_grad()
+def plain_head(model: Any) -> None:
+    """Replace the extended output layer of a language model, after its embedding, by an ordinary one."""
+    head = model.get_output_embeddings()
+    if not isinstance(head, ExtendedHead):
+        return
+    end, bias = head.first + len(head.extra), head.bias
+    merged = nn.Linear(head.in_features, max(head.out_features, end), bias is not None)
+    if head.tied:
+        merged.weight = model.get_input_embeddings().weight
+    else:
+        merged.weight[: head.out_features] = head.weight
+        merged.weight[head.first : end] = head.extra
+    if bias is not None:
+        merged.bias.zero_()[: len(bias)] = bias
+    model.set_output_embeddings(merged)
 
 
 def set_generation(task: Any, config: Any, generation: Generation) -> None:

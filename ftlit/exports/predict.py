@@ -20,6 +20,7 @@ from ftlit.errors import UserError
 from ftlit.exports.folder import is_exported, open_exported
 from ftlit.runs.checkpoint import find_checkpoint, load_task
 from ftlit.tasks import TaskModule
+from ftlit.util.files import replacing
 from ftlit.util.startup import quiet
 
 CHUNK_ROWS = 1024  # rows that are held in memory and sorted by length together
@@ -89,7 +90,8 @@ class Predictor:
 
     @torch.inference_mode()
     def _chunk(self, rows: list[dict[str, Any]], batch_size: int, scores: bool) -> list[dict[str, Any]]:
-        given = {column: [row.get(column) for row in rows] for column in self.data.input_columns().values()}
+        names = (self.data.input_columns() | self.data.optional_columns()).values()
+        given = {column: [row.get(column) for row in rows] for column in names}
         columns = self.data.encode_inputs(given)
         columns.setdefault("row", list(range(len(rows))))
         order = sorted(range(len(columns["row"])), key=lambda i: len(columns["input_ids"][i]))
@@ -204,14 +206,8 @@ def _writing(name: str) -> Iterator[TextIO]:
         return
     if not name.endswith((".jsonl", ".csv")):
         raise UserError(f"--output {name!r} must end in jsonl or csv, or be - for standard output")
-    beside = Path(f"{name}.part")
-    beside.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            yield file
-        beside.replace(name)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(Path(name)) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        yield file
     print(f"wrote {name}")
 
 

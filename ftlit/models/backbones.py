@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from ftlit.errors import UserError
+from ftlit.models.files import naming_damaged_files
 from ftlit.models.gguf import convert_gguf
 from ftlit.util.files import resolve_package_path
 
@@ -63,6 +64,7 @@ def _load_error(auto_class: Any, backbone: str, trust_remote_code: bool, error: 
     return UserError(f"model.backbone {backbone!r} is a {kind}, which has no head for {head}; choose another backbone")
 
 
+@naming_damaged_files(lambda backbone, *_, **__: locate(backbone))
 def load_config(backbone: str, trust_remote_code: bool = False) -> PretrainedConfig:
     """Load the configuration of a backbone.
 
@@ -80,6 +82,7 @@ def _dropout_settings(config: PretrainedConfig, dropout: float) -> dict[str, flo
     return {name: dropout for name, value in config.to_dict().items() if "drop" in name and isinstance(value, float)}
 
 
+@naming_damaged_files(lambda auto_class, backbone, *_, **__: locate(backbone))
 def load_model(
     auto_class: Any,
     backbone: str,
@@ -154,6 +157,7 @@ def _training(model: nn.Module) -> nn.Module:
     return model.train()  # from_pretrained returns models in eval mode, which Lightning would keep
 
 
+@naming_damaged_files(lambda backbone, *_, **__: locate(backbone))
 def load_tokenizer(backbone: str, pad_token: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a backbone, with a pad token.
 

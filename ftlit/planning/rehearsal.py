@@ -139,16 +139,19 @@ def described(batch: dict[str, Any]) -> str:
 
 
 def validations(trainer: Trainer, steps: int) -> int:
-    """Number of validations during a training of `steps` optimizer steps."""
-    if not trainer.enable_validation:
+    """Number of validations during a training of `steps` optimizer steps, which ends with one."""
+    if not trainer.enable_validation or not steps:
         return 0
     batches, size = int(trainer.num_training_batches), trainer.accumulate_grad_batches
     every, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch
     whole, rest = divmod(steps, math.ceil(batches / size))
+    done = whole * batches + rest * size
     if epochs is None:
-        return int((whole * batches + rest * size) // every)  # type: ignore[operator]
-    last = int(rest * size // every) if (whole + 1) % epochs == 0 else 0  # type: ignore[operator]
-    return int(whole // epochs * (batches // every)) + last  # type: ignore[operator]
+        return math.ceil(done / every)  # type: ignore[operator]
+    due = [(number + 1) % epochs == 0 for number in range(whole + bool(rest))]  # of each epoch
+    counts = [batches // every] * whole + [rest * size // every] * bool(rest)  # type: ignore[operator]
+    ends = due[-1] and (rest * size or batches) % every == 0  # type: ignore[operator]
+    return int(sum(count for count, is_due in zip(counts, due, strict=True) if is_due)) + (not ends)
 
 
 def bare(trainer: Trainer) -> Trainer:

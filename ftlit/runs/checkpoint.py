@@ -2,7 +2,6 @@
 
 import hashlib
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from ftlit.errors import UserError, user_error
 from ftlit.runs.files import BEST, CHECKPOINTS, LAST
 from ftlit.runs.reading import RunFolder
 from ftlit.tuning.base import is_trainable
+from ftlit.util.files import replacing
 
 
 def frozen_keys(module: nn.Module) -> set[str]:
@@ -103,37 +103,40 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, UnpicklingError, EOFError):  # what torch says of it advises to load with less care
+    except MemoryError:
+        raise
+    except Exception:  # of many kinds; what torch says of it advises to load with less care
         found = None
-    if not isinstance(found, dict) or "state_dict" not in found:
-        raise UserError(f"{path} is not a checkpoint of ftlit, or is damaged; a run has its own in {CHECKPOINTS}")
+    if not isinstance(found, dict) or not {"state_dict", "frozen_digest"} <= found.keys():
+        fact = "is empty" if path.is_file() and not path.stat().st_size else "is not a checkpoint of ftlit, or is damaged"
+        raise UserError(f"{path} {fact}; a run has its own in {CHECKPOINTS}")
     return found
 
 
-def check_whole(path: Path) -> None:
+def check_whole(path: Path, checkpoint: dict[str, Any]) -> None:
     """Check that a checkpoint contains the optimizer's state, so that training can continue from it.
 
     Raises:
         UserError: The checkpoint contains only weights.
     """
-    if "optimizer_states" not in read_checkpoint(path):
+    if "optimizer_states" not in checkpoint:
         raise UserError(
             f"--ckpt_path {path} holds weights only, but training continues from a whole checkpoint such as {LAST}; "
             "to start from these weights, set --model.init_from to the run's folder"
         )
 
 
-def check_order(path: Path, now: dict[str, str]) -> None:
+def check_order(checkpoint: dict[str, Any], now: dict[str, str]) -> None:
     """Check that a resumed run uses the examples in the same order as before.
 
     Args:
-        path: The checkpoint to resume from.
+        checkpoint: The checkpoint to resume from.
         now: The current settings that decide the order, from `TaskData.resume_signature`.
 
     Raises:
         UserError: The settings have changed since the checkpoint; the message lists the changes.
     """
-    then = read_checkpoint(path).get("order", now)
+    then = checkpoint.get("order", now)
     changed = [f"{name} was {then[name]}, is {now[name]}" for name in now if then.get(name, now[name]) != now[name]]
     if changed:
         raise UserError(
@@ -145,18 +148,24 @@ def check_order(path: Path, now: dict[str, str]) -> None:
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint to a temporary file and renames it, so that a crash never leaves a partial file.
 
-    Lightning would first build the whole file in memory, which takes additional time and memory.
+    To write, Lightning would first build the whole file in memory, which takes additional time and memory.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        beside = Path(f"{path}.part")
-        beside.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(Path(path)) as beside:
+            try:
+                torch.save(checkpoint, beside)
+            except RuntimeError:  # in which PyTorch wraps all errors of the system
+                with beside.open("ab") as file:
+                    file.write(bytes(2**20))
+                raise
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
-            torch.save(checkpoint, beside)
+            return super().load_checkpoint(path, *args, **kwargs)
         except Exception:
-            beside.unlink(missing_ok=True)
+            read_checkpoint(Path(path))  # says what is wrong with it
             raise
-        beside.replace(path)
 
 
 def step_of(path: Path) -> int:

@@ -8,6 +8,7 @@ RESULTS = "results.json"  # metrics by split, and efficiency
 METRICS = "metrics.csv"  # every logged value by step and epoch
 PROGRESS = "progress.json"  # the step of a running training
 SAMPLES = "samples.jsonl"  # texts that a language model generated during training
+LOCK = "run.lock"  # the process that writes to the folder, as long as it lives
 PREDICTIONS, CHECKPOINTS = "predictions", "checkpoints"  # folders
 BEST, LAST = f"{CHECKPOINTS}/best.ckpt", f"{CHECKPOINTS}/last.ckpt"
 CONTENTS = (CONFIG, RECORD, PROGRESS, METRICS, RESULTS, SAMPLES, PREDICTIONS, CHECKPOINTS)

@@ -1,27 +1,30 @@
-"""Protect an earlier run in the run folder from being overwritten."""
+"""Protect an earlier run in the run folder from being overwritten, and other folders from being taken for a run."""
 
-import os
 import shutil
 from pathlib import Path
 
 from ftlit.errors import UserError
-from ftlit.runs.files import CONTENTS, LAST
-from ftlit.runs.reading import RunFolder
+from ftlit.runs.files import CHECKPOINTS, CONTENTS, LAST, PREDICTIONS, RECORD
+from ftlit.runs.lock import check_not_in_use
+from ftlit.runs.reading import RunFolder, is_run
+from ftlit.util.files import PART, read_json
 
-PATTERNS = "*_report.*", "*_confusion.*", "hpc_ckpt_*.ckpt"  # the last of Lightning under Slurm, which would begin from it
+# Also removed with a run; the last is that of Lightning under Slurm, which would begin from it.
+PATTERNS = *(f"{split}_{kind}.*" for split in ("validation", "test") for kind in ("report", "confusion")), "hpc_ckpt_*.ckpt"
 
 
-def check_place(run_dir: Path) -> None:
-    """Check that a run folder can be created and written to.
+def run_folder(run_dir: str | Path) -> Path:
+    """The path of a run folder.
 
     Raises:
-        UserError: A file stands in its place, or its files cannot be written.
+        UserError: The path is empty, or is or lies below a file.
     """
-    standing = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists() or path.is_symlink())
-    if not standing.is_dir():
-        raise UserError(f"run_dir is {run_dir}, but {standing} is not a folder; choose another --run_dir")
-    if not os.access(standing, os.W_OK | os.X_OK):
-        raise UserError(f"run_dir is {run_dir}, but {standing} cannot be written to; choose another --run_dir")
+    if not str(run_dir).strip():
+        raise UserError("--run_dir is empty; expected a folder such as runs/mine")
+    folder = Path(run_dir)
+    if file := next((path for path in (folder, *folder.parents) if path.is_file()), None):
+        raise UserError(f"--run_dir {folder}: {file} is a file; expected a folder")
+    return folder
 
 
 def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[str, str | Path | None] | None = None) -> None:
@@ -34,18 +37,23 @@ def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[st
         begun_from: The options that name the initial weights of the new run, with their values.
 
     Raises:
-        UserError: The folder contains a run and neither flag is set, there is no run to resume, another version of ftlit
-            wrote the run, or the initial weights would be removed.
+        UserError: The folder contains a run and neither flag is set, it contains other files with the names of those of a run,
+            another process writes to it, there is no run to resume, another version of ftlit wrote the run, or the initial
+            weights would be removed.
     """
-    taken = [name for name in CONTENTS if (run_dir / name).exists()]
+    run_folder(run_dir)
     if resume and overwrite:
         raise UserError("--resume continues a run and --overwrite replaces it; set only one of them")
+    check_not_in_use(run_dir)
+    run = RunFolder(run_dir)
+    taken = [name for name in CONTENTS if (run_dir / name).exists()]
+    if taken and not is_run(read_json(run_dir / RECORD)):
+        raise UserError(_foreign(run_dir, taken, resume))
     if resume and not taken:
         raise UserError(f"--resume: {run_dir} holds no run; leave --resume out to start one there")
     for option, path in (begun_from or {}).items():
         if overwrite and path and _would_clear(run_dir, Path(path).resolve()):
             raise UserError(f"--overwrite would remove {path}, from which {option} begins; choose another --run_dir")
-    run = RunFolder(run_dir)
     if resume:
         run.check_schema()
     if resume and run.finished and not (run_dir / LAST).is_file():
@@ -60,16 +68,31 @@ def check_free(run_dir: Path, resume: bool, overwrite: bool, begun_from: dict[st
         )
 
 
+def _foreign(run_dir: Path, taken: list[str], resume: bool) -> str:
+    record = f"its {RECORD} is that of another program" if RECORD in taken else f"it has no {RECORD}"
+    others = [name for name in taken if name != RECORD]
+    kept = f", and fit would overwrite its {', '.join(others)}" if others and not resume else ""
+    return f"{run_dir} holds no run: {record}{kept}; choose another --run_dir"
+
+
 def _would_clear(run_dir: Path, path: Path) -> bool:
     """Whether `clear` would remove this file, or the run in this folder."""
     return path == run_dir.resolve() or any(path.is_relative_to(run_dir.resolve() / name) for name in CONTENTS)
 
 
 def clear(run_dir: Path) -> None:
-    """Remove the files of an earlier run, and no others in its folder."""
-    for name in CONTENTS:
-        path = run_dir / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    for pattern in PATTERNS:
-        for path in run_dir.glob(pattern):
-            path.unlink()
+    """Remove the files of an earlier run, and no others in its folder.
+
+    The record goes last: without it, what a killed process has left would be taken for files of the user.
+    """
+    remove_parts(run_dir)
+    others = [path for pattern in PATTERNS for path in run_dir.glob(pattern)]
+    for path in [*others, *(run_dir / name for name in CONTENTS if name != RECORD), run_dir / RECORD]:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def remove_parts(run_dir: Path) -> None:
+    """Remove the files that a killed process was writing."""
+    for folder in (run_dir, run_dir / CHECKPOINTS, run_dir / PREDICTIONS):
+        for path in folder.glob(f"*.*-[0-9]*{PART}"):
+            path.unlink(missing_ok=True)

@@ -7,6 +7,20 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit.runs.metrics_file import MetricsFile
+from ftlit.util.private import continue_wandb_run
+
+
+def continue_tracking(loggers: list[Logger], record: dict[str, Any]) -> None:
+    """Let Weights & Biases continue the run that a run.json names."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and (known := record.get("wandb")):
+            continue_wandb_run(logger, known["id"])
+
+
+def tracked_run(loggers: list[Logger]) -> dict[str, Any] | None:
+    """The id and the address of the run in Weights & Biases, for run.json; the address is None if it is offline."""
+    run = next((logger.experiment for logger in loggers if isinstance(logger, WandbLogger)), None)
+    return {"id": run.id, "url": run.url} if run is not None else None
 
 
 @rank_zero_only

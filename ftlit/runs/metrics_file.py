@@ -2,13 +2,16 @@
 
 import csv
 import io
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from ftlit.runs.files import METRICS
+from ftlit.errors import UserError
+from ftlit.runs.files import LAST, METRICS
+from ftlit.runs.reading import metric_rows
 from ftlit.util.files import write_text
 
 
@@ -47,10 +50,7 @@ class MetricsFile(Logger):
     @rank_zero_only
     def truncate(self, count: int) -> None:
         """Keep only the first `count` rows of the file, which were logged before the checkpoint of a resumed run."""
-        if self.path.is_file():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
-            self.rows = rows[:count]
+        self.rows = rows_before(self.path, count)
 
     @rank_zero_only
     def save(self) -> None:
@@ -66,4 +66,20 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        self.save()
+        with suppress(UserError) if status == "failed" else nullcontext():  # the first error counts
+            self.save()
+
+
+def rows_before(path: Path, count: int) -> list[dict[str, str]]:
+    """The first `count` rows of a metrics.csv.
+
+    Raises:
+        UserError: The file is damaged, or has fewer rows.
+    """
+    rows = metric_rows(path)
+    if len(rows) < count:
+        raise UserError(
+            f"{path} has {len(rows)} of the {count} rows that were logged before {LAST}; restore it from a copy, or continue "
+            f"in another --run_dir with --ckpt_path {path.parent / LAST}"
+        )
+    return rows[:count]

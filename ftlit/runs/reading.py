@@ -1,6 +1,7 @@
 """Read the files of a run folder."""
 
 import csv
+import io
 import json
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from tabulate import tabulate
 
 from ftlit.errors import UserError
 from ftlit.runs.files import BEST, CONFIG, LAST, METRICS, PROGRESS, RECORD, RESULTS, SCHEMA, predictions_file
-from ftlit.util.files import read_json
+from ftlit.util.files import damaged, read_json, read_whole
 from ftlit.util.settings import read_yaml
 
 if TYPE_CHECKING:
@@ -39,13 +40,27 @@ class RunFolder:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """Task, seed, times, versions, hardware, data and numbers of weights, from run.json."""
-        return read_json(self.folder / RECORD)
+        """Task, seed, times, versions, hardware, data and numbers of weights, from run.json.
+
+        Raises:
+            UserError: The file is damaged, or is that of another program.
+        """
+        found = read_json(path := self.folder / RECORD)
+        if found and not is_run(found):
+            raise damaged(path, "it is not the record of a run, with its status and versions")
+        return found
 
     @cached_property
     def results(self) -> dict[str, Any]:
-        """Metrics by split, and the cost of the run as ``efficiency``, from results.json."""
-        return read_json(self.folder / RESULTS)
+        """Metrics by split, and the cost of the run as ``efficiency``, from results.json.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        found = read_json(path := self.folder / RESULTS)
+        if wrong := [key for key, values in found.items() if not isinstance(values, dict)]:
+            raise damaged(path, f"it has {wrong[0]!r}, which is no split with its metrics")
+        return found
 
     @property
     def progress(self) -> dict[str, Any]:
@@ -53,12 +68,18 @@ class RunFolder:
         return read_json(self.folder / PROGRESS)
 
     def logged(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv: ``step``, ``epoch`` and the values logged at this step."""
-        path = self.folder / METRICS
-        if not path.is_file():
-            return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+        """The rows of metrics.csv: ``step``, ``epoch`` and the values logged at this step.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        path, found = self.folder / METRICS, []
+        for number, row in enumerate(metric_rows(path), start=2):
+            try:
+                found.append({key: float(value) for key, value in row.items()})
+            except ValueError as error:
+                raise damaged(path, f"line {number} has a value that is no number") from error
+        return found
 
     @property
     def metrics(self) -> "DataFrame":
@@ -85,16 +106,16 @@ class RunFolder:
             UserError: The split has not been evaluated, or a line is broken.
         """
         path = predictions_file(self.folder, split)
+        if not path.is_file():
+            raise UserError(f"{self.folder} has no predictions of {split}; {self.evaluation_command(split)} writes them")
         rows: list[dict[str, Any]] = []
         try:
-            with path.open(encoding="utf-8") as file:  # not splitlines, which also ends a line inside a text
-                rows += map(json.loads, file)
-        except OSError as error:
-            raise UserError(
-                f"{self.folder} has no predictions of {split}; {self.evaluation_command(split)} writes them"
-            ) from error
+            rows += map(json.loads, read_whole(path).removesuffix("\n").split("\n"))  # not splitlines: texts have their own
         except json.JSONDecodeError as error:
-            raise UserError(f"{path}: line {len(rows) + 1} is not valid JSON: {error}") from error
+            raise damaged(path, f"line {len(rows) + 1} is not valid JSON ({error})") from error
+        needed = {"id", "prediction"}
+        if wrong := [n for n, row in enumerate(rows, 1) if not (isinstance(row, dict) and needed <= row.keys())]:
+            raise damaged(path, f"line {wrong[0]} is not a row with its id and prediction")
         return rows
 
     def evaluation_command(self, split: str) -> str:
@@ -158,6 +179,35 @@ class RunFolder:
     def _inside(self) -> str:
         runs = sorted(str(file.parent) for file in self.folder.glob(f"*/{RECORD}"))
         return f"; there are runs in it: {', '.join(runs[:3])}{', …' if len(runs) > 3 else ''}" if runs else ""
+
+
+def is_run(record: dict[str, Any]) -> bool:
+    """Whether the content of a run.json is the record of a run of ftlit, of whatever version."""
+    kinds = {"status": str, "versions": dict, "schema": int | None, "data": dict | None, "git": dict | None}
+    return all(isinstance(record.get(key), kind) for key, kind in kinds.items())
+
+
+def metric_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv without empty cells; none if the file does not exist.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    if not path.is_file():
+        return []
+    text = read_whole(path)
+    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        rows = list(table)
+    except csv.Error as error:
+        raise damaged(path, f"line {table.line_num} is not a row of a csv file ({error})") from error
+    if "step" not in (table.fieldnames or []):
+        raise damaged(path, "its first line does not name the column 'step'")
+    if wrong := [n for n, row in enumerate(rows, start=2) if None in row or None in row.values()]:
+        raise damaged(path, f"line {wrong[0]} has another number of columns than the first")
+    if not text.endswith("\n"):
+        raise damaged(path, "its last line is cut off")
+    return [{key: value for key, value in row.items() if value != ""} for row in rows]
 
 
 def results_text(results: dict[str, Any], style: str = "simple") -> str:

@@ -1,22 +1,24 @@
 """The file run.json, which records how, where and with which versions a run was made."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from ftlit.errors import Stopped, UserError
 from ftlit.runs.files import RECORD, SCHEMA
 from ftlit.runs.secrets import hidden_arguments
-from ftlit.util.files import read_json, write_json
+from ftlit.util.files import is_disk_full, read_json, write_json
 
 RECORDED_PACKAGES = ("ftlit", "torch", "lightning", "transformers", "peft", "torchmetrics", "datasets", "jsonargparse", "numpy")
 
@@ -34,7 +36,16 @@ class RunRecord:
     @rank_zero_only
     def update(self, **values: Any) -> None:
         """Update values of the record."""
-        write_json(self.path, {**read_json(self.path), **values})
+        content = {**read_json(self.path), **values}
+        try:
+            write_json(self.path, content)
+        except UserError as error:
+            if not (is_disk_full(error) and self.path.is_file()):
+                raise
+            # Without spaces the content is shorter than the file, which needs no room on the disk then.
+            with self.path.open("r+", encoding="utf-8") as file:
+                file.write(json.dumps(content, ensure_ascii=False, default=str))
+                file.truncate()
 
     def start(self, began: str, **values: Any) -> None:
         """Record the start of the run with its command, code, versions and hardware."""
@@ -51,7 +62,9 @@ class RunRecord:
             yield
         except BaseException as error:
             status = "failed" if isinstance(error, Exception) else "preempted"
-            self.update(status=status, error=f"{type(error).__name__}: {error}", ended=now())
+            said = str(error) if isinstance(error, UserError | Stopped) else f"{type(error).__name__}: {error}"
+            with suppress(UserError, OSError):  # the first error counts
+                self.update(status=status, error=said, ended=now())
             raise
 
 

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from ftlit.errors import UserError
 from ftlit.metrics.text import check_names, metric_keys, pattern_match, signatures, text_scores
 from ftlit.models.backbones import evaluation_mode, load_config, looks_ahead, max_positions
+from ftlit.models.embeddings import add_tokens
 from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.models.generation import Generation, left_padded
 from ftlit.runs.files import SAMPLES
@@ -40,10 +41,13 @@ class CausalLM(LanguageModel):
         metrics: Metrics of the generated replies, such as [rouge, bleu].
         pattern: Regular expression that finds the final answer in a reply, such as `#### (-?[0-9.,]+)` for GSM8K. The
             metric `pattern_match` is the share of replies whose answer is right.
+        keep_special_tokens: Whether replies keep the special tokens in them, for example those that enclose a call; both the
+            generated ones and those of the data.
         generate_every_n_epochs: Number of epochs between two validations that generate replies.
         generate_limit: Number of replies generated for `metrics` and `pattern` at a validation during training, to the first
             rows of the split; null for all. Other evaluations generate all.
         stop_id: Taken from the data: the token that closes a reply.
+        add_tokens: Taken from the data: special tokens that are added to the tokenizer, whose embeddings always train.
     """
 
     evidence: ClassVar[str | None] = "replies"
@@ -57,20 +61,24 @@ class CausalLM(LanguageModel):
         samples: int = 3,
         metrics: list[str] | None = None,
         pattern: str | None = None,
+        keep_special_tokens: bool = False,
         generate_every_n_epochs: int = 1,
         generate_limit: int | None = 200,
         stop_id: int | None = None,
+        add_tokens: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.generation, self.samples, self.text_metrics, self.pattern = generation, samples, metrics or [], pattern
         self.generate_every_n_epochs, self.generate_limit = generate_every_n_epochs, generate_limit
         self.stop_id, self.queue = stop_id, GenerationQueue()
+        self.keep_special_tokens, self.add_tokens = keep_special_tokens, add_tokens or []
         self.reply_metrics = (*metric_keys(self.text_metrics), *(["pattern_match"] if pattern else []))
         self.corpus_metric_names = ("perplexity", "bits_per_byte", *self.reply_metrics)
 
     def prepare(self) -> None:
         super().prepare()
+        self.added_tokens = self._with_tokens[1] if self.add_tokens else ()
         self.generation.check()
         check_names(self.text_metrics)
         limit, longest = self.position_limit, self.generation.max_new_tokens
@@ -114,9 +122,14 @@ class CausalLM(LanguageModel):
         return self.generation.max_new_tokens or (REPLY if limit is None else min(REPLY, limit // 2))
 
     @cached_property
+    def _with_tokens(self) -> tuple["PreTrainedTokenizerBase", list[int]]:
+        tokenizer = decoder_tokenizer(self.hparams["backbone"], self.hparams["trust_remote_code"])
+        return tokenizer, add_tokens(tokenizer, self.add_tokens) if self.add_tokens else []
+
+    @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The backbone's tokenizer."""
-        return decoder_tokenizer(self.hparams["backbone"], self.hparams["trust_remote_code"])
+        """The backbone's tokenizer with the added tokens."""
+        return self._with_tokens[0]
 
     # Training
 
@@ -170,13 +183,23 @@ class CausalLM(LanguageModel):
         limit, rows = self.replies_to_generate(), batch["ids"].tolist()
         return [
             {"prediction": None, "nll": found["prediction"], "targets": found["targets"]}
-            | ({"source": {"input_ids": ids}} if limit is None or row < limit else {})
+            | ({"source": {"input_ids": ids}} if ids and (limit is None or row < limit) else {})
             for found, row, ids in zip(scored, rows, prompts, strict=True)
             if found
         ]
 
     def generate_predictions(self, parts: list[dict[str, Any]]) -> None:
         self.queue.generate(self, parts, lambda some: self.replies([source["input_ids"] for source in some]))
+
+    def merge_windows(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Merge the texts of a conversation: the last has the reply, and ``nll`` is the mean over the targets of all."""
+        if len(parts) == 1 or "nll" not in parts[0]:
+            return super().merge_windows(parts)
+        targets = sum(part["targets"] for part in parts)
+        return {**parts[-1], "nll": sum(part["nll"] * part["targets"] for part in parts) / targets, "targets": targets}
+
+    def merge_references(self, parts: list[Any]) -> Any:
+        return parts[-1]
 
     def corpus_metrics(self, evaluation: Evaluator) -> dict[str, float]:
         """Compute perplexity, bits per byte, and the metrics of the replies.
@@ -240,7 +263,7 @@ class CausalLM(LanguageModel):
         limit, longest = self.position_limit, self.max_new_tokens
         cut = [ids if limit is None else ids[-(limit - longest) :] for ids in prompts]
         inputs = left_padded(cut, self.model.generation_config.pad_token_id or 0, self.device)
-        return self.generation.texts(self.model, self.tokenizer, inputs, longest)
+        return self.generation.texts(self.model, self.tokenizer, inputs, longest, self.keep_special_tokens)
 
 
 def generations(evaluation: Evaluator) -> dict[int, dict[str, Any]]:

@@ -1,11 +1,13 @@
-"""Show the progress of training: a progress bar, and a file for other processes."""
+"""Show the progress of training: a progress bar or lines, and a file for other processes."""
 
+import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 
 from ftlit.runs.files import PROGRESS
 from ftlit.training.cost import Cost
@@ -27,10 +29,48 @@ class RunProgressBar(TQDMProgressBar):
         self.loss, self.cost, self.monitor = loss, cost, monitor
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        shown: dict[str, Any] = {"loss": f"{self.loss.latest:.3f}"}
-        if self.monitor in trainer.callback_metrics:
-            shown[self.monitor] = f"{float(trainer.callback_metrics[self.monitor]):.4f}"
-        return {**shown, "examples/s": f"{self.cost.rate() * trainer.world_size:.0f}"}
+        return shown_values(trainer, self.loss, self.cost, self.monitor)
+
+
+class EpochLines(ProgressBar):
+    """Prints a line after each epoch, where the output is a file: a progress bar would fill it with a single endless line.
+
+    Args:
+        loss: The callback that has the latest loss.
+        cost: The callback that has the number of examples per second.
+        monitor: The metric to show.
+    """
+
+    def __init__(self, loss: LossLog, cost: Cost, monitor: str) -> None:
+        super().__init__()
+        self.loss, self.cost, self.monitor = loss, cost, monitor
+
+    def disable(self) -> None:
+        """Do nothing: there is no bar to hide."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        of = f" of {trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
+        values = shown_values(trainer, self.loss, self.cost, self.monitor)
+        text = ", ".join(f"{name} {value}" for name, value in values.items())
+        print(
+            f"epoch {trainer.current_epoch + 1}{of}, step {trainer.global_step} of {pl_module.total_steps}: {text}", flush=True
+        )
+
+
+def progress_display(loss: LossLog, cost: Cost, monitor: str) -> ProgressBar:
+    """A progress bar in terminals and notebooks, else lines."""
+    drawn = sys.stdout.isatty() or "ipykernel" in sys.modules
+    return (RunProgressBar if drawn else EpochLines)(loss, cost, monitor)
+
+
+def shown_values(trainer: Trainer, loss: LossLog, cost: Cost, monitor: str) -> dict[str, str]:
+    """The values to show by name; those that are not known yet are left out."""
+    shown = {} if math.isnan(loss.latest) else {"loss": f"{loss.latest:.3f}"}
+    if monitor in trainer.callback_metrics:
+        shown[monitor] = f"{float(trainer.callback_metrics[monitor]):.4f}"
+    return {**shown, "examples/s": f"{cost.rate() * trainer.world_size:.0f}"}
 
 
 class ProgressFile(Callback):

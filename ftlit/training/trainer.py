@@ -11,16 +11,19 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoi
 
 from ftlit.errors import UserError, settings
 from ftlit.runs.checkpoint import AtomicCheckpointIO
+from ftlit.runs.loggers import continue_tracking
 from ftlit.runs.metrics_file import MetricsFile
+from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import RunRecord
 from ftlit.tasks import TaskModule
 from ftlit.training.bfloat16 import check_precision, default_precision
 from ftlit.training.checks import TrainingChecks
 from ftlit.training.cost import Cost
+from ftlit.training.interruption import Interruption
 from ftlit.training.loss_log import LossLog
 from ftlit.training.predictions import Predictions
-from ftlit.training.progress import ProgressFile, RunProgressBar
-from ftlit.training.resume import BestCheckpoint, LastCheckpoint, RandomState
+from ftlit.training.progress import ProgressFile, progress_display
+from ftlit.training.resume import BestCheckpoint, LastCheckpoint, NewSettings, RandomState
 from ftlit.util.ranges import check_number, check_section
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -87,6 +90,8 @@ class RunParts:
         self.run_dir, self.options, self.training, self.resumed = run_dir, options, training, resumed
         self.metrics_file, self.record = MetricsFile(run_dir), RunRecord(run_dir)
         self.loss_log, self.cost, self.predictions = LossLog(), Cost(), Predictions(run_dir)
+        self.last = LastCheckpoint(run_dir, options.save_every_n_steps, self.metrics_file, resumed, options.keep_last)
+        self.interruption = Interruption(self.last if training else None)
 
     def make_trainer(self, arguments: dict[str, Any], model: TaskModule) -> Trainer:
         """Create the trainer from arguments of Lightning's Trainer and the defaults of every run."""
@@ -107,6 +112,8 @@ class RunParts:
         check_precision(str(trainer.precision), trainer.strategy.root_device)
         check_processes(trainer)
         trainer.callbacks = self._callbacks(trainer, model, named)
+        if self.resumed or not self.training:
+            continue_tracking(trainer.loggers, RunFolder(self.run_dir).record)
         if self.training:  # a later test must not replace the file
             trainer.loggers = [self.metrics_file, *trainer.loggers]
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
@@ -121,12 +128,12 @@ class RunParts:
             ignored = {"check_on_train_epoch_end": False, "check_finite": False}  # NaN only counts as no improvement
             own.append(EarlyStopping(model.monitor, mode=model.mode, patience=options.patience, **ignored))
         if not trainer.fast_dev_run:
-            own.append(BestCheckpoint(self.run_dir, model.monitor, model.mode, self.resumed))
-            own.append(LastCheckpoint(self.run_dir, options.save_every_n_steps, self.metrics_file, options.keep_last))
+            own += [BestCheckpoint(self.run_dir, model.monitor, model.mode, self.resumed), self.last]
         if self.training:
-            own.append(ProgressFile(self.run_dir))
+            own += [ProgressFile(self.run_dir), *([] if self.resumed else [NewSettings()])]
         if any(isinstance(c, ProgressBar) for c in replaced):
-            own.append(RunProgressBar(self.loss_log, self.cost, model.monitor))
+            own.append(progress_display(self.loss_log, self.cost, model.monitor))
+        own.append(self.interruption)
         first = [TrainingChecks()] if self.training and options.training_checks else []  # before the callbacks that it checks
         callbacks = [*first, *(c for c in given if c not in replaced), *own]
         return sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # they save what others did

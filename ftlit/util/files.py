@@ -1,21 +1,75 @@
-"""Write files atomically, and find files inside installed packages."""
+"""Write files atomically, read them whole, and find files inside installed packages."""
 
+import errno
 import importlib.util
 import json
 import os
 import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ftlit.errors import UserError, near
+from ftlit.errors import DamagedFile, UserError, near
+
+PART = ".part"  # ends the names of files that are being written
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a full disk, an exhausted quota, and a limit of the file size
+LFS_POINTER = "version https://git-lfs"  # begins the text that Git has in place of a file it did not fetch
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path at which to write the new content of `path`; it is flushed to the disk and renamed at the end.
+
+    The temporary name belongs to this process, and is removed if an error occurs. So a file is there whole or not at all,
+    even after a loss of power.
+
+    Raises:
+        UserError: The system refuses to write, for example because the disk is full.
+    """
+    beside = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}{PART}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        _flush(beside)
+        os.replace(beside, path)
+        with suppress(OSError):  # not every file system flushes folders
+            _flush(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def unwritable(path: Path, error: OSError) -> UserError:
+    """The error for a file that cannot be written."""
+    advice = "; make room there, then repeat the command (a run of fit goes on with --resume)" if error.errno in FULL else ""
+    return UserError(f"{path} could not be written: {(error.strerror or str(error)).lower()}{advice}")
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error was caused by a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to a temporary file and rename it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    """Replace the content of `path` by `text`, atomically."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -23,9 +77,50 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
+def damaged(path: Path, fact: str) -> DamagedFile:
+    """The error for a file whose content is not what it should be.
+
+    Args:
+        path: The file.
+        fact: What is wrong with it, such as ``it is empty``.
+    """
+    return DamagedFile(f"{path} is damaged: {fact}; restore it from a copy, or make it again")
+
+
+def read_whole(path: Path) -> str:
+    """Read a text file that cannot be empty.
+
+    Raises:
+        UserError: The file cannot be read, is empty, is not UTF-8, or was not fetched by Git LFS.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise damaged(path, "it is not a text in UTF-8") from error
+    if not text.strip("\0 \t\r\n"):
+        raise damaged(path, "it is empty")
+    if text.startswith(LFS_POINTER):
+        raise damaged(path, "it is a pointer of Git LFS instead of the file, which `git lfs pull` fetches")
+    return text
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """Read the object in a JSON file; an empty dictionary if the file does not exist."""
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    """Read the object in a JSON file; an empty dictionary if the file does not exist.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(read_whole(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise damaged(path, f"it is not valid JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise damaged(path, f"it holds {type(found).__name__}, not an object with keys")
+    return found
 
 
 def resolve_package_path(name: str) -> Path:

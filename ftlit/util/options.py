@@ -77,7 +77,7 @@ OPTIONS: dict[str, Option] = {
         for column in (
             *("text", "text_pair", "label", "tokens", "tags", "entities", "head", "tail", "relation"),
             *("question", "context", "answers", "answer_start", "start", "choices", "source", "target"),
-            *("messages", "dialog", "prompt", "prompt_input", "response"),
+            *("messages", "dialog", "prompt", "prompt_input", "response", "system_column", "tools", "roles"),
         )
     },
     "data.max_length": _affects("encoding", "order", short="max_length"),
@@ -94,6 +94,8 @@ OPTIONS: dict[str, Option] = {
     "data.target_language": _COLUMN,
     "data.system": _FEATURES,
     "data.template": _FEATURES,
+    "data.add_bos": _FEATURES,
+    "data.add_tokens": _FEATURES,
     "data.train_on": _FEATURES,
     "data.isolate_documents": _FEATURES,
     "data.pad_token": _affects(merged=None),
@@ -105,6 +107,7 @@ OPTIONS: dict[str, Option] = {
     "data.spans": _affects("encoding", source="model.spans"),
     "data.objective": _affects("encoding", "order", source="model.class_path"),
     "data.mask_probability": _affects("order", source="model.mask_probability"),
+    "data.keep_special_tokens": _affects("encoding", source="model.keep_special_tokens"),
     "data.whole_words": _affects("encoding", "order", source="model.whole_words"),
     "data.next_sentence": _affects("encoding", "order", source="model.next_sentence"),
     "data.reserved_positions": _affects(source="model.tuning"),
@@ -154,6 +157,7 @@ OPTIONS: dict[str, Option] = {
     "model.label_scale": _affects("training", source="data"),
     "model.pad_token_id": _affects("training", source="data"),
     "model.stop_id": _affects("training", source="data"),
+    "model.add_tokens": _affects("training", source="data"),
     "model.added_tokens": _affects("training", source="data", merged=[]),  # they are part of the vocabulary then
     "model.no_answer": _affects("evaluation", source="data"),
     "model.max_target_length": _affects("evaluation", source="data"),
@@ -165,6 +169,7 @@ OPTIONS: dict[str, Option] = {
     "model.generation": _SCORES,
     "model.metrics": _SCORES,
     "model.pattern": _SCORES,
+    "model.keep_special_tokens": _SCORES,
     "model.samples": _SCORES,
     "model.generate_every_n_epochs": _SCORES,
     "model.generate_limit": _SCORES,

@@ -5,6 +5,7 @@ Three uses cannot be moved here, because they are subclasses: `ftlit.commands.cl
 from PyTorch's TorchDispatchMode.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +26,55 @@ def validation_is_due(trainer: "Trainer") -> bool:
     """Whether a validation follows the current training batch."""
     loop: Any = trainer.fit_loop
     return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+
+
+def training_ends(trainer: Any) -> bool:
+    """Whether training ends with the current batch."""
+    fit, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
+    if loop.global_step >= loop.max_steps >= 0 or (trainer.should_stop and fit._can_stop_early):
+        return True
+    last_epoch = -1 < (fit.max_epochs or 0) <= fit.epoch_progress.current.processed + 1
+    return last_epoch and loop._num_ready_batches_reached()
+
+
+def validate_at_the_end(trainer: Any, validated: Callable[[], bool]) -> None:
+    """Let a validation follow the last training batch, whatever ends training.
+
+    Args:
+        trainer: The trainer.
+        validated: Whether training continues from a checkpoint that was written in a validation, which was then due.
+    """
+    loop: Any = trainer.fit_loop.epoch_loop
+    due = type(loop)._should_check_val_fx
+
+    def due_or_last(fetcher: Any) -> bool:
+        ends = training_ends(trainer) or (loop.restarting and validated())
+        return due(loop, fetcher) or (trainer.enable_validation and ends)
+
+    loop._should_check_val_fx = due_or_last
+
+
+def rewind_validation(checkpoint: dict[str, Any]) -> None:
+    """Change a checkpoint that is written in a validation, so that training continues with the validation from its start."""
+    begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    progress = {"total": begun, "current": dict(begun), "is_last_batch": False}
+    checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"].update(progress)
+
+
+def agree_before_batches(trainer: Any, agree: Callable[[], None]) -> None:
+    """Call a function on all ranks before each training batch, in place of Lightning's broadcast of a received SIGTERM."""
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = agree
+
+
+def leave_signals_alone(trainer: Any) -> None:
+    """Keep Lightning from handling SIGTERM, for which it would communicate with other ranks in the middle of a batch."""
+    trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None
+
+
+def continue_wandb_run(logger: Any, run_id: str) -> None:
+    """Let a WandbLogger continue a run instead of opening another one, unless its config names a run."""
+    if logger._id is None:
+        logger._id = logger._wandb_init["id"] = run_id
 
 
 def restore_loaders(trainer: "Trainer") -> None:

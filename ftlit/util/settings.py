@@ -12,6 +12,7 @@ import yaml
 from jsonargparse import get_loader
 
 from ftlit.errors import UserError
+from ftlit.util.files import read_whole
 
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 
@@ -28,13 +29,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: The file does not exist, is not valid YAML, or is not a mapping.
     """
     try:
-        text = path.read_text("utf-8")
+        text = read_whole(path)
         repeated = repeated_key(yaml.compose(text))
         found = parse_yaml(text)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not text in UTF-8; save it in this encoding") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {_problem(error)}") from error
     if repeated is not None:

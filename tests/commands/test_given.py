@@ -25,9 +25,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "c.yaml is empty; it should hold keys and values"),
+        (b"", "c.yaml is damaged: it is empty"),
         (b"- a\n", "c.yaml holds list; it should hold keys and values"),
-        ("run_dir: x\n".encode("utf-16"), "c.yaml is not text in UTF-8; save it in this encoding"),
+        ("run_dir: x\n".encode("utf-16"), "c.yaml is damaged: it is not a text in UTF-8"),
         (b"model:\n\tclass_path: x\n", "c.yaml is not valid YAML: line 2: found character '\\t' that cannot start any token"),
         (b"run_dir: a\nrun_dir: b\n", "c.yaml, line 2: the key 'run_dir' is given twice"),
         (b"trainer:\n  max_epochs: 1\n  max_epochs: 2\n", "c.yaml, line 3: the key 'max_epochs' is given twice"),
@@ -54,7 +54,7 @@ def test_config_files_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureF
     for name, sentence in (
         ("experimant.yaml", "--config experimant.yaml does not exist. Did you mean 'experiment.yaml'?"),
         ("link.yaml", "--config link.yaml is a link to gone.yaml, which does not exist"),
-        ("folder.yaml", "folder.yaml cannot be read: Is a directory"),
+        ("folder.yaml", "folder.yaml cannot be read: is a directory"),
     ):
         assert f"error: {sentence}" in refusal(["fit", f"--config={name}"], capsys)
 

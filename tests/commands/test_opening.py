@@ -74,7 +74,7 @@ def test_a_run_that_began_in_the_same_folder_meanwhile_is_kept(
 ) -> None:
     def other(*_: Any, **__: Any) -> None:
         (tmp_path / "run").mkdir()
-        (tmp_path / "run/run.json").write_text("{}")
+        (tmp_path / "run/run.json").write_text('{"status": "running", "versions": {}}')
 
     monkeypatch.setattr("ftlit.commands.evaluate.Evaluation.print_summary", other)
     assert "holds an unfinished run" in refusal(fit(batches=100), capsys)
@@ -85,7 +85,7 @@ def test_a_run_that_began_in_the_same_folder_meanwhile_is_kept(
 def test_a_run_folder_that_is_a_file(place: str, fit: Fit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("x")
     said = refusal([*fit(), f"--run_dir={tmp_path / place}"], capsys)
-    assert f"run_dir is {tmp_path / place}, but {tmp_path / 'file'} is not a folder" in said
+    assert f"--run_dir {tmp_path / place}: {tmp_path / 'file'} is a file; expected a folder" in said
 
 
 def test_the_traceback_is_shown_on_request(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:

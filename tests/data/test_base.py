@@ -285,7 +285,7 @@ def test_what_a_task_takes_from_its_data(make: Make, sentiment: str, grades: str
     assert numbers.keys() == {"label_scale", "pad_token_id"}
     chats = ChatData(dataset=sentiment, backbone=tiny("bert"), prompt="text", response="label", template="alpaca")
     chats.tokenizer.eos_token = "[SEP]"
-    assert chats.task_arguments() == {"pad_token_id": 0, "stop_id": 3}
+    assert chats.task_arguments() == {"pad_token_id": 0, "stop_id": 3, "add_tokens": None}
 
 
 def test_a_part_of_the_package_is_imported_alone() -> None:

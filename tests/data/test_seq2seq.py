@@ -100,6 +100,8 @@ def test_targets_go_through_the_target_side_of_a_tokenizer(make: Any) -> None:
     plain = data.tokenizer
 
     class TwoSided:
+        all_special_tokens, added_tokens_decoder = plain.all_special_tokens, plain.added_tokens_decoder
+
         def __call__(self, *texts: Any, text_target: Any = None, **options: Any) -> Any:
             if text_target is None:
                 return plain(*texts, **options)
@@ -203,3 +205,12 @@ def test_models_that_cannot_write(make: Any, tiny: Tiny, tiny_seq2seq: Tiny) -> 
 def test_the_lengths_by_default_are_the_model_s(make: Any) -> None:
     assert make(joined=True).max_target_length == 64
     assert make().max_target_length == 128
+
+
+def test_references_are_written_as_generation_writes_them(make: Any) -> None:
+    rows = [{"source": "good", "target": "[CLS] fine good", "passage": ""}]
+    for keep, expected in ((False, ["fine good"]), (True, ["[CLS] fine good"])):
+        data = make(rows, keep_special_tokens=keep)
+        assert encoded(data)["reference"] == [expected]
+        assert data.record_at("train", 0)["label"] == expected
+    assert encoded(make())["reference"] == [["fine good"], ROWS[1]["target"]]

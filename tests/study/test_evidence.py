@@ -317,7 +317,7 @@ def test_predictions_that_are_not_there_or_broken(tmp_path: Path) -> None:
     folder = tmp_path / "predictions"
     folder.mkdir()
     (folder / "test.jsonl").write_text('{"id": "a\u2028b"}\n{"id": \n', encoding="utf-8")
-    with pytest.raises(UserError, match=r"test.jsonl: line 2 is not valid JSON"):
+    with pytest.raises(UserError, match=r"test.jsonl is damaged: line 2 is not valid JSON"):
         RunFolder(tmp_path).prediction_rows("test")
     (folder / "test.jsonl").write_text('{"id": "a\u2028b"}\n', encoding="utf-8")
     assert RunFolder(tmp_path).prediction_rows("test") == [{"id": "a\u2028b"}]

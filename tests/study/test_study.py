@@ -10,7 +10,9 @@ from ftlit.errors import UserError
 from ftlit.study.command import main
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.file import parse_overrides, read_study
+from ftlit.study.state.folder import Folder
 from ftlit.util.settings import read_yaml, value_at, with_value
+from tests.support.study.synthetic import write_all
 
 BASE = {
     "model": {"class_path": "TextClassification", "init_args": {"backbone": "tiny", "tuning": "Full"}},
@@ -177,6 +179,27 @@ MISTAKES = [
     ({"keep": "last"}, "keep is 'last'. There are: none, best, all."),
     ({"base": "missing.yaml"}, "is not a YAML file; paths are relative to the folder of study.yaml"),
     ({"base": {"data": {}}}, "is not an experiment; it should have the keys model and data"),
+    ({"axes": [1, 2]}, "axes should be keys and values, got [1, 2]"),
+    ({"axes": {"shots": 3}}, "axes.shots should be a list of values or the keys and values of each label, got 3"),
+    ({"set": [1]}, "set should be keys and values or null, got [1]"),
+    ({"design": {"list": 3}}, "design should be grid, {random: 20, seed: 0} or {list: [...]}, got {'list': 3}"),
+    ({"design": {"random": 0}}, "design should be grid"),
+    ({"seeds": [True]}, "seeds should be a list of integers"),
+    ({"seed_keys": "seed"}, "seed_keys should be a list of texts or null, got 'seed'"),
+    ({"launch": {"jobs": 0}}, "launch.jobs should be at least 1, got 0"),
+    ({"launch": {"threads": "two"}}, "launch.threads should be an integer, got 'two'"),
+    ({"launch": 2}, "launch should hold keys and values"),
+    ({"select": {"over": {LR: []}}}, f"select.over.{LR} should have at least one value, got []"),
+    ({"select": {"over": [LR]}}, "select.over should be keys and values, got"),
+    ({"select": {"over": {LR: [1]}, "method": "tpe", "trials": -1}}, "select.trials should be at least 1, got -1"),
+    (
+        {"select": {"over": {LR: {"low": "a", "high": 1}}, "method": "random", "trials": 2}},
+        "low and high should be numbers, got",
+    ),
+    ({"compare": {"metric": "accuracy", "level": 5}}, "compare.level should be between 0 and 1, got 5"),
+    ({"compare": {"metric": "accuracy", "split": "dev"}}, "compare.split is 'dev'. There are: test, validation."),
+    ({"compare": {"metric": ["accuracy"]}}, "compare.metric should be a text, got ['accuracy']"),
+    ({"name": [3]}, "name should be a text or an integer or a number or null, got [3]"),
 ]
 
 
@@ -224,3 +247,48 @@ def test_flags_that_would_be_passed_over(tmp_path: Path, given: list[str], text:
     with pytest.raises(UserError) as caught:
         main([action, str(tmp_path / "study.yaml"), *flags])
     assert text in str(caught.value)
+
+
+def run_once(folder: Path, overrides: dict[str, Any]) -> Plan:
+    """A study whose cells have finished, and whose file was run with other values of some keys."""
+    found = plan(folder, {"folder": str(folder / "study"), **overrides})
+    opened = Folder(found.study.folder)
+    opened.open(found.study, folder / "study.yaml")
+    for arm in found.arms:
+        write_all(found, opened, found.repetitions(arm, {}), examples=20)
+    return found
+
+
+def test_commands_work_from_the_folder_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run_once(tmp_path, {"seeds": [4, 5], "set.data.limit_test": 20})
+    (tmp_path / "study.yaml").unlink()
+    (tmp_path / "study").rename(tmp_path / "moved")
+    again = Plan(read_study(tmp_path / "moved"))
+    assert [arm.name for arm in again.arms] == [arm.name for arm in found.arms]
+    names = [[cell.name for arm in one.arms for cell in one.repetitions(arm, {})] for one in (found, again)]
+    assert names[0] == names[1]
+    for action in ("status", "report", "diff"):
+        main([action, str(tmp_path / "moved")])
+    said = capsys.readouterr().out
+    assert "8 done of 8 cells" in said
+    assert "note:" not in said
+    assert "8 of 8 repetitions have finished" in (tmp_path / "moved/report/report.md").read_text()
+
+
+def test_a_report_is_not_replaced_by_an_empty_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_once(tmp_path, {"seeds": [4, 5]})
+    folder = str(tmp_path / "study")
+    main(["report", folder])
+    before = (tmp_path / "study/report/report.html").read_bytes()
+    capsys.readouterr()
+    with pytest.raises(UserError, match=f"has 8 finished runs, .* ftlit study report {folder} reports the study as it was"):
+        main(["report", str(tmp_path / "study.yaml"), "--folder", folder])
+    assert (tmp_path / "study/report/report.html").read_bytes() == before
+    assert "note: the study was last run with other values of seeds; " in capsys.readouterr().out
+    main(["status", str(tmp_path / "study.yaml"), "--folder", folder, "--seeds", "[4]"])
+    assert "other values of seeds" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no study: it has no study\.yaml"):
+        main(["status", str(tmp_path)])

@@ -104,7 +104,8 @@ class SplitRows(Mapping[str, "Dataset"]):
 
     def _checked(self, split: str, rows: "Dataset") -> "Dataset":
         place = f"{self.dataset}: {split}"
-        kept, bad = checked(rows, place, self.hooks.columns(), self.hooks.validate_row)
+        optional = {key: name for key, name in self.hooks.optional_columns().items() if name in rows.column_names}
+        kept, bad = checked(rows, place, self.hooks.columns() | optional, self.hooks.validate_row)
         if bad and self.on_bad_rows == "error":
             raise UserError(f"{bad[0]}; fix the row, or set data.on_bad_rows: drop")
         if bad and not len(kept):

@@ -37,6 +37,10 @@ class TaskHooks(metaclass=CheckedArguments):
     def columns(self) -> dict[str, str]:
         """The input columns and those of the right answers."""
 
+    def optional_columns(self) -> dict[str, str]:
+        """Further input columns, by their config keys, which a data set may lack."""
+        return {}
+
     def row_from_text(self, text: str) -> dict[str, Any] | None:
         """A new row with a plain text as its only input, or None if the task needs more than one text."""
         columns = list(self.input_columns().values())

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ftlit.data.sources.formats import Reader
 from ftlit.data.sources.readers import READERS, features_of, read_file
 from ftlit.errors import UserError, near
-from ftlit.util.files import file_names, resolve_package_path
+from ftlit.util.files import damaged, file_names, resolve_package_path
 
 if TYPE_CHECKING:
     import datasets
@@ -156,10 +156,10 @@ def _from_folder(folder: Path, readers: Mapping[str, Reader]) -> Loaders:
 
     names = file_names(folder)
     if "dataset_dict.json" in names:
-        saved = datasets.DatasetDict.load_from_disk(str(folder))
+        saved = _from_disk(datasets.DatasetDict, folder)
         return {str(split): partial(saved.__getitem__, split) for split in saved}
     if "state.json" in names and "dataset_info.json" in names:
-        return {"train": partial(datasets.Dataset.load_from_disk, str(folder))}
+        return {"train": partial(_from_disk, datasets.Dataset, folder)}
     files: dict[str, list[Path]] = {}
     for name in names:
         if (folder / name).is_file() and Path(name).suffix.lower() in readers:
@@ -170,6 +170,15 @@ def _from_folder(folder: Path, readers: Mapping[str, Reader]) -> Loaders:
             f"end in one of {', '.join(readers)}. There are: {', '.join(names) or 'no files'}"
         )
     return {stem: partial(_only_file, paths, readers) for stem, paths in files.items()}
+
+
+def _from_disk(kind: Any, folder: Path) -> Any:
+    """Load a folder that was saved by ``datasets``."""
+    try:
+        return kind.load_from_disk(str(folder))
+    except Exception as error:  # of many kinds: the folder holds JSON and Arrow files
+        reason = " ".join(str(error).split())[:200]
+        raise damaged(folder, f"datasets cannot load what it saved there ({type(error).__name__}: {reason})") from error
 
 
 def _only_file(paths: list[Path], readers: Mapping[str, Reader]) -> datasets.Dataset:

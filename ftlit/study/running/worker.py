@@ -1,6 +1,5 @@
 """Run one cell in a process that may be killed at any moment."""
 
-import errno
 import os
 import shutil
 import signal
@@ -13,12 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftlit.errors import user_error
+from ftlit.errors import Stopped, user_error
 from ftlit.runs.files import CONFIG
 from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.tracking import end_tracking
+from ftlit.util.files import is_disk_full
 
 # Exit codes: 28 is the system's error number for a full disk, 143 what shells return for a terminated process.
 DONE, FAILED, DISK_FULL, ALREADY_CLAIMED, TERMINATED = 0, 1, 28, 75, 128 + signal.SIGTERM
@@ -56,11 +56,11 @@ def arguments(job: Job, folder: Folder) -> list[str]:
     run_dir, quiet = folder.run_dir(job.cell.name), "--trainer.enable_progress_bar=false"
     run = RunFolder(run_dir)
     keep_last = f"--keep_last={str(job.keep == 'all').lower()}"
-    if run.finished and run.results:
+    if run.finished and run.results and run.best_checkpoint:  # without it, such as a trial that was not chosen, train again
         command = "test" if job.split == "test" else "validate"
         return [command, "--config", str(run_dir / CONFIG), quiet]
     test = f"--test_after_fit={str(job.cell.final and job.split == 'test').lower()}"
-    if run.last_checkpoint:
+    if run.last_checkpoint and not run.finished:
         return ["fit", "--run_dir", str(run_dir), "--resume", test, keep_last, quiet]
     return ["fit", "--config", str(folder.config(job.cell.name)), "--overwrite", test, keep_last, quiet]
 
@@ -80,7 +80,6 @@ def work(job: Job) -> None:
 
 def _run(job: Job, folder: Folder) -> int:
     import torch
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     from ftlit.commands.cli import run
 
@@ -99,10 +98,10 @@ def _run(job: Job, folder: Folder) -> int:
         folder.prune_checkpoints(job.cell, job.keep)
         folder.note("finished", name)
         return DONE
-    except SIGTERMException:
+    except Stopped:
         return TERMINATED
     except BaseException as error:
-        if _is_disk_full(error):
+        if is_disk_full(error):
             return DISK_FULL
         folder.fail(name, _failure_sentence(error, folder.log(name)))
         return FAILED
@@ -133,15 +132,6 @@ def _failure_sentence(error: BaseException, log: Path) -> str:
         lines = log.read_text("utf-8", errors="replace").splitlines()
         return next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), "see its log")
     return f"{type(error).__name__}: {error}"
-
-
-def _is_disk_full(error: BaseException | None) -> bool:
-    """Whether an error was caused by a full disk."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _end_with_parent(parent: int) -> None:

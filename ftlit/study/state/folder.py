@@ -1,6 +1,7 @@
 """The folder of a study: its only record, shared by all processes that work on the study.
 
 study.json          name and file of the study, and the precision of cells whose config names none
+study.yaml          the study as it was last run: its file with included files and options of the command
 configs/<cell>.yaml config of a cell, as passed to `fit`
 cells/<cell>/       run folder of a cell
 logs/<cell>.log     output of a cell
@@ -29,12 +30,15 @@ from ftlit.errors import UserError
 from ftlit.runs.files import CHECKPOINTS, LAST, RECORD
 from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell
+from ftlit.study.plan.file import STUDY_FILE
+from ftlit.study.plan.settings import Study
 from ftlit.study.state.tracking import grouped
 from ftlit.util.files import read_json, write_json, write_text
-from ftlit.util.settings import read_yaml, value_at, with_value
+from ftlit.util.settings import flat, read_yaml, value_at, with_value
 
 PREDICTED = ("seconds", "train_seconds", "steps", "peak_memory_bytes", "peak_reserved_bytes", "checkpoint_bytes")
 State = Literal["done", "failed", "running", "pending"]
+ELSEWHERE = ("folder", "launch", "keep")  # keys of a study that do not decide its cells
 
 
 def accelerator_of(config: dict[str, Any]) -> str:
@@ -54,13 +58,18 @@ class Folder:
         self.path, self.split = path, split
         self._done: set[tuple[str, bool]] = set()
 
-    def open(self, name: str, file: Path) -> None:
+    def open(self, study: Study, file: Path, runs: bool = True) -> None:
         """Create the folder, or continue with an existing one.
+
+        Args:
+            study: The study, which is saved in the folder.
+            file: Its file.
+            runs: Whether its cells run now, rather than being planned.
 
         Raises:
             UserError: The folder belongs to another study, or is not the folder of a study.
         """
-        known = read_json(self.path / "study.json")
+        name, known = study.name, read_json(self.path / "study.json")
         if known and known.get("name") != name:
             raise UserError(
                 f"{self.path} belongs to the study {known.get('name')!r} ({known.get('file')}), not to {name!r}; "
@@ -70,7 +79,10 @@ class Folder:
             raise UserError(f"{self.path} is not empty and holds no study; choose another folder: --folder runs/studies/other")
         for inner in ("configs", "cells", "logs", "failed", "claims"):
             (self.path / inner).mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "study.json", {**known, "name": name, "file": str(file)})
+        if runs or not (self.path / STUDY_FILE).is_file():
+            write_text(self.path / STUDY_FILE, yaml.safe_dump(study.content, sort_keys=False, allow_unicode=True))
+        if not file.is_dir():
+            write_json(self.path / "study.json", {**known, "name": name, "file": str(file)})
 
     def settle_precision(self, defaults: dict[str, str]) -> None:
         """Decide once which precision the cells have whose config names none, so that all machines train them in the same.
@@ -89,8 +101,20 @@ class Folder:
             trained, config = RunFolder(path).record.get("precision"), self.config(path.name)
             given = read_yaml(config) if trained and config.is_file() else {"trainer": {"precision": trained}}
             if value_at(given, "trainer.precision") is None:
-                return {accelerator_of(given): trained}
+                return {accelerator_of(given): str(trained)}
         return {}
+
+    def changes(self, study: Study) -> list[str]:
+        """The keys of a study that differ from those it was last run with; empty if it has not been run."""
+        path = self.path / STUDY_FILE
+        if not path.is_file():
+            return []
+        then, now = (dict(flat(_compared(content))) for content in (read_yaml(path), study.content))
+        return [key for key in {**then, **now} if then.get(key) != now.get(key)]
+
+    def finished(self) -> int:
+        """Number of runs in the folder that have finished."""
+        return sum(RunFolder(path).finished for path in (self.path / "cells").iterdir())
 
     def run_dir(self, name: str) -> Path:
         return self.path / "cells" / name
@@ -218,3 +242,8 @@ class Folder:
     @cached_property
     def _process(self) -> str:
         return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _compared(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a study file that decides its cells and its report, as it is after writing and reading it."""
+    return yaml.safe_load(yaml.safe_dump({key: value for key, value in content.items() if key not in ELSEWHERE}))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ftlit.errors import UserError
 from ftlit.models.backbones import load_model, load_tokenizer
-from ftlit.models.embeddings import extend_embeddings
+from ftlit.models.embeddings import extend_embeddings, extend_head
 from ftlit.tasks.shared.init_from import initialise
 from ftlit.tuning import Tuning
 from ftlit.tuning.base import always_train, is_scheduled, is_trainable
@@ -46,11 +46,11 @@ def build_model(task: "TaskModule") -> None:
     load = partial(load_model, backbone=task.hparams["backbone"], trust_remote_code=trust, dropout=task.dropout)
     load = partial(load, pretrained=task.pretrained, loading=_check_tuning(task, load, config))
     task.model, fresh = task.head.build(load, task.auto_class, config)
-    added = None
+    added: list[Tensor] = []
     if task.init_from is not None:
         fresh, added = _initialise(task, load, fresh, config)
     if task.added_tokens:
-        fresh = [*fresh, _extend(task, added)]
+        fresh = [*fresh, *_extend(task, added)]
     embedding: Any = task.backbone.get_input_embeddings().weight if task.auxiliary else None  # type: ignore[operator]
     _apply_tuning(task, fresh)
     if task.auxiliary and task.auxiliary.weight:
@@ -73,7 +73,7 @@ def _check_tuning(task: "TaskModule", load: Callable[..., Any], config: dict[str
 
 def _initialise(
     task: "TaskModule", load: Callable[..., Any], fresh: list[nn.Parameter], config: dict[str, Any]
-) -> tuple[list[nn.Parameter], Tensor | None]:
+) -> tuple[list[nn.Parameter], list[Tensor]]:
     """Copy weights from `init_from`; return the weights that are still new, and the earlier embeddings of added tokens."""
     pretrained = partial(load, pretrained=True)
     return initialise(
@@ -87,12 +87,15 @@ def _initialise(
     )
 
 
-def _extend(task: "TaskModule", earlier: Tensor | None) -> nn.Parameter:
+def _extend(task: "TaskModule", earlier: list[Tensor]) -> list[nn.Parameter]:
     """Add embeddings of the added tokens, with the values of an earlier run if it added the same number of tokens."""
-    extra = extend_embeddings(task.backbone, task.added_tokens)
-    if earlier is not None and earlier.shape == extra.shape:
-        extra.data.copy_(earlier)
-    return extra
+    extras = [extend_embeddings(task.backbone, task.added_tokens)]
+    if task.pretrained_head:
+        extras.append(extend_head(task.model, task.added_tokens))
+    for extra, known in zip(extras, earlier, strict=False):
+        if known.shape == extra.shape:
+            extra.data.copy_(known)
+    return extras
 
 
 def _apply_tuning(task: "TaskModule", fresh: list[nn.Parameter]) -> None:

@@ -34,7 +34,7 @@ def initialise(
     build: Build,
     task: type | None = None,
     remote_code: bool = False,
-) -> tuple[list[nn.Parameter], Tensor | None]:
+) -> tuple[list[nn.Parameter], list[Tensor]]:
     """Copy the weights of an earlier run or model into the backbone of a model.
 
     Args:
@@ -47,7 +47,8 @@ def initialise(
         remote_code: Whether to run code that comes with a model.
 
     Returns:
-        The weights in `fresh` that the earlier model lacks too, and its embeddings of added tokens.
+        The weights in `fresh` that the earlier model lacks too, and its embeddings of added tokens: in its input, and in the
+        output of a language model.
 
     Raises:
         UserError: The folder contains no finished run or model, or one that does not fit.
@@ -63,7 +64,8 @@ def initialise(
     known = _copy(own, earlier.backbone)
     if task is not None and earlier.task in (task, None):
         known |= _copy(_head(model), earlier.head)
-    added = next((weight for key, weight in earlier.backbone.items() if key.endswith(ADDED)), None)
+    both = (*earlier.backbone.items(), *earlier.head.items())
+    added = [weight for key, weight in both if key.endswith(ADDED)]
     return [weight for weight in fresh if id(weight) not in known], added
 
 

@@ -47,7 +47,7 @@ def made(folder: Path, examples: int = 200, finish: bool = True, **keys: Any) ->
     write_text(file, yaml.safe_dump({**STUDY, "folder": str(folder / "study"), **keys}, sort_keys=False))
     plan = Plan(read_study(file))
     place = Folder(plan.study.folder, plan.study.compare.split)
-    place.open(plan.study.name, file)
+    place.open(plan.study, file)
     if finish:
         for arm in plan.arms:
             trials = plan.trials(arm)
@@ -86,6 +86,7 @@ def write_cell(plan: Plan, folder: Folder, cell: Cell, examples: int) -> None:
         "trained_parameters": trained, "trained_share": trained / 22_000_000,
     }  # fmt: skip
     write_json(run_dir / "results.json", results)
+    write_text(run_dir / "config.yaml", yaml.safe_dump(cell.config))
     write_json(run_dir / "run.json", record(cell))
     write_text(run_dir / "metrics.csv", curve_csv(results["validation"]["accuracy"]))
     folder.note("finished", cell.name)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
 
+from ftlit.metrics.bounds import bounds
 from ftlit.metrics.direction import lower_is_better
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.settings import Study
@@ -181,7 +182,7 @@ def _verdicts(compared: Sequence[Block], known: Sequence[PairedEvidence], study:
         (block.names[one], block.names[other]) for block in compared for one, other in pairs(block, study.compare.baseline)
     ]
     found = compare(evidence, wanted, level=study.compare.level, correction=study.compare.correction) if wanted else []
-    return {(one.arm, one.other): one for one in found}
+    return {(one.arm, one.other): replace(one, different=one.different and one.seeds != 2) for one in found}
 
 
 def _summary(block: Block, what: PairedEvidence, verdicts: Mapping[tuple[str, str], Comparison], study: Study) -> BlockSummary:
@@ -191,10 +192,17 @@ def _summary(block: Block, what: PairedEvidence, verdicts: Mapping[tuple[str, st
         for one, other in pairs(block, study.compare.baseline)
         if (names[one], names[other]) in verdicts
     ]
-    estimates = {label: estimate(one, level=study.compare.level) for label, one in what.evidence.items()}
+    metric, level = study.compare.metric, study.compare.level
+    estimates = {label: _within(metric, estimate(one, level=level)) for label, one in what.evidence.items()}
     means = {label: one.mean for label, one in estimates.items()}
-    sign = -1 if lower_is_better(study.compare.metric) else 1
+    sign = -1 if lower_is_better(metric) else 1
     signed = {label: sign * mean for label, mean in means.items() if isfinite(mean)}
     letters = groups(signed, compared) if 1 < len(signed) <= MAX_LETTERED else {}
     costs = {label: mean_cost(block.arms[label].repetitions) for label in estimates}
-    return BlockSummary(block, what, estimates, compared, letters, costs, ranked(means, study.compare.metric))
+    return BlockSummary(block, what, estimates, compared, letters, costs, ranked(means, metric))
+
+
+def _within(metric: str, one: Estimate) -> Estimate:
+    """An estimate whose interval ends where the metric does."""
+    low, high = bounds(metric)
+    return replace(one, low=max(one.low, low), high=min(one.high, high)) if isfinite(one.low + one.high) else one

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ftlit.errors import UserError
+from ftlit.errors import DamagedFile, UserError
 from ftlit.study.report.content.blocks import Block
 from ftlit.study.report.content.examples import BlockExamples, block_examples
 from ftlit.study.report.render.formats import listed
@@ -44,6 +44,8 @@ def paired_evidence(block: Block, metric: str, split: str) -> PairedEvidence:
         return PairedEvidence(by_seed, notes=[f"Only seeds were compared, because {reason}."])
     try:
         return _by_example(kind, metric, split, arms, by_seed)
+    except DamagedFile:
+        raise
     except UserError as error:
         note = f"Only seeds were compared, because the predictions could not be paired: {error}."
         return PairedEvidence(by_seed, notes=[note])

@@ -1,0 +1,226 @@
+"""Kill a run again and again, fill its disk, start a second process beside it: it ends with the bits of one that ran in peace.
+
+python -m tests.support.kills --kills 30      # writes experiments/results/kills.md
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from ftlit.__main__ import main as ftlit
+from ftlit.runs.files import RECORD
+from tests.support.command_line import ROOT, arguments
+from tests.support.resuming import differences, final_state
+
+RESULTS = Path("experiments/results/kills.md")
+KINDS = ("SIGKILL", "two processes", "disk full", "SIGTERM", "SIGINT", "SIGTERM twice")
+SIGNALS = {
+    "SIGKILL": [signal.SIGKILL],
+    "SIGTERM": [signal.SIGTERM],
+    "SIGTERM twice": [signal.SIGTERM] * 2,
+    "SIGINT": [signal.SIGINT],
+}
+CODES = {"SIGKILL": -9, "SIGTERM": 143, "SIGTERM twice": 143, "SIGINT": 130}
+ROOM = 100_000  # bytes of the largest file where the disk counts as full: checkpoints are larger
+SECONDS = 300
+context = multiprocessing.get_context("forkserver")
+
+
+@dataclass
+class Found:
+    """What came of disturbed runs.
+
+    Args:
+        tried: Number of disturbances by kind.
+        wrong: Sentences about processes that did not end as they should.
+        starts: Number of processes that worked on each run.
+        differing: What differs from the undisturbed run, for each run.
+    """
+
+    tried: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    differing: list[list[str]] = field(default_factory=list)
+
+
+def options(run_dir: Path, model: str, data: str) -> list[str]:
+    """Arguments of a run with dropout, several validations, a growing log, and an evaluation before and after."""
+    given = {
+        "trainer__max_epochs": 12, "trainer__accumulate_grad_batches": 2, "trainer__val_check_interval": 0.5,
+        "trainer__enable_progress_bar": "true", "save_every_n_steps": 3, "patience": "null",
+        "evaluate_untrained": "true", "test_after_fit": "true",
+    }  # fmt: skip
+    task = ("TextClassification", "TextClassificationData")
+    return arguments("fit", *task, model__backbone=model, data__dataset=data, run_dir=run_dir, **given)
+
+
+def work(args: list[str], log: Path, room: int | None) -> None:
+    """Run a command in this process; its output goes to a file."""
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    if room is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    sys.argv = ["ftlit", *args]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    ftlit(args)
+
+
+def begun(args: list[str], log: Path, room: int | None = None) -> Any:
+    """Start a command in a process of its own."""
+    process = context.Process(target=work, args=(args, log, room))
+    process.start()
+    return process
+
+
+def ended(process: Any, log: Path) -> tuple[int, str]:
+    """Exit code and output of a process."""
+    process.join(SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return 0, f"still there after {SECONDS} s"
+    return process.exitcode, log.read_text("utf-8", errors="replace")
+
+
+def disturbed(run_dir: Path, args: list[str], kinds: list[str], source: random.Random, usual: float, found: Found) -> None:
+    """Run to the end a run that is disturbed in these ways, one after the other.
+
+    Args:
+        run_dir: The run's folder.
+        args: The command that begins it.
+        kinds: What happens to its processes, in order.
+        source: Decides the moments.
+        usual: Seconds that the run takes in peace.
+        found: Takes what comes of it.
+    """
+    resume, log, starts = ["fit", "--resume", "--run_dir", str(run_dir)], run_dir.with_suffix(".log"), 0
+    for kind in kinds:
+        full, starts = kind == "disk full", starts + 1
+        process = begun(resume if (run_dir / RECORD).exists() else args, log, ROOM if full else None)
+        if kind in SIGNALS:
+            wait(process, source.uniform(0, usual))
+            alive = process.is_alive()
+            for number in SIGNALS[kind] if alive else []:
+                os.kill(process.pid, number)
+        elif kind == "two processes":
+            _second(process, run_dir, resume, found)
+            wait(process, source.uniform(0, usual / 2))
+            process.kill()
+        code, said = ended(process, log)
+        found.tried[kind] += 1
+        if problem := _problem(kind, code, said, run_dir):
+            found.wrong.append(problem)
+    code, said = ended(begun(resume if (run_dir / RECORD).exists() else args, log), log)
+    if code:
+        found.wrong.append(f"the last process left with {code}: {said[-300:]}")
+    found.starts.append(starts + 1)
+
+
+def wait(process: Any, seconds: float) -> None:
+    """Wait, but not longer than a process lives."""
+    process.join(seconds)
+
+
+def _second(process: Any, run_dir: Path, resume: list[str], found: Found) -> None:
+    """Start a second process as soon as the first has the folder."""
+    while process.is_alive() and not (run_dir / "run.lock").exists():
+        time.sleep(0.02)
+    log = run_dir.with_suffix(".second")
+    code, said = ended(begun(resume, log), log)
+    if process.is_alive() and (code != 2 or f"in use by the process {process.pid} " not in said):
+        found.wrong.append(f"a second process left with {code}: {said[-300:]}")
+
+
+def _problem(kind: str, code: int, said: str, run_dir: Path) -> str | None:
+    """What is wrong with the end of a disturbed process; a run that had ended before, or had not begun, is not disturbed."""
+    if code == 0 or kind == "two processes" or not (run_dir / RECORD).exists():
+        return None
+    record = json.loads((run_dir / RECORD).read_text())
+    if kind == "disk full":
+        right = code == 2 and record["status"] == "failed" and "could not be written: file too large" in record["error"]
+    elif kind == "SIGKILL" or code < 0:  # before anything was written, the system ends the process
+        right = code in (CODES[kind], -signal.SIGTERM, -signal.SIGINT)
+    else:
+        line = said.count("--resume goes on") == 1 or "stopped at" not in said
+        right = code == CODES[kind] and line
+    return None if right else f"{kind}: left with {code}, status {record['status']}: {said[-300:]}"
+
+
+def kill_runs(folder: Path, kills: int, model: str, data: str, seed: int = 0) -> Found:
+    """Disturb runs so many times, three to six times each, and compare each with one that ran in peace."""
+    context.set_forkserver_preload(["ftlit.study.running.preload", "tests.support.kills"])
+    source, found = random.Random(seed), Found()
+    peace = folder / "peace"
+    ended(begun(options(peace, model, data), log := folder / "peace.log"), log)  # caches the encoded texts
+    began = time.monotonic()
+    peace = folder / "again"
+    code, said = ended(begun(options(peace, model, data), log), log)
+    if code:
+        raise RuntimeError(said)
+    usual, expected = time.monotonic() - began, final_state(peace)
+    plan = [KINDS[i % len(KINDS)] for i in range(kills)]
+    source.shuffle(plan)
+    while plan:
+        kinds, plan = plan[: (size := source.randint(3, 6))], plan[size:]
+        run_dir = folder / f"run-{len(found.starts)}"
+        disturbed(run_dir, options(run_dir, model, data), kinds, source, usual, found)
+        try:
+            found.differing.append(differences(expected, final_state(run_dir)))
+        except (OSError, KeyError, AssertionError) as error:
+            found.differing.append([f"{type(error).__name__}: {error}"])
+    return found
+
+
+def report(found: Found, kills: int) -> str:
+    """What was tried and found, in Markdown."""
+    rows = [[kind, found.tried[kind]] for kind in KINDS]
+    differing = sum(map(len, found.differing))
+    return "\n\n".join(
+        [
+            "# A run that is killed again and again",
+            f"    python -m tests.support.kills --kills {kills}",
+            "Runs of a tiny model with dropout, accumulation, two validations an epoch, and evaluations before and after. They "
+            "are disturbed at random moments and continued with `--resume`. A second process is started on the folder of a "
+            "running one, which is killed afterwards; a full disk is a limit of the size of files.",
+            tabulate([*rows, ["all", found.tried.total()]], ["disturbance", "times"], tablefmt="pipe"),
+            f"- runs: {len(found.starts)}, with {sum(found.starts)} processes\n"
+            f"- weights, optimizer states, files and metrics that differ from the undisturbed run by any bit: {differing}\n"
+            f"- processes that did not end as they should: {len(found.wrong)}",
+            *(f"- {said}" for said in [*found.wrong, *(str(keys) for keys in found.differing if keys)]),
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=30)
+    kills = parser.parse_args().kills
+    sys.path.insert(0, str(ROOT))
+    from tests.support.data import sentiment_splits, write_splits
+    from tests.support.models import tiny_model
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        os.environ["HF_DATASETS_CACHE"] = str(folder / "cache")
+        found = kill_runs(folder, kills, tiny_model(folder / "bert"), write_splits(folder / "data", sentiment_splits()))
+    RESULTS.write_text(report(found, kills) + "\n", "utf-8")
+    print(report(found, kills))
+    raise SystemExit(1 if found.wrong or any(found.differing) else 0)
+
+
+if __name__ == "__main__":
+    main()
