@@ -25,7 +25,7 @@ def check_config(options: Namespace) -> None:
     for name, value in vars(options).items():
         if name == "trainer":
             _check_all(Trainer, vars(value), name)
-        elif name == "run_dir" and value in (None, "null", ""):
+        elif name == "run_dir" and value in (None, "null"):
             raise UserError("run_dir must be the name of a folder, such as runs/mine")
         else:
             check_number(name, value)

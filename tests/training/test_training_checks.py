@@ -153,7 +153,7 @@ SOUND = [
     ("GradualUnfreezing", {"model__tuning__steps": "[3, 6]"}),
     ("AdaLoRA", {"trainer__accumulate_grad_batches": 2}),
     ("PromptTuning", {}),
-    ("LoRA", {"model__optimizer": "AdamW", "model__optimizer__lr": 0.0}),  # zero for ever, and rightly so
+    ("LoRA", {"model__optimizer": "AdamW", "model__optimizer__lr": 1e-30}),  # zero for ever, and rightly so
 ]
 
 
