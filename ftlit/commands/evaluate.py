@@ -38,6 +38,7 @@ class Evaluation:
         self.interruption = parts.interruption
         self.found: dict[str, Any] = {}
         self.before: dict[str, Any] = {}
+        self.began = now()
 
     @rank_zero_only
     def print_summary(self) -> None:
@@ -47,15 +48,10 @@ class Evaluation:
         print(f"\nTuning: {self.model.tuning}\n{parts_text(self.model.model)}\n", flush=True)
 
     @rank_zero_only
-    def open_record(self, seed: int, began: str) -> None:
-        """Write run.json once training has begun.
-
-        Args:
-            seed: Seed of the run.
-            began: When the run was started.
-        """
+    def open_record(self, seed: int) -> None:
+        """Write run.json once training has begun."""
         self.record.start(
-            began,
+            self.began,
             task=type(self.model).__name__,
             evidence=self.model.evidence,
             backbone=self.model.hparams["backbone"],

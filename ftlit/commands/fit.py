@@ -21,7 +21,6 @@ from ftlit.runs.lock import RunLock
 from ftlit.runs.loggers import send_config, tracked_run
 from ftlit.runs.metrics_file import rows_before
 from ftlit.runs.reading import RunFolder
-from ftlit.runs.record import now
 from ftlit.runs.secrets import hidden
 from ftlit.tasks import TaskModule
 from ftlit.training.parameters import parameter_counts
@@ -76,7 +75,6 @@ def fit(
         UserError: There is a mistake in the arguments, the data or the run folder.
     """
     quiet()
-    began = now()
     folder, splits = run_folder(run_dir), ["validation", "test"] if test_after_fit else ["validation"]
     options = RunOptions(seed, patience, training_checks, save_every_n_steps, keep_last)
     with RunLock(folder) as lock:
@@ -88,11 +86,8 @@ def fit(
         data.order_seed = data.hparams["order_seed"] = seed
         check_links(model, data)
         arguments = trainer if isinstance(trainer, dict) else {}
-        if config is None:
-            own = {"evaluate_untrained": evaluate_untrained, "test_after_fit": test_after_fit, "ckpt_path": ckpt_path}
-            config = written_config(model, data, folder, arguments, options, own)
-            if resume:
-                check_same_config(RunFolder(folder).config, yaml.safe_load(config))
+        own = {"evaluate_untrained": evaluate_untrained, "test_after_fit": test_after_fit, "ckpt_path": ckpt_path}
+        text = config or described(model, data, folder, arguments, options, own, resume)
         parts = trainer if isinstance(trainer, RunParts) else RunParts(folder, options, start == folder / LAST)
         if parts is not trainer:
             parts.make_trainer(arguments, model)
@@ -107,15 +102,13 @@ def fit(
         def write() -> None:
             take(lock)
             check_run_dir(folder, resume, overwrite, begun_from)  # again, since another process may have been faster
-            open_folder(evaluation, overwrite, config, parts, seed, began)
+            open_folder(evaluation, overwrite, text, parts, seed)
 
         opening = Opening(write, parts)
         with parts.interruption.listening(parts.trainer.global_rank, "--resume goes on"), opening.around(parts.trainer):
-            if resume and not start:
-                tell("there is no checkpoint yet: training begins at step 0")
             if evaluate_untrained and not start:
                 evaluation.evaluate_untrained(splits)
-            train(parts, model, data, seed, start, stored)
+            train(parts, model, data, seed, start, stored, resume)
             opening.open(parts.trainer)  # if there was no batch left to train on
             evaluation.evaluate_best(splits)
         if not keep_last and parts.trainer.is_global_zero and RunFolder(folder).best_checkpoint:
@@ -135,10 +128,34 @@ def tell(text: str) -> None:
     print(text, flush=True)
 
 
+def described(
+    model: TaskModule,
+    data: TaskData,
+    folder: Path,
+    trainer: dict[str, Any],
+    options: RunOptions,
+    others: dict[str, Any],
+    resume: bool,
+) -> str:
+    """The config of a run that was started from Python; to resume one, it must be that of the run."""
+    config = written_config(model, data, folder, trainer, options, others)
+    if resume:
+        check_same_config(RunFolder(folder).config, yaml.safe_load(config))
+    return config
+
+
 def train(
-    parts: RunParts, model: TaskModule, data: TaskData, seed: int, start: Path | None, stored: dict[str, Any] | None
+    parts: RunParts,
+    model: TaskModule,
+    data: TaskData,
+    seed: int,
+    start: Path | None,
+    stored: dict[str, Any] | None,
+    resume: bool,
 ) -> None:
     """Train a task, from the start or from a checkpoint whose content is `stored`."""
+    if resume and not start:
+        tell("there is no checkpoint yet: training begins at step 0")
     seed_everything(seed, workers=True, verbose=False)
     step, stopped = (stored["global_step"], stored["stopped"]) if stored else (-1, False)
     parts.trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
@@ -190,11 +207,11 @@ def check_start(path: Path, model: TaskModule, data: TaskData, parts: RunParts) 
 
 
 @rank_zero_only
-def open_folder(evaluation: Evaluation, overwrite: bool, config: str, parts: RunParts, seed: int, began: str) -> None:
+def open_folder(evaluation: Evaluation, overwrite: bool, config: str, parts: RunParts, seed: int) -> None:
     """Write run.json and config.yaml to an empty run folder, and send the config to the user's loggers."""
     folder = parts.run_dir
     clear(folder) if overwrite else remove_parts(folder)
-    evaluation.open_record(seed, began)  # first, since a folder without run.json is nobody's run
+    evaluation.open_record(seed)  # first, since a folder without run.json is nobody's run
     write_text(folder / CONFIG, config)
     if others := [logger for logger in parts.trainer.loggers if logger is not parts.metrics_file]:
         send_config(others, hidden(yaml.safe_load(config)) | {"parameters": parameter_counts(evaluation.model.model)})

@@ -57,7 +57,7 @@ def logged(run_dir: Path, key: str) -> dict[int, float]:
 )
 def test_training_ends_with_a_validation(options: dict[str, Any], validated: list[int], fit_args: Any, tmp_path: Path) -> None:
     options = {"trainer__max_epochs": 2 if "trainer__max_steps" in options else 1, **options}
-    rising = {**RATE, "model__optimizer__lr": 1e-3001, "model__monitor": "val/loss"}
+    rising = {**RATE, "model__optimizer__lr": 0.001, "model__monitor": "val/loss"}
     main(fit_args(tmp_path, patience="null", **rising, **options))
     losses = logged(tmp_path, "val/loss")
     assert list(losses) == validated
@@ -118,7 +118,7 @@ def test_the_config_decides_how_a_run_goes_on_from_the_checkpoint_of_another(
     main(["fit", "--resume", "--run_dir", str(earlier)])
     assert "since early stopping had ended training at step 22; to train on, continue in another" in capsys.readouterr().out
 
-    own = {**RATE, "model__optimizer__lr": 1e-301, "model__optimizer__weight_decay": 0.25, "model__head_lr_factor": 2}
+    own = {**RATE, "model__optimizer__lr": 0.01, "model__optimizer__weight_decay": 0.25, "model__head_lr_factor": 2}
     main(fit_args(run_dir, **own, patience=7, trainer__max_epochs=4, ckpt_path=earlier / LAST))
     assert json.loads((run_dir / "run.json").read_text())["steps"] == 44
     assert set(logged(run_dir, "train/lr").values()) <= {0.01, 0.02}

@@ -22,7 +22,7 @@ from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, sav
 from ftlit.tasks.shared.evaluator import Evaluator, Outputs
 from ftlit.tasks.shared.stages import Stages
 from ftlit.tasks.shared.train_loss import StepLoss, log_loss
-from ftlit.tasks.shared.training import check_settings, check_trainer, optimizer_and_schedule, training_loss
+from ftlit.tasks.shared.training import check_settings, check_trainer, of_validation, optimizer_and_schedule, training_loss
 from ftlit.tuning import Full, Tuning
 from ftlit.util.batch import BOOKKEEPING
 
@@ -43,8 +43,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         head_lr_factor: Factor between the learning rates of the head and of the optimizer.
         lr_factors: Factors for the learning rates of weights whose names match a regular expression, such as
             `{lora_B: 16}` (LoRA+; Hayou et al., 2024).
-        monitor: Metric that decides the best checkpoint and early stopping, such as `val/loss`, or `loss` for short; by
-            default the task's own.
+        monitor: Metric that decides the best checkpoint and early stopping, such as `val/loss` or `loss`; by default its own.
         pad_token_id: Taken from the data.
         trust_remote_code: Whether to run code that comes with the backbone.
         pretrained: Whether to load the backbone's weights. False uses only its architecture, to train from scratch.
@@ -53,7 +52,6 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         auxiliary: A self-supervised loss in addition to the task's: MaskedLMLoss for encoders, CausalLMLoss for decoders.
     """
 
-    config_key: ClassVar[str] = "model"
     auto_class: Any  # the class of transformers with the task's head
     model: Any
     added_tokens: Sequence[int] = ()  # ids of tokens that the data add to the tokenizer
@@ -194,8 +192,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
     def prepare(self) -> None:
         """Complete and check the settings before the model is loaded."""
         self.loss = self.default_loss() if self.loss is None else self.loss
-        monitor = self.monitor or self.default_monitor
-        self.monitor = monitor if "/" in monitor else f"val/{monitor}"
+        self.monitor = of_validation(self.monitor or self.default_monitor)
         check_settings(self)
 
     def build(self) -> None:

@@ -27,6 +27,8 @@ class ConfiguredAfterInit(CheckedArguments, ABCMeta):
     weights are the same with and without a trainer, and on every device.
     """
 
+    config_key = "model"
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         task = super().__call__(*args, **kwargs)
         task.configure_model()

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from ftlit.tasks.shared.base import TaskModule
 
 
+def of_validation(metric: str) -> str:
+    """The name under which a metric of validation is logged, which users may shorten to that in results.json."""
+    return metric if "/" in metric else f"val/{metric}"
+
+
 def check_settings(task: "TaskModule") -> None:
     """Check the settings that all tasks share. Losses defined by users are not checked.
 
