@@ -21,8 +21,8 @@ from ftlit.heads import Load
 from ftlit.losses import row_sums
 from ftlit.models.backbones import looks_ahead
 from ftlit.models.masking import mask_tokens
+from ftlit.util.arguments.checked import CheckedArguments
 from ftlit.util.batch import IGNORED
-from ftlit.util.checked import CheckedArguments
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 

@@ -13,7 +13,7 @@ class UserError(Exception):
     """
 
 
-class DamagedFile(UserError):
+class DamagedFileError(UserError):
     """A file of a run or a model that is not what its writer left."""
 
 

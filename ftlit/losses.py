@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ftlit.errors import UserError
+from ftlit.util.arguments.checked import CheckedArguments
 from ftlit.util.batch import IGNORED
-from ftlit.util.checked import CheckedArguments
 
 ClassWeights = list[float] | Literal["balanced"] | None
 

@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from lightning import Trainer
 
 from ftlit.errors import UserError
-from ftlit.util.ranges import RANGES, check_arguments, check_number
+from ftlit.util.arguments.ranges import RANGES, check_arguments, check_number
 
 
 def check_config(options: Namespace) -> None:

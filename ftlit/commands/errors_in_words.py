@@ -23,9 +23,9 @@ from ftlit.heads import Head
 from ftlit.losses import Loss
 from ftlit.tasks import TaskModule
 from ftlit.tuning import Tuning
+from ftlit.util.arguments.ranges import RANGES
 from ftlit.util.options import OPTIONS, without_init_args
 from ftlit.util.private import option_names
-from ftlit.util.ranges import RANGES
 
 BASES = (TaskModule, TaskData, Tuning, Head, Loss, Batching, Augmentation, Auxiliary, Optimizer, Callback, Logger)
 EXAMPLES = {"model": "TextClassification", "data": "TextClassificationData"}  # of classes, for messages

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit.commands.config_file import written_config
 from ftlit.commands.evaluate import Evaluation
-from ftlit.commands.links import check_links
+from ftlit.commands.links import check_links, check_vocabulary
 from ftlit.commands.opening import Opening
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError, settings
@@ -21,12 +21,11 @@ from ftlit.runs.lock import RunLock
 from ftlit.runs.loggers import send_config, tracked_run
 from ftlit.runs.metrics_file import rows_before
 from ftlit.runs.reading import RunFolder
-from ftlit.runs.secrets import hidden
+from ftlit.runs.secrets import hidden, write_config
 from ftlit.tasks import TaskModule
 from ftlit.training.parameters import parameter_counts
 from ftlit.training.resume import check_same_config
 from ftlit.training.trainer import RunOptions, RunParts
-from ftlit.util.files import write_text
 from ftlit.util.startup import quiet
 
 
@@ -190,6 +189,7 @@ def prepare(model: TaskModule, data: TaskData, splits: list[str]) -> None:
     data.setup("fit")
     data.require(["train", *splits])
     data.check_batches(["train", *splits])
+    check_vocabulary(model, data)
     if data.unlabelled_source is not None and model.auxiliary is None:
         raise UserError("data.unlabelled has texts for an auxiliary loss, but the task has none: set model.auxiliary")
     model.param_groups()  # raises if lr_factors match no weight
@@ -212,7 +212,7 @@ def open_folder(evaluation: Evaluation, overwrite: bool, config: str, parts: Run
     folder = parts.run_dir
     clear(folder) if overwrite else remove_parts(folder)
     evaluation.open_record(seed)  # first, since a folder without run.json is nobody's run
-    write_text(folder / CONFIG, config)
+    write_config(folder / CONFIG, config)
     if others := [logger for logger in parts.trainer.loggers if logger is not parts.metrics_file]:
         send_config(others, hidden(yaml.safe_load(config)) | {"parameters": parameter_counts(evaluation.model.model)})
         if run := tracked_run(others):

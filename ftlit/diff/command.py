@@ -17,7 +17,7 @@ from ftlit.diff.metrics import (
     paired_predictions,
 )
 from ftlit.diff.settings import Difference, differences
-from ftlit.errors import DamagedFile, UserError
+from ftlit.errors import DamagedFileError, UserError
 from ftlit.exports.run import Run, open_run
 
 MAX_VALUE_LENGTH = 48  # characters of a value in the table
@@ -108,7 +108,7 @@ def compare_runs(a: Run, b: Run, split: str | None = None) -> RunComparison:
         split = common_split(a, b, split)
         try:
             arms = paired_predictions(a, b, split)
-        except DamagedFile:
+        except DamagedFileError:
             raise
         except UserError as error:
             arms = None

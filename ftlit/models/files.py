@@ -9,7 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 from ftlit.errors import UserError
 from ftlit.util.files import LFS_POINTER, damaged, read_whole
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 SETTINGS = ("config", "tokenizer", "tokenizer_config", "special_tokens_map", "added_tokens", "vocab", "adapter_config", "ftlit")
 READ = (*(f"{name}.json" for name in SETTINGS), ".index.json", ".safetensors", "vocab.txt", "merges.txt", ".model", ".bin")
 POINTER_BYTES = 1024  # pointers of Git LFS are smaller

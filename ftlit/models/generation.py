@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ftlit.errors import UserError
+from ftlit.util.arguments.ranges import check_section
 from ftlit.util.batch import pad
-from ftlit.util.ranges import check_section
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase

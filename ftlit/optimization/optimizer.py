@@ -6,8 +6,8 @@ from typing import Any
 from torch.optim import Optimizer
 
 from ftlit.errors import UserError, settings
+from ftlit.util.arguments.ranges import check_section
 from ftlit.util.private import clip_before_step
-from ftlit.util.ranges import check_section
 
 
 def build_optimizer(make: Callable[[Any], Optimizer], groups: list[dict[str, Any]]) -> Optimizer:

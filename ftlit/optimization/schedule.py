@@ -6,7 +6,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from ftlit.errors import UserError, near
-from ftlit.util.ranges import check_number
+from ftlit.util.arguments.ranges import check_number
 
 SCHEDULES = (  # the schedules of transformers that require no further arguments
     "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt", "constant", "constant_with_warmup",

@@ -16,7 +16,8 @@ from ftlit.runs.metrics_file import MetricsFile
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import RunRecord
 from ftlit.tasks import TaskModule
-from ftlit.training.bfloat16 import check_precision, default_precision
+from ftlit.tasks.shared.monitor import check_callbacks
+from ftlit.training.bfloat16 import check_precision, default_precision, keep_inputs
 from ftlit.training.checks import TrainingChecks
 from ftlit.training.cost import Cost
 from ftlit.training.interruption import Interruption
@@ -24,7 +25,7 @@ from ftlit.training.loss_log import LossLog
 from ftlit.training.predictions import Predictions
 from ftlit.training.progress import ProgressFile, progress_display
 from ftlit.training.resume import BestCheckpoint, LastCheckpoint, NewSettings, RandomState
-from ftlit.util.ranges import check_number, check_section
+from ftlit.util.arguments.ranges import check_number, check_section
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "accelerator": "cpu" if torch.backends.mps.is_available() else "auto",  # metrics need float64, which MPS lacks
@@ -111,6 +112,7 @@ class RunParts:
         """
         check_precision(str(trainer.precision), trainer.strategy.root_device)
         check_processes(trainer)
+        keep_inputs(trainer)
         trainer.callbacks = self._callbacks(trainer, model, named)
         if self.resumed or not self.training:
             continue_tracking(trainer.loggers, RunFolder(self.run_dir).record)
@@ -121,6 +123,7 @@ class RunParts:
         return trainer
 
     def _callbacks(self, trainer: Any, model: TaskModule, named: list[Callback]) -> list[Callback]:
+        check_callbacks(named, model)
         given, options = trainer.callbacks, self.options
         replaced = [c for c in given if isinstance(c, (ProgressBar, ModelCheckpoint)) and c not in named]
         own: list[Callback] = [self.loss_log, self.cost, self.predictions, RandomState(options.seed)]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ftlit.errors import UserError
-from ftlit.util.checked import CheckedArguments
+from ftlit.util.arguments.checked import CheckedArguments
 
 
 class Tuning(metaclass=CheckedArguments):

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ftlit.errors import DamagedFile, UserError, near
+from ftlit.errors import DamagedFileError, UserError, near
 
 PART = ".part"  # ends the names of files that are being written
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a full disk, an exhausted quota, and a limit of the file size
@@ -77,14 +77,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
-def damaged(path: Path, fact: str) -> DamagedFile:
+def damaged(path: Path, fact: str) -> DamagedFileError:
     """The error for a file whose content is not what it should be.
 
     Args:
         path: The file.
         fact: What is wrong with it, such as ``it is empty``.
     """
-    return DamagedFile(f"{path} is damaged: {fact}; restore it from a copy, or make it again")
+    return DamagedFileError(f"{path} is damaged: {fact}; restore it from a copy, or make it again")
 
 
 def read_whole(path: Path) -> str:

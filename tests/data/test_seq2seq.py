@@ -80,6 +80,22 @@ def test_the_first_reference_trains_and_all_are_scored(make: Any) -> None:
     assert data.record_at("train", 1)["label"] == ["superb great good fine lovely", "great"]
 
 
+def test_references_may_stand_in_several_columns(make: Any) -> None:
+    rows = [{"source": "good", "target": "fine", "second": "great", "third": None}]
+    rows += [{"source": "good", "target": "fine", "second": "", "third": "superb"}]
+    data = make(rows, target=["second", "third"], max_target_length=5)
+    assert data.columns() == {"source": "source", "target[0]": "second", "target[1]": "third"}
+    assert data.validate_row(rows[0]) is None
+    assert data.validate_row(rows[1]) == "the text in column 'second' is empty"
+    data = make([rows[0], {**rows[1], "second": "lovely"}], target=["second", "third"])
+    found = encoded(data)
+    assert found["reference"] == [["great"], ["lovely", "superb"]]
+    assert found["labels"][1] == [CLS, *ids("lovely"), SEP]
+    assert data.record_at("train", 1)["label"] == ["lovely", "superb"]
+    with pytest.raises(UserError, match=r"data\.target\[0\] and data\.target\[1\] are both the column 'third'"):
+        make(rows, target=["third", "third"]).setup()
+
+
 def test_lengths_are_those_of_source_and_target(make: Any) -> None:
     data = make()
     data.setup()

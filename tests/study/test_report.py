@@ -17,6 +17,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from ftlit.metrics.evidence import EVIDENCE_KINDS
+from ftlit.metrics.evidence.labels import is_right
 from ftlit.study.plan.cells import Plan
 from ftlit.study.report import write_study_report
 from ftlit.study.report.content.answer import answer
@@ -36,8 +38,6 @@ from ftlit.study.report.render.plots import numeric_axis, pareto_front
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.statistics.compare import adjust, compare
-from ftlit.study.statistics.evidence import EVIDENCE_KINDS
-from ftlit.study.statistics.evidence.labels import is_right
 from ftlit.util.files import read_json, write_json, write_text
 from tests.support.study.synthetic import STUDY, made, write_all
 

@@ -1,5 +1,7 @@
 """The study file: what is read from it, which cells follow, and what is said of mistakes."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,17 @@ import yaml
 
 from ftlit.errors import UserError
 from ftlit.study.command import main
+from ftlit.study.plan import fingerprint
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.file import parse_overrides, read_study
+from ftlit.study.plan.fingerprint import data_fingerprint
+from ftlit.study.running.check import check_metric
+from ftlit.study.state.direction import study_lower_is_better
 from ftlit.study.state.folder import Folder
+from ftlit.util.files import read_json, write_json
 from ftlit.util.settings import read_yaml, value_at, with_value
-from tests.support.study.synthetic import write_all
+from tests.metrics.test_direction import WithErrors
+from tests.support.study.synthetic import made, write_all
 
 BASE = {
     "model": {"class_path": "TextClassification", "init_args": {"backbone": "tiny", "tuning": "Full"}},
@@ -92,6 +100,33 @@ def test_several_bases(tmp_path: Path) -> None:
     assert all(arm.config["patience"] is None for arm in found.arms)
 
 
+def test_a_column_is_no_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    names = {
+        "text": "words",
+        "label": "label",
+        "on_bad_rows": "drop",
+        "label_names": ["pos", "neg"],
+        "splits": {"test": "held"},
+    }
+    given = {"class_path": "TextClassificationData", "init_args": {"dataset": "rows.csv", **names}}
+    before = data_fingerprint({"data": given})
+    for folder in ("label", "words", "drop", "pos", "held", "TextClassificationData"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.csv").write_text("a\n1\n")
+    assert data_fingerprint({"data": given}) == before
+    folders = {"dataset": "label", "unlabelled": "words", "label_names": "drop", "template": "pos", "of_a_user": ["held"]}
+    for key, value in folders.items():
+        file = tmp_path / (value if isinstance(value, str) else value[0]) / "x.csv"
+        config = {"data": {"class_path": "X", "init_args": {**given["init_args"], key: value}}}
+        fingerprint._hash.cache_clear()
+        first = data_fingerprint(config)
+        file.write_text("b\n2\n")
+        fingerprint._hash.cache_clear()
+        assert data_fingerprint(config) != first, key
+
+
 def test_a_cell_is_named_by_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     arm = plan(tmp_path).arms[0]
@@ -103,8 +138,6 @@ def test_a_cell_is_named_by_what_it_is(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_other_data_are_another_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ftlit.study.plan import fingerprint
-
     monkeypatch.chdir(tmp_path)
     names = []
     for text in ("a,b\n", "a,c\n"):
@@ -123,8 +156,9 @@ def test_the_trial_that_wins_is_the_first_repetition(tmp_path: Path) -> None:
     trials = found.trials(arm)
     assert [cell.chosen[LR] for cell in trials] == [1e-5, 1e-4, 1e-3]
     scores = dict(zip([cell.name for cell in trials], [0.5, 0.9, float("nan")], strict=True))
-    assert found.best(arm, {trials[0].name: 0.5}) is None
-    assert found.best(arm, scores) == {LR: 1e-4}
+    assert found.best(arm, {trials[0].name: 0.5}, lower=False) is None
+    assert found.best(arm, scores, lower=False) == {LR: 1e-4}
+    assert found.best(arm, scores, lower=True) == {LR: 1e-5}
     repetitions = found.repetitions(arm, {LR: 1e-4})
     assert [cell.name == trials[1].name for cell in repetitions] == [True, False]
     assert found.size == 4 * (3 + 2 - 1)
@@ -133,7 +167,7 @@ def test_the_trial_that_wins_is_the_first_repetition(tmp_path: Path) -> None:
 def test_the_lowest_loss_wins(tmp_path: Path) -> None:
     found = plan(tmp_path, select={"over": {LR: [1e-5, 1e-4]}}, compare={"metric": "loss"})
     trials = found.trials(found.arms[0])
-    assert found.best(found.arms[0], {trials[0].name: 0.5, trials[1].name: 0.9}) == {LR: 1e-5}
+    assert found.best(found.arms[0], {trials[0].name: 0.5, trials[1].name: 0.9}, lower=True) == {LR: 1e-5}
 
 
 def test_every_arm_draws_the_same_values(tmp_path: Path) -> None:
@@ -292,3 +326,35 @@ def test_a_report_is_not_replaced_by_an_empty_one(tmp_path: Path, capsys: pytest
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no study: it has no study\.yaml"):
         main(["status", str(tmp_path)])
+
+
+# The direction of the metric
+
+
+def test_the_direction_of_a_metric_comes_from_the_runs(tmp_path: Path) -> None:
+    study, folder = made(tmp_path, 20, select=None, seeds=[0])
+    assert not study_lower_is_better(study.study, folder)
+    odd = replace(study.study, compare=replace(study.study.compare, metric="wer"))
+    with pytest.raises(UserError, match=r"'wer' may be better .* set compare\.higher_is_better in the study's file"):
+        study_lower_is_better(odd, folder)
+    run = next((folder.path / "cells").iterdir()) / "run.json"
+    write_json(run, {**read_json(run), "higher_is_better": {"wer": False, "accuracy": True}})
+    assert study_lower_is_better(odd, folder)
+    given = replace(odd, compare=replace(odd.compare, higher_is_better=True))
+    assert not study_lower_is_better(given, folder), "the study's file decides"
+
+
+def test_an_unknown_direction_is_found_before_anything_runs(tmp_path: Path, tiny: Callable[[str], str]) -> None:
+    task = WithErrors(label_names=["a", "b"], backbone=tiny("bert"), pad_token_id=0)
+    given: list[dict[str, Any]] = [{"metric": "hamming"}, {"metric": "errors", "higher_is_better": False}]
+    for compare in given:
+        check_metric(plan(tmp_path, compare=compare).study, task, "the arm")
+    with pytest.raises(UserError, match=r"^compare\.metric: 'errors' may be better .* set compare\.higher_is_better in "):
+        check_metric(plan(tmp_path, compare={"metric": "errors"}).study, task, "the arm")
+    with pytest.raises(UserError, match=r"compare\.metric 'eror' is not a metric of the arm\. Did you mean 'errors'\?"):
+        check_metric(plan(tmp_path, compare={"metric": "eror"}).study, task, "the arm")
+
+
+def test_the_file_may_give_the_direction(tmp_path: Path) -> None:
+    found = plan(tmp_path, compare={"metric": "wer", "higher_is_better": False})
+    assert found.study.compare.higher_is_better is False

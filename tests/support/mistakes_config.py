@@ -16,7 +16,7 @@ import ftlit
 from ftlit.commands.check_config import allows_null
 from ftlit.commands.links import DATA_OF, LINKED
 from ftlit.models.generation import Generation
-from ftlit.util.ranges import RANGES, Range, range_key
+from ftlit.util.arguments.ranges import RANGES, Range, range_key
 from tests.support.data import sentiment_splits, write_splits
 from tests.support.models import tiny_model
 from tests.test_interface import concrete, import_everything, is_internal

@@ -16,7 +16,7 @@ from ftlit.losses import CrossEntropy, Focal, Loss
 from ftlit.models.generation import Generation
 from ftlit.optimization.optimizer import build_optimizer
 from ftlit.training.trainer import RunOptions
-from ftlit.util.ranges import RANGES, Range, check_number, range_key
+from ftlit.util.arguments.ranges import RANGES, Range, check_number, range_key
 from tests.test_interface import BASES, concrete, import_everything
 
 NUMBERS = ("int", "float")
@@ -37,7 +37,7 @@ def test_every_number_of_a_class_has_a_range(base: type) -> None:
     import_everything()
     kinds = [kind for kind in (base, *concrete(base)) if not kind.__module__.startswith("ftlit.planning")]
     lacking = {f"{kind.__name__}.{name}" for kind in kinds for name in numbers_of(kind) if range_key(kind, name) is None}
-    assert lacking == set(), "declare its range in ftlit/util/ranges.py"
+    assert lacking == set(), "declare its range in ftlit/util/arguments/ranges.py"
 
 
 def test_every_number_of_the_trainer_has_a_range() -> None:

@@ -14,8 +14,8 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from ftlit.errors import UserError
+from ftlit.util.arguments.checked import CheckedArguments
 from ftlit.util.batch import FILLER
-from ftlit.util.checked import CheckedArguments
 
 
 @dataclass(frozen=True)

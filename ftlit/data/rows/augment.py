@@ -15,7 +15,7 @@ import numpy as np
 
 from ftlit.data.text.lexicon import compounds, join_words, read_lexicon, split_words, synonyms_of
 from ftlit.errors import UserError
-from ftlit.util.checked import CheckedArguments
+from ftlit.util.arguments.checked import CheckedArguments
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from ftlit.errors import UserError, near
-from ftlit.util.ranges import check_number
+from ftlit.util.arguments.ranges import check_number
 
 
 def noisy_labels(labels: Sequence[int | str], names: list[str], rate: float, seed: int) -> list[int | str]:

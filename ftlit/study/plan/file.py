@@ -1,6 +1,6 @@
 """Read a study file: which keys of an experiment vary, over which seeds, and what is compared."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def _compare(given: Any, axes: dict[str, dict[str, Level]]) -> CompareSettings:
             raise UserError(f"compare.baseline {wanted!r} is not an arm. {near(wanted, labels)}")
         axis = holding[0]
     baseline = None if compare.baseline is None else str(compare.baseline)
-    return CompareSettings(compare.metric, baseline, axis, compare.split, compare.level, compare.correction)
+    return replace(compare, baseline=baseline, axis=axis)
 
 
 def parse_overrides(args: list[str]) -> dict[str, Any]:

@@ -73,6 +73,7 @@ class CompareSettings:
         split: The split on which arms are compared.
         level: Significance level of the tests.
         correction: Correction for multiple comparisons: holm, or bh (Benjamini and Hochberg).
+        higher_is_better: Whether higher values of the metric are better; by default as the task's run records say.
     """
 
     metric: str
@@ -81,6 +82,7 @@ class CompareSettings:
     split: Literal["test", "validation"] = "test"
     level: float = 0.05
     correction: Correction = "holm"
+    higher_is_better: bool | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:

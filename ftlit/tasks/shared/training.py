@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from ftlit.tasks.shared.base import TaskModule
 
 
-def of_validation(metric: str) -> str:
-    """The name under which a metric of validation is logged, which users may shorten to that in results.json."""
-    return metric if "/" in metric else f"val/{metric}"
-
-
 def check_settings(task: "TaskModule") -> None:
     """Check the settings that all tasks share. Losses defined by users are not checked.
 
@@ -56,6 +51,19 @@ def check_trainer(trainer: "Trainer") -> None:
         raise UserError(
             "trainer.use_distributed_sampler must be False: the data module assigns examples to each device, and "
             "Lightning's sampler would replace its batches"
+        )
+
+
+def check_blocks(task: "TaskModule", batch: dict[str, Any]) -> None:
+    """Check that a method with a prompt has one text in each row.
+
+    Raises:
+        UserError: A row has several.
+    """
+    if task.tuning.positions and "position_ids" in batch:
+        raise UserError(
+            f"model.tuning {type(task.tuning).__name__} adds its tokens before a single text, but a block has several; "
+            "set data.packing: false, or with raw text data.isolate_documents: false"
         )
 
 

@@ -13,6 +13,7 @@ import yaml
 from ftlit.runs.files import SCHEMA
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.file import read_study
+from ftlit.study.state.direction import study_lower_is_better
 from ftlit.study.state.folder import Folder
 from ftlit.util.files import write_json, write_text
 
@@ -53,7 +54,8 @@ def made(folder: Path, examples: int = 200, finish: bool = True, **keys: Any) ->
             trials = plan.trials(arm)
             write_all(plan, place, trials, examples)
             metric = plan.study.compare.metric
-            chosen = plan.best(arm, {cell.name: place.score(cell, metric) or 0.0 for cell in trials})
+            scores = {cell.name: place.score(cell, metric) or 0.0 for cell in trials}
+            chosen = plan.best(arm, scores, study_lower_is_better(plan.study, place))
             write_all(plan, place, plan.repetitions(arm, chosen or {}), examples)
     return plan, Folder(plan.study.folder, plan.study.compare.split)
 
