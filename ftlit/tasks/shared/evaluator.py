@@ -34,6 +34,19 @@ class Outputs:
     means: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
+class KeepsBuffers(nn.Module):
+    """A module whose own buffers keep their precision when the model is converted to bfloat16, such as class weights."""
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        kept = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
+        super()._apply(fn, recurse)
+        for name, buffer in kept.items():
+            moved = self._buffers[name]
+            assert moved is not None
+            self._buffers[name] = buffer.to(moved.device)
+        return self
+
+
 class Evaluator(nn.Module):
     """Evaluates a task on one split, and logs the metrics over all ranks.
 
@@ -54,6 +67,10 @@ class Evaluator(nn.Module):
     def mean(self, name: str) -> float:
         """The mean with this name over all examples so far."""
         return float(self.means[name].compute())  # type: ignore[operator]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Move the metrics to another device, but never to another precision: in bfloat16, a sum stops at 256 ones."""
+        return super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), recurse)
 
     # Batches
 
