@@ -56,5 +56,18 @@ def main(args: list[str] | None = None) -> None:
         raise SystemExit(2) from None
 
 
+def leave_present_folder() -> None:
+    """Look for no modules in the present folder, where ``python -m`` looks first: it may be a stranger's.
+
+    It is searched last if ftlit itself is there, and if the user's config or ``--trust_classes`` may name classes in it.
+    """
+    if getattr(sys.flags, "safe_path", False):
+        return
+    present = sys.path.pop(0)
+    if import_module("ftlit").__path__[0] == f"{present}/ftlit":
+        sys.path.append(present)
+
+
 if __name__ == "__main__":
+    leave_present_folder()
     main()

@@ -1,8 +1,6 @@
 """The command line: Lightning's fit, validate and test with one folder per run, and plain functions for other commands."""
 
 import json
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from ftlit.commands.errors_in_words import ShortErrors, with_explicit_flags
 from ftlit.commands.evaluate import Evaluation
 from ftlit.commands.fit import check_run_dir, fit, prepare, start_checkpoint
 from ftlit.commands.links import add_links
+from ftlit.commands.trusted import check_trusted, evaluating, is_of_run
 from ftlit.data import import_all
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
@@ -23,12 +22,13 @@ from ftlit.runs.checkpoint import find_checkpoint
 from ftlit.runs.files import CONFIG
 from ftlit.runs.folder import check_free, run_folder
 from ftlit.runs.reading import RunFolder
+from ftlit.runs.same_config import check_same_config
 from ftlit.tasks import TaskModule
-from ftlit.training.resume import check_same_config
 from ftlit.training.trainer import RunOptions, RunParts, trainer_arguments
 from ftlit.util.files import read_whole
 from ftlit.util.private import subcommand_parser
 from ftlit.util.startup import quiet
+from ftlit.util.trust import present_folder_last
 
 import_all()  # short class names are those of imported classes
 # Options that are arguments of `fit` under the same names.
@@ -46,7 +46,9 @@ class TaskCLI(LightningCLI):
     datamodule: TaskData
 
     def __init__(self, args: list[str]) -> None:
-        self.began, self.asked = time.monotonic(), args[0]
+        self.began, self.asked, self.arguments = time.monotonic(), args[0], args
+        if not is_of_run(args):
+            present_folder_last()  # classes named by import path may lie beside the config
         self.checkpoint_asked = any(arg.partition("=")[0] == "--ckpt_path" for arg in args)
         super().__init__(
             TaskModule,
@@ -92,6 +94,8 @@ class TaskCLI(LightningCLI):
         add("--training_checks", type=bool, default=True, help=help_text)
         help_text = "Steps from one last.ckpt to the next; null for every ten minutes (fit)."
         add("--save_every_n_steps", type=int | None, default=None, help=help_text)
+        help_text = "Import paths of classes outside ftlit that a run may name: that of --config (validate, test) or init_from."
+        add("--trust_classes", type=list[str] | str | None, default=None, help=help_text)
         help_text = "Keep last.ckpt once the run has finished, so that it can be trained further (fit)."
         add("--keep_last", type=bool, default=True, help=help_text)
         add_links(parser)
@@ -126,6 +130,7 @@ class TaskCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         run_folder(self.options.run_dir)
+        check_trusted(self.arguments, self.options)
         if self.subcommand == "fit" and not self.planned:
             options, init_from = self.options, self.options.model.init_args.init_from
             start = start_checkpoint(self.run_dir, options.resume, options.ckpt_path)
@@ -227,7 +232,6 @@ def run(args: list[str]) -> None:
         args: The name of the command, followed by its options.
     """
     quiet()
-    sys.path.insert(0, os.getcwd())  # classes named by import path may lie beside the config
     if args[0] in FUNCTIONS:
         from importlib import import_module
 
@@ -237,4 +241,5 @@ def run(args: list[str]) -> None:
         given = with_explicit_flags(args, function)
         auto_cli({args[0]: function}, args=given, as_positional=False, prog="ftlit", parser_class=ShortErrors)
     else:
-        TaskCLI(args)
+        with evaluating(args):
+            TaskCLI(args)

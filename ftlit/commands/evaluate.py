@@ -20,10 +20,12 @@ from ftlit.runs.reading import RunFolder, results_text
 from ftlit.runs.record import now
 from ftlit.tasks import TaskModule
 from ftlit.tasks.shared.monitor import metric_directions
+from ftlit.training.bfloat16 import precision_note
 from ftlit.training.cost import cost_text
 from ftlit.training.parameters import parameter_counts, parts_text
 from ftlit.training.trainer import RunParts
 from ftlit.util.files import write_json
+from ftlit.util.hub import commit_of, unpinned
 
 
 class Evaluation:
@@ -48,6 +50,8 @@ class Evaluation:
         self.found = data_report(self.data)
         print(f"\nData: {self.data.rows.description}\n{data_text(self.found)}")
         print(f"\nTuning: {self.model.tuning}\n{parts_text(self.model.model)}\n", flush=True)
+        notes = [*self.model.notes, precision_note(str(self.trainer.precision))]
+        print(*(f"note: {note}\n" for note in notes if note), sep="\n", end="", flush=True)
 
     @rank_zero_only
     def open_record(self, seed: int) -> None:
@@ -56,13 +60,19 @@ class Evaluation:
             task=type(self.model).__name__,
             evidence=self.model.evidence,
             higher_is_better=metric_directions(self.model),
-            backbone=self.model.hparams["backbone"],
+            **self._origin(),
             tuning=str(self.model.tuning),
             seed=seed,
             precision=str(self.trainer.precision),
             parameters=parameter_counts(self.model.model),
             data=self.found,
         )
+
+    def _origin(self) -> dict[str, Any]:
+        """The names, revisions and commits of the backbone and the data set; the last two are null for folders and files."""
+        name, revision = unpinned(self.model.hparams["backbone"])
+        commits = {"commit": commit_of(self.model.hparams["backbone"]), "data_commit": self.data.rows.commit}
+        return {"backbone": name, "revision": revision, **commits}
 
     def evaluate_untrained(self, splits: list[str]) -> None:
         """Record the metrics of the untrained model, without logging them."""

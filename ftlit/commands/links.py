@@ -1,8 +1,10 @@
 """Arguments that the data and the model take from each other, so that they are set only once."""
 
 import inspect
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -19,6 +21,7 @@ from ftlit.data import (
 )
 from ftlit.data.shared.base import TASK_ARGUMENTS, TaskData
 from ftlit.errors import UserError
+from ftlit.models.embeddings import check_token_ids
 from ftlit.tasks import (
     CausalLM,
     MaskedLM,
@@ -31,10 +34,15 @@ from ftlit.tasks import (
     TextRegression,
     TokenClassification,
 )
+from ftlit.util.hub import pinned
 from ftlit.util.options import options_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # Options of the data whose values are those of the task's options of the same names.
 FROM_TASK = [name for name, option in options_of("data").items() if option.source == f"model.{name}"]
+BACKBONE = ("model.init_args.backbone", "model.init_args.revision")
 # Arguments that are not part of a config, since they follow from others.
 LINKED = {
     "trainer": {"default_root_dir"},
@@ -48,7 +56,8 @@ def add_links(parser: LightningArgumentParser) -> None:
     parser.link_arguments("run_dir", "trainer.default_root_dir")
     parser.link_arguments("run_dir", "trainer.logger.init_args.save_dir")
     parser.link_arguments("seed_everything", "data.init_args.order_seed")
-    for name in FROM_TASK:
+    parser.link_arguments(BACKBONE, "data.init_args.backbone", compute_fn=pinned)
+    for name in set(FROM_TASK) - {"backbone"}:
         parser.link_arguments(f"model.init_args.{name}", f"data.init_args.{name}")
     parser.link_arguments("model.class_path", "data.init_args.objective", compute_fn=objective_of)
     parser.link_arguments("model.init_args.tuning", "data.init_args.reserved_positions", compute_fn=positions_of)
@@ -127,3 +136,27 @@ def check_links(model: TaskModule, data: TaskData) -> None:
                 f"model.{name} is {model.hparams[name]!r}, but the data have {getattr(data, name)!r}; create "
                 f"{type(model).__name__} with **data.task_arguments()"
             )
+
+
+def check_vocabulary(model: TaskModule, data: TaskData) -> None:
+    """Check that the model has an embedding for each token of the encoded splits.
+
+    Raises:
+        UserError: It has none for a token.
+    """
+    tables = {"input_ids": model.backbone.get_input_embeddings()}  # type: ignore[operator]
+    if getattr(model.model.config, "is_encoder_decoder", False) and hasattr(model, "decoder"):
+        tables["labels"] = model.model.get_output_embeddings()  # type: ignore[operator]
+    tokenizers = {"input_ids": data.tokenizer, "labels": getattr(model, "tokenizer", data.tokenizer)}
+    for encoded in data.encoded.values():
+        for column, table in tables.items():
+            for ids in _values(encoded, column):
+                check_token_ids(ids, table, tokenizers[column], data.backbone)
+
+
+def _values(encoded: "Dataset", column: str) -> Iterator[np.ndarray]:
+    """The numbers in a column of lists, in parts."""
+    for part in encoded.with_format("arrow")[column][:].chunks:
+        while hasattr(part, "flatten") and hasattr(part.type, "value_type"):
+            part = part.flatten()
+        yield part.to_numpy(zero_copy_only=False)

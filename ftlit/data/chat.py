@@ -19,6 +19,7 @@ from ftlit.data.chats.turns import ChatTemplate
 from ftlit.data.rows.columns import as_rows
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import require_offsets
+from ftlit.data.text.offsets import check_offsets
 from ftlit.errors import UserError
 from ftlit.models.embeddings import with_tokens
 from ftlit.util.batch import IGNORED
@@ -86,6 +87,7 @@ class ChatData(TaskData):
         self.add_tokens, self.train_on, self.packing = add_tokens, train_on, packing
         self.keep_special_tokens = keep_special_tokens
         columns = (messages, dialog, prompt, prompt_input, response)
+        self._references: dict[str, tuple[Dataset, dict[int, str]]] = {}
         self.reader = ChatRows(*columns, system, system_column, tools, roles or {})
 
     # Rows
@@ -128,7 +130,7 @@ class ChatData(TaskData):
         try:
             chat = self.reader.chat(row)
             check_turns(chat.messages)
-            check_replies(chat.messages)
+            check_replies(chat.messages, self.train_on)
         except ConversationError as error:
             return str(error)
         return self.chat_template.refusal(*chat)
@@ -140,8 +142,26 @@ class ChatData(TaskData):
         return self._reference(example, tokens[0])
 
     def record(self, row: dict[str, Any]) -> dict[str, Any]:
-        objects = (self.messages, self.tools)
-        return {column: nested(value) if column in objects else value for column, value in super().record(row).items()}
+        return self._record(row, self.reference(row))
+
+    def record_at(self, split: str, i: int) -> dict[str, Any]:
+        row, known = self.rows[split][i], self._encoded_references(split).get(i)
+        return self.record(row) if known is None else self._record(row, known)
+
+    def _record(self, row: dict[str, Any], label: str | None) -> dict[str, Any]:
+        given = {column: row[column] for column in self.input_columns().values() if column in row}
+        inputs = {column: nested(value) if column in (self.messages, self.tools) else value for column, value in given.items()}
+        return {"id": row["row_id"], **inputs, "label": label}
+
+    def _encoded_references(self, split: str) -> dict[int, str]:
+        """The references of an encoded split, by the positions of their rows."""
+        encoded = self.encoded.get(split)
+        if encoded is None:
+            return {}
+        if self._references.get(split, (None,))[0] is not encoded:
+            found = zip(encoded["row"][:], encoded["reference"][:], strict=True)
+            self._references[split] = encoded, {row: reference for row, reference in found if reference is not None}
+        return self._references[split][1]
 
     def joined_texts(self, rows: "Dataset") -> list[str]:
         conversations = (self.conversation(row) for row in rows)  # type: ignore[arg-type]
@@ -175,13 +195,14 @@ class ChatData(TaskData):
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         chats = [self.reader.asked(row) for row in as_rows(columns)]
-        texts = [self._prompt(i, chat) for i, chat in enumerate(chats, start=1)]
-        prompts, cut = self._cut(self.chat_tokenizer.ids(texts))
+        found = [self._prompt(i, chat) for i, chat in enumerate(chats, start=1)]
+        prompts, cut = self._cut(self.chat_tokenizer.prompts([text for text, _ in found], [starts for _, starts in found]))
         return {"input_ids": prompts, "prompt_ids": prompts, "truncated": cut}
 
-    def _prompt(self, number: int, chat: Chat) -> str:
+    def _prompt(self, number: int, chat: Chat) -> tuple[str, list[int]]:
+        """The text that asks for a reply, and where earlier replies begin in it."""
         try:
-            return self.chat_template.render(chat.messages, True, chat.tools)
+            return self.chat_template.asked(*chat)
         except TemplateError as error:
             raise UserError(f"row {number}: {in_words(error, 'the conversation')}") from None
 
@@ -194,19 +215,26 @@ class ChatData(TaskData):
         chats = [self.reader.chat(row) for row in as_rows(columns)]
         places = columns.get("row_id", range(len(chats)))
         examples = [e for i, chat in enumerate(chats) for e in self._examples(i, chat, places[i])]
+        texts = [example.written.text for example in examples]
+        check_offsets(self.tokenizer, texts, self.backbone, type(self).__name__)
         tokens, prompts = self._tokens(examples)
+        self.encoder.count("conversation", (part.ids.tolist() for part in tokens), "max_length")
+        self.encoder.count("prompt", filter(None, prompts), "max_length")
         found = [
             self.chat_tokenizer.labelled(part, example.written.text, example.spans, self.max_length)
             for part, example in zip(tokens, examples, strict=True)
         ]
         # A text whose replies are cut away leaves nothing to learn.
         kept = [i for i, feature in enumerate(found) if feature["loss_weights"]]
-        asked, cut = self._cut([prompts[i] for i in kept])
+        # The last reply is compared with the row's last text that is kept, even if its own is not.
+        whole, end = ({examples[i].row: i for i in some} for some in (range(len(examples)), kept))
+        final = [whole[row] if end[row] == i else None for i in kept for row in [examples[i].row]]
+        asked, cut = self._cut([[] if i is None else prompts[i] for i in final])
         return {
             **{name: [found[i][name] for i in kept] for name in ("input_ids", "labels", "loss_weights", "truncated", "bytes")},
             "prompt_ids": asked,
             "prompt_truncated": cut,
-            "reference": [self._reference(examples[i], tokens[i]) for i in kept],
+            "reference": [None if i is None else self._reference(examples[i], tokens[i]) for i in final],
             "row": [examples[i].row for i in kept],
         }
 

@@ -1,5 +1,6 @@
 """Data of multiple choice."""
 
+from collections import Counter
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -111,6 +112,11 @@ class MultipleChoiceData(TaskData):
         starts = [self.question, *([self.start] if self.start else [])]
         return ["\n".join([*(row[column] for column in starts), *self.texts(row)]) for row in rows]
 
+    def majority(self, rows: "Dataset") -> dict[str, Any] | None:
+        positions = Counter(self.position(row) for row in rows)  # type: ignore[arg-type]
+        [(position, count)] = positions.most_common(1)
+        return {"answer": f"choice {(position or 0) + 1}", "share": count / len(rows)}
+
     # Features
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -119,7 +125,8 @@ class MultipleChoiceData(TaskData):
         starts = [f"{row[self.start]} " if self.start else "" for row in rows]
         questions = [row[self.question] for row, texts in zip(rows, choices, strict=True) for _ in texts]
         ends = [start + text for start, texts in zip(starts, choices, strict=True) for text in texts]
-        flat, bounds = self.tokenize(questions, ends), np.cumsum([0, *map(len, choices)]).tolist()
+        flat = self.tokenize(questions, ends, ("question", "choice"))
+        bounds = np.cumsum([0, *map(len, choices)]).tolist()
         spans = list(pairwise(bounds))
         features = {name: [values[a:b] for a, b in spans] for name, values in flat.items()}
         return {**features, "choices": choices, "truncated": [any(cut) for cut in features["truncated"]]}

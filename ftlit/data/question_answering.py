@@ -24,6 +24,7 @@ from ftlit.data.text.answers import (
     token_span,
 )
 from ftlit.data.text.encoding import require_offsets
+from ftlit.data.text.offsets import SAMPLE, check_offsets
 from ftlit.errors import UserError
 
 if TYPE_CHECKING:
@@ -140,6 +141,10 @@ class QuestionAnsweringData(TaskData):
             return self.given_no_answer
         return any(not answers_of(value) for rows in self.rows.source.values() for value in rows[self.answers])
 
+    def majority(self, rows: "Dataset") -> dict[str, Any] | None:
+        without = sum(not answers_of(value) for value in rows[self.answers][:])
+        return {"answer": "no answer", "share": without / len(rows)} if without else None
+
     # Windows
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -157,6 +162,8 @@ class QuestionAnsweringData(TaskData):
         )
         rows = cut["overflow_to_sample_mapping"]
         places = [context_places(offsets, cut.sequence_ids(i)) for i, offsets in enumerate(cut["offset_mapping"])]
+        if self.encoder.counting:
+            self._count(cut, places)
         return {
             **{name: cut[name] for name in ("input_ids", *PADDING) if name in cut},
             "starts": [place[:, 0] for place in places],
@@ -165,6 +172,27 @@ class QuestionAnsweringData(TaskData):
             "truncated": [False] * len(rows),  # the windows together cover the whole context
             "row": rows,
         }
+
+    def _count(self, cut: Any, places: list[np.ndarray]) -> None:
+        """Count the tokens of questions and contexts from their windows, each of which repeats some of the one before it."""
+        questions: list[list[int]] = []
+        framed: list[list[int]] = []  # questions with the special tokens
+        contexts: list[list[int]] = []
+        rows = cut["overflow_to_sample_mapping"]
+        for i, (window, place) in enumerate(zip(cut["input_ids"], places, strict=True)):
+            ids, sequences = np.array(window), np.array(cut.sequence_ids(i), dtype=float)
+            context = ids[place[:, 0] != NO_OFFSET].tolist()
+            if i and rows[i] == rows[i - 1]:
+                contexts[-1] += context[self.stride :]
+            else:
+                questions.append(ids[sequences == 0].tolist())
+                framed.append(ids[place[:, 0] == NO_OFFSET].tolist())
+                contexts.append(context)
+        special = self.tokenizer.num_special_tokens_to_add(pair=True)
+        whole = ([*ids, *context] for ids, context in zip(framed, contexts, strict=True))
+        self.encoder.count("question", questions)
+        self.encoder.count("context", contexts)
+        self.encoder.count("question and context", whole, "max_length", special)
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Windows with ``labels``: the first and the last token of the answer, or token 0 if the window lacks the answer."""
@@ -194,6 +222,9 @@ class QuestionAnsweringData(TaskData):
         return {"moved": [moved[i] and not absent[i] for i in windows], "absent": [absent[i] for i in windows]}
 
     def setup(self, stage: str | None = None) -> None:
+        require_offsets(self.tokenizer, self.backbone, type(self).__name__)
+        for rows in self.rows.source.values():
+            check_offsets(self.tokenizer, rows[self.context][:SAMPLE], self.backbone, type(self).__name__)
         super().setup(stage)
         for split in self.encoded.keys() - self._found.keys():
             features = self.encoded[split]

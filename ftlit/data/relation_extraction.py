@@ -115,6 +115,7 @@ class RelationExtractionData(LabelledData):
         encoding = self.tokenizer([marked(*row) for row in cells], truncation=False, return_attention_mask=False)
         features = dict(encoding)
         ids = features["input_ids"]
+        self.encoder.count("text", ids, "max_length", self.tokenizer.num_special_tokens_to_add())
         long = [i for i, row in enumerate(ids) if len(row) > self.max_length]
         kept = {i: self._window(encoding.sequence_ids(i), [ids[i].index(mark) for mark in self.marker_ids]) for i in long}
         for values in features.values():

@@ -139,7 +139,7 @@ class Seq2SeqData(TaskData):
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         sources = [self.prefix + text for text in columns[self.source]]
-        return self.tokenize(sources, columns[self.context] if self.context else None)
+        return self.tokenize(sources, columns[self.context] if self.context else None, ("source", "context"))
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         references = [self.references(row) for row in as_rows(columns)]
@@ -159,10 +159,22 @@ class Seq2SeqData(TaskData):
         """
         tokenizer: Any = self.target_tokenizer
         if not self.decoder:
-            return tokenize(lambda given, **how: tokenizer(text_target=given, **how), self.max_target_length, texts)  # type: ignore[arg-type]
-        found = tokenize(partial(tokenizer, add_special_tokens=False), self.max_target_length - 1, texts)  # type: ignore[arg-type]
-        end = target_ids(tokenizer).end
+            framed: Any = partial(_as_target, tokenizer)
+            return tokenize(framed, self.max_target_length, texts, uncut=self._count_framed)
+        end, bare = target_ids(tokenizer).end, partial(tokenizer, add_special_tokens=False)
+        found = tokenize(bare, self.max_target_length - 1, texts, uncut=self._count_bare)  # type: ignore[arg-type]
         return {"input_ids": [[*ids, end] for ids in found["input_ids"]], "truncated": found["truncated"]}
+
+    def _count_framed(self, found: Any) -> None:
+        if self.encoder.counting:
+            special = self.target_tokenizer.num_special_tokens_to_add()
+            self.encoder.count("target", found["input_ids"], "max_target_length", special)
+
+    def _count_bare(self, found: Any) -> None:
+        """Count targets whose end token is still to come."""
+        end = target_ids(self.target_tokenizer).end
+        targets = ([*ids, end] for ids in found["input_ids"])
+        self.encoder.count("target", targets, "max_target_length", 1, self.target_tokenizer)
 
     def counts(self, split: str) -> dict[str, int]:
         """Number of sources and targets that were cut."""
@@ -178,3 +190,7 @@ class Seq2SeqData(TaskData):
 
         labels = self.encoded[split].with_format("arrow")["labels"][:]
         return super().lengths(split) + pc.list_value_length(labels).to_numpy()
+
+
+def _as_target(tokenizer: Any, texts: list[str], **options: Any) -> Any:
+    return tokenizer(text_target=texts, **options)

@@ -2,13 +2,16 @@
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ftlit.data.rows.cells import number
 from ftlit.data.shared.text import TextData
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 class TextRegressionData(TextData):
@@ -28,6 +31,10 @@ class TextRegressionData(TextData):
         found = number(value)
         finite = found is not None and math.isfinite(found)
         return None if finite else f"column {self.label!r} holds {value!r}, not a number"
+
+    def majority(self, rows: "Dataset") -> dict[str, Any] | None:
+        values = np.array([float(value) for value in rows[self.label][:]])
+        return {"answer": float(values.mean()), "mse": float(values.var())}
 
     def reference(self, row: dict[str, Any]) -> float:
         return float(row[self.label])

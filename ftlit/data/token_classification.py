@@ -1,7 +1,7 @@
 """Data of token classification: named entities, chunks, parts of speech."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -181,6 +181,13 @@ class TokenClassificationData(TaskData):
     def balance(self, rows: "Dataset") -> dict[str, int] | None:
         return dict(Counter(kind for row in self._kinds(rows) for kind in sorted(row)).most_common())
 
+    def majority(self, rows: "Dataset") -> dict[str, Any] | None:
+        if self.spans:
+            return None  # a text without spans is right about none
+        counts = Counter(tag for row in rows for tag in self.answer(row))  # type: ignore[arg-type]
+        [(tag, count)] = counts.most_common(1)
+        return {"answer": tag, "share": count / counts.total()}
+
     def check_splits(self, splits: dict[str, "Dataset"]) -> None:
         if len(self.label_names) < 2:
             raise UserError(f"{self.dataset} has no tag but {', '.join(self.label_names)}; check data.{self._answer_key}")
@@ -205,7 +212,10 @@ class TokenClassificationData(TaskData):
 
     @cached_property
     def _encoder(self) -> WordEncoder:
-        return WordEncoder(self.tokenizer, self.max_length, self.stride)
+        def count(texts: Iterable[list[int]], special: int) -> None:
+            self.encoder.count("text", texts, "max_length", special)
+
+        return WordEncoder(self.tokenizer, self.max_length, self.stride, count)
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         features: dict[str, list[Any]] = defaultdict(list)

@@ -30,13 +30,15 @@ def open_model(plan: dict[str, Any]) -> Any:
     import transformers
 
     kind = getattr(transformers, plan["auto_class"])
-    options: dict[str, Any] = {"trust_remote_code": True} if plan["trust_remote_code"] else {}
+    options: dict[str, Any] = {"trust_remote_code": plan["trust_remote_code"]}
     if plan["base"] is None:
         return kind.from_pretrained(plan["folder"], **options)
     from peft import PeftModel
 
     if plan["quantization"]:
         options["quantization_config"] = transformers.BitsAndBytesConfig(**plan["quantization"])
+    if plan["revision"]:
+        options["revision"] = plan["revision"]
     base = kind.from_pretrained(plan["base"], dtype=torch.float32, **options)
     restore(base, load_file(f"{plan['folder']}/head.safetensors"), plan["added_tokens"])
     return PeftModel.from_pretrained(base, plan["folder"])

@@ -1,8 +1,9 @@
-"""Embeddings of tokens that are added to a pretrained backbone."""
+"""Embeddings of tokens that are added to a pretrained backbone, and of tokens that it does not know."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -133,3 +134,26 @@ def with_tokens(tokenizer: "PreTrainedTokenizerBase", tokens: Sequence[str] | No
     if tokens:
         add_tokens(tokenizer, tokens)
     return tokenizer
+
+
+def check_token_ids(ids: np.ndarray, table: Any, tokenizer: "PreTrainedTokenizerBase", backbone: str) -> None:
+    """Check that a model has an embedding for each token.
+
+    Args:
+        ids: Ids of tokens, ``(tokens,)``.
+        table: The embeddings.
+        tokenizer: The tokenizer, for the message.
+        backbone: Name of the model, for the message.
+
+    Raises:
+        UserError: If there is none for a token.
+    """
+    unknown = ids[ids >= len(table.weight)]
+    if isinstance(table, ExtendedEmbedding):
+        unknown = unknown[(unknown < table.first) | (unknown >= table.first + len(table.extra))]
+    if len(unknown):
+        raise UserError(
+            f"the tokenizer of {backbone!r} gives the token {tokenizer.convert_ids_to_tokens(int(unknown[0]))!r} the id "
+            f"{unknown[0]}, but the model has embeddings of {len(table.weight)} tokens only: they do not belong together; use "
+            "the tokenizer that the model was trained with"
+        )

@@ -58,6 +58,7 @@ OPTIONS: dict[str, Option] = {
     "data.class_path": _ROWS,
     "data.dataset": _affects("rows", file=True),
     "data.config_name": _ROWS,
+    "data.revision": _ROWS,
     "data.splits": _ROWS,
     "data.shots": _affects("rows", short="shots"),
     "data.limit_train": _affects("rows", short="limit_train"),
@@ -105,7 +106,7 @@ OPTIONS: dict[str, Option] = {
     # Taken from the rest of the config
     "data.backbone": _affects(merged=THIS_FOLDER, source="model.backbone"),
     "data.decoder": _affects(merged=None, source="model.decoder"),
-    "data.trust_remote_code": _affects(source="model.trust_remote_code"),
+    "data.trust_remote_code": _affects(source="model.trust_remote_code", exported=False),
     "data.multi_label": _affects("encoding", source="model.multi_label"),
     "data.spans": _affects("encoding", source="model.spans"),
     "data.objective": _affects("encoding", "order", source="model.class_path"),
@@ -118,6 +119,7 @@ OPTIONS: dict[str, Option] = {
     # The model
     "model.class_path": _MODEL,
     "model.backbone": _affects("training", short="backbone", moves=True, merged=THIS_FOLDER),
+    "model.revision": _affects("training", merged=None),
     "model.decoder": _affects("training", moves=True, merged=None),
     "model.pretrained": _affects("training", merged=True),
     "model.init_from": _affects("training", moves=True, exported=None),
@@ -126,7 +128,8 @@ OPTIONS: dict[str, Option] = {
     "model.loss": _affects("training", short="loss"),
     "model.auxiliary": _affects("training", short="auxiliary", exported=None),
     "model.dropout": _MODEL,
-    "model.trust_remote_code": _MODEL,
+    "model.gradient_checkpointing": _affects(exported=False),  # time and memory alone
+    "model.trust_remote_code": _affects("training", exported=False),  # whoever opens the folder decides
     "model.multi_label": _MODEL,
     "model.spans": _MODEL,
     "model.mask_probability": _MODEL,
@@ -199,6 +202,7 @@ OPTIONS: dict[str, Option] = {
     "plan": _NOTHING,
     "ckpt_path": _affects("training", moves=True),
     "weights_only": _NOTHING,
+    "trust_classes": _NOTHING,
 }
 
 

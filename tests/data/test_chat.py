@@ -279,17 +279,22 @@ def test_special_tokens_that_swallow_white_space(make: Any) -> None:
     assert whole.encoded["train"]["bytes"][:] == [len(text.format("yo")), len(text.format("  yo"))]
 
 
-def test_no_token_reaches_from_a_prompt_into_its_reply(make: Any, tmp_path: Path) -> None:
-    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "\n\nyo"}]
+def test_no_token_reaches_from_a_prompt_into_its_reply(make: Any) -> None:
+    talk = [{"role": role, "content": "\n\nyo"} for role in ("user", "assistant")] * 2
     data = make([{"talk": talk}], messages="talk")
     state = json.loads(data.tokenizer.backend_tokenizer.to_str())
     state["model"]["merges"], state["model"]["vocab"]["ĊĊ"] = [["Ċ", "Ċ"]], 269
     data.tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
     assert data.tokenizer("a\n\n\nb", add_special_tokens=False)["input_ids"][1] == 269
-    assert learned(data) == ["\n\nyo<|im_end|>"]
+    assert learned(data) == ["\n\nyo<|im_end|>"] * 2
     row = data.encoded["train"][0]
-    assert row["input_ids"][: len(row["prompt_ids"])] == row["prompt_ids"]
-    assert row["bytes"] == len("\n\nyo")
+    assert row["bytes"] == 2 * len("\n\nyo")
+    prompts = data.encode_inputs({"talk": [talk[:1], talk[:3]]})["input_ids"]
+    assert prompts[1] == row["prompt_ids"]
+    for prompt in prompts:
+        assert row["input_ids"][: len(prompt)] == prompt
+        assert row["labels"][len(prompt) - 1] == IGNORED != row["labels"][len(prompt)]
+    assert data.reference({"talk": talk}) == "yo"
 
 
 def test_replies_are_written_as_generation_writes_them(make: Any) -> None:

@@ -161,6 +161,25 @@ def test_a_template_that_drops_what_was_thought(make: Any, tmp_path: Path) -> No
     assert found == THOUGHT["chatml"]
 
 
+@pytest.mark.parametrize(
+    ("shape", "content", "expected"),
+    [
+        ("qwen3", "Well <think>why</think> Ho", "Well <think>why</think> Ho<|im_end|>"),
+        ("qwen3", "why\n</think>\n\nHo", "<think>\nwhy\n</think>\n\nHo<|im_end|>"),
+        ("qwen3", "<think>why</think>Ho", "<think>\nwhy\n</think>\n\nHo<|im_end|>"),
+        ("r1", "why\n</think>\n\nHo", "why\n</think>\n\nHo</s>"),
+        ("r1", "<think>why</think>Ho", "why</think>Ho</s>"),
+        ("r1", "<think>\n\n</think>\n\nHo", "\n</think>\n\nHo</s>"),
+        ("chatml", "Well <think>why</think> Ho", "Well <think>why</think> Ho<|im_end|>"),
+    ],
+)
+def test_forms_of_reasoning(make: Any, shape: str, content: str, expected: str) -> None:
+    talk = [user("Say <think></think>"), reply(content)]
+    data = make(shape, [{"talk": talk}])
+    assert learned(data) == [[expected]]
+    check_prompts(data, talk)
+
+
 CALLED = {
     "llama3": [['{"name": "add", "parameters": {"a": 1, "b": 4}}<|eot_id|>', "It is 5<|eot_id|>"]],
     "qwen2.5": [[QWEN_CALL, "It is 5<|im_end|>"]],
@@ -260,9 +279,29 @@ def test_weights(make: Any) -> None:
         assert not any("Bad" in text for text in whole)
 
 
+def test_only_turns_of_the_assistant_are_excluded_from_all(make: Any) -> None:
+    talk = [{**user("Hi"), "weight": 0}, reply("Ho")]
+    assert learned(make("chatml", [{"talk": talk}])) == [["Ho<|im_end|>"]]
+    with pytest.raises(
+        UserError, match=r"row 1: message 1, a turn of the user, is to have no loss, but with data\.train_on: all"
+    ):
+        make("chatml", [{"talk": talk}], train_on="all").setup()
+
+
+def test_a_last_text_that_is_cut_away_keeps_its_reply(make: Any) -> None:
+    talk = [*THOUGHTS[:2], user("x" * 80), reply("Oh")]
+    data = make("qwen3", [{"talk": talk}, {"talk": THOUGHTS[:2]}], max_length=64)
+    assert learned(data) == [THOUGHT["qwen3"][0], THOUGHT["qwen3"][0]]
+    train = data.encoded["train"]
+    assert train["reference"][:] == ["<think>\n\n</think>\n\nOh", "<think>\nWhy\n</think>\n\nHo"]
+    assert data.tokenizer.decode(train["prompt_ids"][0]).endswith("xxx<|im_end|>\n<|im_start|>assistant\n")
+    assert data.counts("train") == {"prompts cut at data.max_length 64": 1}
+
+
 @pytest.mark.parametrize(
     ("talk", "problem"),
     [
+        ([user("Hi"), reply("<think>So</think>Ho", reasoning_content="Why")], "message 2 .* remove one of them"),
         ([user("Hi"), reply("Ho", weight=0.5)], "message 2 in column 'talk' has weight 0.5; expected 0 or 1"),
         ([user("Hi"), reply("Ho", train="no")], "message 2 in column 'talk' has train 'no'; expected true or false"),
         (

@@ -99,6 +99,7 @@ def learn(data: ChatData, task: CausalLM) -> None:
         optimizer.step()
 
 
+@pytest.mark.parametrize("backbone", ["llama", pytest.param("gpt2", marks=pytest.mark.slow)], indirect=True)
 def test_replies_of_special_tokens_are_compared_as_they_are_written(rows: str, backbone: str) -> None:
     data, task = made(rows, backbone)
     learn(data, task.train())

@@ -68,6 +68,7 @@ def test_reasoning_and_tools(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_bos_in_prompts_and_exports(tmp_path: Path) -> None:
     rows = [{"q": f"Say {i}", "a": str(i)} for i in range(8)]

@@ -109,7 +109,7 @@ SPOILT = [
         TurnsDropoutOn,
         "Frozen",
         {},
-        r"dropout is on in model\.bert, which model\.tuning Frozen\(embeddings=None\) keeps in evaluation mode so that its "
+        r"dropout is on in model\.backbone, which model\.tuning Frozen\(embeddings=None\) keeps in evaluation mode so that its "
         r"features are fixed; a callback or class of yours calls train\(\) on it: leave that out",
     ),
     (

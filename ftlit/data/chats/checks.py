@@ -64,8 +64,12 @@ class Checks:
 
 def _kind(message: dict[str, Any]) -> Key:
     """What a template may treat differently."""
-    thinks = "reasoning_content" in message, "<think>" in message["content"]
+    thinks = "reasoning_content" in message, _thinks(message)
     return message["role"], bool(message["content"].strip()), min(len(message.get("tool_calls", ())), 2), *thinks
+
+
+def _thinks(message: dict[str, Any]) -> bool:
+    return message["role"] == "assistant" and "</think>" in message["content"]
 
 
 def marked(messages: Messages) -> Messages:
@@ -75,7 +79,7 @@ def marked(messages: Messages) -> Messages:
 
 def _marked(i: int, message: dict[str, Any]) -> dict[str, Any]:
     said, thought, called = f"hello{i}said", f"hello{i}thought", f"hello{i}called"
-    content = f"<think>\n{thought}\n</think>\n\n{said}" if "<think>" in message["content"] else said
+    content = f"<think>\n{thought}\n</think>\n\n{said}" if _thinks(message) else said
     found = {**message, "content": content if message["content"].strip() else ""}
     if "reasoning_content" in message:
         found["reasoning_content"] = thought
@@ -92,6 +96,6 @@ def _markers(i: int, message: dict[str, Any]) -> dict[str, str]:
     return {
         **({"the content": f"hello{i}said"} if message["content"] else {}),
         **({"the reasoning_content": f"hello{i}thought"} if "reasoning_content" in message else {}),
-        **({"the reasoning": f"hello{i}thought"} if "<think>" in message["content"] else {}),
+        **({"the reasoning": f"hello{i}thought"} if _thinks(message) else {}),
         **({"the tool_calls": f"hello{i}called"} if "tool_calls" in message else {}),
     }

@@ -69,6 +69,10 @@ def _message(entry: Any, place: str, roles: Mapping[str, str]) -> dict[str, Any]
         if found and role != "assistant":
             raise ConversationError(f"{place} is a turn of the {role} with {key}, which only turns of the assistant can have")
     message = {"role": role, "content": _text("" if content is None and calls else content, place, empty=bool(calls))}
+    if reasoning and "</think>" in message["content"]:
+        raise ConversationError(
+            f"{place} has reasoning_content, and reasoning in <think> tags in its content; remove one of them"
+        )
     if reasoning:
         message["reasoning_content"] = _text(reasoning, f"reasoning_content of {place}")
     others = {key: found for key, found in entry.items() if key not in REPLACED and found is not None}
@@ -76,7 +80,10 @@ def _message(entry: Any, place: str, roles: Mapping[str, str]) -> dict[str, Any]
 
 
 def _first(entry: dict[str, Any], keys: tuple[str, ...]) -> Any:
-    return next((entry[key] for key in keys if entry.get(key) is not None), None)
+    for key in keys:
+        if (found := entry.get(key)) is not None:
+            return found
+    return None
 
 
 def _loss(entry: dict[str, Any], role: str, place: str) -> dict[str, bool]:
@@ -148,14 +155,24 @@ def check_turns(messages: Messages) -> None:
         raise ConversationError("the conversation has no turn of the user")
 
 
-def check_replies(messages: Messages) -> None:
+def check_replies(messages: Messages, train_on: str) -> None:
     """Check that a conversation has a turn of the assistant that is trained and replies to something.
+
+    Args:
+        messages: The conversation.
+        train_on: Which tokens count in the loss.
 
     Raises:
         ConversationError: If it does not.
     """
     replies = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     trained = [i for i in replies if is_trained(messages[i])]
+    other = next((i for i, message in enumerate(messages) if i not in replies and "train" in message), None)
+    if train_on == "all" and other is not None:
+        raise ConversationError(
+            f"message {other + 1}, a turn of the {messages[other]['role']}, is to have no loss, but with data.train_on: all "
+            "only turns of the assistant can be excluded"
+        )
     if not replies:
         raise ConversationError("the conversation has no turn of the assistant")
     if not trained:

@@ -36,21 +36,34 @@ class ChatTokenizer:
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", special: Mapping[int, str], stop_id: int) -> None:
         self.tokenizer, self.special, self.stop_id = tokenizer, special, stop_id
 
-    def ids(self, texts: list[str]) -> list[list[int]]:
-        """The tokens of texts, to which nothing is added."""
-        return self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []  # type: ignore[return-value]
+    def prompts(self, texts: list[str], starts: list[list[int]]) -> list[list[int]]:
+        """The tokens of prompts.
+
+        Args:
+            texts: The prompts.
+            starts: Where replies begin in each of them. A token that would reach across is divided there, as in training.
+        """
+        if not any(starts):
+            return self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []  # type: ignore[return-value]
+        found = zip(texts, self._whole(texts), starts, strict=True)
+        return [self._divided(text, whole, at).ids.tolist() for text, whole, at in found]
 
     def tokens(self, texts: list[str], starts: list[list[int]], prompts: list[str]) -> tuple[list[Tokens], list[list[int]]]:
         """The tokens of texts with their characters, and those of prompts.
 
         Args:
             texts: The texts.
-            starts: Where replies begin in each text. A token that would reach across is divided there.
+            starts: Where replies begin in each text.
             prompts: The beginning of each text that is the prompt for a reply, or an empty text.
         """
-        asked = self.ids(prompts)
-        found = zip(prompts, asked, texts, self._whole(texts), starts, strict=True)
-        return [self._after(prompt, ids, text, self._divided(text, whole, at)) for prompt, ids, text, whole, at in found], asked
+        asked = self.prompts(prompts, [[] for _ in prompts])
+        found = []
+        for i, (text, whole, prompt) in enumerate(zip(texts, self._whole(texts), prompts, strict=True)):
+            tokens = self._divided(text, whole, starts[i])
+            if tokens is not whole and text.startswith(prompt):
+                asked[i] = self.prompts([prompt], [[at for at in starts[i] if at < len(prompt)]])[0]
+            found.append(self._after(prompt, asked[i], text, tokens))
+        return found, asked
 
     def _after(self, prompt: str, ids: list[int], text: str, tokens: Tokens) -> Tokens:
         """The tokens of a text, beginning with those of its prompt, which may depend on what follows."""

@@ -14,7 +14,7 @@ def compact(value: Any) -> Any:
     The rows of a data set share one type for each column, in which every object has the keys of all others, as nulls.
     """
     if isinstance(value, dict):
-        return {key: compact(found) for key, found in value.items() if found is not None}
+        return {k: compact(v) if isinstance(v, dict | list) else v for k, v in value.items() if v is not None}
     return [compact(found) for found in value] if isinstance(value, list) else value
 
 

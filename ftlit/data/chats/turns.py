@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 HELLO: Messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"}]
-# Reasoning at the beginning of a reply, whose first tag may be part of the prompt; and a prompt that ends with this tag.
-THOUGHT, OPENED = re.compile(r"\s*(<think>)?((?!<think>).)*?</think>\s*", re.DOTALL), re.compile(r"<think>\s*\Z")
+# Reasoning before a reply, whose first tag may be part of the prompt; and a prompt that ends with this tag.
+THOUGHT, OPENED = re.compile(r".*</think>\s*", re.DOTALL), re.compile(r"<think>\s*\Z")
 
 
 class Reply(NamedTuple):
@@ -76,6 +76,16 @@ class ChatTemplate(Template):
     def prompt(self, written: Written, messages: Messages, reply: Reply, tools: Tools = None) -> str:
         """The text that stands before a reply, at which a model is asked for it."""
         return self.render(messages[: reply.message], True, tools) if self.has_marks else written.text[: reply.start]
+
+    def asked(self, messages: Messages, tools: Tools = None) -> tuple[str, list[int]]:
+        """The text that asks for a reply, and where earlier replies begin that stand in it as they were learned.
+
+        Raises:
+            TemplateError: If the template does not accept the conversation.
+        """
+        text, written = self.render(messages, True, tools), self.written(messages, tools)
+        known = bool(written and written[-1].replies) and _continues(text, written[-1])
+        return text, [reply.start for reply in written[-1].replies] if known else []
 
     def _marked(self, messages: Messages, tools: Tools) -> Written:
         text, spans = self.render_marked(messages, tools)
@@ -191,11 +201,11 @@ def _with_thought(before: str, through: str, thought: str) -> str:
             "part is unknown; choose another data.template, or mark that part with {% generation %} and {% endgeneration %}"
         )
     rest, tag = through[len(base) :].lstrip("\n"), opened[0] if opened else ""
-    if opened and rest.startswith("<think>"):  # the turn has other white space around the tag than the prompt
+    if opened and rest.startswith("<think>") and _stripped(thought) in rest:  # with other white space than in the prompt
         return before + rest.removeprefix("<think>").lstrip("\n")
     if not thought:
         return f"{before}\n</think>\n\n{rest}"
-    inner = thought.lstrip()
+    inner, rest = thought.lstrip(), rest.rpartition("</think>")[2].lstrip()
     if opened:
         inner = inner[len(tag) :] if inner.startswith(tag) else inner.removeprefix("<think>").lstrip()
     return before + inner + rest

@@ -5,7 +5,10 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ftlit.data.rows.columns import as_rows
 from ftlit.errors import UserError, near
+from ftlit.util.cache import remembered
+from ftlit.util.private import rows_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -54,9 +57,14 @@ def has_own_ids(rows: "Dataset") -> bool:
 def fingerprint(rows: "Dataset") -> str:
     """A hash of the content of rows."""
     digest = hashlib.sha256()
-    for row in rows:
+    for row in (row for columns in rows.iter(1000) for row in as_rows(columns)):  # type: ignore[arg-type]
         digest.update(json.dumps(row, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
+
+
+def cached_fingerprint(rows: "Dataset") -> str:
+    """The `fingerprint` of rows, which are read only once for all starts."""
+    return remembered(["fingerprint", rows_hash(rows)], lambda: {"fingerprint": fingerprint(rows)})["fingerprint"]
 
 
 def row_place(row_id: str, own: bool) -> str:

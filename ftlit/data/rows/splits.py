@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from ftlit.data.rows.rows import checked, fingerprint, has_own_ids, row_place
+from ftlit.data.rows.rows import cached_fingerprint, checked, has_own_ids, row_place
 from ftlit.data.rows.subsets import shots, split_off, subsample
-from ftlit.data.sources.load import load_source
+from ftlit.data.sources.load import commit_of_rows, load_source
 from ftlit.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class SplitRows(Mapping[str, "Dataset"]):
         validation_share: Share of train that becomes validation if the source has no validation split.
         seed: Seed of all draws.
         on_bad_rows: Whether a row that fails its check raises an error or is dropped.
+        revision: Revision of a hub data set.
     """
 
     def __init__(
@@ -41,11 +42,12 @@ class SplitRows(Mapping[str, "Dataset"]):
         validation_share: float,
         seed: int,
         on_bad_rows: Literal["error", "drop"],
+        revision: str | None = None,
     ) -> None:
         self.hooks, self.dataset, self.config_name, self.split_names = hooks, dataset, config_name, split_names
         self.limits, self.shots, self.validation_share = limits, shots, validation_share
         self.seed, self.on_bad_rows = seed, on_bad_rows
-        self.dropped: dict[str, list[str]] = {}
+        self.revision, self.dropped = revision, dict[str, list[str]]()
         self._own_ids: dict[str, bool] = {}
         self._unused: list[str] = []  # known once `raw` has been read
 
@@ -71,7 +73,9 @@ class SplitRows(Mapping[str, "Dataset"]):
     def raw(self) -> dict[str, "Dataset"]:
         """The splits as they come from the source, with all columns and unchecked rows."""
         self._check_columns()
-        splits, self._unused = load_source(self.dataset, self.config_name, self.split_names, self.hooks.readers)
+        splits, self._unused = load_source(
+            self.dataset, self.config_name, self.split_names, self.hooks.readers, revision=self.revision
+        )
         return self.hooks.prepare_splits(splits)
 
     def _check_columns(self) -> None:
@@ -83,6 +87,11 @@ class SplitRows(Mapping[str, "Dataset"]):
             options[column] = option
 
     @cached_property
+    def commit(self) -> str | None:
+        """The commit of a data set on the hub; None for local files."""
+        return next((found for rows in self.raw.values() if (found := commit_of_rows(rows))), None)
+
+    @cached_property
     def source(self) -> dict[str, "Dataset"]:
         """The splits of the source with checked rows: the columns in use and ``row_id``."""
         return {split: self._checked(split, rows) for split, rows in self.raw.items()}
@@ -90,7 +99,7 @@ class SplitRows(Mapping[str, "Dataset"]):
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """A hash of the content of each split; it does not depend on where the rows came from."""
-        return {split: fingerprint(rows) for split, rows in self.items()}
+        return {split: cached_fingerprint(rows) for split, rows in self.items()}
 
     def place_of(self, row_id: str) -> str:
         """Where a row is found in the source, for error messages."""

@@ -16,7 +16,8 @@ from ftlit.data.rows.splits import SplitRows
 from ftlit.data.shared.hooks import TaskHooks
 from ftlit.data.shared.unlabelled import Unlabelled, unlabelled_texts
 from ftlit.data.text.encoding import Encoder, source_of
-from ftlit.models.backbones import load_config, load_tokenizer, max_positions
+from ftlit.models.backbones import load_config, load_tokenizer
+from ftlit.models.positions import max_positions
 from ftlit.util.options import Effect, option, options_of
 from ftlit.util.private import rows_hash
 
@@ -54,6 +55,7 @@ class TaskData(LightningDataModule, TaskHooks):
         unlabelled: More texts for model.auxiliary, named like dataset: each training example comes with one of them.
         unlabelled_column: Column of their text.
         group: Column that is the same in rows of one document. The intervals of a run's scores then draw whole documents.
+        revision: Branch, tag or commit of a data set on the hub.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class TaskData(LightningDataModule, TaskHooks):
         unlabelled: str | None = None,
         unlabelled_column: str = "text",
         group: str | None = None,
+        revision: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -93,7 +96,7 @@ class TaskData(LightningDataModule, TaskHooks):
         self.batching, self.num_workers, self.seed, self.order_seed = batching, num_workers, seed, order_seed
         self.unlabelled_source, self.unlabelled_column, self.group = unlabelled, unlabelled_column, group
         limits = {"train": limit_train, "validation": limit_validation, "test": limit_test}
-        self.rows = SplitRows(self, dataset, config_name, splits, limits, shots, validation_share, seed, on_bad_rows)
+        self.rows = SplitRows(self, dataset, config_name, splits, limits, shots, validation_share, seed, on_bad_rows, revision)
         self.modification_counts: dict[str, int] = {}  # what `augment_train` did, for the report
         self.encoded: dict[str, Dataset] = {}
 
@@ -181,9 +184,17 @@ class TaskData(LightningDataModule, TaskHooks):
     def _encoding(self) -> str:
         return self.encoder.digest(self.encoding_settings())
 
-    def tokenize(self, texts: list[str], pairs: list[str] | None = None) -> dict[str, list[Any]]:
-        """The columns ``input_ids``, ``token_type_ids`` if the model has them, and ``truncated`` of texts or pairs."""
-        return self.encoder.tokenize(texts, pairs)
+    def tokenize(
+        self, texts: list[str], pairs: list[str] | None = None, parts: tuple[str, ...] = ("text", "text_pair")
+    ) -> dict[str, list[Any]]:
+        """The columns ``input_ids``, ``token_type_ids`` if the model has them, and ``truncated`` of texts or pairs.
+
+        Args:
+            texts: The texts.
+            pairs: The second texts of pairs.
+            parts: Names of the first and the second texts in the report.
+        """
+        return self.encoder.tokenize(texts, pairs, parts)
 
     def setup(self, stage: str | None = None) -> None:
         """Encode the splits, or read them from the cache of `datasets`."""
@@ -204,6 +215,12 @@ class TaskData(LightningDataModule, TaskHooks):
 
         rows = self.encoded[split].with_format("arrow")
         return pc.list_value_length(rows["input_ids"][:]).to_numpy()
+
+    def text_lengths(self, split: str) -> dict[str, dict[str, Any]]:
+        """Lengths of the texts of a split before anything is cut off, for each part of them, such as source and target."""
+        found = self.encoder.lengths.get(rows_hash(self.rows[split]))
+        parts = found.parts if found else {}
+        return {name: part.summary(getattr(self, part.option) if part.option else None) for name, part in parts.items()}
 
     def loss_weights(self, split: str) -> np.ndarray | None:
         """Weight of each example of an encoded split in the mean loss, or None if all weigh 1."""

@@ -89,7 +89,7 @@ class TaskHooks(ABC):
 
     def joined_texts(self, rows: "Dataset") -> list[str]:
         """The whole text of each row, in which duplicates are searched; by default all input columns."""
-        columns = [rows[column] for column in self.input_columns().values()]
+        columns = [rows[column][:] for column in self.input_columns().values()]
         return ["\n".join(texts) for texts in zip(*columns, strict=True)]
 
     def classes(self, rows: "Dataset") -> list[Any] | None:
@@ -99,6 +99,21 @@ class TaskHooks(ABC):
     def balance(self, rows: "Dataset") -> dict[str, int] | None:
         """Number of rows with each label, most frequent first, or None if the rows have no labels."""
         return None
+
+    def majority(self, rows: "Dataset") -> dict[str, Any] | None:
+        """The commonest ``answer`` of a split and the ``share`` of rows for which it is right, or None if that says nothing.
+
+        A number has the mean as ``answer``, and its mean squared error as ``mse``.
+        """
+        return None
+
+    def shares(self, split: str) -> dict[str, float]:
+        """Findings about an encoded split for the report that are shares, such as that of masked tokens."""
+        return {}
+
+    def warnings(self, split: str, shares: dict[str, float]) -> list[str]:
+        """What the report warns of in an encoded split, as sentences, given its `shares`."""
+        return []
 
     @abstractmethod
     def reference(self, row: dict[str, Any]) -> Any:

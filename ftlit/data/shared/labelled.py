@@ -119,8 +119,14 @@ class LabelledData(TaskData):
         return [name for value in rows[self.label] for name in self.as_names(value)]
 
     def balance(self, rows: "Dataset") -> dict[str, int] | None:
-        counts = Counter(self.label_ids[name] for value in rows[self.label] for name in self.as_names(value))
+        counts = Counter(self.label_ids[name] for value in rows[self.label][:] for name in self.as_names(value))
         return {self.label_names[i]: count for i, count in counts.most_common()}
+
+    def majority(self, rows: "Dataset") -> dict[str, Any] | None:
+        counts = Counter(tuple(sorted({self.label_ids[name] for name in self.as_names(v)})) for v in rows[self.label][:])
+        [(ids, count)] = counts.most_common(1)
+        names = [self.label_names[i] for i in ids]
+        return {"answer": names[0] if len(names) == 1 else names, "share": count / len(rows)}
 
     def augment_train(self, train: "Dataset") -> "Dataset":
         if self.label_noise:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import re
-import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -22,6 +20,8 @@ from ftlit.data.sources.readers import READERS, features_of
 from ftlit.data.sources.split_names import NAMES, check_none_left, splits_by_name
 from ftlit.errors import UserError, near
 from ftlit.util.files import file_names, resolve_package_path
+from ftlit.util.hub import LOADING_ERRORS
+from ftlit.util.trust import FUNCTION, present_folder_last
 
 if TYPE_CHECKING:
     import datasets
@@ -32,9 +32,10 @@ def load_splits(
     config_name: str | None = None,
     splits: dict[str, str | None] | None = None,
     readers: Mapping[str, Reader] | None = None,
+    revision: str | None = None,
 ) -> dict[str, datasets.Dataset]:
     """The rows of each split of a source, as `load_source` finds them."""
-    return load_source(dataset, config_name, splits, readers)[0]
+    return load_source(dataset, config_name, splits, readers, revision=revision)[0]
 
 
 def load_source(
@@ -43,6 +44,7 @@ def load_source(
     splits: dict[str, str | None] | None = None,
     readers: Mapping[str, Reader] | None = None,
     strict: bool = True,
+    revision: str | None = None,
 ) -> tuple[dict[str, datasets.Dataset], list[str]]:
     """The rows of each split of a source, and the names of its files or splits that hold rows and belong to no split.
 
@@ -55,6 +57,7 @@ def load_source(
             for example ``{validation: "train[90%:]"}``; None leaves the split out.
         readers: Readers of local files by ending that replace the usual ones, such as ``{".txt": conll_rows}``.
         strict: Whether such a name is an error while train or validation is missing.
+        revision: Branch, tag or commit of a data set on the hub.
 
     Raises:
         UserError: If the source does not exist, cannot be read, or lacks a split that ``splits`` names.
@@ -66,7 +69,7 @@ def load_source(
     splits = splits or {}
     if unknown := [name for name in splits if name not in NAMES]:
         raise UserError(f"data.splits has the key {unknown[0]!r}. {near(unknown[0], NAMES)}")
-    loaders, sure = _source(dataset, config_name, READERS | dict(readers or {}))
+    loaders, sure = _source(dataset, config_name, READERS | dict(readers or {}), revision)
     given = {part for wanted in splits.values() for part in _parts(wanted or "")}
     named = splits_by_name(loaders, given)
     chosen = {}
@@ -92,11 +95,14 @@ def load_source(
     return chosen, left
 
 
-def _source(dataset: str, config_name: str | None, readers: Mapping[str, Reader]) -> Source:
+def _source(dataset: str, config_name: str | None, readers: Mapping[str, Reader], revision: str | None) -> Source:
     """What is found under the name of a source."""
     if not dataset.strip():
         raise UserError("data.dataset is empty; it should be a file, a folder, module:function or a name on the hub")
-    if not dataset.startswith("package:") and re.fullmatch(r"[\w.]+:\w+", dataset):
+    local = Path(dataset).expanduser().exists() or dataset.startswith("package:") or FUNCTION.fullmatch(dataset)
+    if revision is not None and local:
+        raise UserError(f"data.revision {revision!r} is a revision on the hub, but data.dataset {dataset!r} is not; remove it")
+    if not dataset.startswith("package:") and FUNCTION.fullmatch(dataset):
         return _from_function(dataset)
     path = resolve_package_path(dataset) if dataset.startswith("package:") else Path(dataset).expanduser()
     if path.is_dir():
@@ -110,7 +116,7 @@ def _source(dataset: str, config_name: str | None, readers: Mapping[str, Reader]
     hub_name = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", dataset)
     if not hub_name or path.suffix.lower() in readers:
         raise UserError(f"data.dataset {dataset!r} does not exist{_neighbours(path)}")
-    return Source(_from_hub(dataset, config_name, path))
+    return Source(_from_hub(dataset, config_name, path, revision))
 
 
 def _parts(wanted: str) -> list[str]:
@@ -141,8 +147,7 @@ def _part(loaders: Loaders, wanted: str, name: str, dataset: str) -> datasets.Da
 def _from_function(dataset: str) -> Source:
     """The result of ``module:function``; the module may be in the current folder, as with ``python -m``."""
     module_name, function_name = dataset.split(":")
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    present_folder_last()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -175,9 +180,9 @@ def _checked_rows(rows: Any, where: str) -> datasets.Dataset:
     return datasets.Dataset.from_list([{key: row.get(key) for key in features} for row in rows], features=features)
 
 
-def _from_hub(dataset: str, config_name: str | None, path: Path) -> Loaders:
+def _from_hub(dataset: str, config_name: str | None, path: Path, revision: str | None) -> Loaders:
     import datasets
-    from huggingface_hub.errors import HfHubHTTPError
+    from datasets.exceptions import DatasetsError
 
     unreachable = (
         f"data.dataset {dataset!r} is neither a file or folder here{_neighbours(path)} nor a data set of the hub that "
@@ -187,13 +192,20 @@ def _from_hub(dataset: str, config_name: str | None, path: Path) -> Loaders:
         # `datasets` takes this for a file format and would read any file in the current folder.
         raise UserError(unreachable)
     try:
-        loaded = datasets.load_dataset(dataset, config_name)
-    except (OSError, HfHubHTTPError) as error:
-        raise UserError(f"{unreachable} ({str(error).strip().splitlines()[0]})") from error
+        loaded = datasets.load_dataset(dataset, config_name, revision=revision)
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"data.dataset {dataset!r} with data.config_name {config_name!r}: {reason}") from error
+    except (*LOADING_ERRORS, DatasetsError) as error:
+        raise UserError(f"{unreachable} ({str(error).strip().splitlines()[0]})") from error
     return {str(split): partial(loaded.__getitem__, split) for split in loaded}
+
+
+def commit_of_rows(rows: datasets.Dataset) -> str | None:
+    """The commit of a data set on the hub, which is part of its place in the cache; None for other rows."""
+    places = " ".join(file["filename"] for file in rows.cache_files)
+    found = re.search(r"[\\/]([0-9a-f]{40})[\\/][^\\/]+\.arrow", places)
+    return found[1] if found else None
 
 
 def _neighbours(path: Path) -> str:

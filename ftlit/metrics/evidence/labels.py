@@ -25,10 +25,10 @@ def _plain(answer: Any) -> Any:
 
 
 def label_names(runs: Sequence[Rows]) -> list[str]:
-    """The labels that the models of the runs know; those in the rows if no scores were saved."""
-    if any("scores" in rows[0] for rows in runs):
-        return list(dict.fromkeys(name for rows in runs for name in rows[0].get("scores", ())))
-    return sorted({name for rows in runs for row in rows for key in ("label", "prediction") for name in _held(row[key])})
+    """The labels that the models of the runs know; those in the rows if not all scores were saved."""
+    known = dict.fromkeys(name for rows in runs for name in rows[0].get("scores", ()))
+    found = {name for rows in runs for row in rows for key in ("label", "prediction") for name in _held(row[key])}
+    return list(known) if found <= known.keys() else sorted(found)
 
 
 def _held(answer: Any) -> list[str]:

@@ -29,11 +29,12 @@ from filelock import FileLock, Timeout
 from ftlit.errors import UserError
 from ftlit.runs.files import CHECKPOINTS, LAST, RECORD
 from ftlit.runs.reading import RunFolder
+from ftlit.runs.secrets import write_config
 from ftlit.study.plan.cells import Cell
 from ftlit.study.plan.file import STUDY_FILE
 from ftlit.study.plan.settings import Study
 from ftlit.study.state.tracking import grouped
-from ftlit.util.files import read_json, write_json, write_text
+from ftlit.util.files import read_json, write_json
 from ftlit.util.settings import flat, read_yaml
 
 PREDICTED = ("seconds", "train_seconds", "steps", "peak_memory_bytes", "peak_reserved_bytes", "checkpoint_bytes")
@@ -75,7 +76,7 @@ class Folder:
         for inner in ("configs", "cells", "logs", "failed", "claims"):
             (self.path / inner).mkdir(parents=True, exist_ok=True)
         if runs or not (self.path / STUDY_FILE).is_file():
-            write_text(self.path / STUDY_FILE, yaml.safe_dump(study.content, sort_keys=False, allow_unicode=True))
+            write_config(self.path / STUDY_FILE, yaml.safe_dump(study.content, sort_keys=False, allow_unicode=True))
         if not file.is_dir():
             write_json(self.path / "study.json", {"name": name, "file": str(file)})
 
@@ -105,7 +106,7 @@ class Folder:
         study = str(read_json(self.path / "study.json").get("name"))
         config = {**grouped(cell, study), "run_dir": str(self.run_dir(cell.name))}
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        write_text(self.config(cell.name), f"# {cell.title}\n{text}")
+        write_config(self.config(cell.name), f"# {cell.title}\n{text}")
 
     def state(self, cell: Cell) -> State:
         """Whether a cell is done, failed, running or pending."""

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from ftlit.auxiliary import Auxiliary, SelfSupervision
-from ftlit.errors import UserError
-from ftlit.heads import Head, TaskHead
+from ftlit.heads import Head
 from ftlit.losses import CrossEntropy, Focal, Loss
 from ftlit.optimization.parameter_groups import param_groups
 from ftlit.runs.checkpoint import frozen_digest, trained_keys
@@ -20,11 +19,13 @@ from ftlit.tasks.shared.building import ConfiguredAfterInit, build_model
 from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, save_trained
 from ftlit.tasks.shared.evaluator import Evaluator, KeepsBuffers, Outputs
 from ftlit.tasks.shared.monitor import monitor_mode
+from ftlit.tasks.shared.pretrained_head import set_default_head
 from ftlit.tasks.shared.stages import Stages
 from ftlit.tasks.shared.train_loss import StepLoss, log_loss
-from ftlit.tasks.shared.training import check_settings, check_trainer, optimizer_and_schedule, training_loss
+from ftlit.tasks.shared.training import check_blocks, check_settings, check_trainer, optimizer_and_schedule, training_loss
 from ftlit.tuning import Full, Tuning
 from ftlit.util.batch import BOOKKEEPING
+from ftlit.util.hub import pinned
 
 
 class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
@@ -32,17 +33,16 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
 
     Args:
         backbone: Hub name or folder of the pretrained model, or `package:<module>/<path>`.
+        revision: Branch, tag or commit of a backbone on the hub.
         tuning: Which weights of the backbone train.
-        head: The prediction head on the backbone; by default the head of transformers for the task.
+        head: The prediction head; by default that of transformers for the task, or PooledHead where Frozen keeps a pooler.
         loss: The training loss; by default the usual loss of the task.
         optimizer: Class path and arguments of the optimizer, without the parameters.
-        schedule: Name of a learning rate schedule of transformers: linear, cosine, cosine_with_restarts, polynomial,
-            inverse_sqrt, constant or constant_with_warmup.
+        schedule: Learning rate: linear, cosine, cosine_with_restarts, polynomial, inverse_sqrt, constant, constant_with_warmup.
         warmup_ratio: Fraction of all optimizer steps in which the learning rate rises.
         layer_decay: Factor between the learning rates of a layer and of the layer above it. 1 disables this.
         head_lr_factor: Factor between the learning rates of the head and of the optimizer.
-        lr_factors: Factors for the learning rates of weights whose names match a regular expression, such as
-            `{lora_B: 16}` (LoRA+; Hayou et al., 2024).
+        lr_factors: Factors of learning rates by regular expressions for names: `{lora_B: 16}` (LoRA+; Hayou et al., 2024).
         monitor: Metric that decides the best checkpoint and early stopping, such as `val/loss`; by default the task's own.
         pad_token_id: Taken from the data.
         trust_remote_code: Whether to run code that comes with the backbone.
@@ -50,6 +50,7 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
         dropout: Dropout probability of the backbone's layers in training; by default that of its configuration.
         init_from: Folder of an earlier run or of a Hugging Face model whose backbone weights replace those of `backbone`.
         auxiliary: A self-supervised loss in addition to the task's: MaskedLMLoss for encoders, CausalLMLoss for decoders.
+        gradient_checkpointing: Whether layers are computed again in the backward pass, which takes less memory and more time.
     """
 
     auto_class: Any  # the class of transformers with the task's head
@@ -73,7 +74,7 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
         self,
         backbone: str,
         tuning: Tuning = Full(),
-        head: Head = TaskHead(),
+        head: Head | None = None,
         loss: Loss | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=5e-5, weight_decay=0.01, fused=True),
         schedule: str = "linear",
@@ -88,19 +89,23 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
         dropout: float | None = None,
         init_from: str | None = None,
         auxiliary: Auxiliary | None = None,
+        gradient_checkpointing: bool = False,
+        revision: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
-        self.tuning, self.head, self.optimizer = tuning, head, optimizer
-        self.loss: Any = loss  # None until `prepare` sets the task's defaults
+        self.hparams["backbone"] = pinned(backbone, revision)
+        self.tuning, self.optimizer = tuning, optimizer
+        self.head: Any = head  # None until `prepare` sets the task's defaults, like the next two
+        self.loss: Any = loss
         self.monitor: Any = monitor
         self.schedule, self.warmup_ratio, self.pad_token_id = schedule, warmup_ratio, pad_token_id
         self.layer_decay, self.head_lr_factor, self.lr_factors = layer_decay, head_lr_factor, lr_factors
         self.pretrained, self.dropout, self.init_from, self.auxiliary = pretrained, dropout, init_from, auxiliary
         self.self_supervision: SelfSupervision | None = None
-        self.keep_predictions, self.stages = False, Stages()
-        self.total_steps = 0  # known once the optimizer is built
-        self.lightning_logs, self._step_loss = True, StepLoss()  # `LossLog` of a run logs by itself
+        self.total_steps, self.notes = 0, list[str]()  # known once the optimizer is built; printed when a run starts
+        self.keep_predictions, self.lightning_logs = False, True  # `LossLog` of a run logs by itself
+        self.stages, self._step_loss = Stages(), StepLoss()
 
     # What a task defines
 
@@ -193,6 +198,7 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
 
     def prepare(self) -> None:
         """Complete and check the settings before the model is loaded."""
+        set_default_head(self)
         self.loss = self.default_loss() if self.loss is None else self.loss
         self.monitor = self.monitor or self.default_monitor
         check_settings(self)
@@ -222,27 +228,21 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
 
     def replace_backbone(self, backbone: nn.Module) -> None:
         """Replace the backbone inside the model."""
-        if hasattr(self.model, self.model.base_model_prefix):
-            setattr(self.model, self.model.base_model_prefix, backbone)
-        else:
-            self.model = backbone
+        prefix = self.model.base_model_prefix
+        owner, name = (self.model, prefix) if hasattr(self.model, prefix) else (self, "model")
+        setattr(owner, name, backbone)
 
     # Training
 
     def forward(self, batch: dict[str, Any]) -> Any:
-        if self.tuning.positions and "position_ids" in batch:
-            raise UserError(
-                f"model.tuning {type(self.tuning).__name__} adds its tokens before a single text, but a block has several; "
-                "set data.packing: false, or with raw text data.isolate_documents: false"
-            )
+        check_blocks(self, batch)
         return self.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
         return training_loss(self, batch)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
-        if self.lightning_logs:
-            log_loss(self, self._step_loss, outputs)
+        log_loss(self, self._step_loss, outputs)
 
     def on_fit_start(self) -> None:
         check_trainer(self.trainer)

@@ -56,6 +56,19 @@ def check_trainer(trainer: "Trainer") -> None:
         )
 
 
+def check_blocks(task: "TaskModule", batch: dict[str, Any]) -> None:
+    """Check that a method with a prompt has one text in each row.
+
+    Raises:
+        UserError: A row has several.
+    """
+    if task.tuning.positions and "position_ids" in batch:
+        raise UserError(
+            f"model.tuning {type(task.tuning).__name__} adds its tokens before a single text, but a block has several; "
+            "set data.packing: false, or with raw text data.isolate_documents: false"
+        )
+
+
 def training_loss(task: "TaskModule", batch: dict[str, Any]) -> Any:
     """Return the loss to minimise on a batch, and with an auxiliary loss also its parts, which are logged."""
     loss = task.batch_losses(batch).sum() / batch["loss_denominator"]
