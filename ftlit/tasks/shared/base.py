@@ -17,8 +17,7 @@ from ftlit.optimization.parameter_groups import param_groups
 from ftlit.runs.checkpoint import frozen_digest, trained_keys
 from ftlit.tasks.shared.building import ConfiguredAfterInit, build_model
 from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, save_trained
-from ftlit.tasks.shared.evaluator import Evaluator, KeepsBuffers, Outputs
-from ftlit.tasks.shared.monitor import monitor_mode
+from ftlit.tasks.shared.evaluator import Evaluator, KeepsBuffers, Outputs, monitor_mode
 from ftlit.tasks.shared.pretrained_head import set_default_head
 from ftlit.tasks.shared.stages import Stages
 from ftlit.tasks.shared.train_loss import StepLoss, log_loss
