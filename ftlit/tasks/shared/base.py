@@ -18,8 +18,7 @@ from ftlit.runs.checkpoint import frozen_digest, trained_keys
 from ftlit.tasks.shared import training
 from ftlit.tasks.shared.building import ConfiguredAfterInit, build_model
 from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, save_trained
-from ftlit.tasks.shared.evaluator import Evaluator, Outputs
-from ftlit.tasks.shared.monitor import monitor_mode, of_validation
+from ftlit.tasks.shared.evaluator import Evaluator, KeepsBuffers, Outputs, monitor_mode, of_validation
 from ftlit.tasks.shared.pretrained_head import set_default_head
 from ftlit.tasks.shared.stages import Stages
 from ftlit.tuning import Full, Tuning
@@ -27,7 +26,7 @@ from ftlit.util.batch import BOOKKEEPING
 from ftlit.util.hub import pinned
 
 
-class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
+class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
     """Base class of tasks: a backbone with a head, trained by a tuning method.
 
     Args:
