@@ -22,8 +22,8 @@ from ftlit.runs.checkpoint import find_checkpoint
 from ftlit.runs.files import CONFIG
 from ftlit.runs.folder import check_free, run_folder
 from ftlit.runs.reading import RunFolder
+from ftlit.runs.same_config import check_same_config
 from ftlit.tasks import TaskModule
-from ftlit.training.resume import check_same_config
 from ftlit.training.trainer import RunOptions, RunParts, trainer_arguments
 from ftlit.util.files import read_whole
 from ftlit.util.private import subcommand_parser
