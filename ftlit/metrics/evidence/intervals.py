@@ -32,15 +32,15 @@ def metric_intervals(
         settings: The task's ``init_args``, of which `METRIC_SETTINGS` decide what metrics count.
     """
     groups, count = documents(rows)
-    if count < 2:
-        return {}
     counted = {
         name: Resampled(sums.score, sums.is_share, weighted_sums(sums.counts[0], groups, count))
         for name, sums in _counted(kind, results, rows, settings)
         if _agrees(sums, results[name])
     }
+    if count < 2 or not counted:
+        return {}
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in counted}
-    for weights in resamples(count) if counted else ():
+    for weights in resamples(count):
         for name, metric in counted.items():
             drawn[name].append(np.asarray(metric.score(metric.sums(weights))))
     ends = {name: _ends(np.concatenate(drawn[name]), metric.is_share, count) for name, metric in counted.items()}
