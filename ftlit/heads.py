@@ -1,9 +1,9 @@
 """Prediction heads: the head of transformers, or pooling with a small network."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from transformers import AutoModel
@@ -13,13 +13,16 @@ from ftlit.errors import UserError
 from ftlit.models.backbones import load_config
 from ftlit.models.encoder_decoder import decoder_tokenizer, target_ids
 from ftlit.models.own_heads import entity_vectors, network, pool
+from ftlit.util.arguments.checked import CheckedArguments
 
 # load(auto_class, **config) returns a model and its newly initialized weights
 Load = Callable[..., tuple[nn.Module, list[nn.Parameter]]]
 
 
-class Head(ABC):
+class Head(metaclass=CheckedArguments):
     """Builds the model of a task: a backbone, as the attribute ``model.base_model_prefix``, and a prediction head."""
+
+    config_key: ClassVar[str] = "model.head"
 
     @abstractmethod
     def build(self, load: Load, auto_class: Any, config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:

@@ -43,6 +43,8 @@ class Evaluation:
         self.record, self.cost, self.predictions = parts.record, parts.cost, parts.predictions
         self.interruption, self.metrics_file = parts.interruption, parts.metrics_file
         self.found: dict[str, Any] = {}
+        self.before: dict[str, Any] = {}
+        self.began = now()
 
     @rank_zero_only
     def print_summary(self) -> None:
@@ -55,8 +57,9 @@ class Evaluation:
 
     @rank_zero_only
     def open_record(self, seed: int) -> None:
-        """Write run.json when the run starts."""
+        """Write run.json once training has begun."""
         self.record.start(
+            self.began,
             task=type(self.model).__name__,
             evidence=self.model.evidence,
             higher_is_better=metric_directions(self.model),
@@ -66,6 +69,7 @@ class Evaluation:
             precision=str(self.trainer.precision),
             parameters=parameter_counts(self.model.model),
             data=self.found,
+            **({"before": self.before} if self.before else {}),
         )
 
     def _origin(self) -> dict[str, Any]:
@@ -75,12 +79,11 @@ class Evaluation:
         return {"backbone": name, "revision": revision, **commits}
 
     def evaluate_untrained(self, splits: list[str]) -> None:
-        """Record the metrics of the untrained model, without logging them."""
+        """Measure the untrained model without logging its metrics, which go to the record when it is opened."""
         loggers, self.trainer.loggers = self.trainer.loggers, []
         self.predictions.enabled = False
-        results = {split: self.measure(split) for split in splits}
+        self.before = {split: self.measure(split) for split in splits}
         self.trainer.loggers, self.predictions.enabled = loggers, True
-        self.record.update(before=results)
 
     def evaluate_best(self, splits: list[str]) -> None:
         """Evaluate the best checkpoint, and write and print the results."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ftlit.errors import UserError
+from ftlit.util.arguments.ranges import check_section
 from ftlit.util.batch import pad
 
 if TYPE_CHECKING:
@@ -54,18 +55,10 @@ class Generation:
         Raises:
             UserError: If a value is out of range, or a sampling option is set without `do_sample`.
         """
-        minimums = {"num_beams": 1, "min_new_tokens": 0, "no_repeat_ngram_size": 0, "top_k": 0}
-        for name, minimum in minimums.items():
-            if getattr(self, name) < minimum:
-                raise UserError(f"model.generation.{name} must be at least {minimum}, got {getattr(self, name)}")
-        if self.max_new_tokens is not None and self.max_new_tokens < max(self.min_new_tokens, 1):
+        check_section("model.generation", vars(self))
+        if self.max_new_tokens is not None and self.max_new_tokens < self.min_new_tokens:
             raise UserError(
-                f"model.generation.max_new_tokens must be at least {max(self.min_new_tokens, 1)}, got {self.max_new_tokens}"
-            )
-        if self.temperature <= 0 or self.repetition_penalty <= 0 or not 0 < self.top_p <= 1:
-            raise UserError(
-                "model.generation.temperature and repetition_penalty must be above 0 and top_p in (0, 1], "
-                f"got {self.temperature}, {self.repetition_penalty} and {self.top_p}"
+                f"model.generation.max_new_tokens must be at least {self.min_new_tokens}, got {self.max_new_tokens}"
             )
         unused = [name for name in SAMPLING if getattr(self, name) != getattr(Generation, name)]
         if unused and not self.do_sample:

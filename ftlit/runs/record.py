@@ -47,9 +47,9 @@ class RunRecord:
                 file.write(json.dumps(content, ensure_ascii=False, default=str))
                 file.truncate()
 
-    def start(self, **values: Any) -> None:
+    def start(self, began: str, **values: Any) -> None:
         """Record the start of the run with its command, code, versions and hardware."""
-        started = read_json(self.path).get("started", now())
+        started = read_json(self.path).get("started", began)
         self.update(
             schema=SCHEMA, status="running", error=None, started=started, ended=None, command=hidden_arguments(sys.argv),
             git=git_state(), versions=versions(), hardware=hardware(), **values,

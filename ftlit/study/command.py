@@ -129,9 +129,10 @@ def run_study(plan: Plan, file: Path) -> None:
     _check_installed()
     study = plan.study
     print(f"{study.name}: {len(plan.arms)} arms, at most {plan.size} cells, in {study.folder}", flush=True)
-    check_study(plan)
+    precision = check_study(plan)
     folder = Folder(study.folder, study.compare.split)
     folder.open(study, file)
+    folder.settle_precision(precision)
     progress = launch(plan, folder, file)
     _remove_trial_checkpoints(progress)
     report_study(plan, file)

@@ -92,7 +92,7 @@ class CausalLM(LanguageModel):
             raise UserError(f"model.generation.max_new_tokens is {longest}, but the model takes {limit} tokens with the prompt")
         if self.reply_metrics and self.stop_id is None:
             raise UserError("model.metrics and model.pattern compare replies, but raw text has none; use them with ChatData")
-        check_schedule(self.generate_every_n_epochs, self.generate_limit, self.monitor, self.reply_metrics)
+        check_schedule(self.generate_every_n_epochs, self.monitor, self.reply_metrics)
         try:
             re.compile(self.pattern or "")
         except re.error as error:

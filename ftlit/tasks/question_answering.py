@@ -47,9 +47,6 @@ class QuestionAnswering(TaskModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value in (("n_best", n_best), ("max_answer_tokens", max_answer_tokens)):
-            if value < 1:
-                raise UserError(f"model.{name} is {value}; it should be at least 1")
         self.n_best, self.max_answer_tokens = n_best, max_answer_tokens
         self.no_answer, self.no_answer_threshold, self.answer_rules = no_answer, no_answer_threshold, answer_rules
         if isinstance(self.head, PooledHead):

@@ -73,7 +73,7 @@ class Seq2Seq(TaskModule):
             raise UserError(
                 f"model.generation.max_new_tokens is {self.generation.max_new_tokens}, but the decoder writes at most {limit}"
             )
-        check_schedule(self.generate_every_n_epochs, self.generate_limit, self.monitor, metric_keys(self.text_metrics))
+        check_schedule(self.generate_every_n_epochs, self.monitor, metric_keys(self.text_metrics))
         if self.decoder is not None:
             self.head = EncoderDecoderHead(self.decoder, self.hparams["trust_remote_code"])
 

@@ -22,10 +22,14 @@ def native_bfloat16(device: torch.device) -> bool:
     return cpu_multiplies_bfloat16()
 
 
-def default_precision() -> str:
-    """`bf16-mixed` if the hardware multiplies bfloat16, else `32-true`."""
-    native = native_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    return "bf16-mixed" if native else "32-true"
+def default_precision(accelerator: Any = "auto") -> str:
+    """`bf16-mixed` if the device multiplies bfloat16, else `32-true`.
+
+    Args:
+        accelerator: The option `trainer.accelerator`.
+    """
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if native_bfloat16(torch.device("cuda" if on_gpu else "cpu")) else "32-true"
 
 
 def check_precision(precision: str, device: torch.device) -> None:

@@ -102,6 +102,13 @@ def replaces_samplers(trainer: "Trainer") -> bool:
     return bool(connector.use_distributed_sampler and connector.is_distributed)
 
 
+def starts_processes(trainer: Any) -> bool:
+    """Whether the trainer trains in processes that it forks or spawns, whose objects are copies of those in this process."""
+    from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
+
+    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+
+
 def subcommand_parser(cli: Any) -> Any:
     """The parser of the subcommand that a LightningCLI runs."""
     return cli._parser(cli.subcommand)

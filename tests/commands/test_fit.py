@@ -51,7 +51,7 @@ def test_fit_leaves_the_run_folder_of_the_contract(
 
 def test_the_best_checkpoint_is_evaluated_not_the_last(tiny: Callable[[str], str], sentiment: str, tmp_path: Path) -> None:
     given = {"run_dir": tmp_path / "run", "model__backbone": tiny("bert"), "data__dataset": sentiment}
-    still = {"model__optimizer": "AdamW", "model__optimizer__lr": 0.0}
+    still = {"model__optimizer": "AdamW", "model__optimizer__lr": 1e-30}
     negated = {"trainer__max_epochs": 2, "trainer__callbacks": "tests.support.callbacks.Negated"}
     run(arguments("fit", "TextClassification", "TextClassificationData", test_after_fit="true", **given, **still, **negated))
     with (tmp_path / "run/metrics.csv").open() as file:

@@ -36,7 +36,7 @@ def test_dropout_is_as_given(tiny: Callable[[str], str], architecture: str) -> N
 
 def test_a_task_hands_it_on(tiny: Callable[[str], str]) -> None:
     assert classifier(tiny("bert"), dropout=0.25).model.config.hidden_dropout_prob == 0.25
-    with pytest.raises(UserError, match=r"model\.dropout should be at least 0 and below 1, got 1\.5"):
+    with pytest.raises(UserError, match=r"model\.dropout must be at least 0 and below 1, got 1\.5"):
         classifier(tiny("bert"), dropout=1.5)
 
 

@@ -155,5 +155,7 @@ def test_mistaken_schedules_are_named() -> None:
     with pytest.raises(UserError, match=r"model\.schedule 'cosin' is not known\. Did you mean 'cosine'"):
         build_schedule("cosin", optimizer, 0.0, 10)
     for warmup in (1.0, -0.1, 100):
-        with pytest.raises(UserError, match=rf"model\.warmup_ratio must be a fraction of all steps, in \[0, 1\), got {warmup}"):
+        with pytest.raises(
+            UserError, match=rf"model\.warmup_ratio must be a fraction of all steps, at least 0 and below 1, got {warmup}"
+        ):
             build_schedule("linear", optimizer, warmup, 10)

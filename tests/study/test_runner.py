@@ -22,7 +22,8 @@ from ftlit.study.running.worker import DISK_FULL, Job, arguments, clear_option_v
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.status import status_text
-from ftlit.util.files import read_json, write_text
+from ftlit.util.files import read_json, write_json, write_text
+from ftlit.util.settings import with_value
 from tests.support.study.launched import count, opened, six_cells
 from tests.support.study.synthetic import made
 
@@ -204,6 +205,31 @@ def test_a_folder_belongs_to_one_study(tmp_path: Path, tiny: Any, sentiment: str
         Folder(plan.study.folder).open("other", tmp_path / "other.yaml")
     with pytest.raises(UserError, match="is not empty and holds no study"):
         Folder(tmp_path).open("six", tmp_path / "six.yaml")
+
+
+def test_all_machines_train_cells_in_one_precision(tmp_path: Path) -> None:
+    """The default depends on the device, and the name of a cell does not."""
+    plan = six_cells(tmp_path, "model", "data")
+    folder, cell = opened(plan), plan.repetitions(plan.arms[0], {})[0]
+    folder.settle_precision({"cpu": "bf16-mixed", "auto": "32-true"})
+    folder.open(plan.study, tmp_path / "six.yaml")  # again, on another machine
+    folder.settle_precision({"cpu": "32-true"})
+    folder.write_config(cell)
+    assert yaml.safe_load(folder.config(cell.name).read_text())["trainer"]["precision"] == "bf16-mixed"
+    own = replace(cell, config=with_value(cell.config, "trainer.precision", "64-true"))
+    folder.write_config(own)
+    assert yaml.safe_load(folder.config(own.name).read_text())["trainer"]["precision"] == "64-true"
+
+
+def test_cells_of_a_folder_go_on_in_the_precision_of_those_before(tmp_path: Path) -> None:
+    plan = six_cells(tmp_path, "model", "data")
+    folder, (first, second, *_) = opened(plan), plan.repetitions(plan.arms[0], {})
+    folder.write_config(first)
+    folder.run_dir(first.name).mkdir()
+    write_json(folder.run_dir(first.name) / "run.json", {"status": "completed", "versions": {}, "precision": "bf16-mixed"})
+    folder.settle_precision({"cpu": "32-true"})
+    folder.write_config(second)
+    assert yaml.safe_load(folder.config(second.name).read_text())["trainer"]["precision"] == "bf16-mixed"
 
 
 CHECKS = [

@@ -206,7 +206,7 @@ def test_what_does_not_fit(tiny: Tiny) -> None:
     for sentence, loss in losses.items():
         with pytest.raises(UserError, match=sentence):
             module(tiny("bert"), loss=loss)
-    with pytest.raises(UserError, match=r"model.n_best is 0; it should be at least 1"):
+    with pytest.raises(UserError, match=r"model.n_best must be at least 1, got 0"):
         module(tiny("bert"), n_best=0)
 
 

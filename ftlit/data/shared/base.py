@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from ftlit.data.batches.batching import Batching, EvaluationBatches, LengthGrouped, MicroBatch
 from ftlit.data.batches.collate import collate
 from ftlit.data.batches.loaders import make_loader, train_batches
-from ftlit.data.rows.checks import check_least, check_share, checked_length
+from ftlit.data.rows.checks import checked_length
 from ftlit.data.rows.splits import SplitRows
 from ftlit.data.shared.hooks import TaskHooks
 from ftlit.data.shared.unlabelled import Unlabelled, unlabelled_texts
@@ -85,10 +85,6 @@ class TaskData(LightningDataModule, TaskHooks):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
-        check_least(1, max_length=max_length, shots=shots)
-        check_least(1, limit_train=limit_train, limit_validation=limit_validation, limit_test=limit_test)
-        check_least(0, num_workers=num_workers)
-        check_share(validation_share=validation_share)
         self.dataset, self.backbone, self.pad_token, self.trust_remote_code = dataset, backbone, pad_token, trust_remote_code
         limit = max_positions(load_config(backbone, trust_remote_code))
         self.reserved_positions = reserved_positions

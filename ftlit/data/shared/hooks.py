@@ -1,6 +1,6 @@
 """What a task says about its data: the methods that a new data module defines."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,6 +9,7 @@ import torch
 from ftlit.data.batches.collate import PADDING
 from ftlit.data.rows.class_labels import unify_class_labels
 from ftlit.data.rows.rows import text_problem
+from ftlit.util.arguments.checked import CheckedArguments
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from ftlit.data.sources.formats import Reader
 
 
-class TaskHooks(ABC):
+class TaskHooks(metaclass=CheckedArguments):
     """Methods that describe, check, change and encode the rows of a task; those that are not abstract have a default."""
 
+    config_key: ClassVar[str] = "data"
     readers: Mapping[str, "Reader"] = {}  # of local files by their ending, where the usual reader does not fit
     label_dtype: ClassVar[torch.dtype] = torch.long
     padding: ClassVar[dict[str, int]] = PADDING  # padding values of the columns with one number a token, except input_ids

@@ -40,6 +40,8 @@ class LabelledData(TaskData):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if isinstance(label_names, list) and (twice := [name for name in label_names if label_names.count(name) > 1]):
+            raise UserError(f"data.label_names lists {twice[0]!r} twice, got {label_names}")
         self.given_names, self.label_noise, self.rebalance = label_names, label_noise, rebalance
         if isinstance(label_names, list):
             check_names(label_names)

@@ -18,6 +18,7 @@ from ftlit.study.plan.cells import Arm, Cell, Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.running.worker import clear_option_variables
 from ftlit.study.state.direction import STUDY_KEY
+from ftlit.study.state.folder import accelerator_of
 from ftlit.util.private import subcommand_parser
 
 
@@ -56,8 +57,11 @@ def first_cell(plan: Plan, arm: Arm) -> Cell:
     return plan.trial(arm, chosen, study.select.seeds[0])
 
 
-def check_study(plan: Plan) -> None:
+def check_study(plan: Plan) -> dict[str, str]:
     """Check the configs of a study in a process that is forked like those of cells.
+
+    Returns:
+        The default precision of this machine, by the option `trainer.accelerator` of the configs.
 
     Raises:
         UserError: A config cannot run, a task does not have the metric, or two arms have the same config.
@@ -68,23 +72,28 @@ def check_study(plan: Plan) -> None:
     process = context.Process(target=_answer, args=(config_samples(plan), plan.study, theirs))
     process.start()
     theirs.close()
+    precision: dict[str, str] = {}
     try:
-        problem = mine.recv()
+        problem, precision = mine.recv()
     except EOFError:
         problem = f"the process that checks the configs died with exit code {process.exitcode}; try one of them with ftlit fit"
     process.join()
     if problem:
         raise UserError(problem)
+    return precision
 
 
 def _answer(tried: list[ConfigSample], study: Study, answer: Any) -> None:
-    """Send the first error message, or an empty text."""
+    """Send the first error message, or an empty text, and the default precision by accelerator."""
     clear_option_variables()
     try:
         _check(tried, study)
-        answer.send("")
     except UserError as error:
-        answer.send(str(error))
+        answer.send((str(error), {}))
+        return
+    from ftlit.training.bfloat16 import default_precision
+
+    answer.send(("", {name: default_precision(name) for name in {accelerator_of(sample.config) for sample in tried}}))
 
 
 def _check(tried: list[ConfigSample], study: Study) -> None:

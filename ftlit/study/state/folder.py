@@ -1,6 +1,6 @@
 """The folder of a study: its only record, shared by all processes that work on the study.
 
-study.json          name and file of the study
+study.json          name and file of the study, and the precision of cells whose config names none
 study.yaml          the study as it was last run: its file with included files and options of the command
 configs/<cell>.yaml config of a cell, as passed to `fit`
 cells/<cell>/       run folder of a cell
@@ -35,11 +35,16 @@ from ftlit.study.plan.file import STUDY_FILE
 from ftlit.study.plan.settings import Study
 from ftlit.study.state.tracking import grouped
 from ftlit.util.files import read_json, write_json
-from ftlit.util.settings import flat, read_yaml
+from ftlit.util.settings import flat, read_yaml, value_at, with_value
 
 PREDICTED = ("seconds", "train_seconds", "steps", "peak_memory_bytes", "peak_reserved_bytes", "checkpoint_bytes")
 State = Literal["done", "failed", "running", "pending"]
 ELSEWHERE = ("folder", "launch", "keep")  # keys of a study that do not decide its cells
+
+
+def accelerator_of(config: dict[str, Any]) -> str:
+    """The option `trainer.accelerator` of a config."""
+    return str(value_at(config, "trainer.accelerator") or "auto")
 
 
 class Folder:
@@ -78,7 +83,27 @@ class Folder:
         if runs or not (self.path / STUDY_FILE).is_file():
             write_config(self.path / STUDY_FILE, yaml.safe_dump(study.content, sort_keys=False, allow_unicode=True))
         if not file.is_dir():
-            write_json(self.path / "study.json", {"name": name, "file": str(file)})
+            write_json(self.path / "study.json", {**known, "name": name, "file": str(file)})
+
+    def settle_precision(self, defaults: dict[str, str]) -> None:
+        """Decide once which precision the cells have whose config names none, so that all machines train them in the same.
+
+        Args:
+            defaults: The default precision of this machine by the option `trainer.accelerator`. What earlier cells of this
+                folder were trained in has priority.
+        """
+        known = read_json(self.path / "study.json")
+        settled = known.get("precision") or self._trained_precision()
+        write_json(self.path / "study.json", {**known, "precision": {**defaults, **settled}})
+
+    def _trained_precision(self) -> dict[str, str]:
+        """The precision of a cell whose config names none, by its accelerator; empty without such a cell."""
+        for path in sorted((self.path / "cells").iterdir()):
+            trained, config = RunFolder(path).record.get("precision"), self.config(path.name)
+            given = read_yaml(config) if trained and config.is_file() else {"trainer": {"precision": trained}}
+            if value_at(given, "trainer.precision") is None:
+                return {accelerator_of(given): str(trained)}
+        return {}
 
     def changes(self, study: Study) -> list[str]:
         """The keys of a study that differ from those it was last run with; empty if it has not been run."""
@@ -105,6 +130,9 @@ class Folder:
         """Write the config of a cell; `fit` with this config reproduces the run on its own."""
         study = str(read_json(self.path / "study.json").get("name"))
         config = {**grouped(cell, study), "run_dir": str(self.run_dir(cell.name))}
+        settled = read_json(self.path / "study.json").get("precision", {}).get(accelerator_of(config))
+        if settled and value_at(config, "trainer.precision") is None:
+            config = with_value(config, "trainer.precision", settled)
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         write_config(self.config(cell.name), f"# {cell.title}\n{text}")
 

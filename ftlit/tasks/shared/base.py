@@ -18,7 +18,7 @@ from ftlit.runs.checkpoint import frozen_digest, trained_keys
 from ftlit.tasks.shared.building import ConfiguredAfterInit, build_model
 from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, save_trained
 from ftlit.tasks.shared.evaluator import Evaluator, Outputs
-from ftlit.tasks.shared.monitor import monitor_mode
+from ftlit.tasks.shared.monitor import monitor_mode, of_validation
 from ftlit.tasks.shared.pretrained_head import set_default_head
 from ftlit.tasks.shared.stages import Stages
 from ftlit.tasks.shared.train_loss import StepLoss, log_loss
@@ -43,7 +43,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         layer_decay: Factor between the learning rates of a layer and of the layer above it. 1 disables this.
         head_lr_factor: Factor between the learning rates of the head and of the optimizer.
         lr_factors: Factors of learning rates by regular expressions for names: `{lora_B: 16}` (LoRA+; Hayou et al., 2024).
-        monitor: Metric that decides the best checkpoint and early stopping, such as `val/loss`; by default the task's own.
+        monitor: Metric that decides the best checkpoint and early stopping, such as `val/loss` or `loss`; by default its own.
         pad_token_id: Taken from the data.
         trust_remote_code: Whether to run code that comes with the backbone.
         pretrained: Whether to load the backbone's weights. False uses only its architecture, to train from scratch.
@@ -200,7 +200,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         """Complete and check the settings before the model is loaded."""
         set_default_head(self)
         self.loss = self.default_loss() if self.loss is None else self.loss
-        self.monitor = self.monitor or self.default_monitor
+        self.monitor = of_validation(self.monitor or self.default_monitor)
         check_settings(self)
 
     def build(self) -> None:

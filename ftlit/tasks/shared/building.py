@@ -3,7 +3,6 @@
 from abc import ABCMeta
 from collections.abc import Callable
 from functools import partial
-from inspect import Signature, signature
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,28 +17,25 @@ from ftlit.models.weights import keep_unused, unused_weights
 from ftlit.tasks.shared.init_from import initialise
 from ftlit.tasks.shared.pretrained_head import head_note, match_labels
 from ftlit.tuning.base import always_train, is_scheduled, is_trainable
+from ftlit.util.arguments.checked import CheckedArguments
 
 if TYPE_CHECKING:
     from ftlit.tasks.shared.base import TaskModule
 
 
-class ConfiguredAfterInit(ABCMeta):
+class ConfiguredAfterInit(CheckedArguments, ABCMeta):
     """Calls `configure_model` after the `__init__` of a task, so that subclasses can set attributes after `super().__init__`.
 
     The model is built then rather than by the trainer, so that errors are raised before anything is written, and so that new
     weights are the same with and without a trainer, and on every device.
     """
 
+    config_key = "model"
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         task = super().__call__(*args, **kwargs)
         task.configure_model()
         return task
-
-    @property
-    def __signature__(cls) -> Signature:
-        """The signature of `__init__`, since `inspect` and `help` would use that of `__call__`."""
-        own = signature(cls.__init__)  # type: ignore[misc]
-        return own.replace(parameters=list(own.parameters.values())[1:])
 
 
 def build_model(task: "TaskModule") -> None:

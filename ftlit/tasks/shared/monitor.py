@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from ftlit.tasks.shared.base import TaskModule
 
 
+def of_validation(metric: str) -> str:
+    """The name under which a metric of validation is logged, which users may shorten to that in results.json."""
+    return metric if "/" in metric else f"val/{metric}"
+
+
 def monitor_mode(task: "TaskModule") -> str:
     """Return whether the monitored metric is better when lower (`min`) or higher (`max`).
 

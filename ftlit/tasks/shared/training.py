@@ -23,8 +23,6 @@ def check_settings(task: "TaskModule") -> None:
         UserError: A setting is out of range, or the loss does not fit the task.
     """
     check_lr_schedule(task.schedule, task.warmup_ratio)
-    if task.dropout is not None and not 0 <= task.dropout < 1:
-        raise UserError(f"model.dropout should be at least 0 and below 1, got {task.dropout}")
     if not task.pretrained and not task.tuning.trains_everything:
         raise UserError(f"model.pretrained is false: random weights must all train, but {task.tuning} would freeze some")
     _check_loss(task)
