@@ -1,7 +1,8 @@
 """The numbers that the options of a config accept, declared once beside what they affect (`ftlit.util.options`).
 
-The command line checks a whole config before anything is loaded. Classes of `ftlit.util.arguments.checked` check their arguments when
-they are created from Python. A test fails for a number without a range. Options of classes outside the package need none.
+The command line checks a whole config before anything is loaded. Classes of `ftlit.util.arguments.checked` check their
+arguments when they are created from Python. A test fails for a number without a range. Options of classes outside the package
+need none.
 """
 
 import inspect
