@@ -25,8 +25,8 @@ from ftlit.runs.checkpoint import find_checkpoint
 from ftlit.runs.files import CONFIG
 from ftlit.runs.folder import check_free, run_folder
 from ftlit.runs.reading import RunFolder
+from ftlit.runs.same_config import check_same_config
 from ftlit.tasks import TaskModule
-from ftlit.training.resume import check_same_config
 from ftlit.training.trainer import TRAINER_DEFAULTS, RunOptions, RunParts, trainer_arguments
 from ftlit.util.files import read_whole
 from ftlit.util.private import option_names, subcommand_parser

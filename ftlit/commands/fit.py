@@ -21,10 +21,10 @@ from ftlit.runs.lock import RunLock
 from ftlit.runs.loggers import send_config, tracked_run
 from ftlit.runs.metrics_file import rows_before
 from ftlit.runs.reading import RunFolder
+from ftlit.runs.same_config import check_same_config
 from ftlit.runs.secrets import hidden, write_config
 from ftlit.tasks import TaskModule
 from ftlit.training.parameters import parameter_counts
-from ftlit.training.resume import check_same_config
 from ftlit.training.trainer import RunOptions, RunParts
 from ftlit.util.startup import quiet
 
@@ -92,7 +92,7 @@ def fit(
             parts.make_trainer(arguments, model)
         with settings("the run cannot start"):
             prepare(model, data, splits)
-            stored = check_start(start, model, data, parts) if start else None
+            begun_at = check_start(start, model, data, parts) if start else None
             evaluation = Evaluation(folder, parts, model, data)
             if resume:
                 evaluation.check_validation()
@@ -103,11 +103,14 @@ def fit(
             check_run_dir(folder, resume, overwrite, begun_from)  # again, since another process may have been faster
             open_folder(evaluation, overwrite, text, parts, seed)
 
-        opening = Opening(write, parts)
-        with parts.interruption.listening(parts.trainer.global_rank, "--resume goes on"), opening.around(parts.trainer):
+        interruption, opening = parts.interruption, Opening(write, parts)
+        listening = interruption.listening(parts.trainer.global_rank, "--resume goes on")
+        with listening, opening.around(parts.trainer), interruption.outliving_workers():
+            if resume and not start:
+                tell("there is no checkpoint yet: training begins at step 0")
             if evaluate_untrained and not start:
                 evaluation.evaluate_untrained(splits)
-            train(parts, model, data, seed, start, stored, resume)
+            train(parts, model, data, seed, start, begun_at)
             opening.open(parts.trainer)  # if there was no batch left to train on
             evaluation.evaluate_best(splits)
         if not keep_last and parts.trainer.is_global_zero and RunFolder(folder).best_checkpoint:
@@ -144,19 +147,11 @@ def described(
 
 
 def train(
-    parts: RunParts,
-    model: TaskModule,
-    data: TaskData,
-    seed: int,
-    start: Path | None,
-    stored: dict[str, Any] | None,
-    resume: bool,
+    parts: RunParts, model: TaskModule, data: TaskData, seed: int, start: Path | None, begun_at: tuple[int, bool] | None
 ) -> None:
-    """Train a task, from the start or from a checkpoint whose content is `stored`."""
-    if resume and not start:
-        tell("there is no checkpoint yet: training begins at step 0")
+    """Train a task, from the start or from a checkpoint at a step, where early stopping may have ended."""
     seed_everything(seed, workers=True, verbose=False)
-    step, stopped = (stored["global_step"], stored["stopped"]) if stored else (-1, False)
+    step, stopped = begun_at or (-1, False)
     parts.trainer.fit(model, datamodule=data, ckpt_path=start, weights_only=True)
     if parts.trainer.global_step == step:
         why = "early stopping" if stopped and parts.resumed else "trainer.max_epochs, max_steps or max_time"
@@ -195,15 +190,15 @@ def prepare(model: TaskModule, data: TaskData, splits: list[str]) -> None:
     model.param_groups()  # raises if lr_factors match no weight
 
 
-def check_start(path: Path, model: TaskModule, data: TaskData, parts: RunParts) -> dict[str, Any]:
-    """Check that training can continue exactly from a checkpoint, and return its content."""
+def check_start(path: Path, model: TaskModule, data: TaskData, parts: RunParts) -> tuple[int, bool]:
+    """Check that training can continue exactly from a checkpoint; returns its step, and whether early stopping ended there."""
     checkpoint = read_checkpoint(path)
     check_whole(path, checkpoint)
     check_order(checkpoint, data.resume_signature(parts.trainer))
     if parts.resumed:
         rows_before(parts.metrics_file.path, checkpoint["metrics_rows"])
     model.on_load_checkpoint(checkpoint)
-    return checkpoint
+    return checkpoint["global_step"], checkpoint.get("stopped", False)
 
 
 @rank_zero_only

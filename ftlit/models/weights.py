@@ -66,7 +66,9 @@ def say_unused_layers(model: Any, unexpected: set[str], backbone: str) -> None:
 
 def _is_backbone(model: Any, name: str) -> bool:
     prefix = model.base_model_prefix
-    return name.startswith(f"{prefix}.") if isinstance(getattr(model, prefix, None), nn.Module) else True
+    if isinstance(getattr(model, prefix, None), nn.Module):
+        return name.startswith(f"{prefix}.")
+    return not isinstance(getattr(model, name.split(".")[0]), nn.Linear)  # T5's heads are beside its stacks
 
 
 def _is_pretrained(model: Any, name: str) -> bool:

@@ -54,6 +54,16 @@ class Interruption(Checkpoint):
             for number in heard if main else ():
                 signal.signal(number, earlier[number])
 
+    @contextmanager
+    def outliving_workers(self) -> Iterator[None]:
+        """Stop at the last checkpoint if a signal to all processes of the run has ended the workers of a loader, too."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not self._signal or not str(error).startswith("DataLoader worker") or self.last is None:
+                raise
+            raise Stopped(128 + self._signal, f"stopped at step {max(self.last.step, 0)}") from None
+
     def _note(self, number: int, frame: Any) -> None:
         self._signal = self._signal or number
 

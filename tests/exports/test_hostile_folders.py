@@ -131,9 +131,8 @@ def test_a_model_that_is_nothing_without_its_code(stranger: Planted, capsys: pyt
     config = stranger.backbone / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "evil"}))
     said = refusal(["test", "--config", f"{stranger.folder}/config.yaml"], capsys)
-    assert said.startswith(
-        f"error: model.backbone {str(stranger.backbone)!r} comes with code of its own, which runs only if your "
-    )
+    expected = f"error: model.backbone {str(stranger.backbone)!r} comes with code of its own, which runs only if your "
+    assert said.startswith(expected)
     assert len(said.splitlines()) == 1
     assert not stranger.mark.exists()
 

@@ -29,6 +29,7 @@ RESULTS = Path("experiments/results/kills.md")
 KINDS = ("SIGKILL", "two processes", "disk full", "SIGTERM", "SIGINT", "SIGTERM twice")
 SIGNALS = {
     "SIGKILL": [signal.SIGKILL],
+    "two processes": [signal.SIGKILL],
     "SIGTERM": [signal.SIGTERM],
     "SIGTERM twice": [signal.SIGTERM] * 2,
     "SIGINT": [signal.SIGINT],
@@ -56,10 +57,10 @@ class Found:
     differing: list[list[str]] = field(default_factory=list)
 
 
-def options(run_dir: Path, model: str, data: str) -> list[str]:
+def options(run_dir: Path, model: str, data: str, epochs: int) -> list[str]:
     """Arguments of a run with dropout, several validations, a growing log, and an evaluation before and after."""
     given = {
-        "trainer__max_epochs": 12, "trainer__accumulate_grad_batches": 2, "trainer__val_check_interval": 0.5,
+        "trainer__max_epochs": epochs, "trainer__accumulate_grad_batches": 2, "trainer__val_check_interval": 0.5,
         "trainer__enable_progress_bar": "true", "save_every_n_steps": 3, "patience": "null",
         "evaluate_untrained": "true", "test_after_fit": "true",
     }  # fmt: skip
@@ -96,8 +97,8 @@ def ended(process: Any, log: Path) -> tuple[int, str]:
     return process.exitcode, log.read_text("utf-8", errors="replace")
 
 
-def disturbed(run_dir: Path, args: list[str], kinds: list[str], source: random.Random, usual: float, found: Found) -> None:
-    """Run to the end a run that is disturbed in these ways, one after the other.
+def disturbed(run_dir: Path, args: list[str], kinds: list[str], source: random.Random, usual: float, found: Found) -> list[str]:
+    """Run to the end a run that is disturbed in these ways, one after the other; returns those that came too late.
 
     Args:
         run_dir: The run's folder.
@@ -107,32 +108,26 @@ def disturbed(run_dir: Path, args: list[str], kinds: list[str], source: random.R
         usual: Seconds that the run takes in peace.
         found: Takes what comes of it.
     """
-    resume, log, starts = ["fit", "--resume", "--run_dir", str(run_dir)], run_dir.with_suffix(".log"), 0
+    resume, log, late = ["fit", "--resume", "--run_dir", str(run_dir)], run_dir.with_suffix(".log"), list[str]()
     for kind in kinds:
-        full, starts = kind == "disk full", starts + 1
-        process = begun(resume if (run_dir / RECORD).exists() else args, log, ROOM if full else None)
-        if kind in SIGNALS:
-            wait(process, source.uniform(0, usual))
-            alive = process.is_alive()
-            for number in SIGNALS[kind] if alive else []:
-                os.kill(process.pid, number)
-        elif kind == "two processes":
+        process = begun(resume if (run_dir / RECORD).exists() else args, log, ROOM if kind == "disk full" else None)
+        if kind == "two processes":
             _second(process, run_dir, resume, found)
-            wait(process, source.uniform(0, usual / 2))
-            process.kill()
+        process.join(source.uniform(0, usual / 2) if kind.startswith("SIG") else 0)
+        for number in SIGNALS.get(kind, []) if process.is_alive() else []:
+            os.kill(process.pid, number)
         code, said = ended(process, log)
+        if code == 0:
+            late.append(kind)
+            continue
         found.tried[kind] += 1
         if problem := _problem(kind, code, said, run_dir):
             found.wrong.append(problem)
     code, said = ended(begun(resume if (run_dir / RECORD).exists() else args, log), log)
     if code:
         found.wrong.append(f"the last process left with {code}: {said[-300:]}")
-    found.starts.append(starts + 1)
-
-
-def wait(process: Any, seconds: float) -> None:
-    """Wait, but not longer than a process lives."""
-    process.join(seconds)
+    found.starts.append(len(kinds) + 1)
+    return late
 
 
 def _second(process: Any, run_dir: Path, resume: list[str], found: Found) -> None:
@@ -146,8 +141,8 @@ def _second(process: Any, run_dir: Path, resume: list[str], found: Found) -> Non
 
 
 def _problem(kind: str, code: int, said: str, run_dir: Path) -> str | None:
-    """What is wrong with the end of a disturbed process; a run that had ended before, or had not begun, is not disturbed."""
-    if code == 0 or kind == "two processes" or not (run_dir / RECORD).exists():
+    """What is wrong with the end of a disturbed process, unless it had not begun yet."""
+    if kind == "two processes" or not (run_dir / RECORD).exists():
         return None
     record = json.loads((run_dir / RECORD).read_text())
     if kind == "disk full":
@@ -160,24 +155,21 @@ def _problem(kind: str, code: int, said: str, run_dir: Path) -> str | None:
     return None if right else f"{kind}: left with {code}, status {record['status']}: {said[-300:]}"
 
 
-def kill_runs(folder: Path, kills: int, model: str, data: str, seed: int = 0) -> Found:
+def kill_runs(folder: Path, kills: int, model: str, data: str, epochs: int = 20, seed: int = 0) -> Found:
     """Disturb runs so many times, three to six times each, and compare each with one that ran in peace."""
-    context.set_forkserver_preload(["ftlit.study.running.preload", "tests.support.kills"])
+    context.set_forkserver_preload(["ftlit.study.running.preload"])
     source, found = random.Random(seed), Found()
-    peace = folder / "peace"
-    ended(begun(options(peace, model, data), log := folder / "peace.log"), log)  # caches the encoded texts
-    began = time.monotonic()
-    peace = folder / "again"
-    code, said = ended(begun(options(peace, model, data), log), log)
+    peace, log, began = folder / "peace", folder / "peace.log", time.monotonic()
+    code, said = ended(begun(options(peace, model, data, epochs), log), log)
     if code:
         raise RuntimeError(said)
     usual, expected = time.monotonic() - began, final_state(peace)
     plan = [KINDS[i % len(KINDS)] for i in range(kills)]
     source.shuffle(plan)
-    while plan:
+    while plan and len(found.starts) < kills:
         kinds, plan = plan[: (size := source.randint(3, 6))], plan[size:]
         run_dir = folder / f"run-{len(found.starts)}"
-        disturbed(run_dir, options(run_dir, model, data), kinds, source, usual, found)
+        plan += disturbed(run_dir, options(run_dir, model, data, epochs), kinds, source, usual, found)
         try:
             found.differing.append(differences(expected, final_state(run_dir)))
         except (OSError, KeyError, AssertionError) as error:

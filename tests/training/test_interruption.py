@@ -157,6 +157,26 @@ def test_an_evaluation_stops_and_writes_nothing(fit_args: Any, tmp_path: Path, c
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_of_a_run(number: int, fit_args: Any, tmp_path: Path) -> None:
+    options = {
+        "data__num_workers": 2,
+        "trainer__max_epochs": 60,
+        "save_every_n_steps": 3,
+        "trainer__accumulate_grad_batches": 4,
+    }
+    run_dir = tmp_path / "run"
+    process = start(fit_args(run_dir, **options))
+    while not (run_dir / LAST).exists():
+        assert process.poll() is None
+    os.killpg(process.pid, number)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, output
+    assert output.count("--resume goes on") == 1
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
 def test_two_processes_stop_together(fit_args: Any, tmp_path: Path) -> None:
     options = {"trainer__devices": 2, "trainer__strategy": "ddp", "save_every_n_steps": 2, "trainer__max_epochs": 30}
     run_dir = tmp_path / "run"

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from ftlit.study.statistics.evidence.labels import label_names
 
+from ftlit.metrics.evidence.labels import label_names
 from ftlit.util.label_sets import KEPT_SCORES, MANY_LABELS, listed, with_highest_scores
 
 NAMES = [f"label{i}" for i in range(2000)]

@@ -38,13 +38,11 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         head: The prediction head; by default that of transformers for the task, or PooledHead where Frozen keeps a pooler.
         loss: The training loss; by default the usual loss of the task.
         optimizer: Class path and arguments of the optimizer, without the parameters.
-        schedule: Name of a learning rate schedule of transformers: linear, cosine, cosine_with_restarts, polynomial,
-            inverse_sqrt, constant or constant_with_warmup.
+        schedule: Learning rate: linear, cosine, cosine_with_restarts, polynomial, inverse_sqrt, constant, constant_with_warmup.
         warmup_ratio: Fraction of all optimizer steps in which the learning rate rises.
         layer_decay: Factor between the learning rates of a layer and of the layer above it. 1 disables this.
         head_lr_factor: Factor between the learning rates of the head and of the optimizer.
-        lr_factors: Factors for the learning rates of weights whose names match a regular expression, such as
-            `{lora_B: 16}` (LoRA+; Hayou et al., 2024).
+        lr_factors: Factors of learning rates by regular expressions for names: `{lora_B: 16}` (LoRA+; Hayou et al., 2024).
         monitor: Metric that decides the best checkpoint and early stopping, such as `val/loss` or `loss`; by default its own.
         pad_token_id: Taken from the data.
         trust_remote_code: Whether to run code that comes with the backbone.
@@ -105,9 +103,9 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         self.layer_decay, self.head_lr_factor, self.lr_factors = layer_decay, head_lr_factor, lr_factors
         self.pretrained, self.dropout, self.init_from, self.auxiliary = pretrained, dropout, init_from, auxiliary
         self.self_supervision: SelfSupervision | None = None
-        self.keep_predictions, self.stages = False, Stages()
         self.total_steps, self.notes = 0, list[str]()  # known once the optimizer is built; printed when a run starts
-        self.lightning_logs, self._step_loss = True, StepLoss()  # `LossLog` of a run logs by itself
+        self.keep_predictions, self.lightning_logs = False, True  # `LossLog` of a run logs by itself
+        self.stages, self._step_loss = Stages(), StepLoss()
 
     # What a task defines
 
@@ -244,8 +242,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         return training_loss(self, batch)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
-        if self.lightning_logs:
-            log_loss(self, self._step_loss, outputs)
+        log_loss(self, self._step_loss, outputs)
 
     def on_fit_start(self) -> None:
         check_trainer(self.trainer)
