@@ -1,5 +1,6 @@
 """``python -m ftlit``: print help or run a command; torch is imported only by commands that need it."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -19,6 +20,7 @@ commands:
 Each command explains itself: ftlit COMMAND --help
 """
 COMMANDS = ("fit", "validate", "test", "predict", "export", "diff", "study")
+TRACEBACK = "FTLIT_TRACEBACK"  # environment variable
 LIGHT = {"diff": "ftlit.diff.command", "study": "ftlit.study.command"}  # modules that do without torch
 
 
@@ -33,11 +35,14 @@ def main(args: list[str] | None = None) -> None:
 
         print(f"ftlit {version('ftlit')}")
         return
+    from ftlit.commands.given import CONFIGURED, PREFIX, check_environment
     from ftlit.errors import UserError, near, user_error
 
     try:
         if args[0] not in COMMANDS:
             raise UserError(f"no command {args[0]!r}. {near(args[0], COMMANDS)}")
+        if args[0] not in CONFIGURED and any(name.startswith(PREFIX) for name in os.environ):
+            check_environment(args[0])
         if args[0] in LIGHT:
             import_module(LIGHT[args[0]]).main(args[1:])
             return
@@ -52,9 +57,26 @@ def main(args: list[str] | None = None) -> None:
     except Exception as error:
         if (mistake := user_error(error)) is None:
             raise
+        if os.environ.get(TRACEBACK):
+            raise
         print(f"error: {mistake}", file=sys.stderr)
+        if mistake.__cause__ is not None and not isinstance(mistake.__cause__, UserError | OSError):
+            print(f"{TRACEBACK}=1 shows where it was raised", file=sys.stderr)
         raise SystemExit(2) from None
 
 
+def leave_present_folder() -> None:
+    """Look for no modules in the present folder, where ``python -m`` looks first: it may be a stranger's.
+
+    It is searched last if ftlit itself is there, and if the user's config or ``--trust_classes`` may name classes in it.
+    """
+    if getattr(sys.flags, "safe_path", False):
+        return
+    present = sys.path.pop(0)
+    if import_module("ftlit").__path__[0] == f"{present}/ftlit":
+        sys.path.append(present)
+
+
 if __name__ == "__main__":
+    leave_present_folder()
     main()

@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from ftlit.heads import Load
 from ftlit.losses import row_sums
 from ftlit.models.backbones import looks_ahead
 from ftlit.models.masking import mask_tokens
+from ftlit.util.arguments.checked import CheckedArguments
 from ftlit.util.batch import IGNORED
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -109,9 +110,10 @@ class NextTokens(SelfSupervision):
         return inputs, targets
 
 
-class Auxiliary(ABC):
+class Auxiliary(metaclass=CheckedArguments):
     """Base class of losses that need no labels and are added to the task's loss."""
 
+    config_key: ClassVar[str] = "model.auxiliary"
     weight: float
     schedule: str
 
@@ -160,11 +162,6 @@ class Auxiliary(ABC):
         return total / batch["loss_denominator"]
 
 
-def _check_weight(auxiliary: Auxiliary) -> None:
-    if not auxiliary.weight >= 0:
-        raise UserError(f"model.auxiliary.weight must be at least 0, got {auxiliary.weight}")
-
-
 @dataclass(frozen=True)
 class MaskedLMLoss(Auxiliary):
     """Masked language modeling on the texts of a batch, for encoders (Devlin et al., 2019).
@@ -178,11 +175,6 @@ class MaskedLMLoss(Auxiliary):
     weight: float = 0.1
     probability: float = 0.15
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-
-    def __post_init__(self) -> None:
-        _check_weight(self)
-        if not 0 < self.probability <= 1:
-            raise UserError(f"model.auxiliary.probability must be in (0, 1], got {self.probability}")
 
     def build(self, load: Load, backbone: nn.Module, embedding: nn.Parameter, tokenizer: Callable[[], Any]) -> SelfSupervision:
         loaded = tokenizer()
@@ -202,9 +194,6 @@ class CausalLMLoss(Auxiliary):
 
     weight: float = 0.1
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-
-    def __post_init__(self) -> None:
-        _check_weight(self)
 
     def build(self, load: Load, backbone: nn.Module, embedding: nn.Parameter, tokenizer: Callable[[], Any]) -> SelfSupervision:
         model, _ = load(AutoModelForCausalLM)

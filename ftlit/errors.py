@@ -1,7 +1,8 @@
 """The exception for mistakes that a user can fix."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -42,6 +43,46 @@ def near(name: str, known: Iterable[str]) -> str:
 
 def user_error(error: BaseException | None) -> UserError | None:
     """The `UserError` that caused another error, or None. Libraries wrap errors that are raised inside them."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__ or error.__context__
-    return error
+    found = error
+    while found is not None and not isinstance(found, UserError):
+        found = found.__cause__ or found.__context__
+    if found is None and is_misconfiguration(error):
+        return UserError(in_a_sentence(error))
+    return found
+
+
+def is_misconfiguration(error: BaseException | None) -> bool:
+    """Whether Lightning says that settings do not fit; its class is not imported, which takes seconds."""
+    return type(error).__name__ == "MisconfigurationException"
+
+
+@contextmanager
+def settings(of: str) -> Iterator[None]:
+    """Turn what a library raises because of a setting into a `UserError`, for code that only prepares a run.
+
+    Args:
+        of: The settings that are used inside, with which the message begins.
+
+    Raises:
+        UserError: Anything was raised inside.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if user_error(error) is not None and not is_misconfiguration(error):
+            raise
+        raise UserError(f"{of}: {in_a_sentence(error)}") from error
+
+
+SENTENCES = (ValueError, RuntimeError, OSError, ImportError)  # which libraries raise with a text for users
+LONGEST = 400  # characters
+
+
+def in_a_sentence(error: BaseException | None) -> str:
+    """The text of a library's error in one line, with the kind of the error if the text alone is no sentence."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST].rsplit(' ', 1)[0]} …"
+    named = isinstance(error, SENTENCES) and not isinstance(error, KeyError | UnicodeError) and " " in text
+    return text if named or is_misconfiguration(error) else f"{type(error).__name__}: {text}"

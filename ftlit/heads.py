@@ -1,9 +1,9 @@
 """Prediction heads: the head of transformers, or pooling with a small network."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from transformers import AutoModel
@@ -12,13 +12,17 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from ftlit.errors import UserError
 from ftlit.models.backbones import load_config
 from ftlit.models.encoder_decoder import decoder_tokenizer, target_ids
+from ftlit.models.own_heads import entity_vectors, network, pool
+from ftlit.util.arguments.checked import CheckedArguments
 
 # load(auto_class, **config) returns a model and its newly initialized weights
 Load = Callable[..., tuple[nn.Module, list[nn.Parameter]]]
 
 
-class Head(ABC):
+class Head(metaclass=CheckedArguments):
     """Builds the model of a task: a backbone, as the attribute ``model.base_model_prefix``, and a prediction head."""
+
+    config_key: ClassVar[str] = "model.head"
 
     @abstractmethod
     def build(self, load: Load, auto_class: Any, config: dict[str, Any]) -> tuple[nn.Module, list[nn.Parameter]]:
@@ -90,11 +94,8 @@ class PooledModel(nn.Module):
             backbone.pooler = None  # unused weights break distributed training
         self.backbone, self.config = backbone, backbone.config
         width = backbone.config.hidden_size
-        self.pool = AttentionPool(width) if settings.pooling == "attention" else Pool(settings.pooling)
-        steps: list[nn.Module] = []
-        for _ in range(settings.layers - 1):
-            steps += [nn.Dropout(settings.dropout), nn.Linear(width, width), nn.Tanh()]
-        self.head = nn.Sequential(*steps, nn.Dropout(settings.dropout), nn.Linear(width, num_labels))
+        self.pool = pool(settings.pooling, width)
+        self.head = network(width, num_labels, settings.layers, settings.dropout)
 
     def forward(self, attention_mask: Tensor, **inputs: Tensor) -> SequenceClassifierOutput:
         """Return logits ``(batch, labels)`` for ``input_ids`` and ``attention_mask``, both ``(batch, tokens)``."""
@@ -132,7 +133,7 @@ class EntityModel(nn.Module):
             backbone.pooler = None  # unused weights break distributed training
         self.backbone, self.config, self.pooling = backbone, backbone.config, settings.pooling
         width = backbone.config.hidden_size * (2 if settings.pooling == "entity_start" else 1)
-        self.head = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(width, num_labels))
+        self.head = network(width, num_labels, 1, settings.dropout)
 
     def forward(
         self, attention_mask: Tensor, entity_positions: Tensor | None = None, **inputs: Tensor
@@ -143,37 +144,7 @@ class EntityModel(nn.Module):
         hidden = self.backbone(attention_mask=attention_mask, **inputs).last_hidden_state
         hidden = hidden[:, -attention_mask.shape[1] :]  # without the positions of a learned prompt
         positions = entity_positions if self.pooling == "entity_start" else attention_mask.argmax(1, keepdim=True)
-        chosen = hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
-        return SequenceClassifierOutput(logits=self.head(chosen.flatten(1)))
-
-
-class Pool(nn.Module):
-    """Pool token vectors ``(batch, tokens, width)`` into text vectors ``(batch, width)``, ignoring padding."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
-
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        real = mask.unsqueeze(-1).to(hidden.dtype)
-        if self.kind == "mean":
-            return (hidden * real).sum(1) / real.sum(1)
-        if self.kind == "max":
-            return hidden.masked_fill(real == 0, float("-inf")).amax(1)
-        position = mask.argmax(1) if self.kind == "cls" else mask.shape[1] - 1 - mask.flip(1).argmax(1)
-        return hidden[range(len(hidden)), position]
-
-
-class AttentionPool(nn.Module):
-    """Average token vectors with learned weights, ``softmax(hidden @ query)``, ignoring padding."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.query = nn.Linear(width, 1, bias=False)
-
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        scores = self.query(hidden).squeeze(-1).masked_fill(mask == 0, float("-inf"))
-        return (scores.softmax(1).unsqueeze(-1) * hidden).sum(1)
+        return SequenceClassifierOutput(logits=self.head(entity_vectors(hidden, positions)))
 
 
 @dataclass(frozen=True)

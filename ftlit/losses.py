@@ -5,24 +5,26 @@ than by the sum of their weights.
 """
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ftlit.errors import UserError
+from ftlit.util.arguments.checked import CheckedArguments
 from ftlit.util.batch import IGNORED
 
 ClassWeights = list[float] | Literal["balanced"] | None
 
 
-class Loss(ABC):
+class Loss(metaclass=CheckedArguments):
     """Base class of losses."""
 
+    config_key: ClassVar[str] = "model.loss"
     class_weights: ClassWeights = None
 
     @abstractmethod

@@ -168,7 +168,7 @@ def test_weight_over_training() -> None:
 def test_bad_settings_are_said(tiny: Tiny) -> None:
     with pytest.raises(UserError, match=r"auxiliary\.weight must be at least 0, got -1"):
         CausalLMLoss(weight=-1)
-    with pytest.raises(UserError, match=r"auxiliary\.probability must be in \(0, 1\], got 0"):
+    with pytest.raises(UserError, match=r"auxiliary\.probability must be above 0 and at most 1, got 0"):
         MaskedLMLoss(probability=0)
     with pytest.raises(UserError, match="tokenizer has no mask token; use CausalLMLoss"):
         classifier(tiny("bert"), auxiliary=MaskedLMLoss())

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from ftlit.errors import UserError
-from ftlit.heads import AttentionPool, EntityHead, Pool, PooledHead, TaskHead
+from ftlit.heads import EntityHead, PooledHead, TaskHead
+from ftlit.models import own_heads
 from tests.support.small import LENGTHS, classifier, logits_of, ragged_batch
 
 POOLINGS = ("cls", "last", "mean", "max", "attention")
@@ -25,7 +26,7 @@ def hidden_and_mask(left: bool = False) -> tuple[Tensor, Tensor]:
 
 def pool(kind: str) -> nn.Module:
     torch.manual_seed(1)
-    return AttentionPool(5) if kind == "attention" else Pool(kind)
+    return own_heads.pool(kind, 5)
 
 
 def reference(kind: str, tokens: Tensor, pooling: nn.Module) -> Tensor:

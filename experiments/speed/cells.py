@@ -80,7 +80,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         plan = one_step(Path(place), count)
         folder = Folder(plan.study.folder)
-        folder.open(plan.study.name, Path("cells.yaml"))
+        folder.open(plan.study, Path("cells.yaml"))
         arms = [plan.repetitions(arm, {}) for arm in plan.arms]
         cells = [cell for pair in zip(*arms, strict=True) for cell in pair][: count + 1]  # full tuning and LoRA in turn
         executor, forked, alone = Local(1), [], []

@@ -23,9 +23,9 @@ from shared import BATCH, Turns, bare, collated, data_of, equal_work, ftlit, rat
 from torch.utils.data import DataLoader
 
 from ftlit.data.shared.base import TaskData
+from ftlit.metrics.evidence.scores import mean_of
 from ftlit.runs.reading import RunFolder
 from ftlit.study.statistics.compare import Comparison, compare
-from ftlit.study.statistics.evidence.scores import mean_of
 from ftlit.study.statistics.resampling import Evidence
 from ftlit.training.trainer import default_precision
 from ftlit.util.startup import quiet

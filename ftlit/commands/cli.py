@@ -1,23 +1,25 @@
 """The command line: Lightning's fit, validate and test with one folder per run, and plain functions for other commands."""
 
 import json
-import os
-import sys
 import time
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import yaml
 from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from ftlit.commands.check_config import check_config
 from ftlit.commands.errors_in_words import ShortErrors, with_explicit_flags
 from ftlit.commands.evaluate import Evaluation
 from ftlit.commands.fit import check_run_dir, fit, prepare, start_checkpoint
-from ftlit.commands.links import add_links
+from ftlit.commands.given import check_environment, check_given
+from ftlit.commands.links import add_links, check_pair
+from ftlit.commands.trusted import check_trusted, evaluating, is_of_run
 from ftlit.data import import_all
 from ftlit.data.shared.base import TaskData
-from ftlit.errors import UserError
+from ftlit.errors import UserError, settings
 from ftlit.planning.rehearsal import bare, rehearse
 from ftlit.runs.checkpoint import find_checkpoint
 from ftlit.runs.files import CONFIG
@@ -25,10 +27,11 @@ from ftlit.runs.folder import check_free, run_folder
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.same_config import check_same_config
 from ftlit.tasks import TaskModule
-from ftlit.training.trainer import RunOptions, RunParts, trainer_arguments
+from ftlit.training.trainer import TRAINER_DEFAULTS, RunOptions, RunParts, trainer_arguments
 from ftlit.util.files import read_whole
-from ftlit.util.private import subcommand_parser
+from ftlit.util.private import option_names, subcommand_parser
 from ftlit.util.startup import quiet
+from ftlit.util.trust import present_folder_last
 
 import_all()  # short class names are those of imported classes
 # Options that are arguments of `fit` under the same names.
@@ -46,7 +49,9 @@ class TaskCLI(LightningCLI):
     datamodule: TaskData
 
     def __init__(self, args: list[str]) -> None:
-        self.began, self.asked = time.monotonic(), args[0]
+        self.began, self.asked, self.arguments = time.monotonic(), args[0], args
+        if not is_of_run(args):
+            present_folder_last()  # classes named by import path may lie beside the config
         self.checkpoint_asked = any(arg.partition("=")[0] == "--ckpt_path" for arg in args)
         super().__init__(
             TaskModule,
@@ -56,7 +61,7 @@ class TaskCLI(LightningCLI):
             auto_configure_optimizers=False,
             seed_everything_default=0,
             save_config_callback=None,
-            trainer_defaults=trainer_arguments({}),
+            trainer_defaults=TRAINER_DEFAULTS,  # the precision depends on the device
             parser_class=ShortErrors,
             parser_kwargs={"prog": "ftlit", "allow_abbrev": False, "default_env": True, "env_prefix": "FTLIT"},
             args=args,
@@ -92,12 +97,22 @@ class TaskCLI(LightningCLI):
         add("--training_checks", type=bool, default=True, help=help_text)
         help_text = "Steps from one last.ckpt to the next; null for every ten minutes (fit)."
         add("--save_every_n_steps", type=int | None, default=None, help=help_text)
+        help_text = "Import paths of classes outside ftlit that a run may name: that of --config (validate, test) or init_from."
+        add("--trust_classes", type=list[str] | str | None, default=None, help=help_text)
         help_text = "Keep last.ckpt once the run has finished, so that it can be trained further (fit)."
         add("--keep_last", type=bool, default=True, help=help_text)
         add_links(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        self.config = parser.parse_args(resumed(args))
+        given = resumed(args)
+        check_given(given)
+        check_environment(self.asked, option_names(self._parser(self.asked)))
+        with settings("the config"):
+            self.config = parser.parse_args(given)
+        options = self.config[self.asked]
+        check_config(options)
+        check_pair(locate(options.model.class_path), locate(options.data.class_path))
+        options.trainer.precision = trainer_arguments(vars(options.trainer))["precision"]
 
     def _dump_config(self) -> None:
         if not hasattr(self, "config_dump"):
@@ -126,6 +141,7 @@ class TaskCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         run_folder(self.options.run_dir)
+        check_trusted(self.arguments, self.options)
         if self.subcommand == "fit" and not self.planned:
             options, init_from = self.options, self.options.model.init_args.init_from
             start = start_checkpoint(self.run_dir, options.resume, options.ckpt_path)
@@ -135,6 +151,11 @@ class TaskCLI(LightningCLI):
             if options.resume and (saved := self.run_dir / CONFIG).is_file():
                 check_same_config(self._resolved(read_whole(saved)), self._resolved(self._config_text(options)))
 
+    def instantiate_classes(self) -> None:
+        """Create the data, the model and the trainer."""
+        with settings("the run cannot start"):
+            super().instantiate_classes()
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build Lightning's trainer with the callbacks of every run."""
         given, training = self.options, self.subcommand == "fit"
@@ -143,7 +164,8 @@ class TaskCLI(LightningCLI):
         )
         resumed = training and given.resume and RunFolder(self.run_dir).last_checkpoint is not None
         self.parts = RunParts(self.run_dir, options, resumed, training)
-        made = super().instantiate_trainer(**kwargs)
+        with settings("trainer"):
+            made = super().instantiate_trainer(**kwargs)
         named = self.config_init[self.subcommand].trainer.callbacks or []
         trainer = self.parts.attach_callbacks(made, self.model, named if isinstance(named, list) else [named])
         return bare(trainer) if self.planned else trainer
@@ -181,10 +203,14 @@ class TaskCLI(LightningCLI):
 
     def _checkpoint(self) -> Path:
         """The checkpoint from the command line, else the best of the run; its config may name the one that it started from."""
-        given, saved = self.options.ckpt_path, self.run_dir / CONFIG
-        if given and not self.checkpoint_asked and saved.is_file():
-            given = None if RunFolder(self.run_dir).config.get("ckpt_path") == given else given
+        given = None if self._names_its_start() else self.options.ckpt_path
         return find_checkpoint(self.run_dir, given or "best")
+
+    def _names_its_start(self) -> bool:
+        """Whether the checkpoint is that from which a run began, whose saved config names it."""
+        given, files = self.options.ckpt_path, [Path(str(file)) for file in self.options.config or []]
+        runs = [RunFolder(folder) for folder in {self.run_dir, *(file.parent for file in files if file.name == CONFIG)}]
+        return not self.checkpoint_asked and any(run.record and run.config.get("ckpt_path") == given for run in runs)
 
     def _resolved(self, text: str) -> dict[str, Any]:
         """Resolve a config, so that it contains the defaults of all classes."""
@@ -227,7 +253,6 @@ def run(args: list[str]) -> None:
         args: The name of the command, followed by its options.
     """
     quiet()
-    sys.path.insert(0, os.getcwd())  # classes named by import path may lie beside the config
     if args[0] in FUNCTIONS:
         from importlib import import_module
 
@@ -237,4 +262,5 @@ def run(args: list[str]) -> None:
         given = with_explicit_flags(args, function)
         auto_cli({args[0]: function}, args=given, as_positional=False, prog="ftlit", parser_class=ShortErrors)
     else:
-        TaskCLI(args)
+        with evaluating(args):
+            TaskCLI(args)

@@ -23,13 +23,19 @@ from ftlit.heads import Head
 from ftlit.losses import Loss
 from ftlit.tasks import TaskModule
 from ftlit.tuning import Tuning
+from ftlit.util.arguments.ranges import RANGES
+from ftlit.util.options import OPTIONS, without_init_args
 from ftlit.util.private import option_names
 
 BASES = (TaskModule, TaskData, Tuning, Head, Loss, Batching, Augmentation, Auxiliary, Optimizer, Callback, Logger)
+EXAMPLES = {"model": "TextClassification", "data": "TextClassificationData"}  # of classes, for messages
 
 
 class ShortErrors(LightningArgumentParser):
     """A parser that prints errors in one line and refers to --help."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"prog": "ftlit", **kwargs})  # also where jsonargparse makes one, to explain a class
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:
@@ -50,6 +56,8 @@ def short(message: str, parser: Any) -> str:
         return _unknown_argument(found[2], found[1])
     if found := re.search(r"Expected a dot import path string: (\w+)\s*$|has no attribute '(\w+)'", message, re.MULTILINE):
         name = found[1] or found[2]
+        if name in _class_names() and (keys := re.findall(r'Parser key "([\w.]+)"', message)):
+            return _misplaced(name, ".".join(keys))
         return renamed(name) or f"there is no class {name!r}. {near(name, sorted(_class_names()))}"
     if found := re.search(r"does not accept option '([\w.]+)'", message):
         return renamed(found[1]) or f"there is no option {found[1]!r}. {_near_option(found[1], parser)}"
@@ -57,19 +65,45 @@ def short(message: str, parser: Any) -> str:
         return renamed(found[1]) or f"there is no option --{found[1]}. {_near_option(found[1], parser)}"
     if found := re.search(r"given class_path '([\w.]+)':\s+(the following arguments are required: .*)", _last(message)):
         return f"{found[1].rsplit('.', 1)[-1]}: {found[2]}"
+    if found := re.search(r"the following arguments are required: (.*)", message):
+        return _lacking(found[1])
     if "Expected" in message and (keys := re.findall(r'Parser key "([\w.]+)"', message)):
         return _wrong_value(".".join(keys), message)
     lines = [line.strip() for line in message.strip().splitlines()]
     return " ".join(line for line in lines if line)[:600]
 
 
+def _misplaced(name: str, key: str) -> str:
+    """The sentence for a known class in the place of another kind."""
+    base = next(base for base in BASES if name in _names_below(base))
+    kind = f"a {base.__name__}" if base.__name__[0] not in "AEIO" else f"an {base.__name__}"
+    place = f": give it as {base.config_key}" if hasattr(base, "config_key") else ""
+    return f"{key} cannot be {name}, which is {kind}{place}"
+
+
+def _lacking(names: str) -> str:
+    """The sentence for options without a default, which the parser names with the command before a dot."""
+    command, own = names.split(".", 1)[0], [name.split(".", 1)[-1] for name in names.split(", ")]
+    examples = [f"--{name} {EXAMPLES[name]}" if name in EXAMPLES else f"--{name}" for name in own]
+    return f"{command} needs {' and '.join(own)}: add {' '.join(examples)}"
+
+
 def _wrong_value(key: str, message: str) -> str:
+    if key in EXAMPLES and (nested := re.search(r"NestedArg\(key='([\w.]+)'", message)):
+        return f"--{key}.{nested[1]} is an option of a class, and none is given: add --{key} {EXAMPLES[key]}, or another"
+    key = _from_elsewhere(key)
     value = re.search(r"Given value: (?:NestedArg\(key='[\w.]+', val='(.*)'\)|(.*))", message)
     got = re.search(r"Got value: (.*)", message)
     shown = got[1] if got else value and (value[1] or value[2])
     wanted = re.findall(r"Expected (?:a )?<class '(\w+)'>|Expected a typing.Literal\[(.*?)\]", message)
     names = dict.fromkeys(kind or choices for kind, choices in wanted if kind != "NoneType")
     return f"{key}: expected {' or '.join(names) or 'another value'}, got {shown}"
+
+
+def _from_elsewhere(key: str) -> str:
+    """The option from which another one takes its value, since only the former can be changed; or the option itself."""
+    found = OPTIONS.get(key)
+    return found.source if found and found.source and found.source != "data" else key
 
 
 def _last(message: str) -> str:
@@ -87,11 +121,18 @@ def _unknown_argument(class_path: str, option: str) -> str:
     for parent in inspect.getmro(kind):
         if "__init__" in vars(parent) and parent is not object:
             known += [p for p in inspect.signature(parent).parameters if p not in ("self", "args", "kwargs")]
-    return f"{name} has no option {option!r}. {near(option, dict.fromkeys(known))}"
+    return f"{name} has no option {option!r}. {_elsewhere(option) or near(option, dict.fromkeys(known))}"
 
 
 def _near_option(option: str, parser: Any) -> str:
-    return near(option, option_names(parser))
+    return _elsewhere(option) or near(option, option_names(parser))
+
+
+def _elsewhere(option: str) -> str:
+    """A sentence with the option of the same name in another section; empty if there is none."""
+    last = option.rsplit(".", 1)[-1]
+    same = [key for key in (*RANGES, *map(without_init_args, OPTIONS)) if key.rsplit(".", 1)[-1] == last and "." in key]
+    return f"Did you mean {same[0]!r}?" if same else ""
 
 
 def with_explicit_flags(args: list[str], function: Callable[..., Any]) -> list[str]:
@@ -113,8 +154,13 @@ def with_explicit_flags(args: list[str], function: Callable[..., Any]) -> list[s
 
 
 def _class_names() -> set[str]:
+    return {name for base in BASES for name in _names_below(base)}
+
+
+def _names_below(base: type) -> set[str]:
+    """The names of a class and of all that are derived from it, without those that cannot be created."""
     found: set[str] = set()
-    todo: list[type] = list(BASES)
+    todo: list[type] = [base]
     while todo:
         kind = todo.pop()
         todo += kind.__subclasses__()

@@ -1,5 +1,6 @@
 """Evaluate the model of a run, and print and write the results."""
 
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from ftlit.commands.report import report_text, write_evaluation
 from ftlit.data.shared.base import TaskData
 from ftlit.data.shared.summary import data_report, data_text
 from ftlit.errors import UserError
+from ftlit.metrics.evidence import METRIC_SETTINGS
+from ftlit.metrics.evidence.intervals import baseline_scores, metric_intervals
 from ftlit.runs.checkpoint import step_of
 from ftlit.runs.files import RESULTS
 from ftlit.runs.lock import RunLock
@@ -16,10 +19,13 @@ from ftlit.runs.loggers import send_efficiency, send_report
 from ftlit.runs.reading import RunFolder, results_text
 from ftlit.runs.record import now
 from ftlit.tasks import TaskModule
+from ftlit.tasks.shared.monitor import metric_directions
+from ftlit.training.bfloat16 import precision_note
 from ftlit.training.cost import cost_text
 from ftlit.training.parameters import parameter_counts, parts_text
 from ftlit.training.trainer import RunParts
 from ftlit.util.files import write_json
+from ftlit.util.hub import commit_of, unpinned
 
 
 class Evaluation:
@@ -35,37 +41,49 @@ class Evaluation:
     def __init__(self, run_dir: Path, parts: RunParts, model: TaskModule, data: TaskData) -> None:
         self.run_dir, self.trainer, self.model, self.data = run_dir, parts.trainer, model, data
         self.record, self.cost, self.predictions = parts.record, parts.cost, parts.predictions
-        self.interruption = parts.interruption
+        self.interruption, self.metrics_file = parts.interruption, parts.metrics_file
         self.found: dict[str, Any] = {}
+        self.before: dict[str, Any] = {}
+        self.began = now()
 
     @rank_zero_only
     def print_summary(self) -> None:
         """Print statistics of the data, and the numbers of weights and trained weights."""
         self.found = data_report(self.data)
-        print(f"\nData: {self.data.dataset}\n{data_text(self.found)}")
+        print(f"\nData: {self.data.rows.description}\n{data_text(self.found)}")
         print(f"\nTuning: {self.model.tuning}\n{parts_text(self.model.model)}\n", flush=True)
+        notes = [*self.model.notes, precision_note(str(self.trainer.precision))]
+        print(*(f"note: {note}\n" for note in notes if note), sep="\n", end="", flush=True)
 
     @rank_zero_only
     def open_record(self, seed: int) -> None:
-        """Write run.json when the run starts."""
+        """Write run.json once training has begun."""
         self.record.start(
+            self.began,
             task=type(self.model).__name__,
             evidence=self.model.evidence,
-            backbone=self.model.hparams["backbone"],
+            higher_is_better=metric_directions(self.model),
+            **self._origin(),
             tuning=str(self.model.tuning),
             seed=seed,
             precision=str(self.trainer.precision),
             parameters=parameter_counts(self.model.model),
             data=self.found,
+            **({"before": self.before} if self.before else {}),
         )
 
+    def _origin(self) -> dict[str, Any]:
+        """The names, revisions and commits of the backbone and the data set; the last two are null for folders and files."""
+        name, revision = unpinned(self.model.hparams["backbone"])
+        commits = {"commit": commit_of(self.model.hparams["backbone"]), "data_commit": self.data.rows.commit}
+        return {"backbone": name, "revision": revision, **commits}
+
     def evaluate_untrained(self, splits: list[str]) -> None:
-        """Record the metrics of the untrained model, without logging them."""
+        """Measure the untrained model without logging its metrics, which go to the record when it is opened."""
         loggers, self.trainer.loggers = self.trainer.loggers, []
         self.predictions.enabled = False
-        results = {split: self.measure(split) for split in splits}
+        self.before = {split: self.measure(split) for split in splits}
         self.trainer.loggers, self.predictions.enabled = loggers, True
-        self.record.update(before=results)
 
     def evaluate_best(self, splits: list[str]) -> None:
         """Evaluate the best checkpoint, and write and print the results."""
@@ -75,6 +93,7 @@ class Evaluation:
         for split in splits:
             results[split] = self.measure(split, best if split == splits[0] else None)  # loaded once
             self._write_report(split, picture=split == splits[-1])
+        results |= self._uncertainty(results)
         counts = parameter_counts(self.model.model)
         results["efficiency"] = {
             **self.cost.totals(self.trainer, step_of(best) if best else None),
@@ -102,7 +121,8 @@ class Evaluation:
             before = RunFolder(self.run_dir).results
             numbers = self.measure(split, checkpoint)
             self._write_report(split)
-            self._write(before | {split: numbers}, {split: numbers})
+            found = {split: numbers} | self._uncertainty({split: numbers})
+            self._write(before | found, found)
 
     def check_validation(self) -> None:
         """Check that a resumed run chooses its best checkpoint on the same rows as before.
@@ -129,6 +149,25 @@ class Evaluation:
         run(self.model, datamodule=self.data, verbose=False, **given)
         return {key.split("/", 1)[1]: float(value) for key, value in self.trainer.callback_metrics.items()}
 
+    def _uncertainty(self, results: dict[str, Any]) -> dict[str, Any]:
+        """The intervals of the test scores and the scores of a baseline, as `intervals` and `baseline` of the results."""
+        if "test" not in results or not self.trainer.is_global_zero:
+            return {}
+        try:
+            return self._test_uncertainty(results["test"])
+        except Exception as error:  # of a task outside the package, say, whose predictions have another form
+            print(f"\nThe test scores have no intervals: {type(error).__name__}: {error}")
+            return {}
+
+    def _test_uncertainty(self, scores: dict[str, float]) -> dict[str, Any]:
+        kind, settings = self.model.evidence, {key: self.model.hparams.get(key) for key in METRIC_SETTINGS}
+        rows = RunFolder(self.run_dir).prediction_rows("test")
+        found: dict[str, dict[str, Any]] = {
+            "intervals": {"test": metric_intervals(kind, scores, rows, settings)},
+            "baseline": {"test": baseline_scores(kind, scores, rows, settings, self.model.constant_prediction)},
+        }
+        return {key: values for key, values in found.items() if values["test"]}
+
     def _best(self) -> Path | None:
         return RunFolder(self.run_dir).best_checkpoint  # None without a validation
 
@@ -145,7 +184,18 @@ class Evaluation:
         self._write(results, results)
         self.record.update(status="completed", ended=now(), steps=steps)
         send_efficiency(self.trainer.loggers, results["efficiency"], steps)
+        self._say_if_never_measured()
         print(f"\n{cost_text(results['efficiency'])}\nRun folder: {self.run_dir}", flush=True)
+
+    def _say_if_never_measured(self) -> None:
+        """Say so if the monitored metric was NaN at every validation, so that it could not choose a checkpoint."""
+        monitor = self.model.monitor
+        values = [float(row[monitor]) for row in self.metrics_file.rows if monitor in row]
+        if values and all(map(isnan, values)):
+            print(
+                f"\n{monitor} was NaN at every validation ({len(values)} in all), so the best checkpoint is the first one; "
+                "a correlation is NaN if all predictions or all labels are equal; set another model.monitor, such as val/loss"
+            )
 
     @rank_zero_only
     def _write(self, results: dict[str, Any], shown: dict[str, Any]) -> None:

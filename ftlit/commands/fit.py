@@ -9,9 +9,10 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit.commands.config_file import written_config
 from ftlit.commands.evaluate import Evaluation
-from ftlit.commands.links import check_links
+from ftlit.commands.links import check_links, check_vocabulary
+from ftlit.commands.opening import Opening
 from ftlit.data.shared.base import TaskData
-from ftlit.errors import UserError
+from ftlit.errors import UserError, settings
 from ftlit.exports.run import Run
 from ftlit.runs.checkpoint import check_order, check_whole, find_checkpoint, read_checkpoint
 from ftlit.runs.files import CONFIG, LAST, RECORD
@@ -21,11 +22,10 @@ from ftlit.runs.loggers import send_config, tracked_run
 from ftlit.runs.metrics_file import rows_before
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.same_config import check_same_config
-from ftlit.runs.secrets import hidden
+from ftlit.runs.secrets import hidden, write_config
 from ftlit.tasks import TaskModule
 from ftlit.training.parameters import parameter_counts
 from ftlit.training.trainer import RunOptions, RunParts
-from ftlit.util.files import write_text
 from ftlit.util.startup import quiet
 
 
@@ -85,31 +85,34 @@ def fit(
         data.order_seed = data.hparams["order_seed"] = seed
         check_links(model, data)
         arguments = trainer if isinstance(trainer, dict) else {}
-        if config is None:
-            own = {"evaluate_untrained": evaluate_untrained, "test_after_fit": test_after_fit, "ckpt_path": ckpt_path}
-            config = written_config(model, data, folder, arguments, options, own)
-            if resume:
-                check_same_config(RunFolder(folder).config, yaml.safe_load(config))
+        own = {"evaluate_untrained": evaluate_untrained, "test_after_fit": test_after_fit, "ckpt_path": ckpt_path}
+        text = config or described(model, data, folder, arguments, options, own, resume)
         parts = trainer if isinstance(trainer, RunParts) else RunParts(folder, options, start == folder / LAST)
         if parts is not trainer:
             parts.make_trainer(arguments, model)
-        prepare(model, data, splits)
-        begun_at = check_start(start, model, data, parts) if start else None  # refused here, nothing has been written yet
-        evaluation = Evaluation(folder, parts, model, data)
-        if resume:
-            evaluation.check_validation()
-        evaluation.print_summary()
-        with parts.interruption.listening(parts.trainer.global_rank, "--resume goes on"):
+        with settings("the run cannot start"):
+            prepare(model, data, splits)
+            begun_at = check_start(start, model, data, parts) if start else None
+            evaluation = Evaluation(folder, parts, model, data)
+            if resume:
+                evaluation.check_validation()
+            evaluation.print_summary()
+
+        def write() -> None:
             take(lock)
             check_run_dir(folder, resume, overwrite, begun_from)  # again, since another process may have been faster
-            open_folder(evaluation, overwrite, config, parts, seed)
-            with parts.record.failures(), parts.interruption.outliving_workers():
-                if resume and not start:
-                    tell("there is no checkpoint yet: training begins at step 0")
-                if evaluate_untrained and not start:
-                    evaluation.evaluate_untrained(splits)
-                train(parts, model, data, seed, start, begun_at)
-                evaluation.evaluate_best(splits)
+            open_folder(evaluation, overwrite, text, parts, seed)
+
+        interruption, opening = parts.interruption, Opening(write, parts)
+        listening = interruption.listening(parts.trainer.global_rank, "--resume goes on")
+        with listening, opening.around(parts.trainer), interruption.outliving_workers():
+            if resume and not start:
+                tell("there is no checkpoint yet: training begins at step 0")
+            if evaluate_untrained and not start:
+                evaluation.evaluate_untrained(splits)
+            train(parts, model, data, seed, start, begun_at)
+            opening.open(parts.trainer)  # if there was no batch left to train on
+            evaluation.evaluate_best(splits)
         if not keep_last and parts.trainer.is_global_zero and RunFolder(folder).best_checkpoint:
             (folder / LAST).unlink(missing_ok=True)
     return Run(folder)
@@ -125,6 +128,22 @@ def take(lock: RunLock) -> None:
 def tell(text: str) -> None:
     """Print a line on rank zero."""
     print(text, flush=True)
+
+
+def described(
+    model: TaskModule,
+    data: TaskData,
+    folder: Path,
+    trainer: dict[str, Any],
+    options: RunOptions,
+    others: dict[str, Any],
+    resume: bool,
+) -> str:
+    """The config of a run that was started from Python; to resume one, it must be that of the run."""
+    config = written_config(model, data, folder, trainer, options, others)
+    if resume:
+        check_same_config(RunFolder(folder).config, yaml.safe_load(config))
+    return config
 
 
 def train(
@@ -165,6 +184,7 @@ def prepare(model: TaskModule, data: TaskData, splits: list[str]) -> None:
     data.setup("fit")
     data.require(["train", *splits])
     data.check_batches(["train", *splits])
+    check_vocabulary(model, data)
     if data.unlabelled_source is not None and model.auxiliary is None:
         raise UserError("data.unlabelled has texts for an auxiliary loss, but the task has none: set model.auxiliary")
     model.param_groups()  # raises if lr_factors match no weight
@@ -187,7 +207,7 @@ def open_folder(evaluation: Evaluation, overwrite: bool, config: str, parts: Run
     folder = parts.run_dir
     clear(folder) if overwrite else remove_parts(folder)
     evaluation.open_record(seed)  # first, since a folder without run.json is nobody's run
-    write_text(folder / CONFIG, config)
+    write_config(folder / CONFIG, config)
     if others := [logger for logger in parts.trainer.loggers if logger is not parts.metrics_file]:
         send_config(others, hidden(yaml.safe_load(config)) | {"parameters": parameter_counts(evaluation.model.model)})
         if run := tracked_run(others):

@@ -8,17 +8,29 @@ from typing import Any
 from tabulate import tabulate
 
 from ftlit.util.files import replacing, write_json, write_text
+from ftlit.util.label_sets import MANY_LABELS, commonest, compact_report, has_many_labels, largest_confusions, sparse_cells
 
 SHOWN_LABELS = 40  # beyond, cells of the picture cannot be read
 PRINTED_WIDTH = 120  # characters of a line; wider matrices are in their file alone
 
 
-def report_text(report: dict[str, Any]) -> str:
-    """Format the per-class scores, the confusion matrix and the signatures of metrics as text."""
+def report_text(report: dict[str, Any], whole: bool = False) -> str:
+    """Format the per-class scores, the confusion matrix and the signatures of metrics as text.
+
+    Args:
+        report: The details of an evaluation.
+        whole: Whether to list all labels even if they are many; otherwise only the commonest are shown.
+    """
     parts = [f"{name}: {signature}" for name, signature in report.get("signatures", {}).items()]
     if "per_class" in report:
-        parts.append(tabulate(report["per_class"], headers="keys", floatfmt=".4f", tablefmt="simple"))
-    if "confusion" in report:
+        rows = report["per_class"]
+        many = len(rows) > MANY_LABELS and not whole
+        parts.append(tabulate(commonest(rows) if many else rows, headers="keys", floatfmt=".4f", tablefmt="simple"))
+        parts += [f"(the commonest of {len(rows) - 3} labels; all of them are in the report of the run folder)"] if many else []
+    if has_many_labels(report):
+        confused = tabulate(largest_confusions(report), headers="firstrow", tablefmt="simple")
+        parts.append("\nmost frequent confusions\n" + confused)
+    elif "confusion" in report:
         table = tabulate(confusion_rows(report), headers="firstrow", tablefmt="simple")
         if table.index("\n") <= PRINTED_WIDTH:
             parts.append("\n" + table)
@@ -35,27 +47,33 @@ def write_evaluation(folder: Path, split: str, report: dict[str, Any], picture: 
         picture: Whether to plot the confusion matrix too.
 
     Returns:
-        The written files: JSON and text, and the CSV and PNG of the confusion matrix if there is one.
+        The written files: JSON and text, and the CSV and PNG of the confusion matrix if there is one. For many labels, the CSV
+        has the cells above 0 only, and there is no picture.
     """
     if not report:
         return []
     files = [folder / f"{split}_report.json", folder / f"{split}_report.txt"]
-    write_json(files[0], report)
-    write_text(files[1], report_text(report) + "\n")
+    write_json(files[0], compact_report(report))
+    write_text(files[1], report_text(report, whole=True) + "\n")
     if "confusion" in report:
         files.append(folder / f"{split}_confusion.csv")
         out = io.StringIO()
         csv.writer(out).writerows(confusion_rows(report))
         write_text(files[-1], out.getvalue())
-    if "confusion" in report and picture:
+    if "confusion" in report and picture and len(report["labels"]) <= MANY_LABELS:
         files.append(folder / f"{split}_confusion.png")
         plot_confusion(files[-1], report, f"{folder.name}: {split}")
     return files
 
 
 def confusion_rows(report: dict[str, Any]) -> list[list[Any]]:
-    """The confusion matrix with a header: one row per true label, or the four counts of each label in a multi-label task."""
+    """The confusion matrix with a header.
+
+    One row per true label, or the four counts of each label in a multi-label task; for many labels, the cells above 0.
+    """
     matrix, labels = report["confusion"], report["labels"]
+    if has_many_labels(report):
+        return [["true", "predicted", "count"], *([labels[i], labels[j], n] for i, j, n in sparse_cells(matrix))]
     if matrix and isinstance(matrix[0][0], list):
         header = ["label", "true_negative", "false_positive", "false_negative", "true_positive"]
         return [header, *([name, *m[0], *m[1]] for name, m in zip(labels, matrix, strict=True))]

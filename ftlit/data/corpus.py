@@ -26,9 +26,11 @@ from ftlit.data.batches.document_packing import (
     with_targets,
     without_blank,
 )
+from ftlit.data.batches.masked_share import MASKED, check_masked_share, masked_share, masked_warning
 from ftlit.data.batches.sentence_pairs import sentence_pairs
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import require_offsets
+from ftlit.data.text.offsets import word_numbers
 from ftlit.errors import UserError
 from ftlit.models.backbones import load_config
 from ftlit.models.masking import expected_count
@@ -72,6 +74,8 @@ class CorpusData(TaskData):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if self.group is not None:
+            raise UserError("data.group names the documents of rows, but CorpusData scores blocks of several; leave it out")
         if objective is None:
             raise UserError("CorpusData has no labels and needs a language model; set model to MaskedLM or CausalLM")
         self.text, self.document_unit, self.packing, self.isolate_documents = text, document_unit, packing, isolate_documents
@@ -115,23 +119,27 @@ class CorpusData(TaskData):
         require_offsets(self.tokenizer, self.backbone, type(self).__name__)
         texts = columns[self.text]
         found = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        self.encoder.count("document", found["input_ids"], "max_length")
         sizes = [token_sizes(text, offsets) for text, offsets in zip(texts, found["offset_mapping"], strict=True)]
         features = {"input_ids": found["input_ids"], "sizes": sizes}
         if self.whole_words or self.next_sentence:
-            numbers = [found.word_ids(i) for i in range(len(texts))]
-            features["words"] = [[-1 if word is None else word for word in row] for row in numbers]
+            rows = zip(texts, found["offset_mapping"], strict=True)
+            features["words"] = [word_numbers(*row, found.word_ids(i)) for i, row in enumerate(rows)]
         return features
 
     def encode_split(self, rows: "Dataset") -> "Dataset":
         words = self.whole_words or self.next_sentence
         documents = self.encoder.encode(rows, self.encode, [type(self).__name__, self.columns(), words])
         try:
-            return packed(documents, self.pairs if self.next_sentence else self.blocks, self._block_settings())
+            blocks = packed(documents, self.pairs if self.next_sentence else self.blocks, self._block_settings())
         except NoBlocksError as error:
             raise UserError(
                 f"data.dataset {self.dataset!r}: all labels masked: a split has no block with a token to predict ({error}); it "
                 "needs longer texts, and a tokenizer that knows their characters"
             ) from None
+        if self.objective == "masked" and self.whole_words:
+            check_masked_share(blocks, self.mask_probability)
+        return blocks
 
     def _block_settings(self) -> list[Any]:
         ends = self.frame if self.objective == "masked" else (self.frame[0], [self.eos_token_id])
@@ -253,6 +261,15 @@ class CorpusData(TaskData):
     def counts(self, split: str) -> dict[str, int]:
         blocks = self.encoded[split]
         return {"blocks": len(blocks), "tokens in its blocks": int(self.lengths(split).sum()), **lost_counts(blocks)}
+
+    def shares(self, split: str) -> dict[str, float]:
+        if self.objective == "causal":
+            return {}
+        epoch, blocks = (0 if split == "train" else None), self.encoded[split]
+        return {MASKED: masked_share(blocks, lambda b, i: self._mask(b["input_ids"], b.get("words"), i, epoch)[1])}
+
+    def warnings(self, split: str, shares: dict[str, float]) -> list[str]:
+        return masked_warning(shares.get(MASKED, 0.0), self.mask_probability)
 
     def names(self, split: str, ids: list[int]) -> list[str]:
         rows = self.rows[split].select(self.encoded[split].select(ids)["first_row"][:])["row_id"][:]

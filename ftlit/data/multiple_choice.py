@@ -1,15 +1,16 @@
 """Data of multiple choice."""
 
+from collections import Counter
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ftlit.data.batches.batching import MicroBatch
+from ftlit.data.rows.cells import label_text, whole_number
 from ftlit.data.rows.columns import as_rows
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.base import TaskData
-from ftlit.data.shared.labelled import label_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,7 +28,8 @@ class MultipleChoiceData(TaskData):
         start: Column of a text with which every choice begins, such as `sent2` of SWAG.
         choices: Column of the choices, as a list of texts or as names and texts (`{label: [A, B], text: [yes, no]}`); or a
             list of columns with one choice each.
-        label: Column of the right choice: its position from 0, its letter, or its name if the choices have names.
+        label: Column of the right choice: its position from 0, or its letter. If the choices have names, it is the name, and a
+            position is understood only where no choice has a number as its name.
     """
 
     metadata: ClassVar[tuple[str, ...]] = ("choices",)
@@ -61,15 +63,20 @@ class MultipleChoiceData(TaskData):
         cell = row.get(self.choices)
         return list((cell.get("text") if isinstance(cell, dict) else cell) or [])
 
+    def choice_names(self, row: dict[str, Any]) -> list[str]:
+        """The names of the choices of a row; empty if they have none."""
+        cell = row.get(self.choices) if isinstance(self.choices, str) else None
+        return [label_text(name) for name in cell.get("label") or []] if isinstance(cell, dict) else []
+
     def position(self, row: dict[str, Any]) -> int | None:
         """Position of the right choice, counted from 0, or None if the label names no choice."""
-        label, count = label_text(row[self.label]).strip(), len(self.texts(row))
-        cell = row.get(self.choices) if isinstance(self.choices, str) else None
-        names = [label_text(name) for name in cell.get("label") or []] if isinstance(cell, dict) else []
-        if label in names:
-            return names.index(label)
-        letter = LETTERS.find(label.upper()) if len(label) == 1 else -1
-        found = int(label) if label.isdecimal() else letter
+        label, count, names = label_text(row[self.label]), len(self.texts(row)), self.choice_names(row)
+        for known, asked in ((names, label), ([name.lower() for name in names], label.lower())):
+            if known.count(asked) == 1:
+                return known.index(asked)
+        counted = whole_number(label) if not any(map(str.isdecimal, names)) else None
+        letter = LETTERS.find(label.upper()) if len(label) == 1 and not names else -1
+        found = letter if counted is None else counted
         return found if 0 <= found < count else None
 
     def validate_inputs(self, row: dict[str, Any]) -> str | None:
@@ -92,6 +99,8 @@ class MultipleChoiceData(TaskData):
             return None
         last = len(self.texts(row)) - 1
         known = f"a position from 0 to {last}, or a letter from A to {LETTERS[min(last, 25)]}"
+        if any(map(str.isdecimal, names := self.choice_names(row))):
+            known = f"a name, which are {', '.join(names)}"
         return f"column {self.label!r} holds {row[self.label]!r}, which names none of the {last + 1} choices; expected {known}"
 
     def reference(self, row: dict[str, Any]) -> str:
@@ -103,6 +112,11 @@ class MultipleChoiceData(TaskData):
         starts = [self.question, *([self.start] if self.start else [])]
         return ["\n".join([*(row[column] for column in starts), *self.texts(row)]) for row in rows]
 
+    def majority(self, rows: "Dataset") -> dict[str, Any] | None:
+        positions = Counter(self.position(row) for row in rows)  # type: ignore[arg-type]
+        [(position, count)] = positions.most_common(1)
+        return {"answer": f"choice {(position or 0) + 1}", "share": count / len(rows)}
+
     # Features
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -111,7 +125,8 @@ class MultipleChoiceData(TaskData):
         starts = [f"{row[self.start]} " if self.start else "" for row in rows]
         questions = [row[self.question] for row, texts in zip(rows, choices, strict=True) for _ in texts]
         ends = [start + text for start, texts in zip(starts, choices, strict=True) for text in texts]
-        flat, bounds = self.tokenize(questions, ends), np.cumsum([0, *map(len, choices)]).tolist()
+        flat = self.tokenize(questions, ends, ("question", "choice"))
+        bounds = np.cumsum([0, *map(len, choices)]).tolist()
         spans = list(pairwise(bounds))
         features = {name: [values[a:b] for a, b in spans] for name, values in flat.items()}
         return {**features, "choices": choices, "truncated": [any(cut) for cut in features["truncated"]]}

@@ -1,9 +1,9 @@
 """Data of extractive question answering: a question, and a context that holds its answer."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,11 +13,28 @@ from ftlit.data.batches.collate import PADDING
 from ftlit.data.rows.columns import as_rows
 from ftlit.data.shared.base import TaskData
 from ftlit.data.sources.formats import Reader
-from ftlit.data.sources.squad_json import squad_rows
-from ftlit.data.text.answers import Answer, answer_problem, answers_of, character_span, token_span
+from ftlit.data.sources.squad_json import IMPOSSIBLE, impossible_problem, squad_rows
+from ftlit.data.text.answers import (
+    Answer,
+    answer_problem,
+    answers_of,
+    character_span,
+    is_moved,
+    text_problem_of,
+    token_span,
+)
 from ftlit.data.text.encoding import require_offsets
+from ftlit.data.text.offsets import SAMPLE, check_offsets
 from ftlit.errors import UserError
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+# What is counted of the first answers, by the column of the features that tells it.
+OFF_PLACE = {
+    "moved": "answers found near their start and not at it",
+    "absent": "answers that do not occur in their context",
+}
 NO_OFFSET = -1  # offset of a token that is not part of the context
 
 
@@ -30,7 +47,8 @@ class QuestionAnsweringData(TaskData):
         question: Column of the question.
         context: Column of the text that holds the answer.
         answers: Column of the right answers: texts with their starts as in SQuAD, or one text. Only the first answer is
-            trained on.
+            trained on. Where its text is not found at its start, the nearest place counts; validation and test need only
+            the texts.
         answer_start: Column of the character at which the answer begins, if the column of answers holds one text; by default
             the first occurrence of the text.
         stride: Number of tokens of the context that a window shares with the one before it.
@@ -87,16 +105,28 @@ class QuestionAnsweringData(TaskData):
         )
 
     def validate_row(self, row: dict[str, Any]) -> str | None:
-        return self.validate_inputs(row) or self._answers_problem(row)
+        return self.validate_inputs(row) or self._answers_problem(row, lambda answer: answer_problem(answer, row[self.context]))
 
-    def _answers_problem(self, row: dict[str, Any]) -> str | None:
+    def validate_held_out_row(self, row: dict[str, Any]) -> str | None:
+        return self.validate_inputs(row) or self._answers_problem(row, text_problem_of)
+
+    def _answers_problem(self, row: dict[str, Any], problem: Callable[[Answer], str | None]) -> str | None:
         try:
             answers = self._answers(row)
         except ValueError:
             return f"column {self.answers!r} holds {row[self.answers]!r}; it should be a text, or texts with their answer_start"
         if not answers and self.given_no_answer is False:
             return "the question has no answer, and data.no_answer is false"
-        return next((found for answer in answers if (found := answer_problem(answer, row[self.context]))), None)
+        return next((found for answer in answers if (found := problem(answer))), None)
+
+    def prepare_splits(self, splits: dict[str, "Dataset"]) -> dict[str, "Dataset"]:
+        for split, rows in splits.items():
+            if {IMPOSSIBLE, self.answers} <= set(rows.column_names):
+                marks = zip(rows[IMPOSSIBLE][:], rows[self.answers][:], strict=True)
+                for number, (impossible, answers) in enumerate(marks, start=1):
+                    if found := impossible_problem(impossible, answers):
+                        raise UserError(f"{self.dataset}: {split} row {number}: {found}")
+        return super().prepare_splits(splits)
 
     def _answers(self, row: dict[str, Any]) -> list[Answer]:
         return answers_of(row[self.answers], row[self.answer_start] if self.answer_start else None)
@@ -110,6 +140,10 @@ class QuestionAnsweringData(TaskData):
         if self.given_no_answer is not None:
             return self.given_no_answer
         return any(not answers_of(value) for rows in self.rows.source.values() for value in rows[self.answers])
+
+    def majority(self, rows: "Dataset") -> dict[str, Any] | None:
+        without = sum(not answers_of(value) for value in rows[self.answers][:])
+        return {"answer": "no answer", "share": without / len(rows)} if without else None
 
     # Windows
 
@@ -128,6 +162,8 @@ class QuestionAnsweringData(TaskData):
         )
         rows = cut["overflow_to_sample_mapping"]
         places = [context_places(offsets, cut.sequence_ids(i)) for i, offsets in enumerate(cut["offset_mapping"])]
+        if self.encoder.counting:
+            self._count(cut, places)
         return {
             **{name: cut[name] for name in ("input_ids", *PADDING) if name in cut},
             "starts": [place[:, 0] for place in places],
@@ -136,6 +172,27 @@ class QuestionAnsweringData(TaskData):
             "truncated": [False] * len(rows),  # the windows together cover the whole context
             "row": rows,
         }
+
+    def _count(self, cut: Any, places: list[np.ndarray]) -> None:
+        """Count the tokens of questions and contexts from their windows, each of which repeats some of the one before it."""
+        questions: list[list[int]] = []
+        framed: list[list[int]] = []  # questions with the special tokens
+        contexts: list[list[int]] = []
+        rows = cut["overflow_to_sample_mapping"]
+        for i, (window, place) in enumerate(zip(cut["input_ids"], places, strict=True)):
+            ids, sequences = np.array(window), np.array(cut.sequence_ids(i), dtype=float)
+            context = ids[place[:, 0] != NO_OFFSET].tolist()
+            if i and rows[i] == rows[i - 1]:
+                contexts[-1] += context[self.stride :]
+            else:
+                questions.append(ids[sequences == 0].tolist())
+                framed.append(ids[place[:, 0] == NO_OFFSET].tolist())
+                contexts.append(context)
+        special = self.tokenizer.num_special_tokens_to_add(pair=True)
+        whole = ([*ids, *context] for ids, context in zip(framed, contexts, strict=True))
+        self.encoder.count("question", questions)
+        self.encoder.count("context", contexts)
+        self.encoder.count("question and context", whole, "max_length", special)
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Windows with ``labels``: the first and the last token of the answer, or token 0 if the window lacks the answer."""
@@ -148,6 +205,7 @@ class QuestionAnsweringData(TaskData):
             **windows,
             "labels": [list(found or (0, 0)) for found in tokens],
             "misses": [spans[i] is not None and not found for i, found in zip(windows["row"], tokens, strict=True)],
+            **self._places(rows, windows["row"]),
             # As JSON: `datasets` infers the type of a column from its first rows, which may have no answers.
             "reference": [json.dumps(self.reference(rows[i])) for i in windows["row"]],
         }
@@ -156,7 +214,17 @@ class QuestionAnsweringData(TaskData):
         answers = self._answers(row)
         return character_span(answers[0], row[self.context]) if answers else None
 
+    def _places(self, rows: list[dict[str, Any]], windows: list[int]) -> dict[str, list[bool]]:
+        """For the row of each window, whether its first answer is not where its start says, or nowhere in the context."""
+        firsts = [next(iter(self._answers(row)), None) for row in rows]
+        absent = [answer is not None and answer[0] not in row[self.context] for answer, row in zip(firsts, rows, strict=True)]
+        moved = [answer is not None and is_moved(answer, row[self.context]) for answer, row in zip(firsts, rows, strict=True)]
+        return {"moved": [moved[i] and not absent[i] for i in windows], "absent": [absent[i] for i in windows]}
+
     def setup(self, stage: str | None = None) -> None:
+        require_offsets(self.tokenizer, self.backbone, type(self).__name__)
+        for rows in self.rows.source.values():
+            check_offsets(self.tokenizer, rows[self.context][:SAMPLE], self.backbone, type(self).__name__)
         super().setup(stage)
         for split in self.encoded.keys() - self._found.keys():
             features = self.encoded[split]
@@ -165,6 +233,9 @@ class QuestionAnsweringData(TaskData):
             left_out = split == "train" and not self.negative_windows
             name = f"windows without their answer{', left out' if left_out else ''}"
             self._found[split] = {name: int(misses.sum()), "answers lost to truncation": len(lost)}
+            for column, name in OFF_PLACE.items():
+                if wrong := len(set(rows[np.array(features[column][:])])):
+                    self._found[split][name] = wrong
             if left_out:
                 self.encoded[split] = features.select(np.flatnonzero(~misses))
 

@@ -9,6 +9,7 @@ from ftlit.data.batches.batching import MicroBatch
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.labelled import LabelledData
 from ftlit.data.text.encoding import require_offsets
+from ftlit.models.embeddings import add_tokens
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -80,14 +81,8 @@ class RelationExtractionData(LabelledData):
 
     @cached_property
     def _with_markers(self) -> tuple["PreTrainedTokenizerBase", list[int]]:
-        from tokenizers import AddedToken
-
         tokenizer = super().tokenizer
-        new = [marker for marker in ENTITY_MARKERS if marker not in tokenizer.get_vocab()]
-        tokenizer.add_tokens(
-            [AddedToken(marker, normalized=False, special=True) for marker in ENTITY_MARKERS], special_tokens=True
-        )
-        return tokenizer, tokenizer.convert_tokens_to_ids(new)  # type: ignore[return-value]
+        return tokenizer, add_tokens(tokenizer, ENTITY_MARKERS)
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -120,6 +115,7 @@ class RelationExtractionData(LabelledData):
         encoding = self.tokenizer([marked(*row) for row in cells], truncation=False, return_attention_mask=False)
         features = dict(encoding)
         ids = features["input_ids"]
+        self.encoder.count("text", ids, "max_length", self.tokenizer.num_special_tokens_to_add())
         long = [i for i, row in enumerate(ids) if len(row) > self.max_length]
         kept = {i: self._window(encoding.sequence_ids(i), [ids[i].index(mark) for mark in self.marker_ids]) for i in long}
         for values in features.values():

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ftlit.data.batches.collate import PADDING
+from ftlit.data.rows.columns import as_rows
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import tokenize, tokenizer_state
 from ftlit.errors import UserError, near
 from ftlit.models.encoder_decoder import decoder_limit, decoder_tokenizer, target_ids
+from ftlit.models.generation import as_generated
 from ftlit.util.batch import IGNORED
 
 if TYPE_CHECKING:
@@ -25,11 +27,13 @@ class Seq2SeqData(TaskData):
     Args:
         source: Column of the source.
         target: Column of the target: a text, or a list of texts, the first of which is trained on; all are used as references.
+            Or a list of columns with one reference each, of which all but the first may be empty.
         context: Column of a second text after the source, such as the passage of a question.
         prefix: Text before every source, such as `summarize: ` for T5, including its space.
         max_target_length: Number of tokens after which a target is truncated; by default the model's limit, at most 128.
         source_language: Language of the sources for a multilingual tokenizer, such as `deu_Latn` for NLLB.
         target_language: Language of the targets for a multilingual tokenizer; set `model.generation.forced_bos_token` too.
+        keep_special_tokens: Taken from the model: whether texts keep their special tokens.
         decoder: Taken from the model: its tokenizer is used for the targets if the decoder is another model.
     """
 
@@ -39,19 +43,22 @@ class Seq2SeqData(TaskData):
     def __init__(
         self,
         source: str = "source",
-        target: str = "target",
+        target: str | list[str] = "target",
         context: str | None = None,
         prefix: str = "",
         max_target_length: int | None = None,
         source_language: str | None = None,
         target_language: str | None = None,
         decoder: str | None = None,
+        keep_special_tokens: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.source, self.target, self.context, self.prefix = source, target, context, prefix
         self.languages = {"source_language": source_language, "target_language": target_language}
-        self.decoder = decoder
+        self.decoder, self.keep_special_tokens = decoder, keep_special_tokens
+        if not target:
+            raise UserError("data.target names no column")
         self.max_target_length = self._checked_target_length(max_target_length)
 
     def _checked_target_length(self, wanted: int | None) -> int:
@@ -68,18 +75,36 @@ class Seq2SeqData(TaskData):
         return {"source": self.source} | ({"context": self.context} if self.context else {})
 
     def columns(self) -> dict[str, str]:
-        return {**self.input_columns(), "target": self.target}
+        if isinstance(self.target, str):
+            return {**self.input_columns(), "target": self.target}
+        return {**self.input_columns(), **{f"target[{i}]": column for i, column in enumerate(self.target)}}
+
+    def references(self, row: dict[str, Any]) -> list[Any]:
+        """The right targets of a row, the first of which is trained on."""
+        if isinstance(self.target, str):
+            return row[self.target] if isinstance(row[self.target], list) else [row[self.target]]
+        first, *others = (row[column] for column in self.target)
+        return [first, *(text for text in others if text is not None and text != "")]
 
     def validate_row(self, row: dict[str, Any]) -> str | None:
-        targets = row[self.target]
-        if targets == []:
-            return f"the list of targets in column {self.target!r} is empty"
-        each = targets if isinstance(targets, list) else [targets]
-        wrong = next((found for text in each if (found := text_problem({self.target: text}, self.target))), None)
+        targets, shown = self.references(row), self.target if isinstance(self.target, str) else self.target[0]
+        if not targets:
+            return f"the list of targets in column {shown!r} is empty"
+        wrong = next((found for text in targets if (found := text_problem({shown: text}, shown))), None)
         return self.validate_inputs(row) or wrong
 
     def reference(self, row: dict[str, Any]) -> Any:
-        return row[self.target]
+        targets = row[self.target] if isinstance(self.target, str) else self.references(row)
+        return self._written(targets) if isinstance(targets, str) else [self._written(text) for text in targets]
+
+    def _written(self, text: str) -> str:
+        special = any(token in text for token in self._special_tokens)
+        return as_generated(self.target_tokenizer, text, self.keep_special_tokens) if special else text
+
+    @cached_property
+    def _special_tokens(self) -> list[str]:
+        added = self.target_tokenizer.added_tokens_decoder.values()
+        return [*self.target_tokenizer.all_special_tokens, *(token.content for token in added if token.special)]
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -114,17 +139,17 @@ class Seq2SeqData(TaskData):
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         sources = [self.prefix + text for text in columns[self.source]]
-        return self.tokenize(sources, columns[self.context] if self.context else None)
+        return self.tokenize(sources, columns[self.context] if self.context else None, ("source", "context"))
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        references = [[targets] if isinstance(targets, str) else targets for targets in columns[self.target]]
+        references = [self.references(row) for row in as_rows(columns)]
         targets = self.encode_targets([texts[0] for texts in references])
         return {
             **self.encode_inputs(columns),
             "labels": targets["input_ids"],
             "target_truncated": targets["truncated"],
             "loss_weights": [len(ids) for ids in targets["input_ids"]],
-            "reference": references,
+            "reference": [[self._written(text) for text in texts] for texts in references],
         }
 
     def encode_targets(self, texts: list[str]) -> dict[str, list[Any]]:
@@ -134,10 +159,22 @@ class Seq2SeqData(TaskData):
         """
         tokenizer: Any = self.target_tokenizer
         if not self.decoder:
-            return tokenize(lambda given, **how: tokenizer(text_target=given, **how), self.max_target_length, texts)  # type: ignore[arg-type]
-        found = tokenize(partial(tokenizer, add_special_tokens=False), self.max_target_length - 1, texts)  # type: ignore[arg-type]
-        end = target_ids(tokenizer).end
+            framed: Any = partial(_as_target, tokenizer)
+            return tokenize(framed, self.max_target_length, texts, uncut=self._count_framed)
+        end, bare = target_ids(tokenizer).end, partial(tokenizer, add_special_tokens=False)
+        found = tokenize(bare, self.max_target_length - 1, texts, uncut=self._count_bare)  # type: ignore[arg-type]
         return {"input_ids": [[*ids, end] for ids in found["input_ids"]], "truncated": found["truncated"]}
+
+    def _count_framed(self, found: Any) -> None:
+        if self.encoder.counting:
+            special = self.target_tokenizer.num_special_tokens_to_add()
+            self.encoder.count("target", found["input_ids"], "max_target_length", special)
+
+    def _count_bare(self, found: Any) -> None:
+        """Count targets whose end token is still to come."""
+        end = target_ids(self.target_tokenizer).end
+        targets = ([*ids, end] for ids in found["input_ids"])
+        self.encoder.count("target", targets, "max_target_length", 1, self.target_tokenizer)
 
     def counts(self, split: str) -> dict[str, int]:
         """Number of sources and targets that were cut."""
@@ -153,3 +190,7 @@ class Seq2SeqData(TaskData):
 
         labels = self.encoded[split].with_format("arrow")["labels"][:]
         return super().lengths(split) + pc.list_value_length(labels).to_numpy()
+
+
+def _as_target(tokenizer: Any, texts: list[str], **options: Any) -> Any:
+    return tokenizer(text_target=texts, **options)

@@ -1,19 +1,19 @@
 """Data of token classification: named entities, chunks, parts of speech."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ftlit.data.batches.collate import PADDING
-from ftlit.data.rows.class_labels import class_names
+from ftlit.data.rows.class_labels import check_names, class_names
 from ftlit.data.rows.columns import as_rows
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.base import TaskData
 from ftlit.data.sources.conll import conll_rows
 from ftlit.data.sources.formats import Reader
-from ftlit.data.text.tags import entities_problem, entity_spans, named, tags_problem, tokens_problem
+from ftlit.data.text.tags import entities_problem, entity_spans, named, tags_problem, tokens_problem, with_types
 from ftlit.data.text.word_encoder import WordEncoder
 from ftlit.errors import UserError
 from ftlit.metrics.entities import located_entities, located_words
@@ -40,7 +40,7 @@ class TokenClassificationData(TaskData):
         text: Column of the text, if `entities` is given.
         entities: Column of the entities, lists of {start, end, label} in characters, for data without words and tags. Words
             end at white space and punctuation marks; an entity that begins or ends inside a word is widened to the word.
-        scheme: Tagging scheme of the data.
+        scheme: Tagging scheme of the data. Tags may be a prefix alone, such as B and I, if all spans are of one kind.
         spans: Taken from the model: whether tags mark spans of words, as in named entities and chunks.
         label_names: The tags of the data in the order of their indices; by default those of the source, or of train.
         align: Whether only the first subword of a word has the label, or all; predictions come from the first.
@@ -69,6 +69,7 @@ class TokenClassificationData(TaskData):
         self.scheme: Scheme = scheme
         self.spans, self.given_names, self.align = spans, label_names, align
         self.stride = self.max_length // 4 if stride is None else stride
+        check_names(label_names or [])
         if entities and not spans:
             raise UserError(f"data.entities {entities!r} marks spans, and model.spans is false; leave one of them out")
 
@@ -130,7 +131,7 @@ class TokenClassificationData(TaskData):
     def _labels_of(self, tags: list[str], place: str) -> list[str]:
         if not self.spans:
             return tags
-        for tag in tags:
+        for tag in (tags := with_types(tags)):
             if check_tags([tag], self.scheme):
                 raise UserError(f"{place} has the tag {tag!r}, which does not belong to data.scheme {self.scheme}")
         return _spanned(set(tags))
@@ -159,7 +160,7 @@ class TokenClassificationData(TaskData):
             spans, moved = entity_spans(row[self.entities], text, offsets)
             return iob2_tags(spans, len(offsets)), moved
         tags = named(row[self.tags], self._tag_names)
-        return (to_iob2(tags, self.scheme) if self.spans else tags), 0
+        return (to_iob2(with_types(tags), self.scheme) if self.spans else tags), 0
 
     def reference(self, row: dict[str, Any]) -> Any:
         if not self.spans:
@@ -179,6 +180,13 @@ class TokenClassificationData(TaskData):
 
     def balance(self, rows: "Dataset") -> dict[str, int] | None:
         return dict(Counter(kind for row in self._kinds(rows) for kind in sorted(row)).most_common())
+
+    def majority(self, rows: "Dataset") -> dict[str, Any] | None:
+        if self.spans:
+            return None  # a text without spans is right about none
+        counts = Counter(tag for row in rows for tag in self.answer(row))  # type: ignore[arg-type]
+        [(tag, count)] = counts.most_common(1)
+        return {"answer": tag, "share": count / counts.total()}
 
     def check_splits(self, splits: dict[str, "Dataset"]) -> None:
         if len(self.label_names) < 2:
@@ -204,7 +212,10 @@ class TokenClassificationData(TaskData):
 
     @cached_property
     def _encoder(self) -> WordEncoder:
-        return WordEncoder(self.tokenizer, self.max_length, self.stride)
+        def count(texts: Iterable[list[int]], special: int) -> None:
+            self.encoder.count("text", texts, "max_length", special)
+
+        return WordEncoder(self.tokenizer, self.max_length, self.stride, count)
 
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         features: dict[str, list[Any]] = defaultdict(list)

@@ -7,12 +7,12 @@ from typing import Any
 
 from ftlit.errors import UserError
 from ftlit.exports.run import Run
+from ftlit.metrics.evidence import METRIC_SETTINGS, aligned, why_no_evidence
+from ftlit.metrics.evidence.rows import Rows
 from ftlit.study.statistics.compare import Evidence, compare
-from ftlit.study.statistics.evidence import aligned, joint_evidence, why_no_evidence
-from ftlit.study.statistics.evidence.rows import Rows
+from ftlit.study.statistics.evidence import joint_evidence
 
 EVALUATED_SPLITS = ("test", "validation")
-METRIC_SETTINGS = ("negative_label", "pattern")  # a task's settings that decide what its metrics count
 OUTDATED = "none: the predictions do not lead to these values"
 RESULT_TOLERANCE = 1e-3  # results are logged in single precision
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftlit.exports.run import Run
+from ftlit.runs.secrets import hidden
 from ftlit.util.options import OPTIONS, without_init_args
 from ftlit.util.settings import flat
 
@@ -53,7 +54,7 @@ def place(key: str) -> int:
 def _facts(run: Run) -> dict[tuple[str, str], Any]:
     """Everything in which two runs can differ, by kind and key."""
     splits = run.record.get("data", {}).get("splits", {})
-    facts = {("config", key): value for key, value in flat(run.config) if key.split(".")[0] not in COMMAND_OPTIONS}
+    facts = {("config", key): value for key, value in flat(hidden(run.config)) if key.split(".")[0] not in COMMAND_OPTIONS}
     facts |= {
         ("data", f"{name}.{split}"): found.get(name) for name in ("fingerprint", "rows") for split, found in splits.items()
     }

@@ -11,8 +11,9 @@ from torch import nn
 
 from ftlit.errors import UserError
 from ftlit.heads import EncoderDecoderHead
-from ftlit.models.backbones import locate
+from ftlit.models.backbones import check_adapter_config, locate
 from ftlit.tuning.prompted_backbone import PromptedBackbone
+from ftlit.util.hub import commit_of, unpinned
 
 if TYPE_CHECKING:
     from ftlit.tasks import TaskModule
@@ -90,13 +91,16 @@ def base_model_name(task: "TaskModule") -> str:
 @torch.no_grad()
 def save_adapter(task: "TaskModule", folder: Path) -> None:
     """Save the adapter of a task in the format of peft."""
-    adapter = find_adapter(task)
+    adapter, backbone = find_adapter(task), task.hparams["backbone"]
+    revision = commit_of(backbone) or unpinned(backbone)[1]
     if not isinstance(adapter, PromptedBackbone):
         adapter.peft_config["default"].base_model_name_or_path = base_model_name(task)
+        adapter.peft_config["default"].revision = revision
         adapter.save_pretrained(str(folder), save_embedding_layers=False)
         return
     config = copy.deepcopy(adapter.prompt_config)
     config.base_model_name_or_path, config.inference_mode = base_model_name(task), True
+    config.revision = revision
     config.save_pretrained(str(folder))
     vectors = adapter.prompt_vectors(1)[0].contiguous().cpu().clone()
     save_file({"prompt_embeddings": vectors}, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
@@ -108,6 +112,7 @@ def load_adapter(task: "TaskModule", folder: Path) -> None:
     Raises:
         UserError: If the folder holds the adapter of another method.
     """
+    check_adapter_config(folder)
     adapter, weights = find_adapter(task), load_file(folder / ADAPTER_WEIGHTS)
     if isinstance(adapter, PromptedBackbone):  # the network that generated the vectors is no longer needed
         adapter.prompt = nn.Embedding.from_pretrained(weights["prompt_embeddings"])

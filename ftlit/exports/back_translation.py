@@ -31,10 +31,6 @@ class BackTranslation(Augmentation):
     checkpoint: str = "best"
     device: str | None = None
 
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UserError(f"data.augment: BackTranslation.batch_size must be at least 1, got {self.batch_size}")
-
     def augmented(self, texts: list[str], rng: np.random.Generator, mask_token: str | None) -> list[str]:
         translated = self._translate(self.forward_run, texts)
         back = translated if self.backward_run is None else self._translate(self.backward_run, translated)

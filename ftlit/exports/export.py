@@ -9,21 +9,20 @@ from typing import Any, Literal
 import yaml
 from transformers import PreTrainedModel
 
-from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
 from ftlit.exports.adapters import check_adapter, save_adapter
 from ftlit.exports.folder import (
     METADATA_FILE,
     Kind,
-    build,
-    data_for_export,
     export_arguments,
     is_exported,
     open_exported,
     save_separate_weights,
+    stored_data,
 )
 from ftlit.exports.merge import save_merged, save_tokenizer
 from ftlit.exports.model_card import RUN_CONFIG, model_card
+from ftlit.exports.own_head import apply_scale, exported_scale, has_own_head
 from ftlit.exports.verify import reference_outputs, verify_folder, verify_loaded
 from ftlit.runs.checkpoint import find_checkpoint, load_task, read_checkpoint
 from ftlit.runs.reading import RunFolder
@@ -32,10 +31,12 @@ from ftlit.runs.secrets import hidden
 from ftlit.tasks import TaskModule
 from ftlit.util.files import read_json
 from ftlit.util.startup import quiet
+from ftlit.util.trust import check_source, import_trusted
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 KIND_DESCRIPTIONS: dict[Kind, str] = {
     "model": "the model",
+    "own_head": "the model, with the code of its head",
     "backbone": "the backbone, with the head in a separate file",
     "adapter": "the adapter, with the head in a separate file",
 }
@@ -48,6 +49,8 @@ def export(
     checkpoint: str = "best",
     dtype: Dtype = "float32",
     overwrite: bool = False,
+    trust_remote_code: bool = False,
+    trust_classes: list[str] | str | None = None,
 ) -> None:
     """Export a finished run as a Hugging Face folder. Its outputs are compared with the run in a process without ftlit.
 
@@ -58,6 +61,8 @@ def export(
         checkpoint: `best`, `last`, or the path of a checkpoint.
         dtype: Data type of the written weights.
         overwrite: Whether to replace an earlier export in the output folder.
+        trust_remote_code: Whether to run code that comes with the backbone. What the run says has no effect.
+        trust_classes: Import paths of classes outside ftlit that the run may name, such as `my_task.Stars`.
 
     Raises:
         UserError: If the run is not finished, its tuning method does not support the export, or the outputs differ.
@@ -69,9 +74,11 @@ def export(
     _check_target(target, overwrite)
     if adapter_only and dtype != "float32":
         raise UserError(f"--dtype {dtype} applies to merged weights only; an adapter is saved in float32")
+    import_trusted(trust_classes)
+    check_source(str(read_checkpoint(path).get("datamodule_hyper_parameters", {}).get("dataset")), trust_classes)
     work = _temporary_folder(target)
     try:
-        kind, difference = Export(run_dir, path, work, dtype).write(adapter_only)
+        kind, difference = Export(run_dir, path, work, dtype, trust_remote_code).write(adapter_only)
         _replace(work / "folder", target, work / "replaced")
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -129,13 +136,14 @@ class Export:
         path: Path of the checkpoint.
         work: Temporary folder. The export is written to ``folder`` inside it.
         dtype: Data type of the weights.
+        trust_remote_code: Whether to run code that comes with the backbone.
     """
 
-    def __init__(self, run_dir: Path, path: Path, work: Path, dtype: Dtype) -> None:
+    def __init__(self, run_dir: Path, path: Path, work: Path, dtype: Dtype, trust_remote_code: bool = False) -> None:
         self.run_dir, self.folder, self.exchange, self.dtype = run_dir, work / "folder", work / "exchange", dtype
         self.stored = read_checkpoint(path)
-        self.task: TaskModule = load_task(path).eval()
-        self.data: TaskData = build(TaskData, data_for_export(self.stored["datamodule_hyper_parameters"]))
+        self.task: TaskModule = load_task(path, trust_remote_code).eval()
+        self.data, self.trust_remote_code = stored_data(path, trust_remote_code), trust_remote_code
 
     def write(self, adapter_only: bool) -> tuple[Kind, float]:
         """Write and verify the folder.
@@ -154,15 +162,18 @@ class Export:
         if adapter_only:
             save_adapter(self.task, self.folder)
         else:
-            save_merged(self.task, self.folder, self.dtype)
+            scale = exported_scale(self.task)
+            apply_scale(self.task, *scale)
+            expected = expected.scaled(*scale)
+            save_merged(self.task, self.folder, self.dtype, kind, getattr(self.data, "marker_ids", None))
         save_separate_weights(self.task, kind, self.folder)
-        save_tokenizer(self.task, self.data, self.folder)
-        self._write_metadata(kind)
+        save_tokenizer(self.task, self.data, self.folder, kind)
+        self._write_metadata(kind, scaled=not adapter_only and exported_scale(self.task) != (0.0, 1.0))
         for file in self.folder.rglob("*.safetensors"):  # safetensors makes them readable by their owner only
             shutil.copymode(self.folder / METADATA_FILE, file)
         differences = (
             verify_folder(expected, self.task, kind, self.folder, self.exchange, self.dtype),
-            verify_loaded(expected, *open_exported(self.folder), self.dtype),
+            verify_loaded(expected, *open_exported(self.folder, self.trust_remote_code), self.dtype),
         )
         self._add_metadata(difference=max(differences))
         return kind, max(differences)
@@ -171,13 +182,15 @@ class Export:
         if adapter_only:
             return "adapter"
         standard = isinstance(self.task.model, PreTrainedModel) or self.task.model is self.task.backbone
-        return "model" if standard else "backbone"
+        return "model" if standard else "own_head" if has_own_head(self.task) else "backbone"
 
-    def _write_metadata(self, kind: Kind) -> None:
+    def _write_metadata(self, kind: Kind, scaled: bool) -> None:
         """Write the arguments for loading the folder, the model card, and the config of the run."""
-        arguments = export_arguments(self.stored, kind, self.data)
+        arguments = export_arguments(self.stored, kind, self.data, scaled)
         self._add_metadata(kind=kind, **arguments, dtype=self.dtype, versions=versions(), run=self.run_dir.resolve().name)
-        (self.folder / "README.md").write_text(model_card(self.run_dir, self.task, kind, self.dtype), encoding="utf-8")
+        record = RunFolder(self.run_dir).record
+        self._add_metadata(**{name: record.get(name) for name in ("revision", "commit", "data_commit")})
+        (self.folder / "README.md").write_text(model_card(self.run_dir, self.task, kind, self.dtype, scaled), encoding="utf-8")
         config = hidden(RunFolder(self.run_dir).config)
         (self.folder / RUN_CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 

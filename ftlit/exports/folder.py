@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
-from lightning.pytorch.cli import instantiate_module
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, PreTrainedModel
 
 from ftlit.data.shared.base import TaskData
-from ftlit.errors import UserError, user_error
+from ftlit.errors import UserError
 from ftlit.exports.adapters import adapter_keys, load_adapter, plain_name
+from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.models.files import naming_damaged_files
-from ftlit.runs.checkpoint import trained_keys
+from ftlit.runs.checkpoint import read_checkpoint, trained_keys
+from ftlit.runs.opening import build
 from ftlit.tasks import TaskModule
 from ftlit.util.files import damaged, read_json
 from ftlit.util.options import KEEP, THIS_FOLDER, options_of
@@ -20,9 +20,10 @@ from ftlit.util.options import KEEP, THIS_FOLDER, options_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-# The three kinds of folders: a transformers `model`; a transformers model as `backbone` with a head of ftlit; a peft `adapter`
-# with the other trained weights.
-Kind = Literal["model", "backbone", "adapter"]
+# The kinds of folders: a `model` of transformers; a model whose head is an `own_head` of ftlit, with the head's code; a
+# `backbone` in a folder of its own, beside a head of the user; a peft `adapter` with the other trained weights.
+Kind = Literal["model", "own_head", "backbone", "adapter"]
+BACKBONE = "backbone"  # folder of a backbone's configuration, tokenizer and weights, or without the weights for an `own_head`
 METADATA_FILE, HEAD_FILE, TARGET_TOKENIZER = "ftlit.json", "head.safetensors", "target_tokenizer"
 # Arguments that are used in training only, since the files and models that they name may no longer exist.
 TRAINING_ONLY, TRAINING_ONLY_DATA = (
@@ -40,26 +41,27 @@ def is_exported(folder: Path) -> bool:
     return (folder / METADATA_FILE).is_file()
 
 
-def data_for_export(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the hyper-parameters of a data module with defaults for those that are used in training only."""
-    return _override(arguments, TRAINING_ONLY_DATA)
-
-
-def export_arguments(checkpoint: dict[str, Any], kind: Kind, data: TaskData) -> dict[str, Any]:
+def export_arguments(checkpoint: dict[str, Any], kind: Kind, data: TaskData, scaled: bool = False) -> dict[str, Any]:
     """Return the hyper-parameters of ``task`` and ``data`` with which a folder is loaded.
 
     Args:
         checkpoint: Checkpoint of the run.
         kind: Kind of the folder.
         data: Data module of the run.
+        scaled: Whether the model of a regression returns the target in its own unit.
     """
     found: dict[str, Any] = {"max_length": data.max_length}
     if getattr(data, "label_names", None):
         found["label_names"] = checkpoint["hyper_parameters"]["label_names"]
     if hasattr(data, "chat_template"):
-        found["template"] = f"{THIS_FOLDER}/chat_template.jinja"
+        found |= {"template": f"{THIS_FOLDER}/chat_template.jinja", "add_bos": False}  # which the template does, if it is done
     base = {"backbone": _absolute(data.backbone)}
     task_changes, data_changes = (base, base) if kind == "adapter" else (MERGED, MERGED_DATA)
+    if kind in ("own_head", "backbone"):
+        inside = {"backbone": f"{THIS_FOLDER}/{BACKBONE}"}
+        task_changes, data_changes = {**MERGED, **inside, "pretrained": kind == "backbone"}, {**MERGED_DATA, **inside}
+    if scaled:
+        task_changes = {**task_changes, "label_scale": [0.0, 1.0]}
     return {
         "task": _override(checkpoint["hyper_parameters"], TRAINING_ONLY, task_changes),
         "data": _override(checkpoint["datamodule_hyper_parameters"], TRAINING_ONLY_DATA, data_changes, found),
@@ -77,16 +79,14 @@ def _override(arguments: dict[str, Any], *changes: dict[str, Any]) -> dict[str, 
     return {name: merged.get(name, value) for name, value in arguments.items() if name != "_instantiator"}
 
 
-def build(kind: Any, arguments: dict[str, Any]) -> Any:
-    """Instantiate a task or data module from the hyper-parameters in a checkpoint or an exported folder.
+def stored_data(checkpoint: Path, trust_remote_code: bool = False) -> TaskData:
+    """Build the data module of a checkpoint, without what is used in training only.
 
     Raises:
-        UserError: If the class raises it.
+        UserError: If the file is not a checkpoint of ftlit, or it names a class that the user has not trusted.
     """
-    try:
-        return instantiate_module(kind, arguments)
-    except ValueError as error:  # with which jsonargparse wraps errors of the class
-        raise (user_error(error) or error) from None
+    arguments = read_checkpoint(checkpoint).get("datamodule_hyper_parameters") or {}
+    return build(TaskData, _override(arguments, TRAINING_ONLY_DATA), checkpoint, trust_remote_code)
 
 
 # Weights that are not in the file of the model or the adapter
@@ -101,9 +101,10 @@ def separate_weights(task: TaskModule, kind: Kind) -> dict[str, str]:
     prefix = _backbone_prefix(task)
     if kind == "adapter":
         keys = trained_keys(task) - adapter_keys(task)
+    elif kind == "backbone":
+        keys = {key for key in keys if not key.startswith(prefix)}
     else:
-        in_model = "model." if isinstance(task.model, PreTrainedModel) else prefix
-        keys = {key for key in keys if not key.startswith(in_model)}
+        keys = {key for key in keys if not key.startswith("model.")}
     kept = [key for key in sorted(keys) if key.split(".")[0] not in ("evaluators", "self_supervision")]
     return {_separate_name(key, prefix): key for key in kept}
 
@@ -123,7 +124,7 @@ def save_separate_weights(task: TaskModule, kind: Kind, folder: Path) -> None:
     """Save the weights that no other file of the folder contains, if there are any."""
     state = task.state_dict()
     weights = {name: state[key].detach().cpu().clone().contiguous() for name, key in separate_weights(task, kind).items()}
-    if weights or kind != "model":
+    if weights or kind in ("backbone", "adapter"):
         save_file(weights, folder / HEAD_FILE, metadata={"format": "pt"})
 
 
@@ -131,6 +132,11 @@ def _load_separate_weights(task: TaskModule, kind: Kind, folder: Path) -> None:
     file, state = folder / HEAD_FILE, task.state_dict()
     weights: dict[str, Tensor] = load_file(file) if file.is_file() else {}
     names = separate_weights(task, kind)
+    if kind == "own_head":  # all weights are in the files of the model
+        for part in sorted(folder.glob("model*.safetensors")):
+            weights |= load_file(part)
+        prefix, own = _backbone_prefix(task), [key for key in state if key.startswith("model.")]
+        names |= {_separate_name(key, prefix): key for key in own}
     wrong = [name for name in names.keys() | weights.keys() if not _fits(weights.get(name), state.get(names.get(name, "")))]
     if wrong:
         raise UserError(
@@ -148,9 +154,13 @@ def _fits(given: "Tensor | None", own: "Tensor | None") -> bool:
 # Loading
 
 
-@naming_damaged_files(lambda folder: folder)
-def open_exported(folder: Path) -> tuple[TaskModule, TaskData]:
+@naming_damaged_files(lambda folder, *others: folder)
+def open_exported(folder: Path, trust_remote_code: bool = False) -> tuple[TaskModule, TaskData]:
     """Load the task of an exported folder and the data module that encodes its inputs.
+
+    Args:
+        folder: The exported folder.
+        trust_remote_code: Whether to run code that comes with the model.
 
     Raises:
         UserError: If the folder is incomplete, or the base model of an adapter cannot be found.
@@ -163,14 +173,14 @@ def open_exported(folder: Path) -> tuple[TaskModule, TaskData]:
     if kind not in get_args(Kind) or not isinstance(task_arguments, dict) or not isinstance(data_arguments, dict):
         raise damaged(folder / METADATA_FILE, "it does not describe an exported run")
     task, data = (
-        build(TaskModule, _resolve_folder(task_arguments, folder)),
-        build(TaskData, _resolve_folder(data_arguments, folder)),
+        build(TaskModule, _resolve_folder(task_arguments, folder), folder / METADATA_FILE, trust_remote_code),
+        build(TaskData, _resolve_folder(data_arguments, folder), folder / METADATA_FILE, trust_remote_code),
     )
     _load_separate_weights(task, kind, folder)
     if kind == "adapter":
         load_adapter(task, folder)
     if (folder / TARGET_TOKENIZER).is_dir():  # of a separate decoder
-        task.tokenizer = AutoTokenizer.from_pretrained(str(folder / TARGET_TOKENIZER))
+        task.tokenizer = decoder_tokenizer(str(folder / TARGET_TOKENIZER), trust_remote_code)
     return task, data
 
 

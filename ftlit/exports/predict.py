@@ -5,23 +5,25 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import torch
-from lightning import LightningDataModule
 from tqdm import tqdm
 
 from ftlit.data.shared.base import TaskData
 from ftlit.data.sources.formats import Located, Reader, decode_lines, describe_value, text_rows
 from ftlit.data.sources.readers import READERS
 from ftlit.errors import UserError
-from ftlit.exports.folder import is_exported, open_exported
+from ftlit.exports.folder import is_exported, open_exported, stored_data
+from ftlit.models.embeddings import check_token_ids
 from ftlit.runs.checkpoint import find_checkpoint, load_task
 from ftlit.tasks import TaskModule
 from ftlit.util.files import replacing
 from ftlit.util.startup import quiet
+from ftlit.util.trust import import_trusted
 
 CHUNK_ROWS = 1024  # rows that are held in memory and sorted by length together
 
@@ -88,10 +90,17 @@ class Predictor:
         columns = [repr(column) for column in self.data.input_columns().values()]
         return f"the {'columns' if len(columns) > 1 else 'column'} {' and '.join(columns)}"
 
+    def _check_tokens(self, ids: list[list[Any]]) -> None:
+        sequences = (part for row in ids for part in (row if len(row) and isinstance(row[0], list) else [row]))
+        table: Any = self.model.backbone.get_input_embeddings()  # type: ignore[operator]
+        check_token_ids(np.array([*chain(*sequences)], dtype=np.int64), table, self.data.tokenizer, self.data.backbone)
+
     @torch.inference_mode()
     def _chunk(self, rows: list[dict[str, Any]], batch_size: int, scores: bool) -> list[dict[str, Any]]:
-        given = {column: [row.get(column) for row in rows] for column in self.data.input_columns().values()}
+        names = (self.data.input_columns() | self.data.optional_columns()).values()
+        given = {column: [row.get(column) for row in rows] for column in names}
         columns = self.data.encode_inputs(given)
+        self._check_tokens(columns["input_ids"])
         columns.setdefault("row", list(range(len(rows))))
         order = sorted(range(len(columns["row"])), key=lambda i: len(columns["input_ids"][i]))
         parts: list[dict[int, dict[str, Any]]] = [{} for _ in rows]
@@ -111,27 +120,36 @@ class Predictor:
         ]
 
 
-def load(run: str | Path, checkpoint: str = "best", device: str | None = None) -> Predictor:
+def load(
+    run: str | Path,
+    checkpoint: str = "best",
+    device: str | None = None,
+    trust_remote_code: bool = False,
+    trust_classes: list[str] | str | None = None,
+) -> Predictor:
     """Load a run for prediction, as in ``ftlit.load("runs/x")(["some text"])``.
 
     Args:
         run: Folder of the run, or a folder written by `ftlit export`.
         checkpoint: `best`, `last`, or the path of a checkpoint. Ignored for exported folders, which have only one.
         device: Device of the model. Defaults to the GPU if there is one.
+        trust_remote_code: Whether to run code that comes with the model. What the folder says has no effect.
+        trust_classes: Import paths of classes outside ftlit that the folder may name. Classes of imported modules need not be
+            listed.
 
     Raises:
-        UserError: If the run does not exist, or its weights do not match its backbone.
+        UserError: If the run does not exist, its weights do not match its backbone, or it names a class that is not trusted.
     """
     quiet()
     device = _device(device)
+    import_trusted(trust_classes)
     if is_exported(Path(run)):
-        return Predictor(*open_exported(Path(run)), device)
+        return Predictor(*open_exported(Path(run), trust_remote_code), device)
     path = find_checkpoint(Path(run), checkpoint)
-    model = load_task(path)
-    data = LightningDataModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    if not isinstance(model, TaskModule) or not isinstance(data, TaskData):
+    model = load_task(path, trust_remote_code)
+    if not isinstance(model, TaskModule):
         raise UserError(f"{path} is not a checkpoint of ftlit")
-    return Predictor(model, data, device)
+    return Predictor(model, stored_data(path, trust_remote_code), device)
 
 
 def _device(name: str | None) -> str:
@@ -152,6 +170,8 @@ def predict(
     batch_size: int = 32,
     checkpoint: str = "best",
     device: str | None = None,
+    trust_remote_code: bool = False,
+    trust_classes: list[str] | str | None = None,
 ) -> None:
     """Predict for new texts with a finished run.
 
@@ -164,13 +184,15 @@ def predict(
         batch_size: Number of texts per batch.
         checkpoint: `best`, `last`, or the path of a checkpoint.
         device: Device of the model. Defaults to the GPU if there is one.
+        trust_remote_code: Whether to run code that comes with the model. What the folder says has no effect.
+        trust_classes: Import paths of classes outside ftlit that the folder may name, such as `my_task.Stars`.
 
     Raises:
         UserError: If a file cannot be used, or the run does not exist.
     """
     if input != "-" and not Path(input).is_file():
         raise UserError(f"--input {input!r} does not exist")
-    predictor = load(run, checkpoint, device)
+    predictor = load(run, checkpoint, device, trust_remote_code, trust_classes)
     rows = tqdm(_read(input, predictor.data.readers), desc="Predicting", unit=" texts", disable=None)
     count = cut = 0
     with _writing(output) as file:
@@ -221,11 +243,12 @@ def _csv_writer(file: TextIO) -> Any:
         nonlocal table
         scores = row.get("scores")
         named = scores if isinstance(scores, dict) else {}  # scores of choices are a list
-        flat = {key: value for key, value in row.items() if value is not named} | named
+        flat = {key: value for key, value in row.items() if value is not named}
+        flat |= {f"scores.{label}": score for label, score in named.items()}  # a label may be called id, too
         flat["truncated"] = json.dumps(row.get("truncated", False))  # in every row, since the first one determines the columns
         if table is None:
             table = csv.DictWriter(file, list(flat))
             table.writeheader()
-        table.writerow({k: json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for k, v in flat.items()})
+        table.writerow({k: json.dumps(v, ensure_ascii=False) if isinstance(v, list | dict) else v for k, v in flat.items()})
 
     return write

@@ -17,6 +17,8 @@ class Run(RunFolder):
         scores: bool = False,
         checkpoint: str = "best",
         device: str | None = None,
+        trust_remote_code: bool = False,
+        trust_classes: list[str] | str | None = None,
     ) -> list[dict[str, Any]]:
         """Return predictions for new rows, in order. The model is loaded at each call; `load` keeps it in memory.
 
@@ -26,10 +28,12 @@ class Run(RunFolder):
             scores: Whether to include the scores of all labels.
             checkpoint: `best`, `last`, or the path of a checkpoint.
             device: Device of the model. Defaults to the GPU if there is one.
+            trust_remote_code: Whether to run code that comes with the model. What the folder says has no effect.
+            trust_classes: Import paths of classes outside ftlit that the run may name.
         """
         from ftlit.exports.predict import load
 
-        return load(self.folder, checkpoint, device)(rows, batch_size, scores)
+        return load(self.folder, checkpoint, device, trust_remote_code, trust_classes)(rows, batch_size, scores)
 
 
 def open_run(folder: str | Path) -> Run:

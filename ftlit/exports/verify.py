@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,12 @@ from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
 from ftlit.exports import verify_script
 from ftlit.exports.adapters import base_model_name
-from ftlit.exports.folder import Kind
+from ftlit.exports.folder import BACKBONE, Kind
 from ftlit.tasks import TaskModule
 from ftlit.tasks.seq2seq import Seq2Seq
 from ftlit.tuning.prompted_backbone import PromptedBackbone
 from ftlit.util.files import write_json
+from ftlit.util.hub import unpinned
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -56,6 +57,13 @@ class Reference:
     settings: dict[str, Any]
     outputs: dict[str, Tensor] = field(default_factory=dict)
 
+    def scaled(self, mean: float, deviation: float) -> "Reference":
+        """The reference of a regression whose outputs are in the unit of the target."""
+        if (mean, deviation) == (0.0, 1.0):
+            return self
+        outputs = {name: value * deviation + mean for name, value in self.outputs.items()}
+        return replace(self, logits=self.logits * deviation + mean, outputs=outputs)
+
 
 def reference_outputs(task: TaskModule, data: TaskData, kind: Kind) -> Reference:
     """Compute the outputs of a run for rows of validation, before anything is merged.
@@ -75,7 +83,7 @@ def reference_outputs(task: TaskModule, data: TaskData, kind: Kind) -> Reference
     with torch.inference_mode():
         logits = task.logits(batch).float()
     handle.remove()
-    part = task.model if kind == "model" else task.backbone
+    part = task.model if kind in ("model", "own_head") else task.backbone
     arguments = _arguments(part, passed) if part is not task.model or kind == "adapter" else passed
     inputs = {name: value[..., :TOKENS] for name, value in arguments.items() if isinstance(value, Tensor)}
     settings = {name: value for name, value in arguments.items() if not isinstance(value, Tensor)}
@@ -135,15 +143,16 @@ def verify_folder(expected: Reference, task: TaskModule, kind: Kind, folder: Pat
 
 
 def _plan(expected: Reference, task: TaskModule, kind: Kind, folder: Path) -> dict[str, Any]:
-    with_head = kind == "model" or task.backbone is task.model
+    with_head = kind in ("model", "own_head") or task.backbone is task.model
     quantization = getattr(task.model.config, "quantization_config", None)
     return {
-        "folder": str(folder),
+        "folder": str(folder / BACKBONE if kind == "backbone" else folder),
         "auto_class": task.auto_class.__name__ if with_head else "AutoModel",
         "base": base_model_name(task) if kind == "adapter" else None,
+        "revision": unpinned(task.hparams["backbone"])[1],
         "quantization": quantization.to_dict() if quantization else None,
         "added_tokens": list(task.added_tokens),
-        "trust_remote_code": task.hparams["trust_remote_code"],
+        "trust_remote_code": task.hparams["trust_remote_code"] or kind == "own_head",
         "settings": expected.settings,
         "outputs": list(expected.outputs),
     }

@@ -30,13 +30,15 @@ def open_model(plan: dict[str, Any]) -> Any:
     import transformers
 
     kind = getattr(transformers, plan["auto_class"])
-    options: dict[str, Any] = {"trust_remote_code": True} if plan["trust_remote_code"] else {}
+    options: dict[str, Any] = {"trust_remote_code": plan["trust_remote_code"]}
     if plan["base"] is None:
         return kind.from_pretrained(plan["folder"], **options)
     from peft import PeftModel
 
     if plan["quantization"]:
         options["quantization_config"] = transformers.BitsAndBytesConfig(**plan["quantization"])
+    if plan["revision"]:
+        options["revision"] = plan["revision"]
     base = kind.from_pretrained(plan["base"], dtype=torch.float32, **options)
     restore(base, load_file(f"{plan['folder']}/head.safetensors"), plan["added_tokens"])
     return PeftModel.from_pretrained(base, plan["folder"])
@@ -51,12 +53,17 @@ def restore(base: Any, weights: dict[str, torch.Tensor], added_tokens: list[int]
             are named ``extra``.
         added_tokens: Ids of the added tokens.
     """
+    own_names = {name for name in weights if name.startswith("backbone.")}
     own = {name.removeprefix("backbone."): value for name, value in weights.items() if name.startswith("backbone.")}
     extra = next((own.pop(name) for name in list(own) if name.endswith(".extra")), None)
     if extra is not None:
         rows = max(base.get_input_embeddings().num_embeddings, max(added_tokens) + 1)
         base.resize_token_embeddings(rows, mean_resizing=False)
         base.get_input_embeddings().weight.data[added_tokens] = extra
+    head = base.get_output_embeddings()
+    output = next((value for name, value in weights.items() if name.endswith(".extra") and name not in own_names), None)
+    if output is not None and head is not None:  # the output of a language model
+        head.weight.data[added_tokens] = output
     if unexpected := base.load_state_dict(own, strict=False).unexpected_keys:
         raise ValueError(f"the base model has no weights {unexpected}")
 

@@ -5,12 +5,11 @@ from itertools import zip_longest
 from typing import Any
 
 from ftlit.errors import UserError
-from ftlit.metrics.squad import CJK, HAS_CJK
+from ftlit.util.language import CJK, HAS_CJK, HAS_KANA, mostly, sentences
 
 ROUGE_TYPES = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
 # Latin words as split by rouge_score, single Chinese and Japanese characters, and words of all other scripts.
 ROUGE_TOKENS = re.compile(f"[a-z0-9]+|[{CJK}]|[^\\W\u0000-\u024f\u1e00-\u1eff{CJK}]+")
-KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\u31f0-\u31ff\uff66-\uff9d]")
 METEOR_TOKENS = re.compile(f"[{CJK}]|[^\\W{CJK}]+|[^\\w\\s]")
 
 
@@ -32,20 +31,14 @@ def mean(values: list[float]) -> float:
     return sum(values) / (len(values) or 1)
 
 
-def _mostly(letter: re.Pattern[str], references: list[list[str]]) -> bool:
-    """Whether most references contain a character that matches."""
-    texts = [text for row in references for text in row]
-    return sum(bool(letter.search(text)) for text in texts) * 2 > len(texts)
-
-
 def bleu_metric(references: list[list[str]]) -> Any:
     """Return the BLEU metric of sacrebleu, with the tokenizer that fits the script of the references."""
     from sacrebleu.metrics import BLEU
 
     # 13a treats a Chinese sentence as one word, and zh treats a sequence of kana as one word.
-    if _mostly(KANA, references):
+    if mostly(HAS_KANA, references):
         return BLEU(tokenize="char")
-    return BLEU(tokenize="zh" if _mostly(HAS_CJK, references) else "13a")
+    return BLEU(tokenize="zh" if mostly(HAS_CJK, references) else "13a")
 
 
 def chrf_metric(references: list[list[str]]) -> Any:
@@ -90,20 +83,30 @@ class _RougeTokenizer:
         return [self.stem(token) if len(token) > 3 else token for token in tokens] if self.stem else tokens
 
 
-def rouge(predictions: list[str], references: list[list[str]], stemmer: bool = False) -> dict[str, float]:
+def rouge(predictions: list[str], references: list[list[str]], stemmer: bool = True) -> dict[str, float]:
     """Compute mean ROUGE-1, -2, -L and -Lsum F1 (Lin, 2004), from 0 to 1, using the best reference in each row.
 
+    ROUGE-Lsum compares texts sentence by sentence, see `sentences`.
+
     Args:
-        predictions: One text per row. ROUGE-Lsum expects each sentence on its own line.
+        predictions: One text per row.
         references: Reference texts of each row.
-        stemmer: Whether to stem English words (Porter), as in some published scores.
+        stemmer: Whether to stem English words (Porter), as most published scores do.
     """
     from rouge_score.rouge_scorer import RougeScorer
 
     check_rows(predictions, references)
     scorer = RougeScorer(ROUGE_TYPES, tokenizer=_RougeTokenizer(stemmer))
-    rows = [scorer.score_multi(gold, text) for text, gold in zip(predictions, references, strict=True)]
+    rows = [
+        scorer.score_multi([_on_lines(other) for other in gold], _on_lines(text))
+        for text, gold in zip(predictions, references, strict=True)
+    ]
     return {name: float(mean([row[name].fmeasure for row in rows])) for name in ROUGE_TYPES}
+
+
+def _on_lines(text: str) -> str:
+    """Put each sentence on a line of its own, as rouge_score expects it; its other scores ignore this."""
+    return "\n".join(sentences(text))
 
 
 class _NoSynonyms:

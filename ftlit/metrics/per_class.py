@@ -11,22 +11,25 @@ def per_class(matrix: list[Any], labels: list[str]) -> list[dict[str, Any]]:
         labels: Names of the labels.
 
     Returns:
-        A row for each label, then the rows ``micro``, ``macro`` and ``weighted``. Undefined scores (0 / 0) are 0. Labels that
-        are neither true nor predicted anywhere are excluded from the macro average, as in torchmetrics.
+        A row for each label, then the rows ``micro``, ``macro`` and ``weighted``. Undefined scores (0 / 0) are 0. A label that
+        is neither true nor predicted anywhere counts as 0 in the macro average of a multi-label task, and is excluded from
+        that of other tasks, as in scikit-learn and torchmetrics.
     """
-    if matrix and isinstance(matrix[0][0], list):
+    several = bool(matrix) and isinstance(matrix[0][0], list)
+    if several:
         counts = [(m[1][1], m[0][1], m[1][0]) for m in matrix]
     else:
         columns = [sum(row[i] for row in matrix) for i in range(len(matrix))]
         counts = [(row[i], columns[i] - row[i], sum(row) - row[i]) for i, row in enumerate(matrix)]
-    return scores_of([(name, *count) for name, count in zip(labels, counts, strict=True)])
+    return scores_of([(name, *count) for name, count in zip(labels, counts, strict=True)], absent_count=several)
 
 
-def scores_of(counts: list[tuple[str, int, int, int]]) -> list[dict[str, Any]]:
+def scores_of(counts: list[tuple[str, int, int, int]], absent_count: bool = False) -> list[dict[str, Any]]:
     """Compute precision, recall, F1 and support of each label, and their averages, from counts.
 
     Args:
         counts: Name of each label with its numbers of true positives, false positives and false negatives.
+        absent_count: Whether labels without any of these count as 0 in the macro average.
 
     Returns:
         A row for each label, then the rows ``micro``, ``macro`` and ``weighted``, as in `per_class`.
@@ -34,7 +37,8 @@ def scores_of(counts: list[tuple[str, int, int, int]]) -> list[dict[str, Any]]:
     rows = [_scores(*count) for count in counts]
     total = sum(row["support"] for row in rows)
     micro = _scores("micro", sum(c[1] for c in counts), sum(c[2] for c in counts), sum(c[3] for c in counts))
-    return [*rows, micro, _average("macro", rows, [int(sum(count[1:]) > 0) for count in counts], total),
+    present = [int(absent_count or sum(count[1:]) > 0) for count in counts]
+    return [*rows, micro, _average("macro", rows, present, total),
             _average("weighted", rows, [row["support"] for row in rows], total)]  # fmt: skip
 
 

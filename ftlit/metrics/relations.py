@@ -6,6 +6,7 @@ from typing import Any
 
 from ftlit.metrics.per_class import scores_of
 
+NEGATIVE_LABELS = ("Other", "no_relation")  # of SemEval-2010 Task 8 and of TACRED
 DIRECTION = re.compile(r"\((e1,e2|e2,e1)\)$")
 
 

@@ -8,14 +8,22 @@ from ftlit.errors import UserError
 from ftlit.metrics.per_class import scores_of
 
 Span = tuple[str, int, int]
-Scheme = Literal["IOB1", "IOB2", "BIOES", "IO"]
+Scheme = Literal["IOB1", "IOB2", "BIO", "BIOES", "IOBES", "BILOU", "BMES", "BMEOS", "IO"]
 
-# Meaning of prefixes. BILOU uses L and U, and BMES uses M, instead of E, S and I in BIOES.
-PREFIXES: dict[str, dict[str, str]] = {
+# Meaning of prefixes. BILOU uses L and U, and BMES uses M, instead of E, S and I in BIOES, which takes them all.
+MAIN: dict[str, dict[str, str]] = {
     "IOB1": {"B": "B", "I": "I"},
     "IOB2": {"B": "B", "I": "I"},
     "BIOES": {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I"},
     "IO": {"I": "I"},
+}
+PREFIXES: dict[str, dict[str, str]] = {
+    **MAIN,
+    "BIO": MAIN["IOB2"],
+    "IOBES": MAIN["BIOES"],
+    "BILOU": {"B": "B", "I": "I", "L": "E", "U": "S"},
+    "BMES": {"B": "B", "M": "I", "E": "E", "S": "S"},
+    "BMEOS": {"B": "B", "M": "I", "E": "E", "S": "S"},
 }
 
 
@@ -28,7 +36,7 @@ def check_tags(tags: list[str], scheme: Scheme = "IOB2") -> str | None:
             continue
         if not dash or not label:
             return f"token {i} has the tag {tag!r}, which is neither 'O' nor a prefix and a type such as 'I-PER'"
-        others = [name for name, prefixes in PREFIXES.items() if prefix in prefixes]
+        others = [name for name, prefixes in MAIN.items() if prefix in prefixes]
         hint = f"; {' and '.join(others)} {'has' if len(others) == 1 else 'have'} it" if others else ""
         return f"token {i} has the tag {tag!r}, but the prefixes of {scheme} are {', '.join(known)}{hint}"
     return None

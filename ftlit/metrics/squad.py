@@ -1,32 +1,51 @@
-"""Exact match and F1 of answers as in the official scripts of SQuAD 1.1 and 2.0, by characters for Chinese."""
+"""Exact match and F1 of answers by the official rules of SQuAD, of MLQA for Chinese, or of CMRC 2018."""
 
 import re
 import string
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
+from functools import cache
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
-Language = Literal["en", "zh"]
+from ftlit.util.language import CJK, HAS_CJK, mostly, punkt
 
-# Han characters and kana, which are written without spaces. Their punctuation is outside these ranges.
-CJK = (
-    "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d"
-    "\U00020000-\U0003ffff"
-)
+AnswerRules = Literal["squad", "characters", "cmrc"]
+
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 CHARACTERS = re.compile(f"[{CJK}]|[^\\s{CJK}]+")
-HAS_CJK = re.compile(f"[{CJK}]")
+# The official script of CMRC 2018 ignores these, and splits off characters of this range.
+CMRC_IGNORED = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+CMRC_PARTS = re.compile("[\u4e00-\u9fa5]|[^\u4e00-\u9fa5]+")
 
 
-def normalize_answer(text: str, language: Language = "en") -> str:
+def default_rules(references: Iterable[Iterable[str]]) -> AnswerRules:
+    """Return the rules for a whole data set: `characters` if most answers have Chinese or Japanese characters, else `squad`."""
+    return "characters" if mostly(HAS_CJK, references) else "squad"
+
+
+def answer_signature(rules: AnswerRules) -> str:
+    """Return the signature of exact match and F1, which says how answers are compared."""
+    parts = {
+        "squad": "rules:squad|case:lower|punctuation:no|articles:no|tok:words",
+        "characters": "rules:characters|case:lower|punctuation:no|articles:yes|tok:characters",
+        "cmrc": "rules:cmrc|case:lower|punctuation:cmrc|articles:yes|tok:characters|f1:longest common part",
+    }
+    return parts[rules]
+
+
+def normalize_answer(text: str, rules: AnswerRules = "squad") -> str:
     """Normalize an answer to lower case, without punctuation, with tokens separated by spaces.
 
-    English articles are removed (Rajpurkar et al., 2016). Chinese, and any text with Chinese or Japanese characters, is split
-    into characters and words of other scripts, and full-width punctuation is removed too, as in MLQA (Lewis et al., 2020).
+    `squad` also removes English articles (Rajpurkar et al., 2016). `characters` splits a text into Chinese or Japanese
+    characters and words of other scripts, and removes full-width punctuation too, as in MLQA (Lewis et al., 2020). `cmrc`
+    only removes the punctuation that the script of CMRC 2018 lists (Cui et al., 2019).
     """
     text = text.lower()
-    if language == "zh" or HAS_CJK.search(text):
+    if rules == "cmrc":
+        return "".join(c for c in text.strip() if c not in CMRC_IGNORED)
+    if rules == "characters":
         return " ".join(CHARACTERS.findall("".join(c for c in text if not _is_punctuation(c))))
     return " ".join(ARTICLES.sub(" ", "".join(c for c in text if c not in string.punctuation)).split())
 
@@ -36,19 +55,29 @@ def _is_punctuation(char: str) -> bool:
     return unicodedata.category(char).startswith("P") or unicodedata.normalize("NFKC", char) in string.punctuation
 
 
-def _gold(answers: list[str], language: Language) -> list[str]:
-    return [answer for answer in (normalize_answer(a, language) for a in answers) if answer] or [""]
+def _gold(answers: list[str], rules: AnswerRules) -> list[str]:
+    found = [normalize_answer(answer, rules) for answer in answers]
+    if rules == "cmrc":
+        return found or [""]
+    return [answer for answer in found if answer] or [""]
 
 
-def exact_match(prediction: str, answers: list[str], language: Language = "en") -> float:
+def exact_match(prediction: str, answers: list[str], rules: AnswerRules = "squad") -> float:
     """Return 1 if a prediction equals one of the answers, or is empty if there are none (SQuAD 2.0), else 0."""
-    return float(normalize_answer(prediction, language) in _gold(answers, language))
+    return float(normalize_answer(prediction, rules) in _gold(answers, rules))
 
 
-def f1(prediction: str, answers: list[str], language: Language = "en") -> float:
-    """Return the highest token F1 with one of the answers. Without answers, return 1 if the prediction is empty, else 0."""
-    predicted = normalize_answer(prediction, language).split()
-    return max(_overlap(predicted, answer.split()) for answer in _gold(answers, language))
+def f1(prediction: str, answers: list[str], rules: AnswerRules = "squad") -> float:
+    """Return the highest F1 with one of the answers. Without answers, return 1 if the prediction is empty, else 0.
+
+    F1 counts common tokens, in `cmrc` those of the longest common part.
+    """
+    gold = _gold(answers, rules)
+    if rules == "cmrc" and answers:
+        predicted = _cmrc_tokens(normalize_answer(prediction, rules))
+        return max(_common_part(predicted, _cmrc_tokens(answer)) for answer in gold)
+    predicted = normalize_answer(prediction, rules).split()
+    return max(_overlap(predicted, answer.split()) for answer in gold)
 
 
 def _overlap(predicted: list[str], gold: list[str]) -> float:
@@ -57,19 +86,45 @@ def _overlap(predicted: list[str], gold: list[str]) -> float:
     return 2 * (Counter(predicted) & Counter(gold)).total() / (len(predicted) + len(gold))
 
 
-def squad_scores(predictions: list[str], answers: list[list[str]], language: Language = "en") -> dict[str, float]:
+@cache
+def _treebank() -> Any:
+    from nltk.tokenize.destructive import NLTKWordTokenizer
+
+    return NLTKWordTokenizer()
+
+
+def _words(text: str) -> list[str]:
+    return [word for sentence in punkt(text) for word in _treebank().tokenize(sentence)]
+
+
+def _cmrc_tokens(text: str) -> list[str]:
+    """Split a text without the ignored punctuation into Chinese characters and words as of the Penn Treebank."""
+    parts = CMRC_PARTS.findall(text)
+    return [token for part in parts for token in ([part] if "\u4e00" <= part <= "\u9fa5" else _words(part))]
+
+
+def _common_part(predicted: list[str], gold: list[str]) -> float:
+    """Return the F1 of the longest sequence of tokens that both have."""
+    longest, ends = 0, [0] * (len(gold) + 1)
+    for token in predicted:
+        ends = [0, *(before + 1 if token == other else 0 for before, other in zip(ends, gold, strict=False))]
+        longest = max(longest, *ends)
+    return 2 * longest / (len(predicted) + len(gold)) if longest else 0.0
+
+
+def squad_scores(predictions: list[str], answers: list[list[str]], rules: AnswerRules = "squad") -> dict[str, float]:
     """Compute mean exact match and F1 as fractions.
 
     Args:
         predictions: Answer to each question, empty for no answer.
         answers: True answers of each question, empty if it has no answer.
-        language: `zh` splits all texts into characters, `en` only texts with Chinese or Japanese characters.
+        rules: The rules by which answers are compared.
 
     Returns:
         `exact_match` and `f1`. If some questions have no answer, also both with `_answerable` and `_unanswerable`.
     """
     rows = [
-        (bool(gold), exact_match(prediction, gold, language), f1(prediction, gold, language))
+        (bool(gold), exact_match(prediction, gold, rules), f1(prediction, gold, rules))
         for prediction, gold in zip(predictions, answers, strict=True)
     ]
     scores = _means(rows, "")
@@ -86,7 +141,7 @@ def _means(rows: list[tuple[bool, float, float]], suffix: str) -> dict[str, floa
 
 
 def best_threshold(
-    null_scores: list[float], predictions: list[str], answers: list[list[str]], language: Language = "en"
+    null_scores: list[float], predictions: list[str], answers: list[list[str]], rules: AnswerRules = "squad"
 ) -> tuple[float, float]:
     """Find the no-answer threshold with the highest F1 (SQuAD 2.0; Rajpurkar et al., 2018).
 
@@ -94,7 +149,7 @@ def best_threshold(
         null_scores: Score of no answer minus the score of the prediction, for each question.
         predictions: Best non-empty answer to each question.
         answers: True answers of each question, empty if it has no answer.
-        language: As in `squad_scores`.
+        rules: The rules by which answers are compared.
 
     Returns:
         The threshold, and the mean F1 if questions are answered whose null score is at most the threshold. The threshold is
@@ -103,8 +158,8 @@ def best_threshold(
     rows = list(zip(null_scores, predictions, answers, strict=True))
     if not rows:
         return 0.0, 0.0
-    unanswered = [f1("", gold, language) for gold in answers]
-    gains = [(score, f1(text, gold, language) - base) for (score, text, gold), base in zip(rows, unanswered, strict=True)]
+    unanswered = [f1("", gold, rules) for gold in answers]
+    gains = [(score, f1(text, gold, rules) - base) for (score, text, gold), base in zip(rows, unanswered, strict=True)]
     total = best = sum(unanswered)
     threshold = min(null_scores) - 1.0
     for score, tied in groupby(sorted(gains), key=lambda gain: gain[0]):

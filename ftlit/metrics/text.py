@@ -4,35 +4,51 @@ import re
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
+from typing import Literal
 
 from ftlit.errors import UserError, near
-from ftlit.metrics.bertscore import bertscore
+from ftlit.metrics.bertscore import bertscore, bertscore_signature
 from ftlit.metrics.ngrams import ROUGE_TYPES, bleu, bleu_signature, chrf, chrf_signature, mean, meteor, rouge
-from ftlit.metrics.squad import exact_match, f1
+from ftlit.metrics.squad import AnswerRules, answer_signature, default_rules, exact_match, f1
 
-NUMBER = re.compile(r"[-+]?[\d.,]*\d[\d.,]*")
+Select = Literal["first", "last"]
 
-
-def exact_match_rate(predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-    """Compute the fraction of predictions that equal a reference up to case, punctuation and articles, as in SQuAD."""
-    return {"exact_match": mean([exact_match(text, gold) for text, gold in zip(predictions, references, strict=True)])}
+NUMBER = re.compile(r"[-+$.,\d]+")  # what a number may consist of
 
 
-def token_f1(predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-    """Compute mean token F1 with the best reference, as in SQuAD."""
-    return {"token_f1": mean([f1(text, gold) for text, gold in zip(predictions, references, strict=True)])}
-
-
-def pattern_match(predictions: list[str], references: list[list[str]], pattern: str) -> dict[str, float]:
-    """Compute the fraction of predictions whose last match of a pattern equals that of a reference.
-
-    Predictions without a match are wrong. Commas and final full stops of numbers are ignored.
+def exact_match_rate(predictions: list[str], references: list[list[str]], rules: AnswerRules | None = None) -> dict[str, float]:
+    """Compute the fraction of predictions that equal a reference, up to case, punctuation and articles.
 
     Args:
-        predictions: Texts that end in an answer.
+        predictions: One text per row.
         references: Reference texts of each row.
-        pattern: Regular expression whose first group is the answer, such as ``#### (-?[0-9.,]+)`` for GSM8K. Without a group,
-            the whole match is the answer.
+        rules: The rules by which answers are compared; by default those that fit the script of most references.
+    """
+    rules = rules or default_rules(references)
+    rows = zip(predictions, references, strict=True)
+    return {"exact_match": mean([exact_match(text, gold, rules) for text, gold in rows])}
+
+
+def token_f1(predictions: list[str], references: list[list[str]], rules: AnswerRules | None = None) -> dict[str, float]:
+    """Compute mean token F1 with the best reference, by the rules of `exact_match_rate`."""
+    rules = rules or default_rules(references)
+    return {"token_f1": mean([f1(text, gold, rules) for text, gold in zip(predictions, references, strict=True)])}
+
+
+def pattern_match(
+    predictions: list[str], references: list[list[str]], pattern: str, select: Select = "first"
+) -> dict[str, float]:
+    """Compute the fraction of predictions whose match of a pattern equals the last match of a reference.
+
+    This is how lm-eval finds final answers: the first match is its `strict-match`, the last one its `flexible-extract`.
+    Predictions without a match are wrong. Commas, dollar signs and a final full stop of numbers are ignored.
+
+    Args:
+        predictions: Texts with an answer.
+        references: Reference texts of each row.
+        pattern: Regular expression whose first group that is not empty is the answer, such as ``#### (-?[0-9.,]+)`` for
+            GSM8K. Without a group, the whole match is the answer.
+        select: Which match of a prediction counts.
 
     Raises:
         UserError: If the pattern is not a valid regular expression, or matches none of the references.
@@ -41,22 +57,26 @@ def pattern_match(predictions: list[str], references: list[list[str]], pattern: 
         compiled = re.compile(pattern)
     except re.error as error:
         raise UserError(f"the pattern {pattern!r} is not a valid regular expression: {error}") from error
-    gold = [{_last_match(compiled, text) for text in row} - {None} for row in references]
+    gold = [{_answer(compiled, text, "last") for text in row} - {None} for row in references]
     if references and not any(gold):
         raise UserError(f"the pattern {pattern!r} matches none of the {len(references)} references")
-    hits = [_last_match(compiled, text) in answers for text, answers in zip(predictions, gold, strict=True)]
+    hits = [_answer(compiled, text, select) in answers for text, answers in zip(predictions, gold, strict=True)]
     return {"pattern_match": mean([float(hit) for hit in hits])}
 
 
-def _last_match(pattern: re.Pattern[str], text: str) -> str | None:
-    found = [match.group(min(pattern.groups, 1)) for match in pattern.finditer(text)]
-    if not found or found[-1] is None:
+def _answer(pattern: re.Pattern[str], text: str, select: Select) -> str | None:
+    found = list(pattern.finditer(text))
+    if not found:
         return None
-    answer = found[-1].strip()
-    return answer.replace(",", "").rstrip(".") if NUMBER.fullmatch(answer) else answer
+    match = found[0 if select == "first" else -1]
+    answer = next(filter(None, match.groups()), None) if pattern.groups else match.group()
+    if answer is None:
+        return None
+    answer = answer.strip()
+    return answer.replace(",", "").replace("$", "").removesuffix(".") if NUMBER.fullmatch(answer) else answer
 
 
-Scorer = Callable[[list[str], list[list[str]]], dict[str, float]]
+Scorer = Callable[..., dict[str, float]]  # of predictions and references
 TEXT_METRICS: dict[str, Scorer] = {
     "bleu": bleu,
     "chrf": chrf,
@@ -117,14 +137,20 @@ def signatures(names: list[str], references: list[list[str]] | None = None) -> d
         references: The references. Their number and script are part of sacrebleu's signatures, and omitted without them.
     """
     check_names(names)
-    squad = "case:lower|punctuation:no|articles:no|cjk:characters"
+    rules = answer_signature(default_rules(references or []))
+    rouge_parts = "case:lower|stemmer:porter|sentences:lines or punkt|cjk:characters|refs:best"
     available: dict[str, Callable[[], str]] = {
         "bleu": lambda: bleu_signature(references),
         "chrf": lambda: chrf_signature(references),
-        "rouge": lambda: f"case:lower|stemmer:no|cjk:characters|refs:best|rouge_score:{version('rouge_score')}",
+        "rouge": lambda: f"{rouge_parts}|rouge_score:{version('rouge_score')}",
         "meteor": lambda: f"alpha:0.9|beta:3|gamma:0.5|match:exact+porter|refs:best|nltk:{version('nltk')}",
-        "exact_match": lambda: squad,
-        "token_f1": lambda: squad,
+        "exact_match": lambda: rules,
+        "token_f1": lambda: rules,
     }
-    available |= {name: partial(str.format, "layer:-1|idf:no|rescaled:no|refs:best|{}", name) for name in names if ":" in name}
+    available |= {name: partial(bertscore_signature, name.partition(":")[2]) for name in names if ":" in name}
     return {name: available[name]() for name in names}
+
+
+def pattern_signature(pattern: str, select: Select) -> str:
+    """Return the signature of `pattern_match`."""
+    return f"pattern:{pattern}|prediction:{select} match|reference:last match|numbers:without , $ and final ."

@@ -12,18 +12,11 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig,
 from ftlit.errors import UserError
 from ftlit.models.files import naming_damaged_files
 from ftlit.models.gguf import convert_gguf
-from ftlit.util.files import resolve_package_path
-
-# Models whose position ids start after the padding id, so that two positions are unusable.
-OFFSET_POSITIONS = {
-    "roberta",
-    "xlm-roberta",
-    "camembert",
-    "mpnet",
-    "longformer",
-    "roberta-prelayernorm",
-    "data2vec-text",
-}
+from ftlit.models.tokenizers import check_vocabulary, drop_unknown_types, has_tokenizer_files, missing_tokenizer
+from ftlit.models.weights import check_weights, say_unused_layers
+from ftlit.util.files import read_json, resolve_package_path
+from ftlit.util.hub import LOADING_ERRORS, unpinned
+from ftlit.util.trust import remote_code
 
 
 def locate(backbone: str) -> str:
@@ -32,13 +25,15 @@ def locate(backbone: str) -> str:
     A GGUF file is converted into a folder first.
 
     Args:
-        backbone: Folder, GGUF file, hub name, or ``package:<module>/<path>``.
+        backbone: Folder, GGUF file, hub name with or without ``@revision``, or ``package:<module>/<path>``.
 
     Raises:
         UserError: If the package, folder or file does not exist, or the file cannot be converted.
     """
+    backbone, _ = unpinned(backbone)
     path = resolve_package_path(backbone) if backbone.startswith("package:") else Path(backbone).expanduser()
     if path.is_dir():
+        check_adapter_config(path)
         return str(path)
     if path.suffix.lower() == ".gguf":
         return str(convert_gguf(path))
@@ -49,8 +44,35 @@ def locate(backbone: str) -> str:
     return backbone
 
 
+def origin(backbone: str) -> dict[str, Any]:
+    """Return the arguments of ``from_pretrained`` that say which model to load."""
+    revision = unpinned(backbone)[1]
+    found = {"pretrained_model_name_or_path": locate(backbone)}
+    return found if revision is None else {**found, "revision": revision}
+
+
+def check_adapter_config(folder: Path) -> None:
+    """Check that an adapter in a model's folder, which transformers adds to the model, names no module to import.
+
+    Raises:
+        UserError: It does.
+    """
+    if read_json(folder / "adapter_config.json").get("megatron_config"):
+        raise UserError(
+            f"{folder / 'adapter_config.json'} sets megatron_config, with which peft would import a module; ftlit does not use "
+            "Megatron, so remove it from the file"
+        )
+
+
 def _unreachable(backbone: str, error: Exception) -> UserError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "trust_remote_code=True" in str(error):
+        return UserError(
+            f"model.backbone {backbone!r} comes with code of its own, which runs only if your command allows it: set "
+            "--model.trust_remote_code true (fit, validate, test), or --trust_remote_code (predict, export)"
+        )
+    if "gated repo" in reason:
+        return UserError(f"model.backbone {backbone!r} is gated: set HF_TOKEN to the token of an account that may read it")
     return UserError(
         f"model.backbone {backbone!r} could not be loaded: it is neither a local model folder, nor in the local cache, "
         f"nor reachable on the hub ({reason}); expected a folder, a hub name, or package:<module>/<path>"
@@ -72,8 +94,8 @@ def load_config(backbone: str, trust_remote_code: bool = False) -> PretrainedCon
         UserError: If the backbone cannot be found.
     """
     try:
-        return AutoConfig.from_pretrained(locate(backbone), trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
+        return AutoConfig.from_pretrained(**origin(backbone), trust_remote_code=remote_code(trust_remote_code))
+    except LOADING_ERRORS as error:
         raise _unreachable(backbone, error) from error
 
 
@@ -111,29 +133,35 @@ def load_model(
     """
     if dropout is not None:
         config = {**_dropout_settings(load_config(backbone, trust_remote_code), dropout), **config}
+    if getattr(load_config(backbone, trust_remote_code), "attention_type", None) == "block_sparse":
+        config = {"attention_type": "original_full", **config}  # else BigBird switches to it at the first batch of short texts
     if not pretrained:
         return _random_model(auto_class, backbone, trust_remote_code, config)
     try:
         model, info = auto_class.from_pretrained(
-            locate(backbone),
+            **origin(backbone),
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reinitializes a head that was trained for other labels
-            trust_remote_code=trust_remote_code,
+            trust_remote_code=remote_code(trust_remote_code),
             **(loading or {}),
             **config,
         )
-    except (OSError, ValueError) as error:
+    except LOADING_ERRORS as error:
         raise _load_error(auto_class, backbone, trust_remote_code, error) from error
-    missing = set(info["missing_keys"]) | {name for name, *_ in info["mismatched_keys"]}
+    shapes = {name: (there, here) for name, there, here in info["mismatched_keys"]}
+    missing = {*info["missing_keys"], *shapes}
     inside = {name for name, _ in model.named_parameters() if name.startswith(f"{model.base_model_prefix}.")}
     new = list[nn.Parameter]()
     if inside and inside <= missing:  # Llama's question answering model names its base differently from the checkpoint
         base, new = load_model(AutoModel, backbone, trust_remote_code, pretrained, loading, **config)
         setattr(model, model.base_model_prefix, base)
         missing -= inside
-    elif missing.issuperset(name for name, _ in model.named_parameters()):
+    elif (missing - shapes.keys()).issuperset(name for name, _ in model.named_parameters()):
         raise UserError(f"model.backbone {backbone!r}: its files contain no weights of {type(model).__name__}")
+    check_weights(model, missing - shapes.keys(), shapes, backbone)
+    say_unused_layers(model, set(info["unexpected_keys"]), backbone)
+    _set_decoder_start(model, backbone)
     return _training(model), new + [weight for name, weight in model.named_parameters() if name in missing]
 
 
@@ -144,10 +172,26 @@ def _random_model(
     settings = load_config(backbone, trust_remote_code)
     settings.update(config)
     try:
-        model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=trust_remote_code)
+        model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=remote_code(trust_remote_code))
     except ValueError as error:
         raise _load_error(auto_class, backbone, trust_remote_code, error) from error
+    _set_decoder_start(model, backbone)
     return _training(model), [weight for weight in model.parameters() if weight.requires_grad]
+
+
+def _set_decoder_start(model: Any, backbone: str) -> None:
+    """Let the decoder of T5 and its relatives start with the pad token, as they were trained, if the config does not say so."""
+    config = model.config
+    if not config.is_encoder_decoder or getattr(config, "decoder_start_token_id", None) is not None:
+        return
+    if config.pad_token_id is None or not hasattr(model, "_shift_right"):
+        raise UserError(
+            f"model.backbone {backbone!r} has a decoder, but its config.json has no decoder_start_token_id, the token with "
+            "which targets begin; set it there"
+        )
+    config.decoder_start_token_id = config.pad_token_id
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.decoder_start_token_id = config.pad_token_id
 
 
 def _training(model: nn.Module) -> nn.Module:
@@ -158,16 +202,30 @@ def _training(model: nn.Module) -> nn.Module:
 
 
 @naming_damaged_files(lambda backbone, *_, **__: locate(backbone))
+def read_tokenizer(backbone: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a backbone as it is.
+
+    Raises:
+        UserError: If the backbone or its tokenizer cannot be found.
+    """
+    place = locate(backbone)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**origin(backbone), trust_remote_code=remote_code(trust_remote_code))
+    except LOADING_ERRORS as error:
+        missing = Path(place).is_dir() and not has_tokenizer_files(place)
+        raise (missing_tokenizer(backbone) if missing else _unreachable(backbone, error)) from error
+    check_vocabulary(tokenizer, place, backbone)
+    return tokenizer
+
+
 def load_tokenizer(backbone: str, pad_token: str | None = None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a backbone, with a pad token.
 
     Raises:
         UserError: If the backbone cannot be found, or if its tokenizer has no pad token and none was given.
     """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(locate(backbone), trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise _unreachable(backbone, error) from error
+    tokenizer = read_tokenizer(backbone, trust_remote_code)
+    drop_unknown_types(tokenizer, load_config(backbone, trust_remote_code))
     if pad_token is not None:
         if tokenizer.convert_tokens_to_ids(pad_token) in (None, tokenizer.unk_token_id):
             raise UserError(f"data.pad_token {pad_token!r} is not a token of {backbone!r}")
@@ -179,14 +237,6 @@ def load_tokenizer(backbone: str, pad_token: str | None = None, trust_remote_cod
             + (f", for example {likely[0]!r}" if likely else "")
         )
     return tokenizer
-
-
-def max_positions(config: PretrainedConfig) -> int | None:
-    """Return the maximum input length of a model in tokens, or None if it has no limit."""
-    limit = getattr(config, "max_position_embeddings", None)
-    if limit is None:
-        return None
-    return limit - 2 if config.model_type in OFFSET_POSITIONS else limit
 
 
 @contextmanager

@@ -1,13 +1,17 @@
-"""Embeddings of tokens that are added to a pretrained backbone."""
+"""Embeddings of tokens that are added to a pretrained backbone, and of tokens that it does not know."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ftlit.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 NOISE = 0.1  # relative to the spread of the pretrained vectors, so that new tokens differ from each other
 
@@ -35,9 +39,7 @@ class ExtendedEmbedding(nn.Embedding):
             )
         self.weight, self.first = base.weight, first  # the same object, which optimizers and tied layers hold
         self.scale = float(getattr(base, "embed_scale", 1.0))  # Gemma and BART multiply what they look up
-        with torch.no_grad():
-            spread = base.weight.std(0) * torch.randn(count, base.embedding_dim)
-            self.extra = nn.Parameter(base.weight.mean(0) + NOISE * spread)
+        self.extra = _near_the_mean(base.weight, count)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return embeddings ``(batch, tokens, width)`` of ids ``(batch, tokens)``."""
@@ -46,6 +48,32 @@ class ExtendedEmbedding(nn.Embedding):
         known = super().forward(input.masked_fill(new, 0))
         added = functional.embedding(position.clamp(0, len(self.extra) - 1), self.extra)
         return torch.where(new.unsqueeze(-1), added, known) * self.scale
+
+
+class ExtendedHead(nn.Linear):
+    """The output layer of a pretrained language model with more rows for new tokens, as `ExtendedEmbedding` for its input.
+
+    Args:
+        base: The pretrained layer, whose weight is shared.
+        first: Id of the first new token.
+        extra: The new rows, ``(tokens, width)``.
+        tied: Whether these are the rows of the input, too.
+    """
+
+    def __init__(self, base: nn.Linear, first: int, extra: nn.Parameter, tied: bool) -> None:
+        super().__init__(base.in_features, base.out_features, bias=False, device="meta")
+        self.weight, self.bias = base.weight, base.bias  # the same objects, which optimizers and tied layers hold
+        self.first, self.extra, self.tied = first, extra, tied
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return logits ``(..., vocabulary)`` of states ``(..., width)``."""
+        known, added = super().forward(input), functional.linear(input, self.extra)
+        return torch.cat([known[..., : self.first], added, known[..., self.first + len(self.extra) :]], -1)
+
+
+def _near_the_mean(rows: Tensor, count: int) -> nn.Parameter:
+    with torch.no_grad():
+        return nn.Parameter(rows.mean(0) + NOISE * rows.std(0) * torch.randn(count, rows.shape[1]))
 
 
 def extend_embeddings(backbone: Any, ids: Sequence[int]) -> nn.Parameter:
@@ -63,3 +91,69 @@ def extend_embeddings(backbone: Any, ids: Sequence[int]) -> nn.Parameter:
     table = ExtendedEmbedding(backbone.get_input_embeddings(), ids[0], len(ids))
     backbone.set_input_embeddings(table)
     return table.extra
+
+
+def extend_head(model: Any, ids: Sequence[int]) -> nn.Parameter:
+    """Add rows of new tokens to the output layer of a language model with an extended embedding, and return them.
+
+    Args:
+        model: A transformers model with its output layer. The size of its vocabulary grows.
+        ids: Consecutive ids of the new tokens.
+
+    Raises:
+        UserError: If the output layer cannot be extended.
+    """
+    table, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if type(head) is not nn.Linear or ids[0] > head.out_features:
+        raise UserError(f"data.add_tokens: tokens cannot be added to the output of {type(model).__name__}; remove them")
+    tied = head.weight is table.weight
+    extra = table.extra if tied else _near_the_mean(head.weight, len(ids))
+    model.set_output_embeddings(ExtendedHead(head, ids[0], extra, tied))
+    config = model.config.get_text_config()
+    config.vocab_size = max(config.vocab_size, ids[-1] + 1)
+    return extra
+
+
+def add_tokens(tokenizer: "PreTrainedTokenizerBase", tokens: Sequence[str]) -> list[int]:
+    """Add special tokens to a tokenizer, and return the ids of those that it did not have.
+
+    Raises:
+        UserError: If one of them is no token.
+    """
+    from tokenizers import AddedToken
+
+    if wrong := [token for token in tokens if not token or token != token.strip()]:
+        raise UserError(f"data.add_tokens holds {wrong[0]!r}; expected texts that do not begin or end with white space")
+    new = [token for token in dict.fromkeys(tokens) if token not in tokenizer.get_vocab()]
+    tokenizer.add_tokens([AddedToken(token, normalized=False, special=True) for token in tokens], special_tokens=True)
+    return tokenizer.convert_tokens_to_ids(new)  # type: ignore[return-value]
+
+
+def with_tokens(tokenizer: "PreTrainedTokenizerBase", tokens: Sequence[str] | None) -> "PreTrainedTokenizerBase":
+    """The tokenizer with special tokens added, see `add_tokens`."""
+    if tokens:
+        add_tokens(tokenizer, tokens)
+    return tokenizer
+
+
+def check_token_ids(ids: np.ndarray, table: Any, tokenizer: "PreTrainedTokenizerBase", backbone: str) -> None:
+    """Check that a model has an embedding for each token.
+
+    Args:
+        ids: Ids of tokens, ``(tokens,)``.
+        table: The embeddings.
+        tokenizer: The tokenizer, for the message.
+        backbone: Name of the model, for the message.
+
+    Raises:
+        UserError: If there is none for a token.
+    """
+    unknown = ids[ids >= len(table.weight)]
+    if isinstance(table, ExtendedEmbedding):
+        unknown = unknown[(unknown < table.first) | (unknown >= table.first + len(table.extra))]
+    if len(unknown):
+        raise UserError(
+            f"the tokenizer of {backbone!r} gives the token {tokenizer.convert_ids_to_tokens(int(unknown[0]))!r} the id "
+            f"{unknown[0]}, but the model has embeddings of {len(table.weight)} tokens only: they do not belong together; use "
+            "the tokenizer that the model was trained with"
+        )

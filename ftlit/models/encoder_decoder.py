@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ftlit.errors import UserError
-from ftlit.models.backbones import load_config, locate, max_positions
+from ftlit.models.backbones import load_config, read_tokenizer
+from ftlit.models.positions import max_positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,9 +36,7 @@ def target_ids(tokenizer: "PreTrainedTokenizerBase") -> TargetIds:
 
 def decoder_tokenizer(decoder: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
     """Load the tokenizer of a decoder. It needs no pad token, because labels are padded with an ignored value."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(locate(decoder), trust_remote_code=trust_remote_code)
+    return read_tokenizer(decoder, trust_remote_code)
 
 
 def decoder_limit(backbone: str, decoder: str | None, trust_remote_code: bool = False) -> int | None:

@@ -1,12 +1,14 @@
 """Text generation: settings and the call of ``generate``."""
 
 from dataclasses import dataclass
+from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ftlit.errors import UserError
+from ftlit.util.arguments.ranges import check_section
 from ftlit.util.batch import pad
 
 if TYPE_CHECKING:
@@ -53,18 +55,10 @@ class Generation:
         Raises:
             UserError: If a value is out of range, or a sampling option is set without `do_sample`.
         """
-        minimums = {"num_beams": 1, "min_new_tokens": 0, "no_repeat_ngram_size": 0, "top_k": 0}
-        for name, minimum in minimums.items():
-            if getattr(self, name) < minimum:
-                raise UserError(f"model.generation.{name} must be at least {minimum}, got {getattr(self, name)}")
-        if self.max_new_tokens is not None and self.max_new_tokens < max(self.min_new_tokens, 1):
+        check_section("model.generation", vars(self))
+        if self.max_new_tokens is not None and self.max_new_tokens < self.min_new_tokens:
             raise UserError(
-                f"model.generation.max_new_tokens must be at least {max(self.min_new_tokens, 1)}, got {self.max_new_tokens}"
-            )
-        if self.temperature <= 0 or self.repetition_penalty <= 0 or not 0 < self.top_p <= 1:
-            raise UserError(
-                "model.generation.temperature and repetition_penalty must be above 0 and top_p in (0, 1], "
-                f"got {self.temperature}, {self.repetition_penalty} and {self.top_p}"
+                f"model.generation.max_new_tokens must be at least {self.min_new_tokens}, got {self.max_new_tokens}"
             )
         unused = [name for name in SAMPLING if getattr(self, name) != getattr(Generation, name)]
         if unused and not self.do_sample:
@@ -94,14 +88,22 @@ class Generation:
             raise UserError(f"model.generation.forced_bos_token {token!r} is not a token of this model")
         return vocabulary[token]
 
-    def texts(self, model: Any, tokenizer: "PreTrainedTokenizerBase", inputs: dict[str, Tensor], longest: int) -> list[str]:
-        """Generate texts without special tokens. The global random state is not changed.
+    def texts(
+        self,
+        model: Any,
+        tokenizer: "PreTrainedTokenizerBase",
+        inputs: dict[str, Tensor],
+        longest: int,
+        keep_special_tokens: bool = False,
+    ) -> list[str]:
+        """Generate texts. The global random state is not changed.
 
         Args:
             model: The model, possibly wrapped by peft.
             tokenizer: Tokenizer of the generated text.
             inputs: ``input_ids`` and ``attention_mask`` of shape ``(batch, tokens)``, left-padded for decoder-only models.
             longest: Default of `max_new_tokens`.
+            keep_special_tokens: Whether the texts keep special tokens, except for those that begin, end and pad them.
         """
         device = inputs["input_ids"].device
         devices = [device] if device.type == "cuda" else []
@@ -109,9 +111,21 @@ class Generation:
             if self.do_sample:
                 _seed(self.seed, devices)
             generated = model.generate(**inputs, generation_config=self.config(tokenizer, longest))
-        if not model.config.is_encoder_decoder:
-            generated = generated[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in tokenizer.batch_decode(generated, skip_special_tokens=True)]
+        prompt = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+        ends = model.generation_config.eos_token_id
+        ends = {*(ends if isinstance(ends, list) else [ends])}
+        settings = model.generation_config
+        begins = {settings.bos_token_id, settings.forced_bos_token_id} if model.config.is_encoder_decoder else set()
+        rows = [dropwhile(lambda i: i in begins, ids) for ids in generated[:, prompt:].tolist()]
+        written = [list(takewhile(lambda i: i not in ends, ids)) for ids in rows]
+        texts = tokenizer.batch_decode(written, skip_special_tokens=not keep_special_tokens)
+        return [text.strip() for text in texts]
+
+
+def as_generated(tokenizer: "PreTrainedTokenizerBase", text: str, keep_special_tokens: bool) -> str:
+    """A text of the data with special tokens in it, written as `Generation.texts` would write its tokens."""
+    ids = tokenizer(text_target=text, add_special_tokens=False)["input_ids"]
+    return str(tokenizer.decode(ids, skip_special_tokens=not keep_special_tokens)).strip()
 
 
 def _seed(seed: int, devices: list[torch.device]) -> None:

@@ -110,18 +110,24 @@ def _read(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def _read_model(path: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
-    config = transformers.AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+    config = transformers.AutoConfig.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
     kind = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
     # Versions of transformers without GgufConfig always dequantize.
     options = {"quantization_config": transformers.GgufConfig(dequantize=True)} if hasattr(transformers, "GgufConfig") else {}
     loaded: Any = kind.from_pretrained(
-        path.parent, gguf_file=path.name, config=config, dtype=torch.float32, output_loading_info=True, **options
+        path.parent,
+        gguf_file=path.name,
+        config=config,
+        dtype=torch.float32,
+        output_loading_info=True,
+        trust_remote_code=False,
+        **options,
     )
     return loaded
 
 
 def _read_tokenizer(path: Path, config: Any, pre: str) -> PreTrainedTokenizerBase:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
     if pre in SINGLE_DIGITS:
         steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)

@@ -5,7 +5,8 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from ftlit.errors import UserError
+from ftlit.errors import UserError, settings
+from ftlit.util.arguments.ranges import check_section
 from ftlit.util.private import clip_before_step
 
 
@@ -17,11 +18,13 @@ def build_optimizer(make: Callable[[Any], Optimizer], groups: list[dict[str, Any
         groups: Parameter groups from `param_groups`.
 
     Raises:
-        UserError: If there is no weight to train.
+        UserError: If there is no weight to train, or a number of the optimizer is out of range.
     """
     if not groups:
         raise UserError("no weights are trained; choose another model.tuning")
-    optimizer = make(groups)
+    with settings("model.optimizer"):
+        optimizer = make(groups)
+    check_section("model.optimizer", optimizer.defaults)
     clip_before_step(optimizer)
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * group.pop("lr_scale")

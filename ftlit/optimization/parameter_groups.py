@@ -9,6 +9,7 @@ from torch import nn
 from ftlit.errors import UserError
 from ftlit.models.layer_depths import depths
 from ftlit.tuning.base import is_trainable
+from ftlit.tuning.prompted_backbone import SoftPromptBackbone
 
 
 def param_groups(
@@ -38,6 +39,10 @@ def param_groups(
         UserError: If an expression matches no trained weight.
     """
     depth = {id(w): d for (_, w), d in zip(_all(backbone), depths(backbone).values(), strict=True)} if layer_decay != 1 else {}
+    if depth:  # vectors that are read like those of words
+        depth |= {
+            id(w): 0 for part in backbone.modules() if isinstance(part, SoftPromptBackbone) for w in part.prompt.parameters()
+        }
     inside = {id(w) for w in backbone.parameters()}
     top = max(depth.values(), default=0)
     groups: dict[tuple[str, float, bool], dict[str, Any]] = {}

@@ -6,6 +6,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from ftlit.errors import UserError, near
+from ftlit.util.arguments.ranges import check_number
 
 SCHEDULES = (  # the schedules of transformers that require no further arguments
     "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt", "constant", "constant_with_warmup",
@@ -20,8 +21,7 @@ def check_lr_schedule(name: str, warmup_ratio: float) -> None:
     """
     if name not in SCHEDULES:
         raise UserError(f"model.schedule {name!r} is not known. {near(name, SCHEDULES)}")
-    if not 0 <= warmup_ratio < 1:
-        raise UserError(f"model.warmup_ratio must be a fraction of all steps, in [0, 1), got {warmup_ratio}")
+    check_number("model.warmup_ratio", warmup_ratio)
 
 
 def build_schedule(name: str, optimizer: Optimizer, warmup_ratio: float, steps: int) -> Any:

@@ -29,6 +29,7 @@ class Preview:
         best_bytes: Size of the best checkpoint.
         last_bytes: Size of the last checkpoint, with the optimizer's state.
         prediction_bytes: Size of the predictions by split.
+        recomputed: Whether layers are computed again in the backward pass, as model.gradient_checkpointing asks.
         problem: Why the run does not fit into memory, as a sentence, in which case nothing else is known; None if it fits.
     """
 
@@ -49,6 +50,7 @@ class Preview:
     best_bytes: int = 0
     last_bytes: int = 0
     prediction_bytes: dict[str, int] = field(default_factory=dict)
+    recomputed: bool = False
     problem: str | None = None
 
     @property
@@ -105,6 +107,8 @@ class Preview:
         parts = [f"{mebibytes(self.peak_memory_bytes)} {kind} at most"]
         if self.peak_reserved_bytes is not None:
             parts.append(f"{mebibytes(self.peak_reserved_bytes)} reserved")
+        if self.recomputed:
+            parts.append("with gradient checkpointing")
         own = f"{', '.join(parts)}; the device has {mebibytes(self.memory_bytes)}"
         return own if self.held_bytes <= self.memory_bytes else f"{own}: this will not fit"
 

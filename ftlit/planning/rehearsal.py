@@ -186,12 +186,14 @@ def rehearse(trainer: Trainer, model: TaskModule, data: TaskData, untrained: boo
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
+        recompute = "" if model.hparams["gradient_checkpointing"] else "set model.gradient_checkpointing: true, "
         return Preview(memory_bytes=device_memory(trainer), problem=(
-            f"this will not fit: memory ran out on {timer.doing}; make batches smaller (data.batching, with "
+            f"this will not fit: memory ran out on {timer.doing}; {recompute}make batches smaller (data.batching, with "
             "trainer.accumulate_grad_batches for the same steps), lower data.max_length, or choose a model.tuning "
             "that trains less"
         ))  # fmt: skip
-    return _foreseen(trainer, timer, limits, {"untrained": untrained, "setup_seconds": setup})
+    given = {"untrained": untrained, "setup_seconds": setup, "recomputed": model.hparams["gradient_checkpointing"]}
+    return _foreseen(trainer, timer, limits, given)
 
 
 def _foreseen(trainer: Trainer, timer: StepTimer, limits: dict[str, Any], given: dict[str, Any]) -> Preview:

@@ -9,11 +9,13 @@ from lightning import LightningModule
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import nn
 
-from ftlit.errors import UserError, user_error
+from ftlit.errors import UserError
 from ftlit.runs.files import BEST, CHECKPOINTS, LAST
+from ftlit.runs.opening import build
 from ftlit.runs.reading import RunFolder
 from ftlit.tuning.base import is_trainable
 from ftlit.util.files import replacing
+from ftlit.util.label_sets import listed
 
 
 def frozen_keys(module: nn.Module) -> set[str]:
@@ -90,7 +92,7 @@ def check_labels(checkpoint: dict[str, Any], names: list[str]) -> None:
     known = checkpoint.get("hyper_parameters", {}).get("label_names", names)
     if known != names:
         raise UserError(
-            f"the checkpoint was trained on the labels {known}, but the data have {names}; "
+            f"the checkpoint was trained on the labels {listed(known, names)}, but the data have {listed(names, known)}; "
             "set data.label_names to the labels of the checkpoint, in its order"
         )
 
@@ -173,21 +175,27 @@ def step_of(path: Path) -> int:
     return read_checkpoint(path)["global_step"]
 
 
-def load_task(path: Path) -> Any:
+def load_task(path: Path, trust_remote_code: bool = False) -> Any:
     """Load the task of a checkpoint: the frozen weights from its backbone, and the trained ones from the checkpoint.
 
     If every weight was trained, all of them are in the checkpoint, and `init_from` is not needed.
 
+    Args:
+        path: The checkpoint.
+        trust_remote_code: Whether to run code that comes with the backbone.
+
     Raises:
-        UserError: The weights do not fit, or the backbone or `init_from` no longer exists.
+        UserError: The weights do not fit, the backbone or `init_from` no longer exists, or the checkpoint names a class that
+            the user has not trusted.
     """
     stored = read_checkpoint(path)
-    whole = stored.get("frozen_digest") == "" and "init_from" in stored.get("hyper_parameters", {})
-    given = {"init_from": None} if whole else {}
-    try:
-        return LightningModule.load_from_checkpoint(path, map_location="cpu", weights_only=True, **given)
-    except ValueError as error:  # in which the parser wraps what was raised inside the task
-        raise (user_error(error) or error) from None
+    arguments = stored.get("hyper_parameters") or {}
+    if stored.get("frozen_digest") == "" and "init_from" in arguments:
+        arguments = {**arguments, "init_from": None}
+    task = build(LightningModule, arguments, path, trust_remote_code)
+    task.on_load_checkpoint(stored)
+    task.load_state_dict(stored["state_dict"])
+    return task
 
 
 def find_checkpoint(run_dir: Path, which: str = "best") -> Path:

@@ -210,13 +210,21 @@ def metric_rows(path: Path) -> list[dict[str, str]]:
 
 
 def results_text(results: dict[str, Any], style: str = "simple") -> str:
-    """Format metrics as a table in a style of tabulate, with the untrained model next to the trained one."""
+    """Format metrics as a table in a style of tabulate.
+
+    The untrained model is next to the trained one, and the 95% intervals and a baseline are next to the test scores.
+    """
     columns = {}
     for split in ("validation", "test"):
         if split in results.get("before", {}):
             columns[f"{split} (untrained)"] = results["before"][split]
         if split in results:
             columns[split] = results[split]
+    if "test" in results:
+        if ends := results.get("intervals", {}).get("test"):
+            columns["95% interval"] = {name: f"{low:.4f} to {high:.4f}" for name, (low, high) in ends.items()}
+        if baseline := results.get("baseline", {}).get("test"):
+            columns["baseline"] = baseline
     names = list(dict.fromkeys(name for values in columns.values() for name in values))
     rows = [[name, *(values.get(name) for values in columns.values())] for name in names]
     return tabulate(rows, headers=["metric", *columns], floatfmt=".4f", tablefmt=style)

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit.errors import Stopped, UserError
 from ftlit.runs.files import RECORD, SCHEMA
-from ftlit.runs.secrets import hidden_arguments
+from ftlit.runs.secrets import hidden_arguments, hidden_text
 from ftlit.util.files import is_disk_full, read_json, write_json
 
 RECORDED_PACKAGES = ("ftlit", "torch", "lightning", "transformers", "peft", "torchmetrics", "datasets", "jsonargparse", "numpy")
@@ -47,9 +47,9 @@ class RunRecord:
                 file.write(json.dumps(content, ensure_ascii=False, default=str))
                 file.truncate()
 
-    def start(self, **values: Any) -> None:
+    def start(self, began: str, **values: Any) -> None:
         """Record the start of the run with its command, code, versions and hardware."""
-        started = read_json(self.path).get("started", now())
+        started = read_json(self.path).get("started", began)
         self.update(
             schema=SCHEMA, status="running", error=None, started=started, ended=None, command=hidden_arguments(sys.argv),
             git=git_state(), versions=versions(), hardware=hardware(), **values,
@@ -64,7 +64,7 @@ class RunRecord:
             status = "failed" if isinstance(error, Exception) else "preempted"
             said = str(error) if isinstance(error, UserError | Stopped) else f"{type(error).__name__}: {error}"
             with suppress(UserError, OSError):  # the first error counts
-                self.update(status=status, error=said, ended=now())
+                self.update(status=status, error=hidden_text(said), ended=now())
             raise
 
 

@@ -13,6 +13,8 @@ from ftlit.study.state.progress import Progress
 
 HELP = """usage: ftlit study ACTION FILE [--key value ...]
 
+FILE is a study file, or the folder of a study that has been run.
+
 actions:
   run      run all cells that have not finished, and write the report
   status   show the progress of the study; --watch refreshes it until the study ends
@@ -107,7 +109,11 @@ def existing_folder(plan: Plan) -> Folder:
     """
     if not (plan.study.folder / "study.json").is_file():
         raise UserError(f"{plan.study.folder} holds no study yet; start it with: ftlit study run FILE")
-    return Folder(plan.study.folder, plan.study.compare.split)
+    folder = Folder(plan.study.folder, plan.study.compare.split)
+    if changes := folder.changes(plan.study):
+        some = ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
+        print(f"note: the study was last run with other values of {some}; ftlit study ACTION {folder.path} uses those")
+    return folder
 
 
 def _check_installed() -> None:
@@ -123,9 +129,10 @@ def run_study(plan: Plan, file: Path) -> None:
     _check_installed()
     study = plan.study
     print(f"{study.name}: {len(plan.arms)} arms, at most {plan.size} cells, in {study.folder}", flush=True)
-    check_study(plan)
+    precision = check_study(plan)
     folder = Folder(study.folder, study.compare.split)
-    folder.open(study.name, file)
+    folder.open(study, file)
+    folder.settle_precision(precision)
     progress = launch(plan, folder, file)
     _remove_trial_checkpoints(progress)
     report_study(plan, file)
@@ -147,7 +154,7 @@ def print_status(plan: Plan, file: Path) -> None:
     """Print the progress of a study."""
     from ftlit.study.status import status_text
 
-    folder = Folder(plan.study.folder, plan.study.compare.split)
+    folder = existing_folder(plan) if plan.study.folder.is_dir() else Folder(plan.study.folder, plan.study.compare.split)
     print(status_text(Progress(plan, folder)))
 
 
@@ -171,6 +178,12 @@ def report_study(plan: Plan, file: Path) -> None:
 
     _check_installed()
     folder = existing_folder(plan)
+    done = Progress(plan, folder).counts["done"]
+    if not done and (finished := folder.finished()):
+        raise UserError(
+            f"{folder.path} has {finished} finished runs, but {file} with these options asks for none of them, so its report "
+            f"would be empty; ftlit study report {folder.path} reports the study as it was last run"
+        )
     for path in write_study_report(plan, folder):
         print(f"wrote {path}")
 

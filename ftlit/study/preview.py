@@ -157,7 +157,7 @@ def _memory(known: list[tuple[PendingCells, Preview]], at_once: int) -> str:
 def _save(plan: Plan, folder: Folder, file: Path, measured: dict[str, Preview]) -> str:
     """Save the figures in the study's folder, for its cells and its report; returns why this failed, or an empty text."""
     try:
-        folder.open(plan.study.name, file)
+        folder.open(plan.study, file, runs=False)
     except UserError as error:
         return f"The plan was not saved: {error}"
     own = splits(plan.study, True)

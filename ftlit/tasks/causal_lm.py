@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -13,12 +12,15 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from ftlit.errors import UserError
-from ftlit.metrics.text import check_names, metric_keys, pattern_match, signatures, text_scores
-from ftlit.models.backbones import evaluation_mode, load_config, looks_ahead, max_positions
+from ftlit.losses import perplexity
+from ftlit.metrics.text import Select, check_names, metric_keys, pattern_match, pattern_signature, signatures, text_scores
+from ftlit.models.backbones import evaluation_mode, load_config, looks_ahead
+from ftlit.models.embeddings import add_tokens
 from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.models.generation import Generation, left_padded
+from ftlit.models.positions import max_positions
 from ftlit.runs.files import SAMPLES
-from ftlit.tasks.shared.evaluator import Evaluator, Outputs
+from ftlit.tasks.shared.evaluator import Evaluator
 from ftlit.tasks.shared.language_model import LanguageModel
 from ftlit.tasks.shared.samples import GenerationQueue, check_schedule, show_samples
 from ftlit.util.batch import IGNORED
@@ -27,6 +29,7 @@ from ftlit.util.files import write_text
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+TOKEN_METRICS = ("perplexity", "bits_per_byte", "perplexity_of_text", "bits_per_byte_of_text")
 REPLY = 256  # default for the maximum number of tokens of a reply
 
 
@@ -40,16 +43,21 @@ class CausalLM(LanguageModel):
         metrics: Metrics of the generated replies, such as [rouge, bleu].
         pattern: Regular expression that finds the final answer in a reply, such as `#### (-?[0-9.,]+)` for GSM8K. The
             metric `pattern_match` is the share of replies whose answer is right.
+        pattern_select: Which match of `pattern` in a reply counts: the `first`, as in lm-eval, or the `last`. In the right
+            answer, it is always the last.
+        keep_special_tokens: Whether replies keep the special tokens in them, for example those that enclose a call; both the
+            generated ones and those of the data.
         generate_every_n_epochs: Number of epochs between two validations that generate replies.
         generate_limit: Number of replies generated for `metrics` and `pattern` at a validation during training, to the first
             rows of the split; null for all. Other evaluations generate all.
         stop_id: Taken from the data: the token that closes a reply.
+        add_tokens: Taken from the data: special tokens that are added to the tokenizer, whose embeddings always train.
     """
 
     evidence: ClassVar[str | None] = "replies"
     auto_class: Any = AutoModelForCausalLM
     objective: ClassVar[Literal["causal", "masked"]] = "causal"
-    mean_names = ("nll", "bytes")
+    mean_names = ("nll", "bytes", "text_nll", "nll_per_byte")
 
     def __init__(
         self,
@@ -57,20 +65,26 @@ class CausalLM(LanguageModel):
         samples: int = 3,
         metrics: list[str] | None = None,
         pattern: str | None = None,
+        pattern_select: Select = "first",
+        keep_special_tokens: bool = False,
         generate_every_n_epochs: int = 1,
         generate_limit: int | None = 200,
         stop_id: int | None = None,
+        add_tokens: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.generation, self.samples, self.text_metrics, self.pattern = generation, samples, metrics or [], pattern
+        self.generation, self.samples, self.text_metrics = generation, samples, metrics or []
+        self.pattern, self.pattern_select = pattern, pattern_select
         self.generate_every_n_epochs, self.generate_limit = generate_every_n_epochs, generate_limit
         self.stop_id, self.queue = stop_id, GenerationQueue()
+        self.keep_special_tokens, self.add_tokens = keep_special_tokens, add_tokens or []
         self.reply_metrics = (*metric_keys(self.text_metrics), *(["pattern_match"] if pattern else []))
-        self.corpus_metric_names = ("perplexity", "bits_per_byte", *self.reply_metrics)
+        self.corpus_metric_names = (*TOKEN_METRICS, *self.reply_metrics)
 
     def prepare(self) -> None:
         super().prepare()
+        self.added_tokens = self._with_tokens[1] if self.add_tokens else ()
         self.generation.check()
         check_names(self.text_metrics)
         limit, longest = self.position_limit, self.generation.max_new_tokens
@@ -78,7 +92,7 @@ class CausalLM(LanguageModel):
             raise UserError(f"model.generation.max_new_tokens is {longest}, but the model takes {limit} tokens with the prompt")
         if self.reply_metrics and self.stop_id is None:
             raise UserError("model.metrics and model.pattern compare replies, but raw text has none; use them with ChatData")
-        check_schedule(self.generate_every_n_epochs, self.generate_limit, self.monitor, self.reply_metrics)
+        check_schedule(self.generate_every_n_epochs, self.monitor, self.reply_metrics)
         try:
             re.compile(self.pattern or "")
         except re.error as error:
@@ -114,9 +128,14 @@ class CausalLM(LanguageModel):
         return self.generation.max_new_tokens or (REPLY if limit is None else min(REPLY, limit // 2))
 
     @cached_property
+    def _with_tokens(self) -> tuple["PreTrainedTokenizerBase", list[int]]:
+        tokenizer = decoder_tokenizer(self.hparams["backbone"], self.hparams["trust_remote_code"])
+        return tokenizer, add_tokens(tokenizer, self.add_tokens) if self.add_tokens else []
+
+    @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The backbone's tokenizer."""
-        return decoder_tokenizer(self.hparams["backbone"], self.hparams["trust_remote_code"])
+        """The backbone's tokenizer with the added tokens."""
+        return self._with_tokens[0]
 
     # Training
 
@@ -142,11 +161,22 @@ class CausalLM(LanguageModel):
 
     # Evaluation
 
-    def evaluate_batch(self, batch: dict[str, Any]) -> Outputs:
-        outputs = super().evaluate_batch(batch)
-        if "bytes" not in batch:
-            return outputs
-        return replace(outputs, means={**outputs.means, "bytes": (batch["bytes"], batch["loss_weights"])})
+    def token_means(self, values: Tensor, batch: dict[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Add the number of bytes, and the means over the tokens and the bytes of the text, without the tokens that end it."""
+        found = super().token_means(values, batch)
+        of_text = ~torch.isin(self.chosen(batch["labels"]), self._end_ids.to(values.device))
+        total = self.example_sums(values * of_text, batch)
+        found["text_nll"] = (total, self.example_sums(of_text.float(), batch))
+        if "bytes" in batch:
+            found |= {"bytes": (batch["bytes"], batch["loss_weights"]), "nll_per_byte": (total, batch["bytes"])}
+        return found
+
+    @cached_property
+    def _end_ids(self) -> Tensor:
+        """Ids of the tokens that are not text, such as the end of a text or of a turn."""
+        marks = {*self.tokenizer.all_special_ids} - {self.tokenizer.unk_token_id}  # an unknown word is text
+        ends = {self.tokenizer.eos_token_id, self.stop_id, *(self.model.generation_config.eos_token_id or [])} - {None}
+        return torch.tensor(sorted(marks | ends), dtype=torch.long)
 
     def needs_predictions(self) -> bool:
         return self.replies_to_generate() != 0
@@ -170,7 +200,7 @@ class CausalLM(LanguageModel):
         limit, rows = self.replies_to_generate(), batch["ids"].tolist()
         return [
             {"prediction": None, "nll": found["prediction"], "targets": found["targets"]}
-            | ({"source": {"input_ids": ids}} if limit is None or row < limit else {})
+            | ({"source": {"input_ids": ids}} if ids and (limit is None or row < limit) else {})
             for found, row, ids in zip(scored, rows, prompts, strict=True)
             if found
         ]
@@ -178,14 +208,26 @@ class CausalLM(LanguageModel):
     def generate_predictions(self, parts: list[dict[str, Any]]) -> None:
         self.queue.generate(self, parts, lambda some: self.replies([source["input_ids"] for source in some]))
 
+    def merge_windows(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Merge the texts of a conversation: the last has the reply, and ``nll`` is the mean over the targets of all."""
+        if len(parts) == 1 or "nll" not in parts[0]:
+            return super().merge_windows(parts)
+        targets = sum(part["targets"] for part in parts)
+        return {**parts[-1], "nll": sum(part["nll"] * part["targets"] for part in parts) / targets, "targets": targets}
+
+    def merge_references(self, parts: list[Any]) -> Any:
+        return parts[-1]
+
     def corpus_metrics(self, evaluation: Evaluator) -> dict[str, float]:
         """Compute perplexity, bits per byte, and the metrics of the replies.
 
-        Bits per byte of the texts are comparable between tokenizers (Gao et al., 2020, "The Pile").
+        Perplexity and bits per byte count the tokens that end texts and turns, which models have to learn, too. Those `of_text`
+        do not; bits per byte of text are comparable between tokenizers (Gao et al., 2020, "The Pile").
         """
-        found = super().corpus_metrics(evaluation)
+        found = super().corpus_metrics(evaluation) | {"perplexity_of_text": perplexity(evaluation.mean("text_nll"))}
         if size := evaluation.mean("bytes"):
             found["bits_per_byte"] = evaluation.mean("nll") / size / math.log(2)
+            found["bits_per_byte_of_text"] = evaluation.mean("nll_per_byte") / math.log(2)
         generated = generations(evaluation)
         if not generated:
             return found
@@ -206,7 +248,7 @@ class CausalLM(LanguageModel):
         texts = [found["prediction"] for found in scored.values()]
         references = [[evaluation.references[row]] for row in scored]
         scores = text_scores(self.text_metrics, texts, references)
-        return scores | (pattern_match(texts, references, self.pattern) if self.pattern else {})
+        return scores | (pattern_match(texts, references, self.pattern, self.pattern_select) if self.pattern else {})
 
     def _keep_samples(self, generated: dict[int, dict[str, Any]]) -> None:
         """Add the printed replies to samples.jsonl, and remove those of later steps, which a resumed run generates again."""
@@ -221,9 +263,11 @@ class CausalLM(LanguageModel):
 
     def evaluation_details(self, evaluation: Evaluator) -> dict[str, Any]:
         scored = self.scored_generations(evaluation)
-        if not self.text_metrics or not scored:
+        if not self.reply_metrics or not scored:
             return {}
-        return {"signatures": signatures(self.text_metrics, [[evaluation.references[row]] for row in scored])}
+        found = signatures(self.text_metrics, [[evaluation.references[row]] for row in scored])
+        own = {"pattern_match": pattern_signature(self.pattern, self.pattern_select)} if self.pattern else {}
+        return {"signatures": found | own}
 
     # Replies
 
@@ -240,7 +284,7 @@ class CausalLM(LanguageModel):
         limit, longest = self.position_limit, self.max_new_tokens
         cut = [ids if limit is None else ids[-(limit - longest) :] for ids in prompts]
         inputs = left_padded(cut, self.model.generation_config.pad_token_id or 0, self.device)
-        return self.generation.texts(self.model, self.tokenizer, inputs, longest)
+        return self.generation.texts(self.model, self.tokenizer, inputs, longest, self.keep_special_tokens)
 
 
 def generations(evaluation: Evaluator) -> dict[int, dict[str, Any]]:

@@ -35,8 +35,6 @@ class MaskedLM(LanguageModel):
     ) -> None:
         super().__init__(**kwargs)
         self.next_sentence = next_sentence
-        if not 0 < mask_probability <= 1:
-            raise UserError(f"model.mask_probability should be above 0 and at most 1, got {mask_probability}")
         if next_sentence:
             kind = load_config(self.hparams["backbone"], self.hparams["trust_remote_code"]).model_type
             if kind != "bert":

@@ -10,7 +10,7 @@ from transformers import AutoModelForQuestionAnswering
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
 from ftlit.losses import CrossEntropy, Loss
-from ftlit.metrics.squad import best_threshold, squad_scores
+from ftlit.metrics.squad import AnswerRules, answer_signature, best_threshold, default_rules, squad_scores
 from ftlit.tasks.shared.base import TaskModule
 from ftlit.tasks.shared.evaluator import Evaluator
 
@@ -26,6 +26,9 @@ class QuestionAnswering(TaskModule):
         no_answer: Taken from the data: whether a question may have no answer.
         no_answer_threshold: A question is left unanswered if the score of no answer exceeds that of the best answer by more
             than this. `best` uses the value with the best F1 in each validation.
+        answer_rules: How answers are compared: as in SQuAD (squad), by characters as MLQA does for Chinese (characters), or by
+            the longest common part as in CMRC 2018 (cmrc). By default by characters if most right answers of the split have
+            Chinese or Japanese characters, else as in SQuAD.
     """
 
     evidence: ClassVar[str | None] = "answers"
@@ -40,20 +43,23 @@ class QuestionAnswering(TaskModule):
         max_answer_tokens: int = 30,
         no_answer: bool = False,
         no_answer_threshold: float | Literal["best"] = "best",
+        answer_rules: AnswerRules | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value in (("n_best", n_best), ("max_answer_tokens", max_answer_tokens)):
-            if value < 1:
-                raise UserError(f"model.{name} is {value}; it should be at least 1")
         self.n_best, self.max_answer_tokens = n_best, max_answer_tokens
-        self.no_answer, self.no_answer_threshold = no_answer, no_answer_threshold
+        self.no_answer, self.no_answer_threshold, self.answer_rules = no_answer, no_answer_threshold, answer_rules
         if isinstance(self.head, PooledHead):
             raise UserError("model.head: PooledHead has one vector per text, but QuestionAnswering scores tokens; use TaskHead")
         self.register_buffer("tuned_threshold", torch.tensor(0.0, dtype=torch.float64))
 
     def model_config(self) -> dict[str, Any]:
         return {"num_labels": 2}
+
+    @property
+    def constant_prediction(self) -> str | None:
+        """No answer, where questions may have none."""
+        return "" if self.no_answer else None
 
     @property
     def default_monitor(self) -> str:
@@ -112,24 +118,28 @@ class QuestionAnswering(TaskModule):
 
     def corpus_metrics(self, evaluation: Evaluator) -> dict[str, float]:
         if not self.no_answer:
-            return _scores(evaluation)
+            return self._scores(evaluation)
         if evaluation.split == "val" and self.no_answer_threshold == "best":
             self._tune(evaluation)
-        return {**_scores(evaluation), "no_answer_threshold": self.threshold}
+        return {**self._scores(evaluation), "no_answer_threshold": self.threshold}
 
     def _tune(self, evaluation: Evaluator) -> None:
         """Set the threshold with the best F1, and apply it to the predictions."""
-        found = list(evaluation.predictions.values())
+        found, references = list(evaluation.predictions.values()), list(evaluation.references.values())
         texts = [one["scores"][0]["prediction"] for one in found]
-        best, _ = best_threshold([one["null_score"] for one in found], texts, list(evaluation.references.values()))
+        best, _ = best_threshold([one["null_score"] for one in found], texts, references, self._rules(evaluation))
         self.tuned_threshold.fill_(best)
         evaluation.predictions = {row: self._decided(one) for row, one in evaluation.predictions.items()}
 
+    def _rules(self, evaluation: Evaluator) -> AnswerRules:
+        return self.answer_rules or default_rules(evaluation.references.values())
 
-def _scores(evaluation: Evaluator) -> dict[str, float]:
-    return squad_scores(
-        [found["prediction"] for found in evaluation.predictions.values()], list(evaluation.references.values())
-    )
+    def _scores(self, evaluation: Evaluator) -> dict[str, float]:
+        texts = [found["prediction"] for found in evaluation.predictions.values()]
+        return squad_scores(texts, list(evaluation.references.values()), self._rules(evaluation))
+
+    def evaluation_details(self, evaluation: Evaluator) -> dict[str, Any]:
+        return {"signatures": {"f1": answer_signature(self._rules(evaluation))}}
 
 
 def best_spans(starts: Tensor, ends: Tensor, inside: Tensor, longest: int, count: int) -> tuple[Tensor, Tensor, Tensor]:

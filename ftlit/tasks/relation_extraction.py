@@ -4,11 +4,9 @@ from typing import Any, ClassVar
 
 from ftlit.errors import UserError, near
 from ftlit.heads import EntityHead, Head
-from ftlit.metrics.relations import relation_scores, relation_table
+from ftlit.metrics.relations import NEGATIVE_LABELS, relation_scores, relation_table
 from ftlit.tasks.shared.evaluator import Evaluator
 from ftlit.tasks.shared.labelled import LabelledTask
-
-NEGATIVE_LABELS = ("Other", "no_relation")  # of SemEval-2010 Task 8 and of TACRED
 
 
 class RelationExtraction(LabelledTask):

@@ -32,6 +32,7 @@ class Seq2Seq(TaskModule):
             cross-attention is newly initialized.
         generation: How targets are generated.
         metrics: Metrics of the generated texts, such as [bleu, chrf] or [rouge, meteor].
+        keep_special_tokens: Whether texts keep the special tokens in them, both the generated ones and those of the data.
         generate_every_n_epochs: Number of epochs between two validations that generate texts. Only for `metrics`.
         generate_limit: Number of texts generated at a validation during training, for the first rows of the split; null for
             all. Other evaluations generate all.
@@ -48,6 +49,7 @@ class Seq2Seq(TaskModule):
         decoder: str | None = None,
         generation: Generation = Generation(),
         metrics: list[str] | None = None,
+        keep_special_tokens: bool = False,
         generate_every_n_epochs: int = 1,
         generate_limit: int | None = 200,
         max_target_length: int | None = None,
@@ -57,6 +59,7 @@ class Seq2Seq(TaskModule):
         self.decoder, self.generation, self.text_metrics = decoder, generation, metrics or []
         self.generate_every_n_epochs, self.generate_limit = generate_every_n_epochs, generate_limit
         self.max_new_tokens, self.queue = max_target_length or 128, GenerationQueue()
+        self.keep_special_tokens = keep_special_tokens
         self.corpus_metric_names = ("perplexity", *metric_keys(self.text_metrics))
 
     def prepare(self) -> None:
@@ -70,7 +73,7 @@ class Seq2Seq(TaskModule):
             raise UserError(
                 f"model.generation.max_new_tokens is {self.generation.max_new_tokens}, but the decoder writes at most {limit}"
             )
-        check_schedule(self.generate_every_n_epochs, self.generate_limit, self.monitor, metric_keys(self.text_metrics))
+        check_schedule(self.generate_every_n_epochs, self.monitor, metric_keys(self.text_metrics))
         if self.decoder is not None:
             self.head = EncoderDecoderHead(self.decoder, self.hparams["trust_remote_code"])
 
@@ -152,7 +155,7 @@ class Seq2Seq(TaskModule):
         """Generate the targets of sources."""
         fillers = {"input_ids": self.pad_token_id or 0}
         inputs = {name: pad([one[name] for one in sources], fillers.get(name, 0)).to(self.device) for name in sources[0]}
-        return self.generation.texts(self.model, self.tokenizer, inputs, self.max_new_tokens)
+        return self.generation.texts(self.model, self.tokenizer, inputs, self.max_new_tokens, self.keep_special_tokens)
 
 
 def source(batch: dict[str, Any], i: int) -> dict[str, list[int]]:

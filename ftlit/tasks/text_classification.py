@@ -7,6 +7,7 @@ from torchmetrics import Metric, MetricCollection, classification
 
 from ftlit.losses import BCE, Loss
 from ftlit.metrics.auroc import MacroMulticlassAUROC, MacroMultilabelAUROC
+from ftlit.metrics.exact.mcc import MulticlassMatthews, MultilabelMatthews
 from ftlit.tasks.shared.labelled import LabelledTask
 
 
@@ -32,6 +33,14 @@ class TextClassification(LabelledTask):
     def default_loss(self) -> Loss:
         return BCE() if self.multi_label else super().default_loss()
 
+    @property
+    def constant_prediction(self) -> Any:
+        """The most frequent label of train; with several labels per text, those of more than half of its texts."""
+        if not self.multi_label or not self.label_counts:
+            return super().constant_prediction
+        *counts, every = self.label_counts
+        return [name for name, count in zip(self.label_names, counts, strict=True) if 2 * count > every]
+
     def build_metrics(self) -> MetricCollection:
         n, kind = len(self.label_names), "Multilabel" if self.multi_label else "Multiclass"
         size = {"num_labels" if self.multi_label else "num_classes": n}
@@ -45,7 +54,7 @@ class TextClassification(LabelledTask):
             for name in ("Precision", "Recall", "F1Score"):
                 metrics[f"{name.removesuffix('Score').lower()}_{average}"] = make[name](**size, average=average)
         metrics["auroc"] = (MacroMultilabelAUROC if self.multi_label else MacroMulticlassAUROC)(n)
-        metrics["mcc"] = getattr(classification, f"{kind}MatthewsCorrCoef")(n)
+        metrics["mcc"] = (MultilabelMatthews if self.multi_label else MulticlassMatthews)(n)
         return MetricCollection(metrics)
 
     def build_confusion(self) -> Metric | None:

@@ -3,13 +3,12 @@
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
-from torchmetrics import MetricCollection, regression
+from torchmetrics import MetricCollection
 from transformers import AutoModelForSequenceClassification
 
 from ftlit.losses import MSE, Huber, Loss
-from ftlit.metrics.spearman import Spearman
+from ftlit.metrics.exact.regression import MeanError, Pearson, Spearman
 from ftlit.tasks.shared.base import TaskModule
 from ftlit.tasks.shared.evaluator import Outputs
 
@@ -35,6 +34,11 @@ class TextRegression(TaskModule):
         return {"num_labels": 1, "problem_type": "regression"}
 
     @property
+    def constant_prediction(self) -> float:
+        """The mean of train."""
+        return self.mean
+
+    @property
     def default_monitor(self) -> str:
         return "val/pearson"
 
@@ -42,20 +46,12 @@ class TextRegression(TaskModule):
         return MSE()
 
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
-        return self.loss(logits, (batch["labels"] - self.mean) / self.deviation)
+        # Standardised in double precision: large numbers that differ by little would be the same in single precision.
+        return self.loss(logits, ((batch["labels"].double() - self.mean) / self.deviation).float())
 
     def build_metrics(self) -> MetricCollection:
-        # In double precision, so that the number of devices does not show in the last digits.
-        return MetricCollection(
-            {
-                "mse": regression.MeanSquaredError(),
-                "rmse": regression.MeanSquaredError(squared=False),
-                "mae": regression.MeanAbsoluteError(),
-                "pearson": regression.PearsonCorrCoef(),
-                "spearman": Spearman(),
-            },
-            compute_groups=False,
-        ).set_dtype(torch.float64)
+        errors = {"mse": MeanError(2), "rmse": MeanError(2, root=True), "mae": MeanError(1)}
+        return MetricCollection({**errors, "pearson": Pearson(), "spearman": Spearman()}, compute_groups=False)
 
     def evaluate_batch(self, batch: dict[str, Any]) -> Outputs:
         outputs = super().evaluate_batch(batch)

@@ -49,6 +49,11 @@ class TokenClassification(LabelledTask):
     def default_monitor(self) -> str:
         return "val/f1" if self.spans else "val/accuracy"
 
+    @property
+    def constant_prediction(self) -> Any:
+        """The most frequent label of a word, or no entity."""
+        return "O" if self.spans else super().constant_prediction
+
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         return token_losses(self.loss, logits, batch["labels"], self.class_weights)
 

@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from ftlit.errors import UserError
+from ftlit.training.bfloat16 import LostUpdates
 from ftlit.tuning.base import ALWAYS_TRAINABLE, is_scheduled, is_trainable
 from ftlit.tuning.bottleneck import Bottleneck
 
@@ -27,14 +28,16 @@ class ZeroStart:
 class TrainingChecks(Callback):
     """Stops a run if frozen weights change, trained ones do not, or dropout is in the wrong mode.
 
-    Modes are checked at the first batch, gradients at the first optimizer step, updates that start at zero after 20 steps, and
-    frozen weights after each validation and at the end.
+    Modes are checked at the first batch, gradients at the first optimizer step, updates that start at zero or are lost to
+    rounding after 20 steps, and frozen weights after each validation and at the end.
     """
 
     def __init__(self) -> None:
         self._modes: dict[str, bool] = {}
         self._frozen: dict[str, tuple[int, bool]] = {}
         self._zero_starts: list[ZeroStart] = []
+        self._rounding: LostUpdates | None = None
+        self._steps = 0  # with a learning rate above 0
         self._first_batch = self._first_step = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -55,12 +58,15 @@ class TrainingChecks(Callback):
             self._first_step = False
             check_gradients(pl_module)
             self._zero_starts = zero_starts(pl_module, optimizer)
+            self._rounding, self._steps = LostUpdates(pl_module), 0
+        self._steps += any(group["lr"] > 0 for group in optimizer.param_groups)
         for start in self._zero_starts:
             if start.group["lr"] > 0 and not any(map(is_scheduled, start.weights.values())):
                 start.steps += 1
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._check_learned()
+        self._check_rounding(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
@@ -68,6 +74,7 @@ class TrainingChecks(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._check_learned()
+        self._check_rounding(trainer)
         self._check_frozen(pl_module)
 
     def _check_learned(self) -> None:
@@ -75,6 +82,11 @@ class TrainingChecks(Callback):
         if due:
             self._zero_starts = [start for start in self._zero_starts if start.steps < STEPS_TO_LEARN]
             check_learned({name: weight for start in due for name, weight in start.weights.items()})
+
+    def _check_rounding(self, trainer: Trainer) -> None:
+        if self._rounding and self._steps >= STEPS_TO_LEARN:
+            self._rounding.check(self._steps, str(trainer.precision))
+            self._rounding = None
 
     def _check_frozen(self, module: LightningModule) -> None:
         weights = dict(module.named_parameters())

@@ -1,5 +1,6 @@
 """Count the weights and the trained weights of a model."""
 
+import math
 from typing import Any
 
 from tabulate import tabulate
@@ -8,10 +9,16 @@ from torch import nn
 from ftlit.tuning.base import is_trainable
 
 
+def size(weight: nn.Parameter) -> int:
+    """Number of values of a weight. bitsandbytes packs two weights of 4 bits into each byte."""
+    packed = getattr(weight, "quant_state", None)
+    return weight.numel() if packed is None else math.prod(packed.shape)
+
+
 def parameter_counts(model: nn.Module) -> dict[str, Any]:
     """Numbers of weights: ``total``, ``trained`` at any time of the run, and ``trained_share``, from 0 to 1."""
     weights = list(model.parameters())
-    total, trained = sum(w.numel() for w in weights), sum(w.numel() for w in weights if is_trainable(w))
+    total, trained = sum(map(size, weights)), sum(size(w) for w in weights if is_trainable(w))
     return {"total": total, "trained": trained, "trained_share": trained / total}
 
 
@@ -20,8 +27,8 @@ def parts_text(model: nn.Module) -> str:
     parts: dict[str, list[int]] = {}
     for name, weight in model.named_parameters():
         part = parts.setdefault(_part(name), [0, 0])
-        part[0] += weight.numel()
-        part[1] += weight.numel() * is_trainable(weight)
+        part[0] += size(weight)
+        part[1] += size(weight) * is_trainable(weight)
     parts["all"] = [sum(column) for column in zip(*parts.values(), strict=True)]
     rows = [[part, f"{total:,}", f"{trained:,}", f"{trained / total:.2%}"] for part, (total, trained) in parts.items()]
     align = ("left", "right", "right", "right")

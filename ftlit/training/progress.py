@@ -41,6 +41,8 @@ class EpochLines(ProgressBar):
         monitor: The metric to show.
     """
 
+    is_enabled = False  # whether there is a bar, which Lightning asks before it prints a text beside it
+
     def __init__(self, loss: LossLog, cost: Cost, monitor: str) -> None:
         super().__init__()
         self.loss, self.cost, self.monitor = loss, cost, monitor

@@ -1,5 +1,6 @@
 """Lightning's Trainer with the defaults, callbacks and files of every run."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,15 @@ import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, ProgressBar
 
+from ftlit.errors import UserError, settings
 from ftlit.runs.checkpoint import AtomicCheckpointIO
 from ftlit.runs.loggers import continue_tracking
 from ftlit.runs.metrics_file import MetricsFile
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import RunRecord
 from ftlit.tasks import TaskModule
-from ftlit.training.bfloat16 import check_precision, default_precision
+from ftlit.tasks.shared.monitor import check_callbacks
+from ftlit.training.bfloat16 import check_precision, default_precision, keep_inputs
 from ftlit.training.checks import TrainingChecks
 from ftlit.training.cost import Cost
 from ftlit.training.interruption import Interruption
@@ -22,6 +25,7 @@ from ftlit.training.loss_log import LossLog
 from ftlit.training.predictions import Predictions
 from ftlit.training.progress import ProgressFile, progress_display
 from ftlit.training.resume import BestCheckpoint, LastCheckpoint, NewSettings, RandomState
+from ftlit.util.arguments.ranges import check_number, check_section
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "accelerator": "cpu" if torch.backends.mps.is_available() else "auto",  # metrics need float64, which MPS lacks
@@ -34,10 +38,26 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,  # the data module shards by itself, without duplicates
 }
 
+FEW = 4  # processes that may always share a CPU, to try what runs on several devices
+
 
 def trainer_arguments(given: dict[str, Any]) -> dict[str, Any]:
     """Add the defaults of every run to arguments of Lightning's Trainer."""
-    return {**TRAINER_DEFAULTS, "precision": default_precision(), **given}
+    arguments = {**TRAINER_DEFAULTS, **given}
+    if arguments.get("precision") is None:
+        arguments["precision"] = default_precision(arguments["accelerator"])
+    return arguments
+
+
+def check_processes(trainer: Any) -> None:
+    """Check that a CPU is not shared by many more processes than it has cores.
+
+    Raises:
+        UserError: It would be.
+    """
+    cores = os.cpu_count() or 1
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > max(cores, FEW):
+        raise UserError(f"trainer.devices is {trainer.num_devices}, but this machine has {cores} cores, one for each")
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,10 @@ class RunOptions:
     training_checks: bool = True
     save_every_n_steps: int | None = None
     keep_last: bool = True
+
+    def __post_init__(self) -> None:
+        check_number("seed_everything", self.seed, "seed")
+        check_section("", {"patience": self.patience, "save_every_n_steps": self.save_every_n_steps})
 
 
 class RunParts:
@@ -73,7 +97,9 @@ class RunParts:
     def make_trainer(self, arguments: dict[str, Any], model: TaskModule) -> Trainer:
         """Create the trainer from arguments of Lightning's Trainer and the defaults of every run."""
         callbacks = arguments.get("callbacks") or []
-        trainer = Trainer(**trainer_arguments(arguments), default_root_dir=self.run_dir)
+        check_section("trainer", arguments)
+        with settings("trainer"):
+            trainer = Trainer(**trainer_arguments(arguments), default_root_dir=self.run_dir)
         return self.attach_callbacks(trainer, model, callbacks if isinstance(callbacks, list) else [callbacks])
 
     def attach_callbacks(self, trainer: Any, model: TaskModule, named: list[Callback]) -> Trainer:
@@ -85,6 +111,8 @@ class RunParts:
             named: Callbacks that the user has configured. Callbacks that Lightning adds by default are replaced.
         """
         check_precision(str(trainer.precision), trainer.strategy.root_device)
+        check_processes(trainer)
+        keep_inputs(trainer)
         trainer.callbacks = self._callbacks(trainer, model, named)
         if self.resumed or not self.training:
             continue_tracking(trainer.loggers, RunFolder(self.run_dir).record)
@@ -95,6 +123,7 @@ class RunParts:
         return trainer
 
     def _callbacks(self, trainer: Any, model: TaskModule, named: list[Callback]) -> list[Callback]:
+        check_callbacks(named, model)
         given, options = trainer.callbacks, self.options
         replaced = [c for c in given if isinstance(c, (ProgressBar, ModelCheckpoint)) and c not in named]
         own: list[Callback] = [self.loss_log, self.cost, self.predictions, RandomState(options.seed)]

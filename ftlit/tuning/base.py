@@ -1,21 +1,23 @@
 """The interface of tuning methods."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ftlit.errors import UserError
+from ftlit.util.arguments.checked import CheckedArguments
 
 
-class Tuning(ABC):
+class Tuning(metaclass=CheckedArguments):
     """Base class of tuning methods, which choose the weights of the backbone to train, in place or by wrapping it.
 
     The head and newly initialized weights always train, whatever the method. A method that only selects weights implements
     `apply`; the other hooks are for methods that change the architecture or act during training.
     """
 
+    config_key: ClassVar[str] = "model.tuning"
     tunes_pretrained_head: ClassVar[bool] = False  # whether the pretrained head of a language model trains too
 
     @property
@@ -138,12 +140,6 @@ def always_train(weight: nn.Parameter) -> None:
 
 def _several_devices() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
-
-
-def check_at_least(name: str, value: float, minimum: int) -> None:
-    """Raise if a setting of a tuning method is below its minimum."""
-    if value < minimum:
-        raise UserError(f"model.tuning.{name} must be at least {minimum}, got {value}")
 
 
 def not_mergeable(tuning: Tuning) -> UserError:

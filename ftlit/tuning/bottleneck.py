@@ -6,7 +6,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from ftlit.errors import UserError, near
-from ftlit.tuning.base import Tuning, check_at_least, not_mergeable
+from ftlit.tuning.base import Tuning, not_mergeable
 from ftlit.tuning.layers import Role, layers_of
 
 Location = Literal["attention", "feedforward"]
@@ -58,7 +58,6 @@ class BottleneckAdapter(Tuning):
     def __post_init__(self) -> None:
         from transformers.activations import ACT2FN
 
-        check_at_least("reduction", self.reduction, 1)
         if self.activation not in ACT2FN:
             known = sorted(ACT2FN)
             raise UserError(f"model.tuning.activation {self.activation!r} is not known. {near(self.activation, known)}")

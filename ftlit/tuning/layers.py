@@ -7,6 +7,7 @@ from torch import nn
 
 from ftlit.errors import UserError
 from ftlit.models.layer_depths import depths, layer_stack
+from ftlit.models.weights import UNUSED
 
 Role = Literal["key_value", "attention_output", "feedforward_output"]
 # Suffixes of layer names in transformers. Attention is matched before feed-forward: BERT names both outputs `output.dense`.
@@ -19,11 +20,11 @@ ROLES: dict[Role, str] = {
 
 
 def linear_layers(backbone: nn.Module) -> list[str]:
-    """Names of the backbone's linear layers, without its pooler and heads (T5 keeps a head next to its stacks)."""
+    """Names of the backbone's linear layers in use, without its pooler and heads (T5 keeps a head next to its stacks)."""
     kinds = {"Linear", "Conv1D", "Linear4bit", "Linear8bitLt"}  # GPT-2 keeps its weights in transformers' Conv1D
     output = backbone.get_output_embeddings() if hasattr(backbone, "get_output_embeddings") else None  # type: ignore[operator]
     modules = [(name, module) for name, module in backbone.named_modules() if module is not output]
-    found = [name for name, module in modules if type(module).__name__ in kinds]
+    found = [n for n, module in modules if type(module).__name__ in kinds and not hasattr(module.weight, UNUSED)]
     if getattr(getattr(backbone, "config", None), "is_encoder_decoder", False):
         found = [name for name in found if "." in name]
     return [name for name in found if not {"pooler", "adapter"} & {*name.split(".")}]  # without bottleneck adapters

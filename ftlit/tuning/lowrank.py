@@ -7,18 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from ftlit.errors import UserError
-from ftlit.tuning.base import check_at_least
 from ftlit.tuning.layers import chosen_layers
 from ftlit.tuning.peft_base import PeftTuning, is_transposed
 
 IMPORTANCES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # per-weight statistics of peft's rank allocator
 Init = Literal["default", "gaussian", "orthogonal", "pissa", "olora"]
-
-
-def check_dropout(dropout: float) -> None:
-    """Raise if dropout is not in [0, 1)."""
-    if not 0 <= dropout < 1:
-        raise UserError(f"model.tuning.dropout must be in [0, 1), got {dropout}")
 
 
 @dataclass(frozen=True)
@@ -46,10 +39,6 @@ class LoRA(PeftTuning):
     dora: bool = False
     rslora: bool = False
     init: Init = "default"
-
-    def __post_init__(self) -> None:
-        check_at_least("r", self.r, 1)
-        check_dropout(self.dropout)
 
     @property
     def modifies_base_weights(self) -> bool:
@@ -138,20 +127,17 @@ class AdaLoRA(PeftTuning):
     orthogonality: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 1 <= self.r < self.init_r:
-            raise UserError(f"model.tuning.r must be at least 1 and below init_r ({self.init_r}), got {self.r}")
+        if self.r >= self.init_r:
+            raise UserError(f"model.tuning.r must be below init_r ({self.init_r}), got {self.r}")
         for name in ("tinit", "tfinal"):
             value = getattr(self, name)
-            if not value >= 0 or (value >= 1 and value != int(value)):
+            if value >= 1 and value != int(value):
                 raise UserError(f"model.tuning.{name} must be a number of optimizer steps or a fraction below 1, got {value}")
         if max(self.tinit, self.tfinal) < 1 <= self.tinit + self.tfinal:
             raise UserError(
                 "model.tuning.tinit and tfinal must add up to less than 1, so that ranks are reduced between them, got "
                 f"{self.tinit} and {self.tfinal}"
             )
-        check_at_least("deltaT", self.deltaT, 1)
-        check_at_least("orthogonality", self.orthogonality, 0)
-        check_dropout(self.dropout)
 
     def config(self, backbone: nn.Module) -> Any:
         from peft import AdaLoraConfig

@@ -14,6 +14,7 @@ from ftlit.tuning.base import Tuning
 from ftlit.tuning.layers import linear_layers
 
 # BOFT and FOURIERFT fail in half precision; LOHA and LOKR skip a layer when a random number, rounded to 8 bits, is exactly 0.
+NOT_ARGUMENTS = ("peft_type", "task_type", "megatron_core", "megatron_config")  # peft imports the module that the third names
 NEEDS_FLOAT32 = ("BOFT", "FOURIERFT", "LOHA", "LOKR")
 
 
@@ -64,7 +65,7 @@ class Peft(PeftTuning):
         if self.method.upper() not in known:
             raise UserError(f"model.tuning.method {self.method!r} is not a peft method. {near(self.method, sorted(known))}")
         kind = known[self.method.upper()]
-        fields = [name for name in inspect.signature(kind).parameters if name not in ("peft_type", "task_type")]
+        fields = [name for name in inspect.signature(kind).parameters if name not in NOT_ARGUMENTS]
         for name in self.arguments:
             if name not in fields:
                 raise UserError(f"{kind.__name__} has no argument {name!r} (model.tuning.arguments). {near(name, fields)}")

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from torch import nn
 
 from ftlit.errors import UserError
-from ftlit.models.backbones import max_positions
-from ftlit.tuning.base import Tuning, check_at_least, not_mergeable
+from ftlit.models.positions import max_positions
+from ftlit.tuning.base import Tuning, not_mergeable
 from ftlit.tuning.prompted_backbone import PrefixBackbone, PromptedBackbone, SoftPromptBackbone
 
 SPECIAL_TOKENS = 2  # length of an empty text, which must fit behind the prompt
@@ -18,11 +18,6 @@ class PromptMethod(Tuning):
     """Base class of methods that freeze the backbone and learn a prompt before the text."""
 
     tokens: int
-
-    def __post_init__(self) -> None:
-        check_at_least("tokens", self.tokens, 1)
-        if (width := getattr(self, "width", None)) is not None:
-            check_at_least("width", width, 1)
 
     @property
     def positions(self) -> int:
@@ -73,7 +68,6 @@ class PromptTuning(PromptMethod):
     text: str | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if (self.init == "text") != bool(self.text):
             raise UserError(
                 f"model.tuning.init is {self.init!r} and model.tuning.text is {self.text!r}: set text if and only if init is "

@@ -97,12 +97,17 @@ class PrefixBackbone(PromptedBackbone):
     def run_with_prompt(self, **inputs: Any) -> Any:
         from transformers import DynamicCache
 
+        from ftlit.models.gradient_checkpointing import PrefixCache
+
         given = inputs["input_ids"] if inputs["inputs_embeds"] is None else inputs["inputs_embeds"]
         cache = inputs.pop("past_key_values")
-        cache = DynamicCache(config=self.base.config) if cache is None else cache
+        if cache is None:  # in generation it is given, and takes the tokens of the text too
+            cache = PrefixCache(config=self.base.config) if self.training else DynamicCache(config=self.base.config)
         layers, heads = self.prompt_config.num_layers, self.prompt_config.num_attention_heads
         vectors = self.prompt_vectors(len(given)).view(len(given), self.length, layers, 2, heads, -1)
         for layer in range(layers):
             key, value = vectors[:, :, layer].permute(2, 0, 3, 1, 4)  # each (batch, heads, tokens, head width)
             cache.update(key, value, layer)
+        if isinstance(cache, PrefixCache):
+            cache.complete = True
         return self.base(past_key_values=cache, **inputs)

@@ -12,7 +12,7 @@ from torch import nn
 
 from ftlit.errors import UserError
 from ftlit.models.layer_depths import depths, layer_stack
-from ftlit.tuning.base import Tuning, check_at_least, is_trainable, set_scheduled
+from ftlit.tuning.base import Tuning, is_trainable, set_scheduled
 from ftlit.tuning.lowrank import AdaLoRA
 from ftlit.tuning.selective import Full
 
@@ -62,7 +62,6 @@ class GradualUnfreezing(Staged):
     tunes_pretrained_head = True
 
     def __post_init__(self) -> None:
-        check_at_least("epochs", self.epochs, 1)
         if self.steps is not None and (not self.steps or self.steps[0] < 0 or self.steps != sorted(set(self.steps))):
             raise UserError(f"model.tuning.steps must be increasing optimizer steps, got {self.steps}")
 
@@ -109,8 +108,6 @@ class HeadFirst(Staged):
     then: Tuning = field(default_factory=Full)
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or (self.steps is not None and self.steps < 1):
-            raise UserError(f"model.tuning.epochs and steps must be at least 1, got {self.epochs} and {self.steps}")
         parts = getattr(self.then, "methods", [self.then])
         unsupported = [part for part in parts if isinstance(part, (Staged, AdaLoRA)) or part.positions]
         if unsupported:  # AdaLoRA allocates ranks by gradients from the first step

@@ -27,6 +27,7 @@ class Option:
         time: Whether the option changes the time or memory of a run.
         short: Short name of the option as an axis of a study, or None.
         moves: Whether the option is a path whose content matters, but not its name.
+        file: Whether a text may name a file, a folder or a module, whose content identifies the data of a study.
         exported: Value of the option in an exported folder, if only training needs it.
         merged: Value of the option in an exported folder whose adapter is merged.
         source: The key from which the command line takes the value, or `data` for an attribute of the data module.
@@ -36,6 +37,7 @@ class Option:
     time: bool = True
     short: str | None = None
     moves: bool = False
+    file: bool = False
     exported: Any = KEEP
     merged: Any = KEEP
     source: str | None = None
@@ -54,8 +56,9 @@ _NOTHING = _affects(time=False)
 OPTIONS: dict[str, Option] = {
     # Rows
     "data.class_path": _ROWS,
-    "data.dataset": _ROWS,
+    "data.dataset": _affects("rows", file=True),
     "data.config_name": _ROWS,
+    "data.revision": _ROWS,
     "data.splits": _ROWS,
     "data.shots": _affects("rows", short="shots"),
     "data.limit_train": _affects("rows", short="limit_train"),
@@ -65,11 +68,11 @@ OPTIONS: dict[str, Option] = {
     "data.seed": _affects("rows", time=False),
     "data.on_bad_rows": _ROWS,
     "data.document_unit": _ROWS,
-    "data.augment": _affects("rows", exported=None),
+    "data.augment": _affects("rows", file=True, exported=None),
     "data.augmented_copies": _ROWS,
     "data.label_noise": _affects("rows", time=False, short="label_noise", exported=0.0),
     "data.rebalance": _affects("rows", exported=False),
-    "data.unlabelled": _affects("rows", exported=None),
+    "data.unlabelled": _affects("rows", file=True, exported=None),
     "data.unlabelled_column": _ROWS,
     # Columns and features
     **{
@@ -77,12 +80,13 @@ OPTIONS: dict[str, Option] = {
         for column in (
             *("text", "text_pair", "label", "tokens", "tags", "entities", "head", "tail", "relation"),
             *("question", "context", "answers", "answer_start", "start", "choices", "source", "target"),
-            *("messages", "dialog", "prompt", "prompt_input", "response"),
+            *("messages", "dialog", "prompt", "prompt_input", "response", "system_column", "tools", "roles"),
         )
     },
+    "data.group": _affects("evaluation", exported=None),
     "data.max_length": _affects("encoding", "order", short="max_length"),
     "data.max_target_length": _FEATURES,
-    "data.label_names": _COLUMN,
+    "data.label_names": _affects("encoding", file=True),
     "data.separator": _COLUMN,
     "data.scheme": _COLUMN,
     "data.align": _COLUMN,
@@ -93,18 +97,21 @@ OPTIONS: dict[str, Option] = {
     "data.source_language": _COLUMN,
     "data.target_language": _COLUMN,
     "data.system": _FEATURES,
-    "data.template": _FEATURES,
+    "data.template": _affects("encoding", "order", file=True),
+    "data.add_bos": _FEATURES,
+    "data.add_tokens": _FEATURES,
     "data.train_on": _FEATURES,
     "data.isolate_documents": _FEATURES,
     "data.pad_token": _affects(merged=None),
     # Taken from the rest of the config
     "data.backbone": _affects(merged=THIS_FOLDER, source="model.backbone"),
     "data.decoder": _affects(merged=None, source="model.decoder"),
-    "data.trust_remote_code": _affects(source="model.trust_remote_code"),
+    "data.trust_remote_code": _affects(source="model.trust_remote_code", exported=False),
     "data.multi_label": _affects("encoding", source="model.multi_label"),
     "data.spans": _affects("encoding", source="model.spans"),
     "data.objective": _affects("encoding", "order", source="model.class_path"),
     "data.mask_probability": _affects("order", source="model.mask_probability"),
+    "data.keep_special_tokens": _affects("encoding", source="model.keep_special_tokens"),
     "data.whole_words": _affects("encoding", "order", source="model.whole_words"),
     "data.next_sentence": _affects("encoding", "order", source="model.next_sentence"),
     "data.reserved_positions": _affects(source="model.tuning"),
@@ -112,6 +119,7 @@ OPTIONS: dict[str, Option] = {
     # The model
     "model.class_path": _MODEL,
     "model.backbone": _affects("training", short="backbone", moves=True, merged=THIS_FOLDER),
+    "model.revision": _affects("training", merged=None),
     "model.decoder": _affects("training", moves=True, merged=None),
     "model.pretrained": _affects("training", merged=True),
     "model.init_from": _affects("training", moves=True, exported=None),
@@ -120,7 +128,8 @@ OPTIONS: dict[str, Option] = {
     "model.loss": _affects("training", short="loss"),
     "model.auxiliary": _affects("training", short="auxiliary", exported=None),
     "model.dropout": _MODEL,
-    "model.trust_remote_code": _MODEL,
+    "model.gradient_checkpointing": _affects(exported=False),  # time and memory alone
+    "model.trust_remote_code": _affects("training", exported=False),  # whoever opens the folder decides
     "model.multi_label": _MODEL,
     "model.spans": _MODEL,
     "model.mask_probability": _MODEL,
@@ -154,6 +163,7 @@ OPTIONS: dict[str, Option] = {
     "model.label_scale": _affects("training", source="data"),
     "model.pad_token_id": _affects("training", source="data"),
     "model.stop_id": _affects("training", source="data"),
+    "model.add_tokens": _affects("training", source="data"),
     "model.added_tokens": _affects("training", source="data", merged=[]),  # they are part of the vocabulary then
     "model.no_answer": _affects("evaluation", source="data"),
     "model.max_target_length": _affects("evaluation", source="data"),
@@ -165,12 +175,15 @@ OPTIONS: dict[str, Option] = {
     "model.generation": _SCORES,
     "model.metrics": _SCORES,
     "model.pattern": _SCORES,
+    "model.pattern_select": _SCORES,
+    "model.answer_rules": _SCORES,
+    "model.keep_special_tokens": _SCORES,
     "model.samples": _SCORES,
     "model.generate_every_n_epochs": _SCORES,
     "model.generate_limit": _SCORES,
     "evaluate_untrained": _SCORES,
     # Undeclared options, such as those of classes outside the package or of Lightning's Trainer
-    "data": _affects("rows", "encoding", "order"),
+    "data": _affects("rows", "encoding", "order", file=True),
     "model": _affects("training", "evaluation"),
     "trainer": _affects("order"),
     # Options that do not change results
@@ -189,6 +202,7 @@ OPTIONS: dict[str, Option] = {
     "plan": _NOTHING,
     "ckpt_path": _affects("training", moves=True),
     "weights_only": _NOTHING,
+    "trust_classes": _NOTHING,
 }
 
 

@@ -5,7 +5,10 @@ Three uses cannot be moved here, because they are subclasses: `ftlit.commands.cl
 from PyTorch's TorchDispatchMode.
 """
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -99,12 +102,55 @@ def replaces_samplers(trainer: "Trainer") -> bool:
     return bool(connector.use_distributed_sampler and connector.is_distributed)
 
 
+def starts_processes(trainer: Any) -> bool:
+    """Whether the trainer trains in processes that it forks or spawns, whose objects are copies of those in this process."""
+    from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
+
+    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+
+
 def subcommand_parser(cli: Any) -> Any:
     """The parser of the subcommand that a LightningCLI runs."""
     return cli._parser(cli.subcommand)
 
 
 # jsonargparse
+
+_import_check: ContextVar[Callable[..., None] | None] = ContextVar("import_check", default=None)
+
+
+@contextmanager
+def checked_imports(check: Callable[..., None]) -> Iterator[None]:
+    """Inside, call `check` with each import path of a config before it is imported, and with the imported object after."""
+    _check_imports()
+    token = _import_check.set(check)
+    try:
+        yield
+    finally:
+        _import_check.reset(token)
+
+
+def _check_imports() -> None:
+    import jsonargparse  # noqa: F401
+    from jsonargparse import _util
+
+    original: Any = _util.import_object
+    if hasattr(original, "unchecked"):
+        return
+
+    def import_object(name: Any, *args: Any, **kwargs: Any) -> Any:
+        check = None if False in (*args, *kwargs.values()) else _import_check.get()  # False: the path is not of a config
+        if check is None or not isinstance(name, str) or "." not in name:
+            return original(name, *args, **kwargs)
+        check(name)
+        found = original(name, *args, **kwargs)
+        check(name, found)
+        return found
+
+    import_object.unchecked = original  # type: ignore[attr-defined]
+    for name, module in list(sys.modules.items()):
+        if name.startswith("jsonargparse") and getattr(module, "import_object", None) is original:
+            module.import_object = import_object  # type: ignore[attr-defined]
 
 
 def import_path(kind: type) -> str:

@@ -29,12 +29,44 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: The file does not exist, is not valid YAML, or is not a mapping.
     """
     try:
-        found = parse_yaml(read_whole(path))
+        text = read_whole(path)
+        repeated = repeated_key(yaml.compose(text))
+        found = parse_yaml(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is not valid YAML: {_problem(error)}") from error
+    if repeated is not None:
+        raise UserError(f"{path}, line {repeated.start_mark.line + 1}: the key {repeated.value!r} is given twice")
     if not isinstance(found, dict):
-        raise UserError(f"{path} holds {type(found).__name__}; it should hold keys and values")
+        held = "is empty" if found is None else f"holds {type(found).__name__}"
+        raise UserError(f"{path} {held}; it should hold keys and values")
     return inlined(found, path.parent)
+
+
+def repeated_key(node: Any) -> Any:
+    """The first key that stands twice in one mapping of a YAML document, as a node; None if there is none."""
+    if isinstance(node, yaml.SequenceNode):
+        return next((found for inner in node.value if (found := repeated_key(inner))), None)
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    seen = set[tuple[str, str]]()
+    for key, inner in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if (key.tag, key.value) in seen:
+                return key
+            seen.add((key.tag, key.value))
+        if (found := repeated_key(inner)) is not None:
+            return found
+    return None
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    """What is wrong and where, in one line."""
+    place = getattr(error, "problem_mark", None)
+    if place is None:
+        return " ".join(str(error).split())
+    text = f"line {place.line + 1}: {getattr(error, 'problem', None) or error}"
+    line = (place.buffer or "").split("\n")[place.line] if place.buffer else ""
+    return f"{text}; indent with spaces, not with tabs" if "\t" in line else text
 
 
 def inlined(value: Any, folder: Path) -> Any:

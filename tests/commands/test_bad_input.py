@@ -171,7 +171,7 @@ def test_schedule_that_there_is_not(refused: Refused, sentiment: str) -> None:
 
 def test_warm_up_in_steps(refused: Refused, sentiment: str) -> None:
     said = refused(sentiment, model__warmup_ratio=100)
-    assert "model.warmup_ratio must be a fraction of all steps, in [0, 1), got 100" in said
+    assert "model.warmup_ratio must be a fraction of all steps, at least 0 and below 1, got 100" in said
 
 
 def test_learning_rate_of_weights_that_there_are_not(refused: Refused, sentiment: str) -> None:

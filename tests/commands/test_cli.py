@@ -125,9 +125,30 @@ def test_environment_variables_come_before_flags(
     given: Given, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FTLIT_FIT__PATIENCE", "7")
-    monkeypatch.setenv("FTLIT_FIT__BEFORE", "true")
+    monkeypatch.setenv("FTLIT_FIT__EVALUATE_UNTRAINED", "true")
+    monkeypatch.setenv("FTLIT_TEST__PATIENCE", "5")  # of another command
     config = printed(fit(given, evaluate_untrained="false"), capsys)
     assert (config["patience"], config["evaluate_untrained"]) == (7, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("FTLIT_FIT__PATIENCEE", "there is no option FTLIT_FIT__PATIENCEE, which is set in the environment. Did you mean "
+         "'FTLIT_FIT__PATIENCE'?"),
+        ("FTLIT_PATIENCE", "there is no option FTLIT_PATIENCE, which is set in the environment. Did you mean "
+         "'FTLIT_FIT__PATIENCE'?"),
+        ("FTLIT_FIT__BEFORE", "there is no option FTLIT_FIT__BEFORE, which is set in the environment. before is now called "
+            "evaluate_untrained"),
+        ("FTLIT_FITT__PATIENCE", "there is no option FTLIT_FITT__PATIENCE, which is set in the environment."),
+    ],
+)  # fmt: skip
+def test_an_unknown_environment_variable_is_a_typo(
+    name: str, sentence: str, given: Given, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, "5")
+    assert f"error: {sentence}" in refusal(fit(given), capsys)
+    assert not given["run_dir"].exists()
 
 
 @pytest.mark.parametrize(
@@ -203,7 +224,9 @@ def test_the_loss_is_logged_never_on_request(given: Given, tmp_path: Path) -> No
     assert "train/loss" not in (tmp_path / "run/metrics.csv").read_text()
 
 
-def test_a_run_is_evaluated_by_its_own_checkpoint_not_by_what_it_began_from(given: Given, tmp_path: Path) -> None:
+def test_a_run_is_evaluated_by_its_own_checkpoint_not_by_what_it_began_from(
+    given: Given, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(fit(given))
     began, run_dir = str(tmp_path / "run/checkpoints/last.ckpt"), tmp_path / "other"
     main(fit({**given, "run_dir": run_dir}, ckpt_path=began, trainer__max_epochs=2, test_after_fit="true"))
@@ -213,6 +236,10 @@ def test_a_run_is_evaluated_by_its_own_checkpoint_not_by_what_it_began_from(give
     assert (run_dir / "predictions/test.jsonl").read_bytes() == predictions
     main([*again, "--ckpt_path", began])
     assert (run_dir / "predictions/test.jsonl").read_bytes() != predictions
+    elsewhere = ["--run_dir", str(tmp_path / "elsewhere")]
+    assert f"{tmp_path}/elsewhere holds no finished run" in refusal([*again, *elsewhere], capsys)
+    main([*again, *elsewhere, "--ckpt_path", str(run_dir / "checkpoints/best.ckpt")])
+    assert (tmp_path / "elsewhere/predictions/test.jsonl").read_bytes() == predictions
 
 
 def test_test_uses_the_best_checkpoint_of_the_run_and_keeps_the_metrics_of_training(run: Path) -> None:

@@ -25,6 +25,7 @@ def several(seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     labels, predictions = (rng.random((40, 4)) < [0.5, 0.2, 0.7, 0.1] for _ in range(2))
     labels[:, 3] &= seed % 2 == 0
+    predictions[:, 3] &= seed % 2 == 0
     return labels.astype(int), predictions.astype(int)
 
 
@@ -36,7 +37,7 @@ def check(rows: list[dict], labels: np.ndarray, predictions: np.ndarray) -> None
     for i, row in enumerate(rows[:4]):
         assert [row[key] for key in (*KEYS, "support")] == pytest.approx([values[i] for values in each])
     for row in rows[4:]:
-        # Without a list of labels, scikit-learn too leaves out of the macro average those that occur nowhere.
+        # Of one label per text, scikit-learn leaves out of the macro average those that occur nowhere; of several, it does not.
         expected = precision_recall_fscore_support(labels, predictions, average=row["label"], zero_division=0)
         assert [row[key] for key in KEYS] == pytest.approx(expected[:3]), row["label"]
         assert row["support"] == sum(each[3])
@@ -91,6 +92,59 @@ def test_several_labels_have_four_counts_each(tmp_path: Path) -> None:
     rows = list(csv.reader((tmp_path / "validation_confusion.csv").open()))
     assert rows[0] == ["label", "true_negative", "false_positive", "false_negative", "true_positive"]
     assert rows[1:] == [["x", "9", "1", "2", "3"], ["y", "4", "0", "5", "6"]]
+
+
+MANY = [f"label{i}" for i in range(2000)]
+
+
+def test_many_labels_are_written_as_the_cells_above_zero(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels, predictions = rng.integers(2000, size=3000), rng.integers(2000, size=3000)
+    labels[:40], predictions[:40] = 7, 8
+    matrix = confusion_matrix(labels, predictions, labels=range(2000)).tolist()
+    report = {"per_class": per_class(matrix, MANY), "confusion": matrix, "labels": MANY}
+    files = write_evaluation(tmp_path, "test", report)
+    assert [file.suffix for file in files] == [".json", ".txt", ".csv"], "a picture of 2,000 labels cannot be read"
+    assert sum(file.stat().st_size for file in files) < 2_000_000
+    written = json.loads(files[0].read_text())
+    again = np.zeros((2000, 2000), dtype=int)
+    again[written["confusion"]["true"], written["confusion"]["predicted"]] = written["confusion"]["count"]
+    assert again.tolist() == matrix
+    assert {**written, "confusion": matrix} == report
+    header, *cells = csv.reader(files[2].open())
+    assert header == ["true", "predicted", "count"]
+    assert {(true, predicted): int(count) for true, predicted, count in cells}["label7", "label8"] == matrix[7][8]
+    assert sum(int(cell[2]) for cell in cells) == 3000
+    assert len(files[1].read_text().splitlines()) > 2003, "the file lists all labels"
+
+
+def test_the_screen_shows_the_commonest_of_many_labels() -> None:
+    matrix = np.diag([*range(2, 300), 1]).tolist()
+    matrix[3][5] = matrix[5][4] = 9
+    names = MANY[: len(matrix)]
+    lines = report_text({"per_class": per_class(matrix, names), "confusion": matrix, "labels": names}).splitlines()
+    assert len(lines) < 40
+    assert [line.split()[0] for line in lines[2:25]] == [
+        *(f"label{i}" for i in range(297, 277, -1)), "micro", "macro", "weighted"
+    ]  # fmt: skip
+    assert "(the commonest of 299 labels; all of them are in the report of the run folder)" in lines
+    assert [line.split() for line in lines[-2:]] == [["label3", "label5", "9"], ["label5", "label4", "9"]]
+
+
+def test_up_to_200_labels_are_written_whole(tmp_path: Path) -> None:
+    matrix = np.diag(range(200)).tolist()
+    report = {"per_class": per_class(matrix, MANY[:200]), "confusion": matrix, "labels": MANY[:200]}
+    files = write_evaluation(tmp_path, "test", report, picture=False)
+    assert files[0].read_text() == json.dumps(report, indent=2) + "\n"
+    assert len(files[2].read_text().splitlines()) == 201
+
+
+def test_several_of_many_labels_have_no_picture(tmp_path: Path) -> None:
+    matrix = [[[9, 1], [2, 3]]] * 300
+    report = {"per_class": per_class(matrix, MANY[:300]), "confusion": matrix, "labels": MANY[:300]}
+    files = write_evaluation(tmp_path, "test", report)
+    assert [file.suffix for file in files] == [".json", ".txt", ".csv"]
+    assert json.loads(files[0].read_text()) == report
 
 
 def test_a_task_without_a_report_writes_nothing(tmp_path: Path) -> None:

@@ -1,15 +1,16 @@
 """Conversations as tokens: what is a label, by hand-made examples; forms of rows; what is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import processors
+from tokenizers import AddedToken, Tokenizer, processors
 from transformers import PreTrainedTokenizerFast
 
 from ftlit.data import ChatData
 from ftlit.data.batches.chat_packing import pack_examples
-from ftlit.data.text.chat_templates import BUILT_IN
+from ftlit.data.chats.templates import BUILT_IN
 from ftlit.errors import UserError
 from ftlit.util.batch import IGNORED
 from tests.support.chats import SPECIAL, byte_tokenizer, chat_model, echoes
@@ -198,13 +199,152 @@ def test_forms_of_rows(make: Any) -> None:
     assert data.validate_inputs(data.row_from_text("Hi")) is None
 
 
-def test_unstable_template_needs_marks(make: Any, tmp_path: Path) -> None:
+def test_a_turn_that_is_written_differently_later_has_a_text_of_its_own(make: Any, tmp_path: Path) -> None:
     forgetful, marked = tmp_path / "a.jinja", tmp_path / "b.jinja"
     forgetful.write_text(IGNORES_THOUGHTS)
     marked.write_text(MARKED)
-    with pytest.raises(UserError, match=r"train row 1: the chat template renders a turn differently when more turns follow"):
-        make([{"talk": TALK}], messages="talk", template=str(forgetful)).setup()
+    data = make([{"talk": TALK}, {"talk": TALK[:2]}], messages="talk", template=str(forgetful))
+    assert [learned(data, i) for i in range(3)] == [["Hello\nyou<|im_end|>"], ["Ça va<|im_end|>"], ["Hello\nyou<|im_end|>"]]
+    train = data.encoded["train"]
+    assert train["row"][:] == [0, 0, 1]
+    assert train["reference"][:] == [None, "Ça va", "Hello\nyou"]
+    assert [len(ids) > 0 for ids in train["prompt_ids"][:]] == [False, True, True]
+    assert train["input_ids"][1][: len(train["prompt_ids"][1])] == train["prompt_ids"][1]
+    assert data.counts("train") == {}
+    only_last = make([{"talk": TALK}], messages="talk", template=str(forgetful), train_on="last")
+    assert learned(only_last) == ["Ça va<|im_end|>"]
     assert learned(make([{"talk": TALK}], messages="talk", template=str(marked))) == ["Hello\n<|im_end|>", "Ça va<|im_end|>"]
+
+
+def test_a_prompt_that_no_turn_begins_with_needs_marks(make: Any, tmp_path: Path) -> None:
+    source = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
+    )
+    (tmp_path / "a.jinja").write_text(source)
+    with pytest.raises(UserError, match=r"data\.template: the chat template renders a turn of the assistant differently"):
+        make([{"talk": TALK}], messages="talk", template=str(tmp_path / "a.jinja")).setup()
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("{% for m in messages %}{{ m.content }", "unexpected '}' (line 1 of the template)"),
+        ("{{ messages[0].content + 1 }}", 'can only concatenate str (not "int") to str'),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ raise_exception('not\ntoday') }}", "not today"),
+        ("{{ messages.pop() }}", "access to attribute 'pop' of 'list' object is unsafe."),
+        ("{{ nothing.at.all }}", "'nothing' is undefined"),
+    ],
+)
+def test_templates_that_raise(make: Any, tmp_path: Path, source: str, problem: str) -> None:
+    (tmp_path / "t.jinja").write_text(source)
+    with pytest.raises(UserError) as caught:
+        make([{"talk": TALK}], messages="talk", template=str(tmp_path / "t.jinja")).setup()
+    assert str(caught.value) == f"data.template: the chat template does not accept the turns user, assistant: {problem}"
+
+
+def test_a_template_that_raises_for_a_text(make: Any, tmp_path: Path) -> None:
+    source = "{% for m in messages %}{% if m.content == 'Bye' %}{{ 1 / 0 }}{% endif %}{% endfor %}"
+    (tmp_path / "t.jinja").write_text(source + BUILT_IN["chatml"])
+    with pytest.raises(UserError, match=r"train row 2: the chat template does not accept the conversation: division by zero"):
+        make([{"talk": TALK[:2]}, {"talk": TALK}], messages="talk", template=str(tmp_path / "t.jinja")).setup()
+
+
+def test_special_tokens_that_swallow_white_space(make: Any) -> None:
+    talks = [[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": text}] for text in ("yo", "  yo", "Ça  va ")]
+    data = make([{"talk": talk} for talk in talks], messages="talk", template="chatml")
+    names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(SPECIAL[:3]).backend_tokenizer, **names)
+    tokenizer.add_tokens(
+        [
+            AddedToken("<|im_start|>assistant", rstrip=True, normalized=False, special=True),
+            AddedToken("<|im_start|>", normalized=False, special=True),
+            AddedToken("<|im_end|>", lstrip=True, rstrip=True, normalized=False, special=True),
+        ],
+        special_tokens=True,
+    )
+    data.__dict__["tokenizer"] = tokenizer
+    assert learned(data, 0) == learned(data, 1) == ["yo<|im_end|>"], "the header has no loss"
+    assert learned(data, 2) == ["Ça  va<|im_end|>"]
+    train = data.encoded["train"]
+    assert train["bytes"][:] == [2, 4, len("Ça  va ".encode())], "those of the text itself"
+    assert train["reference"][:] == ["yo", "yo", "Ça  va"]
+    for row in train:
+        assert row["input_ids"][: len(row["prompt_ids"])] == row["prompt_ids"]
+    whole = make([{"talk": talk} for talk in talks[:2]], messages="talk", template="chatml", train_on="all")
+    whole.__dict__["tokenizer"] = tokenizer
+    whole.setup()
+    text = "user\nHi\n\n{}\n"
+    assert whole.encoded["train"]["bytes"][:] == [len(text.format("yo")), len(text.format("  yo"))]
+
+
+def test_no_token_reaches_from_a_prompt_into_its_reply(make: Any) -> None:
+    talk = [{"role": role, "content": "\n\nyo"} for role in ("user", "assistant")] * 2
+    data = make([{"talk": talk}], messages="talk")
+    state = json.loads(data.tokenizer.backend_tokenizer.to_str())
+    state["model"]["merges"], state["model"]["vocab"]["ĊĊ"] = [["Ċ", "Ċ"]], 269
+    data.tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
+    assert data.tokenizer("a\n\n\nb", add_special_tokens=False)["input_ids"][1] == 269
+    assert learned(data) == ["\n\nyo<|im_end|>"] * 2
+    row = data.encoded["train"][0]
+    assert row["bytes"] == 2 * len("\n\nyo")
+    prompts = data.encode_inputs({"talk": [talk[:1], talk[:3]]})["input_ids"]
+    assert prompts[1] == row["prompt_ids"]
+    for prompt in prompts:
+        assert row["input_ids"][: len(prompt)] == prompt
+        assert row["labels"][len(prompt) - 1] == IGNORED != row["labels"][len(prompt)]
+    assert data.reference({"talk": talk}) == "yo"
+
+
+def test_replies_are_written_as_generation_writes_them(make: Any) -> None:
+    def references(**options: Any) -> list[str]:
+        data = make([{"q": "Call", "a": "<call>7</call>"}, {"q": "Hi", "a": " Ho "}], prompt="q", response="a", **options)
+        data.setup()
+        found = data.encoded["train"]["reference"][:]
+        assert [data.record_at("train", i)["label"] for i in range(2)] == found
+        return found
+
+    assert references() == ["<call>7</call>", "Ho"]
+    tokens = {"add_tokens": ["<call>", "</call>"]}
+    assert references(**tokens) == ["7", "Ho"]
+    assert references(**tokens, keep_special_tokens=True) == ["<call>7</call>", "Ho"]
+
+
+def test_added_tokens_are_tokens(make: Any) -> None:
+    data = make(
+        [{"q": "Call", "a": "<call>7</call>"}], prompt="q", response="a", add_tokens=["<call>", "<|im_end|>", "</call>"]
+    )
+    data.setup()
+    labels = [label for label in data.encoded["train"][0]["labels"] if label != IGNORED]
+    assert data.tokenizer.convert_ids_to_tokens(labels) == ["<call>", "7", "</call>", "<|im_end|>"]
+    assert data.encoded["train"][0]["bytes"] == 1
+    for wrong in ("", " <call>"):
+        with pytest.raises(UserError, match=r"data\.add_tokens holds .*; expected texts that do not begin or end with"):
+            _ = make([{"q": "Hi", "a": "Ho"}], prompt="q", response="a", add_tokens=[wrong]).tokenizer
+
+
+@pytest.mark.parametrize("template", [*BUILT_IN, "own", "file"])
+def test_texts_begin_as_the_tokenizer_begins_them(make: Any, tmp_path: Path, template: str) -> None:
+    (tmp_path / "t.jinja").write_text(BUILT_IN["chatml"])
+    name = {"own": None, "file": str(tmp_path / "t.jinja")}.get(template, template)
+
+    def begin(**options: Any) -> list[bool]:
+        data = make([{"talk": TALK}], messages="talk", template=name, **options)
+        data.tokenizer.chat_template = BUILT_IN["chatml"] if name is None else None
+        data.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+        data.setup()
+        row = data.encoded["train"][0]
+        assert row["input_ids"][: len(row["prompt_ids"])] == row["prompt_ids"]
+        assert row["input_ids"][1] != 1
+        asked = data.encode_inputs({"talk": [TALK[:1]]})["input_ids"][0]
+        assert row["labels"][: len(asked)] == [IGNORED] * len(asked)
+        return [ids[0] == 1 for ids in (row["input_ids"], row["prompt_ids"], asked)]
+
+    always = template in ("llama2", "llama3")
+    assert begin() == [template != "own"] * 3
+    assert begin(add_bos=True) == [True] * 3
+    assert begin(add_bos=False) == [always] * 3
 
 
 def test_templates_that_cannot_be_used(make: Any, tmp_path: Path) -> None:
@@ -229,7 +369,7 @@ def test_stop_ids(make: Any) -> None:
     ("talk", "problem"),
     [
         ([], "the conversation in column 'talk' is empty"),
-        (TALK[1:], "the conversation begins with a turn of the assistant, not of the user"),
+        (TALK[1:2], "the conversation begins with a turn of the assistant and has no other to be trained"),
         (TALK[:1], "the conversation has no turn of the assistant"),
         ([{"role": "system", "content": "x"}], "the conversation has no turn of the user"),
         ([*TALK, {"role": "system", "content": "x"}], "message 5 is a system message, which may only come first"),
@@ -269,7 +409,9 @@ def test_new_rows_need_a_turn_to_reply_to(make: Any) -> None:
     data = make([{"talk": TALK}], messages="talk")
     assert data.validate_inputs({"talk": TALK}) is None
     assert data.validate_inputs({"talk": TALK[:1]}) is None
-    assert "begins with a turn of the assistant" in data.validate_inputs({"talk": TALK[1:2] * 2})
+    assert data.validate_inputs({"talk": TALK[1:3]}) is None, "it may begin with the assistant"
+    assert "ends with no turn of the user" in data.validate_inputs({"talk": TALK[1:2] * 2})
+    assert "ends with no turn of the user" in data.validate_inputs({"talk": TALK[1:2]})
     assert data.validate_inputs({}) == "the conversation in column 'talk' is empty"
     assert "ends with no turn of the user" in data.validate_inputs({"talk": [*TALK, TALK[1]]})
 

@@ -54,7 +54,7 @@ def test_rows_are_drawn_from_all_and_lower_rates_are_part_of_higher_ones() -> No
 @pytest.mark.parametrize(
     ("labels", "names", "rate", "message"),
     [
-        (["a"], NAMES, 1.5, "the rate of label noise must be from 0 to 1, got 1.5"),
+        (["a"], NAMES, 1.5, "data.label_noise must be from 0 to 1, got 1.5"),
         (["a"], ["a"], 0.5, "label noise needs two classes or more, the data have 1"),
         (["a", "good"], ["god", "bad"], 0.5, "row 1 has the label 'a', which is not a class. There are: god, bad."),
         (["bad", "good"], ["god", "bad"], 0.5, "row 2 has the label 'good', which is not a class. Did you mean 'god'?"),

@@ -80,6 +80,22 @@ def test_the_first_reference_trains_and_all_are_scored(make: Any) -> None:
     assert data.record_at("train", 1)["label"] == ["superb great good fine lovely", "great"]
 
 
+def test_references_may_stand_in_several_columns(make: Any) -> None:
+    rows = [{"source": "good", "target": "fine", "second": "great", "third": None}]
+    rows += [{"source": "good", "target": "fine", "second": "", "third": "superb"}]
+    data = make(rows, target=["second", "third"], max_target_length=5)
+    assert data.columns() == {"source": "source", "target[0]": "second", "target[1]": "third"}
+    assert data.validate_row(rows[0]) is None
+    assert data.validate_row(rows[1]) == "the text in column 'second' is empty"
+    data = make([rows[0], {**rows[1], "second": "lovely"}], target=["second", "third"])
+    found = encoded(data)
+    assert found["reference"] == [["great"], ["lovely", "superb"]]
+    assert found["labels"][1] == [CLS, *ids("lovely"), SEP]
+    assert data.record_at("train", 1)["label"] == ["lovely", "superb"]
+    with pytest.raises(UserError, match=r"data\.target\[0\] and data\.target\[1\] are both the column 'third'"):
+        make(rows, target=["third", "third"]).setup()
+
+
 def test_lengths_are_those_of_source_and_target(make: Any) -> None:
     data = make()
     data.setup()
@@ -100,6 +116,8 @@ def test_targets_go_through_the_target_side_of_a_tokenizer(make: Any) -> None:
     plain = data.tokenizer
 
     class TwoSided:
+        all_special_tokens, added_tokens_decoder = plain.all_special_tokens, plain.added_tokens_decoder
+
         def __call__(self, *texts: Any, text_target: Any = None, **options: Any) -> Any:
             if text_target is None:
                 return plain(*texts, **options)
@@ -203,3 +221,12 @@ def test_models_that_cannot_write(make: Any, tiny: Tiny, tiny_seq2seq: Tiny) -> 
 def test_the_lengths_by_default_are_the_model_s(make: Any) -> None:
     assert make(joined=True).max_target_length == 64
     assert make().max_target_length == 128
+
+
+def test_references_are_written_as_generation_writes_them(make: Any) -> None:
+    rows = [{"source": "good", "target": "[CLS] fine good", "passage": ""}]
+    for keep, expected in ((False, ["fine good"]), (True, ["[CLS] fine good"])):
+        data = make(rows, keep_special_tokens=keep)
+        assert encoded(data)["reference"] == [expected]
+        assert data.record_at("train", 0)["label"] == expected
+    assert encoded(make())["reference"] == [["fine good"], ROWS[1]["target"]]

@@ -215,10 +215,10 @@ def test_missing_paths(tmp_path: Path) -> None:
 
 
 def test_hub_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(*_: object) -> None:
+    def unreachable(*_: object, **__: object) -> None:
         raise ConnectionError("Couldn't reach it\nmore")
 
-    def no_config(*_: object) -> None:
+    def no_config(*_: object, **__: object) -> None:
         raise ValueError("BuilderConfig 'x' not found.\nAvailable: ['sst2']")
 
     monkeypatch.chdir(tmp_path)
@@ -235,7 +235,7 @@ def test_hub_splits(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = datasets.DatasetDict({"train": rows, "dev": rows.select([0]), "dev_mismatched": rows.select([1])})
     asked = []
 
-    def load(*args: object) -> datasets.DatasetDict:
+    def load(*args: object, **_: object) -> datasets.DatasetDict:
         asked.append(args)
         return hub
 

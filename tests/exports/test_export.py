@@ -1,6 +1,7 @@
 """Exported folders give what their runs gave: to transformers and peft alone, and to `ftlit.load`."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, pipelin
 import ftlit
 from ftlit.__main__ import main
 from ftlit.commands.errors_in_words import with_explicit_flags
+from ftlit.data.relation_extraction import marked
 from ftlit.errors import UserError
 from ftlit.exports import merge, verify, verify_script
 from ftlit.exports.predict import predict
@@ -25,6 +27,7 @@ from ftlit.runs.checkpoint import find_checkpoint, load_task
 from tests.support.chats import chat_model, echoes
 from tests.support.command_line import refusal
 from tests.support.data import relation_rows, sentiment_rows, write_splits
+from tests.support.models import tiny_tokenizer
 from tests.support.questions import question_rows, question_splits
 from tests.support.runs import fitted
 from tests.support.speeds import some_by_default
@@ -118,26 +121,46 @@ def test_token_pipeline_gives_the_tags_of_the_run(short: Finished, tiny: Tiny, t
         assert [found[start] for start in starts] == expected["tags"]
 
 
-@pytest.mark.usefixtures("in_process")
-def test_own_head(short: Finished, tiny: Tiny, sentiment: str, tmp_path: Path) -> None:
-    """The backbone is one for AutoModel, and the head's weights stand beside it."""
-    given = {"model__backbone": tiny("bert"), "model__tuning": "LoRA", "model__head": "PooledHead", "data__dataset": sentiment}
-    run = short("pooled", "TextClassification", **given)
+@pytest.mark.parametrize("pooling", some_by_default(["mean", "attention", "cls", "last", "max"], chosen=[0]))
+def test_own_head(pooling: str, short: Finished, tiny: Tiny, sentiment: str, tmp_path: Path) -> None:
+    """With the head's code, pipelines give the answers of the run; without it, they refuse the folder."""
+    given = {"model__backbone": tiny("bert"), "model__tuning": "LoRA", "data__dataset": sentiment}
+    head = {"model__head": "PooledHead", "model__head__pooling": pooling, "model__head__layers": 2}
+    run = short(f"pooled {pooling}", "TextClassification", **given, **head)
     folder = export(run, tmp_path / "out")
     expected = ftlit.load(run)(TEXTS, scores=True)
-    head, model = load_file(folder / "head.safetensors"), AutoModel.from_pretrained(folder).eval()
-    tokens = AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
-    with torch.no_grad():
-        hidden, mask = model(**tokens).last_hidden_state, tokens["attention_mask"].unsqueeze(-1)
-    logits = ((hidden * mask).sum(1) / mask.sum(1)) @ head["head.1.weight"].T + head["head.1.bias"]
-    for scores, row in zip(logits.softmax(-1).tolist(), expected, strict=True):
-        assert scores == pytest.approx([row["scores"]["bad"], row["scores"]["good"]], abs=1e-5)
-    again = ftlit.load(folder)(TEXTS, scores=True)
+    for name in ("pipeline", "AutoModel", "AutoModelForSequenceClassification", "AutoConfig"):
+        with pytest.raises(ValueError, match="trust_remote_code=True"):
+            pipeline("text-classification", model=str(folder)) if name == "pipeline" else getattr(
+                transformers, name
+            ).from_pretrained(folder)
+    classifier = pipeline("text-classification", model=str(folder), device="cpu", top_k=None, trust_remote_code=True)
+    for found, row in zip(classifier(TEXTS, batch_size=4), expected, strict=True):
+        assert {part["label"]: part["score"] for part in found} == pytest.approx(row["scores"], abs=1e-5)
+    moved = folder.rename(tmp_path / "moved")
+    again = ftlit.load(moved)(TEXTS, scores=True)
     assert [row["score"] for row in again] == pytest.approx([row["score"] for row in expected], abs=1e-5)
-    assert head.keys() == {"head.1.weight", "head.1.bias"}
+    assert not re.search(r"^(import|from) ftlit", (moved / "modeling_ftlit.py").read_text(), re.MULTILINE)
+    assert not (moved / "head.safetensors").exists()
 
 
-@pytest.mark.parametrize(("head", "adapter"), [pytest.param("EntityHead", True, marks=pytest.mark.slow), ("TaskHead", False)])
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("head", some_by_default(["TaskHead", "PooledHead"], chosen=[0]))
+def test_a_regression_in_its_own_unit(head: str, short: Finished, tiny: Tiny, grades: str, tmp_path: Path) -> None:
+    data = {"data__dataset": grades, "data__label": "score", "data__text_pair": "other"}
+    run = short(f"grades {head}", "TextRegression", model__backbone=tiny("bert"), model__head=head, **data)
+    folder = export(run, tmp_path / "out")
+    rows = [{"text": text, "other": text} for text in TEXTS]
+    expected = [row["prediction"] for row in ftlit.load(run)(rows)]
+    scorer = pipeline("text-classification", model=str(folder), device="cpu", trust_remote_code=head == "PooledHead")
+    found = [scorer({"text": row["text"], "text_pair": row["other"]})["score"] for row in rows]
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert [row["prediction"] for row in ftlit.load(folder)(rows)] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("head", "adapter"), some_by_default([("EntityHead", True), ("TaskHead", False), ("EntityHead", False)], chosen=[2])
+)
 def test_markers(
     head: str, adapter: bool, short: Finished, tiny: Tiny, relations: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,13 +177,16 @@ def test_markers(
     if adapter:
         rows = load_file(folder / "head.safetensors")["backbone.embeddings.word_embeddings.extra"]
     else:
-        kind = AutoModel if head == "EntityHead" else transformers.AutoModelForSequenceClassification
-        model = kind.from_pretrained(folder)
-        assert model.config.vocab_size == 104
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=head == "EntityHead")
+        assert model.get_input_embeddings().num_embeddings == 104
         rows = model.get_input_embeddings().weight[100:]
     assert torch.equal(rows, extra)
     new = [{key: row[key] for key in ("text", "head", "tail")} for row in relation_rows(11, 5)]
     found, expected = (ftlit.load(place)(new, scores=True) for place in (folder, run))
+    if not adapter:
+        marks = [marked(*row.values()) for row in new]
+        shown = pipeline("text-classification", model=str(folder), device="cpu", trust_remote_code=True)(marks)
+        assert [row["label"] for row in shown] == [row["prediction"] for row in expected]
     assert [row["prediction"] for row in found] == [row["prediction"] for row in expected]
     assert [row["score"] for row in found] == pytest.approx([row["score"] for row in expected], abs=1e-5)
 
@@ -198,6 +224,26 @@ def test_language_model_as_adapter(chat: Path, tmp_path: Path) -> None:
     folder = export(chat, tmp_path / "out", "--adapter-only")
     requests = [row["question"] for row in echoes(5, 9)]
     assert ftlit.load(folder)(requests) == ftlit.load(chat)(requests)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_updates_of_tied_embeddings(short: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """They act on the input, and not on the output that shares its weights with it."""
+    sizes = {"train": 24, "validation": 9, "test": 7}
+    rows = write_splits(tmp_path / "rows", {split: echoes(count, i) for i, (split, count) in enumerate(sizes.items())})
+    data = {"dataset": rows, "prompt": "question", "response": "answer", "template": "chatml", "max_length": 128}
+    backbone = {"model__backbone": chat_model(tmp_path / "gpt2", "gpt2"), "model__samples": 0}
+    tuning = {"model__tuning": "LoRA", "model__tuning__targets": "[wte, c_attn]"}
+    given = {"data": "ChatData", **backbone, **tuning, **{f"data__{key}": value for key, value in data.items()}}
+    run = short("tied", "CausalLM", **given)
+    assert AutoModelForCausalLM.from_pretrained(given["model__backbone"]).config.tie_word_embeddings
+    folder = export(run, tmp_path / "out")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert not torch.equal(model.get_input_embeddings().weight, model.get_output_embeddings().weight)
+    requests = [row["question"] for row in echoes(5, 9)]
+    assert ftlit.load(folder)(requests) == ftlit.load(run)(requests)
+    monkeypatch.setattr(merge, "untie", lambda model: None)
+    assert "differs from the run" in refused(["export", "--run", str(run), "--output", str(tmp_path / "no")], capsys)
 
 
 @pytest.mark.usefixtures("in_process")
@@ -328,8 +374,8 @@ def _tampered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the weights that are written, one is another."""
     whole = merge.save_merged
 
-    def written(task: Any, folder: Path, dtype: str) -> None:
-        whole(task, folder, dtype)
+    def written(task: Any, folder: Path, *others: Any) -> None:
+        whole(task, folder, *others)
         weights = load_file(folder / "model.safetensors")
         weights["bert.encoder.layer.1.output.dense.bias"] += 0.1 * torch.arange(32)
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -439,3 +485,23 @@ def test_flags_need_no_value() -> None:
     assert with_explicit_flags(given, command) == expected
     assert with_explicit_flags(["export", "--overwrite", "false"], command) == ["export", "--overwrite", "false"]
     assert with_explicit_flags(["export", "--overwrite"], command) == ["export", "--overwrite=true"]
+
+
+def test_an_adapter_of_tied_embeddings_is_not_merged(tiny: Tiny, tmp_path: Path) -> None:
+    def task(tied: bool, targets: list[str]) -> Any:
+        folder = tmp_path / f"{tied}"
+        if not folder.is_dir():
+            config = transformers.AutoConfig.from_pretrained(tiny("llama"), tie_word_embeddings=tied)
+            AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+            tiny_tokenizer(pairs=False).save_pretrained(folder)
+        return ftlit.CausalLM(backbone=str(folder), tuning=ftlit.LoRA(r=2, targets=targets), pad_token_id=0)
+
+    says = (
+        r"model\.tuning LoRA cannot be merged: it changes embed_tokens, whose weights another layer shares \(tied embeddings\)"
+        r", and merged it would change both; export the adapter with --adapter-only, or keep the run folder and use"
+    )
+    with pytest.raises(UserError, match=says):
+        merge.save_merged(task(True, ["embed_tokens", "q_proj"]), tmp_path / "out", "float32")
+    assert not (tmp_path / "out").exists()
+    for tied, targets in ((True, ["q_proj"]), (False, ["embed_tokens"])):
+        merge.save_merged(task(tied, targets), tmp_path / f"out-{tied}", "float32")

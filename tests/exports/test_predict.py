@@ -13,7 +13,7 @@ import ftlit
 from ftlit.__main__ import main
 from ftlit.data import QuestionAnsweringData, TokenClassificationData
 from ftlit.errors import UserError
-from ftlit.exports.predict import CHUNK_ROWS, _read
+from ftlit.exports.predict import CHUNK_ROWS, _csv_writer, _read
 from tests.support.command_line import refusal
 from tests.support.data import sentiment_rows
 
@@ -51,8 +51,18 @@ def test_all_scores_on_request(run: str, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     main(["predict", "--run", run, "--input", str(tmp_path / "a.txt"), "--output", str(out), "--scores", "true"])
     [row] = csv.DictReader(out.open())
-    assert float(row["bad"]) + float(row["good"]) == pytest.approx(1)
-    assert float(row["score"]) == pytest.approx(max(float(row["bad"]), float(row["good"])))
+    scores = [float(row["scores.bad"]), float(row["scores.good"])]
+    assert sum(scores) == pytest.approx(1)
+    assert float(row["score"]) == pytest.approx(max(scores))
+
+
+def test_a_label_may_have_the_name_of_a_column() -> None:
+    write = _csv_writer(file := io.StringIO())
+    for i in range(2):
+        write({"id": f"x{i}", "prediction": "id", "score": 0.75, "scores": {"id": 0.75, "score": 0.125, "truncated": 0.125}})
+    [first, second] = csv.DictReader(io.StringIO(file.getvalue()))
+    assert [first["id"], second["id"], first["prediction"], first["score"]] == ["x0", "x1", "id", "0.75"]
+    assert [first["scores.id"], first["scores.score"], first["truncated"]] == ["0.75", "0.125", "false"]
 
 
 def test_standard_input_and_output(run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Answers against a plain reading of the rules of SQuAD, and worked examples in English and Chinese."""
+"""Answers against a plain reading of the rules of SQuAD, and worked examples in English and Chinese, there also of CMRC."""
 
 import random
 import re
@@ -6,7 +6,7 @@ import string
 
 import pytest
 
-from ftlit.metrics.squad import best_threshold, exact_match, f1, normalize_answer, squad_scores
+from ftlit.metrics.squad import best_threshold, default_rules, exact_match, f1, normalize_answer, squad_scores
 
 WORDS = ["The", "a", "cat", "Cat!", "dog", "an", "sat.", "on", "mat,", "theatre", "U.S.", "1,000", "--", "(the)"]
 
@@ -88,18 +88,44 @@ def test_worked_examples(prediction: str, answers: list[str], exact: float, over
         ("東京タワー", ["タワー"], 0, 6 / 8),
     ],
 )
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_chinese_is_counted_by_characters(
-    prediction: str, answers: list[str], exact: float, overlap: float, language: str
-) -> None:
-    assert exact_match(prediction, answers, language) == exact
-    assert f1(prediction, answers, language) == pytest.approx(overlap)
+def test_chinese_is_counted_by_characters(prediction: str, answers: list[str], exact: float, overlap: float) -> None:
+    assert exact_match(prediction, answers, "characters") == exact
+    assert f1(prediction, answers, "characters") == pytest.approx(overlap)
 
 
-def test_the_language_decides_about_texts_without_characters() -> None:
-    assert normalize_answer("The A ＋ x-1", "zh") == "the a x1"
-    assert normalize_answer("The A + x-1", "en") == "x1"
-    assert (f1("。", [], "zh"), f1("。", [], "en")) == (1, 0)
+def test_the_rules_decide_about_a_text_whatever_its_characters() -> None:
+    assert normalize_answer("The A ＋ x-1", "characters") == "the a x1"
+    assert normalize_answer("The A + x-1", "squad") == "x1"
+    assert (f1("。", [], "characters"), f1("。", [], "squad")) == (1, 0)
+
+
+def test_an_english_answer_with_a_chinese_character_follows_squad() -> None:
+    assert normalize_answer("The 東京 Tower") == "東京 tower"
+    assert exact_match("東京 Tower", ["the 東京 tower"]) == 1
+    assert f1("東京タワー", ["タワー"]) == 0
+
+
+def test_the_data_set_decides_about_the_rules() -> None:
+    assert default_rules([["the 東京 tower"], ["a cat"], ["a dog"]]) == "squad"
+    assert default_rules([["北京"], ["2008年"], ["2008"], []]) == "characters"
+    assert default_rules([]) == "squad"
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answers", "exact", "overlap"),
+    [
+        ("北京大学", ["北京的大学"], 0, 2 * 2 / 9),  # the longest common part has two characters
+        ("《北京》", ["北京"], 1, 1),
+        ("大北京", ["北京大", "京"], 0, 2 / 3),
+        ("the cat", ["cat"], 0, 2 / 3),  # articles count
+        ("", ["、"], 1, 0),  # the official script
+        ("", [], 1, 1),
+        ("京", [], 0, 0),
+    ],
+)
+def test_cmrc_compares_the_longest_common_part(prediction: str, answers: list[str], exact: float, overlap: float) -> None:
+    assert exact_match(prediction, answers, "cmrc") == exact
+    assert f1(prediction, answers, "cmrc") == pytest.approx(overlap)
 
 
 def test_means_over_questions() -> None:

@@ -10,6 +10,7 @@ from sacrebleu import corpus_bleu, corpus_chrf
 from ftlit.errors import UserError
 from ftlit.metrics.ngrams import ROUGE_TYPES, bleu, chrf, meteor, rouge
 from ftlit.metrics.text import TEXT_METRICS, exact_match_rate, pattern_match, signatures, text_scores, token_f1
+from ftlit.util.language import sentences
 
 WORDS = ["The", "cat", "cats", "running", "runs", "quickly", ",", "sat", "on", "a", "mat", ".", "and", "dogs", "1,000", "birds"]
 GSM8K = r"#### (-?[0-9.,]+)"
@@ -78,13 +79,28 @@ def test_rouge_is_rouge_score_s(stemmer: bool) -> None:
     predictions, references = random_rows(1)
     predictions[0], references[0] = "Caf in it 3 runs", ["Café — naïve, its 3.5 run!"]  # short words keep their endings
     scorer = RougeScorer(ROUGE_TYPES, use_stemmer=stemmer)
-    rows = [scorer.score_multi(gold, text) for text, gold in zip(predictions, references, strict=True)]
+    lines = {text: "\n".join(sentences(text)) for text in (*predictions, *(text for row in references for text in row))}
+    rows = [
+        scorer.score_multi([lines[other] for other in gold], lines[text])
+        for text, gold in zip(predictions, references, strict=True)
+    ]
     expected = {name: sum(row[name].fmeasure for row in rows) / len(rows) for name in ROUGE_TYPES}
     assert rouge(predictions, references, stemmer=stemmer) == pytest.approx(expected)
+    assert rouge(predictions, references) == rouge(predictions, references, stemmer=True)
+
+
+def test_rouge_lsum_compares_sentences() -> None:
+    ordered, turned = "Dr. Smith has 3.5 cats. The dog ran!", "The dog ran! Dr. Smith has 3.5 cats."
+    assert sentences(ordered) == ["Dr. Smith has 3.5 cats.", "The dog ran!"]
+    assert sentences("我爱北京。你呢？") == ["我爱北京。", "你呢？"]
+    assert sentences("a b. c\nd") == ["a b. c", "d"], "lines are sentences, as rouge_score has them"
+    scores = rouge([ordered], [[turned]])
+    assert scores["rougeL"] < scores["rougeLsum"] == 1
+    assert rouge([ordered.replace("! ", "!\n")], [[turned]])["rougeLsum"] == 1
 
 
 def test_rouge_by_hand() -> None:
-    scores = rouge(["the cat sat on mats"], [["no such words", "on the mat the cat sat"]])
+    scores = rouge(["the cat sat on mats"], [["no such words", "on the mat the cat sat"]], stemmer=False)
     assert scores["rouge1"] == pytest.approx(2 * 4 / 11)
     assert scores["rouge2"] == pytest.approx(2 * 2 / 9)
     assert scores["rougeL"] == pytest.approx(2 * 3 / 11)
@@ -132,27 +148,38 @@ def test_meteor_by_hand() -> None:
 def test_answers_count_as_in_squad() -> None:
     predictions, references = ["The cat!", "black cat", "", "北京市"], [["dog", "cat"], ["cat"], [], ["北京"]]
     assert exact_match_rate(predictions, references) == {"exact_match": 0.5}
-    assert token_f1(predictions, references)["token_f1"] == pytest.approx((1 + 2 / 3 + 1 + 4 / 5) / 4)
+    assert token_f1(predictions, references)["token_f1"] == pytest.approx((1 + 2 / 3 + 1 + 0) / 4)
+    assert token_f1(predictions, references, "characters")["token_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1 + 4 / 5) / 4)
+    assert token_f1(["北京市"], [["北京"]])["token_f1"] == pytest.approx(4 / 5), "most references are Chinese"
 
 
 @pytest.mark.parametrize(
     ("prediction", "right"),
     [
         ("so #### 1,234", True),
-        ("#### 7 no, #### 1234.", True),
-        ("#### 1234 no, #### 7", False),
+        ("#### 7 no, #### 1234.", False),
+        ("#### 1234. no, #### 7", True),
+        ("#### 1234\n\nQuestion: what next? #### 7", True),
         ("1234", False),
         ("#### -1234", False),
         ("", False),
     ],
 )
-def test_last_match_of_a_pattern(prediction: str, right: bool) -> None:
+def test_the_first_match_of_a_pattern_counts_as_in_lm_eval(prediction: str, right: bool) -> None:
     assert pattern_match([prediction], [["5 + 1 = 6 #### 1,234"]], GSM8K) == {"pattern_match": float(right)}
+
+
+def test_the_last_match_counts_where_it_is_asked_for() -> None:
+    replies, solutions = ["#### 7 no, #### 1234.", "that is 12 + 3 = $15."], [["#### 5 #### 1,234"], ["12 + 3 = 15 #### 15"]]
+    assert pattern_match(replies, solutions, GSM8K, "last") == {"pattern_match": 0.5}
+    numbers = r"(-?[$0-9.,]{2,})|(-?[0-9]+)"  # lm-eval's flexible-extract: the group that is not empty
+    assert pattern_match(replies, solutions, numbers, "last") == {"pattern_match": 1}
+    assert pattern_match(["7"], [["so 7"]], numbers) == {"pattern_match": 1}
 
 
 def test_pattern_without_a_match_in_both_is_wrong() -> None:
     assert pattern_match(["x", "#### 2"], [["y"], ["#### 1", "#### 2"]], GSM8K) == {"pattern_match": 0.5}
-    assert pattern_match(["(B) or (C)"], [["(C)"]], r"\([A-D]\)") == {"pattern_match": 1}
+    assert pattern_match(["(C) or (B)"], [["(C)"]], r"\([A-D]\)") == {"pattern_match": 1}
     assert pattern_match(["a, b."], [["a, b"]], r"(.+)") == {"pattern_match": 0}, "only numbers lose commas and full stops"
     assert pattern_match([], [], GSM8K) == {"pattern_match": 0}
     with pytest.raises(UserError, match="matches none of the 1 references"):
@@ -193,6 +220,11 @@ def test_signatures_say_how_a_metric_counts() -> None:
     assert set(bare) == set(TEXT_METRICS)
     assert "nrefs" not in bare["bleu"]
     assert "tok" not in bare["bleu"]
-    assert "stemmer:no" in bare["rouge"]
+    assert "stemmer:porter" in bare["rouge"]
+    assert "articles:no" in bare["token_f1"]
+    assert "articles:yes" in signatures(["token_f1"], [["北京"]])["token_f1"]
+    names = ["bertscore:roberta-large", "bertscore:models/mine", "bertscore:models/mine@3"]
+    layers = [signature.split("|")[1] for signature in signatures(names).values()]
+    assert layers == ["layer:17", "layer:last", "layer:3"]
     with pytest.raises(UserError, match="unknown text metric"):
         signatures(["bluu"])

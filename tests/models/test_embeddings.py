@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from transformers.models.bart.modeling_bart import BartScaledWordEmbedding
 
 from ftlit.errors import UserError
-from ftlit.models.embeddings import ExtendedEmbedding, extend_embeddings
+from ftlit.models.embeddings import ExtendedEmbedding, ExtendedHead, extend_embeddings
 
 IDS = torch.tensor([[0, 3, 8], [9, 7, 2]])
 
@@ -65,3 +65,15 @@ def test_embeddings_that_do_something_else_are_refused() -> None:
 def test_ids_with_gaps_are_refused() -> None:
     with pytest.raises(UserError, match=r"\[8, 10\], which are not consecutive"):
         extend_embeddings(None, [8, 10])
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("first", [8, 6])
+def test_new_rows_of_an_output(bias: bool, first: int) -> None:
+    torch.manual_seed(0)
+    base, extra = nn.Linear(4, 8, bias), nn.Parameter(torch.randn(2, 4))
+    states = torch.randn(3, 5, 4)
+    found, known = ExtendedHead(base, first, extra, tied=False)(states), base(states)
+    assert found.shape == (3, 5, max(8, first + 2))
+    assert torch.equal(found[..., :first], known[..., :first])
+    assert torch.equal(found[..., first : first + 2], states @ extra.T)

@@ -14,7 +14,7 @@ from ftlit.models.layer_depths import depths
 from ftlit.optimization.optimizer import build_optimizer
 from ftlit.optimization.parameter_groups import param_groups
 from ftlit.optimization.schedule import SCHEDULES, build_schedule, check_lr_schedule
-from ftlit.tuning import BitFit, Frozen, LoRA
+from ftlit.tuning import BitFit, Frozen, LoRA, PrefixTuning, PromptTuning, PTuning
 from tests.support.small import classifier
 
 Tiny = Callable[[str], str]
@@ -69,6 +69,13 @@ def test_the_learning_rate_falls_with_depth_under_lora(tiny: Tiny) -> None:
     rates = {".layers.0.": 0.25, ".layers.1.": 0.5, "score.": 1.0}
     for name, (rate, _) in found.items():
         assert rate == next(r for part, r in rates.items() if part in name), name
+
+
+def test_a_prompt_has_the_rate_of_embeddings_and_a_prefix_the_full_one(tiny: Tiny) -> None:
+    for tuning, scale in ((PromptTuning(4), 0.5**3), (PTuning(4), 0.5**3), (PrefixTuning(4), 1.0)):
+        module = classifier(tiny("bert"), tuning=tuning)
+        groups = param_groups(module, module.backbone, layer_decay=0.5)
+        assert {group["lr_scale"] for group in groups if group["name"].startswith("backbone")} == {scale}
 
 
 def test_own_heads_have_the_head_s_rate(tiny: Tiny) -> None:
@@ -148,5 +155,7 @@ def test_mistaken_schedules_are_named() -> None:
     with pytest.raises(UserError, match=r"model\.schedule 'cosin' is not known\. Did you mean 'cosine'"):
         build_schedule("cosin", optimizer, 0.0, 10)
     for warmup in (1.0, -0.1, 100):
-        with pytest.raises(UserError, match=rf"model\.warmup_ratio must be a fraction of all steps, in \[0, 1\), got {warmup}"):
+        with pytest.raises(
+            UserError, match=rf"model\.warmup_ratio must be a fraction of all steps, at least 0 and below 1, got {warmup}"
+        ):
             build_schedule("linear", optimizer, warmup, 10)

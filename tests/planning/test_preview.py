@@ -151,6 +151,7 @@ def test_batches_that_do_not_fit_are_named(
     assert re.search(
         r"Plan: this will not fit: memory ran out on a training batch of 8 examples, \d+ tokens with padding;", said
     )
+    assert "; set model.gradient_checkpointing: true, make batches smaller" in said
     assert "lower data.max_length" in said
 
 
@@ -159,3 +160,5 @@ def test_a_run_larger_than_the_machine_is_said_not_to_fit() -> None:
     assert "will not fit" not in found.text(["validation"])
     large = Preview(**{**vars(found), "peak_memory_bytes": 2**31})
     assert "2,048 MiB resident at most; the device has 1,024 MiB: this will not fit" in large.text(["validation"])
+    recomputed = Preview(**{**vars(found), "peak_memory_bytes": 2**29, "recomputed": True}).text(["validation"])
+    assert "512 MiB resident at most, with gradient checkpointing; the device has 1,024 MiB\n" in recomputed

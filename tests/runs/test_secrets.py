@@ -1,16 +1,41 @@
-"""Secrets of experiment trackers stay out of what is shown to others."""
+"""Secrets stay out of what is shown to others, and the config that has them is its owner's alone."""
+
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ftlit.runs.secrets import hidden, hidden_arguments
+from ftlit.runs.secrets import hidden, hidden_arguments, hidden_text, write_config
+
+LONG = "3f9a0c7712bd4e55aa01c2d3e4f5a6b7"
 
 
-def test_only_secrets_of_loggers_are_hidden() -> None:
-    loggers = [{"class_path": "CometLogger", "init_args": {"api_key": "k", "workspace": "w"}}, False, {"token": None}]
-    config = {"trainer": {"logger": loggers, "max_epochs": 3}, "data": {"pad_token": "[PAD]"}}
-    shown = [{"class_path": "CometLogger", "init_args": {"api_key": "***", "workspace": "w"}}, False, {"token": None}]
-    assert hidden(config) == {"trainer": {"logger": shown, "max_epochs": 3}, "data": {"pad_token": "[PAD]"}}
-    assert config["trainer"]["logger"][0]["init_args"]["api_key"] == "k"  # type: ignore[index]
+def test_only_secrets_are_hidden() -> None:
+    loggers = [
+        {"class_path": "CometLogger", "init_args": {"api_key": "k", "experiment_key": "e", "workspace": "w"}}, False,
+        {"token": None, "apiKey": "k", "headers": {"Authorization": "Bearer k"}, "id": LONG, "save_dir": "/home/a1/b2"},
+    ]  # fmt: skip
+    data = {
+        "pad_token": "[PAD]",
+        "dataset": "https://me:pass@host/a.csv?token=abc&x=1",
+        "system": "Use basic vocabulary, token by token",
+    }
+    config: dict[str, Any] = {
+        "trainer": {"logger": loggers, "max_epochs": 3},
+        "data": {"init_args": data},
+        "model": {"revision": LONG},
+    }
+    shown = [
+        {"class_path": "CometLogger", "init_args": {"api_key": "***", "experiment_key": "***", "workspace": "w"}}, False,
+        {"token": None, "apiKey": "***", "headers": {"Authorization": "***"}, "id": "***", "save_dir": "/home/a1/b2"},
+    ]  # fmt: skip
+    assert hidden(config) == {
+        "trainer": {"logger": shown, "max_epochs": 3},
+        "data": {"init_args": {**data, "dataset": "https://***@host/a.csv?token=***&x=1"}},
+        "model": {"revision": LONG},
+    }
+    assert config["trainer"]["logger"][0]["init_args"]["api_key"] == "k"
 
 
 @pytest.mark.parametrize(
@@ -19,8 +44,46 @@ def test_only_secrets_of_loggers_are_hidden() -> None:
         (["--trainer.logger.init_args.api_key=k=1", "--x=1"], ["--trainer.logger.init_args.api_key=***", "--x=1"]),
         (["fit", "--trainer.logger.password", "k", "--x", "y"], ["fit", "--trainer.logger.password", "***", "--x", "y"]),
         (["--trainer.logger.password=k", "y"], ["--trainer.logger.password=***", "y"]),
-        (["--data.pad_token", "[PAD]"], ["--data.pad_token", "[PAD]"]),
+        (["--data.pad_token", "[PAD]", "--model.revision", LONG], ["--data.pad_token", "[PAD]", "--model.revision", LONG]),
+        (
+            ["--trainer.logger", json.dumps({"class_path": "CometLogger", "init_args": {"api_key": "k", "project": "p"}})],
+            ["--trainer.logger", json.dumps({"class_path": "CometLogger", "init_args": {"api_key": "***", "project": "p"}})],
+        ),
+        (["--trainer.logger+={class_path: C, init_args: {experiment_key: k}}"],
+         ['--trainer.logger+={"class_path": "C", "init_args": {"experiment_key": "***"}}']),
+        (["--trainer.callbacks=[{class_path: my.Mail, init_args: {smtp_password: k}}]"],
+         ['--trainer.callbacks=[{"class_path": "my.Mail", "init_args": {"smtp_password": "***"}}]']),
+        (["--data.dataset", "s3://id:key@bucket/x", "fit"], ["--data.dataset", "s3://***@bucket/x", "fit"]),
+        (["--model.api_key", "abc", "--data.text", "key"], ["--model.api_key", "***", "--data.text", "key"]),
+        (["--trainer.logger.tracking_uri=http://u:p@h:50"], ["--trainer.logger.tracking_uri=http://***@h:50"]),
+        (["--data.splits", "{train: a, test: b}"], ["--data.splits", "{train: a, test: b}"]),
     ],
 )  # fmt: skip
 def test_arguments(given: list[str], shown: list[str]) -> None:
     assert hidden_arguments(given) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
+        ("{'Authorization': 'Basic dXNlcjpwYXNz'}", "{'Authorization': 'Basic ***'}"),
+        ("401 of https://h/x?api_key=abc", "401 of https://h/x?api_key=***"),
+        ("token hf_abcdefghijklmnopqrst is wrong", "token *** is wrong"),
+        ("a basic knowledge of tokens: 123", "a basic knowledge of tokens: 123"),
+    ],
+)
+def test_texts(text: str, shown: str) -> None:
+    assert hidden_text(text) == shown
+
+
+def test_values_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TRACKER_PASSWORD", "correct horse")
+    assert hidden_arguments(["--x", "me/correct horse"]) == ["--x", "me/***"]
+
+
+def test_a_config_with_secrets_is_its_owners(tmp_path: Path) -> None:
+    for name, config, mode in (("a", "trainer: {logger: {api_key: k}}", 0o600), ("b", "trainer: {max_epochs: 3}", 0o644)):
+        write_config(tmp_path / name, config)
+        assert (tmp_path / name).read_text() == config
+        assert (tmp_path / name).stat().st_mode & 0o777 == mode

@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import f1_score, matthews_corrcoef
-from torchmetrics.functional.classification import multiclass_matthews_corrcoef
 from transformers import AutoTokenizer
 
 import ftlit.tasks
 from ftlit.__main__ import main
 from ftlit.errors import UserError
+from ftlit.metrics.evidence import EVIDENCE_KINDS, aligned
 from ftlit.metrics.ngrams import bleu, chrf
 from ftlit.runs.reading import RunFolder
-from ftlit.study.statistics.evidence import EVIDENCE_KINDS, aligned, evidence, joint_evidence
+from ftlit.study.statistics.evidence import evidence, joint_evidence
 from tests.support.chats import chat_model, echoes
 from tests.support.command_line import arguments
 from tests.support.data import sentiment_splits, write_splits
@@ -64,9 +63,14 @@ CASES: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
         "CausalLM",
         "ChatData",
         {"model__metrics": "[chrf, exact_match]", "model__pattern": "[abc]+", "model__tuning": "LoRA", **CHAT, **WRITTEN},
-        {"bits_per_byte", "accuracy"},
+        {"bits_per_byte", "perplexity_of_text", "bits_per_byte_of_text", "accuracy"},
     ),
-    "text": ("CausalLM", "CorpusData", {"data__max_length": 16}, {"bits_per_byte", "accuracy"}),
+    "text": (
+        "CausalLM",
+        "CorpusData",
+        {"data__max_length": 16},
+        {"bits_per_byte", "perplexity_of_text", "bits_per_byte_of_text", "accuracy"},
+    ),
     "gap": ("MaskedLM", "CorpusData", {"data__max_length": 16}, {"accuracy"}),
 }
 
@@ -227,14 +231,12 @@ def test_weighted_sums_are_the_corpus_scores_of_a_resample(metric: str, score: C
     ("right", "said"),
     [("aab", "aaa"), ("aaa", "aba"), ("aaa", "aaa"), ("aaa", "bbb"), ("bbba", "bbbb"), ("abab", "baba"), ("abab", "abab")],
 )
-def test_matthews_of_one_class_is_torchmetrics(right: str, said: str) -> None:
+def test_matthews_of_one_class_is_scikit_learn_s(right: str, said: str) -> None:
     rows = [
         {"id": str(i), "label": a, "prediction": b, "scores": {"a": 0, "b": 0}}
         for i, (a, b) in enumerate(zip(right, said, strict=True))
     ]
-    ids = [torch.tensor(["ab".index(name) for name in text]) for text in (said, right)]
-    expected = float(multiclass_matthews_corrcoef(*ids, num_classes=2))
-    assert value("labels", "mcc", rows) == pytest.approx(expected, abs=2e-3)
+    assert value("labels", "mcc", rows) == pytest.approx(matthews_corrcoef([*right], [*said]), abs=1e-12)
 
 
 def test_a_constant_prediction_has_no_correlation() -> None:

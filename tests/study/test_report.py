@@ -17,6 +17,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from ftlit.metrics.evidence import EVIDENCE_KINDS
+from ftlit.metrics.evidence.labels import is_right
 from ftlit.study.plan.cells import Plan
 from ftlit.study.report import write_study_report
 from ftlit.study.report.content.answer import answer
@@ -27,6 +29,7 @@ from ftlit.study.report.content.examples import BlockExamples, by_label, dispute
 from ftlit.study.report.content.numbers import Numbers, gather
 from ftlit.study.report.content.provenance import failures, provenance
 from ftlit.study.report.content.results import main_table, main_tables
+from ftlit.study.report.content.warnings import warnings
 from ftlit.study.report.render import artifact
 from ftlit.study.report.render.document import Figure, Text
 from ftlit.study.report.render.formats import count, decimals_for, interval, listed, number, p_text, value_text
@@ -35,8 +38,6 @@ from ftlit.study.report.render.plots import numeric_axis, pareto_front
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.statistics.compare import adjust, compare
-from ftlit.study.statistics.evidence import EVIDENCE_KINDS
-from ftlit.study.statistics.evidence.labels import is_right
 from ftlit.util.files import read_json, write_json, write_text
 from tests.support.study.synthetic import STUDY, made, write_all
 
@@ -393,7 +394,7 @@ def test_results_are_the_same_bytes_however_they_came(simple: tuple[Plan, Folder
 def test_results_hold_every_metric(simple: tuple[Plan, Folder], report: Path) -> None:
     folder = simple[1]
     rows = rows_of((report / "results.csv").read_text())
-    assert Counter(row["role"] for row in rows) == {"trial": 12, "repetition": 12}
+    assert Counter(row["role"] for row in rows) == {"trial": 8, "repetition": 12}  # four trials are repetitions too
     assert [row["seed"] for row in rows if row["role"] == "repetition" and row["arm"] == "LoRA"] == ["0", "1", "2"]
     for row in rows:
         results = read_json(folder.run_dir(row["cell"]) / "results.json")
@@ -613,3 +614,47 @@ def test_a_thousand_cells_are_reported_in_a_minute(tmp_path: Path) -> None:
     assert len(page) < 3_000_000
     assert json.dumps("arm199") not in page
     assert page.count("arm199") > 1
+
+
+def test_a_trial_that_is_repeated_has_one_line(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path)
+    write_study_report(plan, folder)
+    with (folder.path / "report/results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["cell"] for row in rows}) == len(rows) == 4 * (3 + 3 - 1)
+    roles = Counter(row["role"] for row in rows)
+    assert roles == {"trial": 4 * 2, "repetition": 4 * 3}
+
+
+def test_an_interval_ends_where_the_metric_does(tmp_path: Path) -> None:
+    numbers = gather(*made(tmp_path, examples=12))
+    ends = [(one.low, one.high) for block in numbers.blocks for one in block.estimates.values()]
+    assert all(0 <= low < high <= 1 for low, high in ends)
+    assert any(end in (0, 1) for both in ends for end in both)
+
+
+def test_two_seeds_call_nothing_significant(tmp_path: Path) -> None:
+    found = {seeds: gather(*made(tmp_path / str(seeds), examples=2000, seeds=seeds, select=None)) for seeds in (2, 3)}
+    different = {n: sum(one.different for block in numbers.blocks for one in block.comparisons) for n, numbers in found.items()}
+    assert different[2] == 0 < different[3]
+    assert [text for text in warnings(found[2]) if text.startswith("Two seeds say too little")]
+    assert not [text for text in warnings(found[3]) if text.startswith("Two seeds")]
+
+
+def test_the_report_names_settings_of_training_and_each_seed(tmp_path: Path) -> None:
+    found, folder = made(tmp_path, set={"trainer.max_epochs": 7, "model.head": {"class_path": "PooledHead"}})
+    write_study_report(found, folder)
+    text = (folder.path / "report/report.html").read_text()
+    for part in (">epochs</", "PooledHead", "seed 0", "seed 2", "accuracy of each seed"):
+        assert part in text, part
+
+
+def test_curves_that_still_rise_are_told(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path, select=None)
+    for arm in plan.arms:
+        for cell in plan.repetitions(arm, {}):
+            values = [0.5, 0.6, 0.7] if arm.name in ("LoRA", "BitFit") else [0.5, 0.7, 0.6]
+            rows = [f"{step},{value}" for step, value in enumerate(values, 1)]
+            (folder.run_dir(cell.name) / "metrics.csv").write_text("\n".join(["step,val/accuracy", *rows]) + "\n")
+    said = [text for text in warnings(gather(plan, folder)) if "may need more epochs" in text]
+    assert [text.rsplit(": ", 1)[1] for text in said] == ["LoRA and BitFit."]

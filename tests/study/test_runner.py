@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ import yaml
 
 from ftlit.__main__ import main
 from ftlit.errors import UserError
+from ftlit.runs.files import BEST
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
 from ftlit.study.running.launchers.local import Local
 from ftlit.study.running.runner import MAX_DEATHS, Runner
-from ftlit.study.running.worker import DISK_FULL, Job, clear_option_variables
+from ftlit.study.running.worker import DISK_FULL, Job, arguments, clear_option_variables
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.status import status_text
-from ftlit.util.files import read_json
+from ftlit.util.files import read_json, write_json, write_text
+from ftlit.util.settings import with_value
 from tests.support.study.launched import count, opened, six_cells
+from tests.support.study.synthetic import made
 
 LR = "model.optimizer.init_args.lr"
 
@@ -203,6 +207,31 @@ def test_a_folder_belongs_to_one_study(tmp_path: Path, tiny: Any, sentiment: str
         Folder(tmp_path).open("six", tmp_path / "six.yaml")
 
 
+def test_all_machines_train_cells_in_one_precision(tmp_path: Path) -> None:
+    """The default depends on the device, and the name of a cell does not."""
+    plan = six_cells(tmp_path, "model", "data")
+    folder, cell = opened(plan), plan.repetitions(plan.arms[0], {})[0]
+    folder.settle_precision({"cpu": "bf16-mixed", "auto": "32-true"})
+    folder.open(plan.study, tmp_path / "six.yaml")  # again, on another machine
+    folder.settle_precision({"cpu": "32-true"})
+    folder.write_config(cell)
+    assert yaml.safe_load(folder.config(cell.name).read_text())["trainer"]["precision"] == "bf16-mixed"
+    own = replace(cell, config=with_value(cell.config, "trainer.precision", "64-true"))
+    folder.write_config(own)
+    assert yaml.safe_load(folder.config(own.name).read_text())["trainer"]["precision"] == "64-true"
+
+
+def test_cells_of_a_folder_go_on_in_the_precision_of_those_before(tmp_path: Path) -> None:
+    plan = six_cells(tmp_path, "model", "data")
+    folder, (first, second, *_) = opened(plan), plan.repetitions(plan.arms[0], {})
+    folder.write_config(first)
+    folder.run_dir(first.name).mkdir()
+    write_json(folder.run_dir(first.name) / "run.json", {"status": "completed", "versions": {}, "precision": "bf16-mixed"})
+    folder.settle_precision({"cpu": "32-true"})
+    folder.write_config(second)
+    assert yaml.safe_load(folder.config(second.name).read_text())["trainer"]["precision"] == "bf16-mixed"
+
+
 CHECKS = [
     ({"axes": {"tuning": {"full": {"model.tuning": "Full"}, "lora": {"model.tuning": "Lora"}}}}, "Did you mean 'LoRA'?"),
     ({"axes": {"decay": {"a": {"model.layer_decoy": 0.9}, "b": {"model.layer_decay": 0.8}}}}, "Did you mean 'layer_decay'?"),
@@ -229,3 +258,15 @@ def test_mistakes_are_found_before_anything_runs(
     assert left.value.code == 2
     assert text in capsys.readouterr().err
     assert not plan.study.folder.exists()
+
+
+@pytest.mark.parametrize(("checkpoint", "command"), [(True, "test"), (False, "fit")])
+def test_a_trial_that_becomes_a_repetition(checkpoint: bool, command: str, tmp_path: Path) -> None:
+    """Trials that were not chosen lose their checkpoints, so they train again when an edited study repeats them."""
+    plan, folder = made(tmp_path)
+    cell = replace(plan.trials(plan.arms[0])[0], final=True)
+    if checkpoint:
+        write_text(folder.run_dir(cell.name) / BEST, "weights")
+    given = arguments(Job(folder.path, cell, "test", "best", 1), folder)
+    assert given[0] == command
+    assert ("--overwrite" in given) == (command == "fit")

@@ -1,5 +1,7 @@
 """The study file: what is read from it, which cells follow, and what is said of mistakes."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,17 @@ import yaml
 
 from ftlit.errors import UserError
 from ftlit.study.command import main
+from ftlit.study.plan import fingerprint
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.file import parse_overrides, read_study
+from ftlit.study.plan.fingerprint import data_fingerprint
+from ftlit.study.running.check import check_metric
+from ftlit.study.state.direction import study_lower_is_better
+from ftlit.study.state.folder import Folder
+from ftlit.util.files import read_json, write_json
 from ftlit.util.settings import read_yaml, value_at, with_value
+from tests.metrics.test_direction import WithErrors
+from tests.support.study.synthetic import made, write_all
 
 BASE = {
     "model": {"class_path": "TextClassification", "init_args": {"backbone": "tiny", "tuning": "Full"}},
@@ -90,6 +100,33 @@ def test_several_bases(tmp_path: Path) -> None:
     assert all(arm.config["patience"] is None for arm in found.arms)
 
 
+def test_a_column_is_no_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    names = {
+        "text": "words",
+        "label": "label",
+        "on_bad_rows": "drop",
+        "label_names": ["pos", "neg"],
+        "splits": {"test": "held"},
+    }
+    given = {"class_path": "TextClassificationData", "init_args": {"dataset": "rows.csv", **names}}
+    before = data_fingerprint({"data": given})
+    for folder in ("label", "words", "drop", "pos", "held", "TextClassificationData"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.csv").write_text("a\n1\n")
+    assert data_fingerprint({"data": given}) == before
+    folders = {"dataset": "label", "unlabelled": "words", "label_names": "drop", "template": "pos", "of_a_user": ["held"]}
+    for key, value in folders.items():
+        file = tmp_path / (value if isinstance(value, str) else value[0]) / "x.csv"
+        config = {"data": {"class_path": "X", "init_args": {**given["init_args"], key: value}}}
+        fingerprint._hash.cache_clear()
+        first = data_fingerprint(config)
+        file.write_text("b\n2\n")
+        fingerprint._hash.cache_clear()
+        assert data_fingerprint(config) != first, key
+
+
 def test_a_cell_is_named_by_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     arm = plan(tmp_path).arms[0]
@@ -101,8 +138,6 @@ def test_a_cell_is_named_by_what_it_is(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_other_data_are_another_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ftlit.study.plan import fingerprint
-
     monkeypatch.chdir(tmp_path)
     names = []
     for text in ("a,b\n", "a,c\n"):
@@ -121,8 +156,9 @@ def test_the_trial_that_wins_is_the_first_repetition(tmp_path: Path) -> None:
     trials = found.trials(arm)
     assert [cell.chosen[LR] for cell in trials] == [1e-5, 1e-4, 1e-3]
     scores = dict(zip([cell.name for cell in trials], [0.5, 0.9, float("nan")], strict=True))
-    assert found.best(arm, {trials[0].name: 0.5}) is None
-    assert found.best(arm, scores) == {LR: 1e-4}
+    assert found.best(arm, {trials[0].name: 0.5}, lower=False) is None
+    assert found.best(arm, scores, lower=False) == {LR: 1e-4}
+    assert found.best(arm, scores, lower=True) == {LR: 1e-5}
     repetitions = found.repetitions(arm, {LR: 1e-4})
     assert [cell.name == trials[1].name for cell in repetitions] == [True, False]
     assert found.size == 4 * (3 + 2 - 1)
@@ -131,7 +167,7 @@ def test_the_trial_that_wins_is_the_first_repetition(tmp_path: Path) -> None:
 def test_the_lowest_loss_wins(tmp_path: Path) -> None:
     found = plan(tmp_path, select={"over": {LR: [1e-5, 1e-4]}}, compare={"metric": "loss"})
     trials = found.trials(found.arms[0])
-    assert found.best(found.arms[0], {trials[0].name: 0.5, trials[1].name: 0.9}) == {LR: 1e-5}
+    assert found.best(found.arms[0], {trials[0].name: 0.5, trials[1].name: 0.9}, lower=True) == {LR: 1e-5}
 
 
 def test_every_arm_draws_the_same_values(tmp_path: Path) -> None:
@@ -177,6 +213,27 @@ MISTAKES = [
     ({"keep": "last"}, "keep is 'last'. There are: none, best, all."),
     ({"base": "missing.yaml"}, "is not a YAML file; paths are relative to the folder of study.yaml"),
     ({"base": {"data": {}}}, "is not an experiment; it should have the keys model and data"),
+    ({"axes": [1, 2]}, "axes should be keys and values, got [1, 2]"),
+    ({"axes": {"shots": 3}}, "axes.shots should be a list of values or the keys and values of each label, got 3"),
+    ({"set": [1]}, "set should be keys and values or null, got [1]"),
+    ({"design": {"list": 3}}, "design should be grid, {random: 20, seed: 0} or {list: [...]}, got {'list': 3}"),
+    ({"design": {"random": 0}}, "design should be grid"),
+    ({"seeds": [True]}, "seeds should be a list of integers"),
+    ({"seed_keys": "seed"}, "seed_keys should be a list of texts or null, got 'seed'"),
+    ({"launch": {"jobs": 0}}, "launch.jobs should be at least 1, got 0"),
+    ({"launch": {"threads": "two"}}, "launch.threads should be an integer, got 'two'"),
+    ({"launch": 2}, "launch should hold keys and values"),
+    ({"select": {"over": {LR: []}}}, f"select.over.{LR} should have at least one value, got []"),
+    ({"select": {"over": [LR]}}, "select.over should be keys and values, got"),
+    ({"select": {"over": {LR: [1]}, "method": "tpe", "trials": -1}}, "select.trials should be at least 1, got -1"),
+    (
+        {"select": {"over": {LR: {"low": "a", "high": 1}}, "method": "random", "trials": 2}},
+        "low and high should be numbers, got",
+    ),
+    ({"compare": {"metric": "accuracy", "level": 5}}, "compare.level should be between 0 and 1, got 5"),
+    ({"compare": {"metric": "accuracy", "split": "dev"}}, "compare.split is 'dev'. There are: test, validation."),
+    ({"compare": {"metric": ["accuracy"]}}, "compare.metric should be a text, got ['accuracy']"),
+    ({"name": [3]}, "name should be a text or an integer or a number or null, got [3]"),
 ]
 
 
@@ -224,3 +281,80 @@ def test_flags_that_would_be_passed_over(tmp_path: Path, given: list[str], text:
     with pytest.raises(UserError) as caught:
         main([action, str(tmp_path / "study.yaml"), *flags])
     assert text in str(caught.value)
+
+
+def run_once(folder: Path, overrides: dict[str, Any]) -> Plan:
+    """A study whose cells have finished, and whose file was run with other values of some keys."""
+    found = plan(folder, {"folder": str(folder / "study"), **overrides})
+    opened = Folder(found.study.folder)
+    opened.open(found.study, folder / "study.yaml")
+    for arm in found.arms:
+        write_all(found, opened, found.repetitions(arm, {}), examples=20)
+    return found
+
+
+def test_commands_work_from_the_folder_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run_once(tmp_path, {"seeds": [4, 5], "set.data.limit_test": 20})
+    (tmp_path / "study.yaml").unlink()
+    (tmp_path / "study").rename(tmp_path / "moved")
+    again = Plan(read_study(tmp_path / "moved"))
+    assert [arm.name for arm in again.arms] == [arm.name for arm in found.arms]
+    names = [[cell.name for arm in one.arms for cell in one.repetitions(arm, {})] for one in (found, again)]
+    assert names[0] == names[1]
+    for action in ("status", "report", "diff"):
+        main([action, str(tmp_path / "moved")])
+    said = capsys.readouterr().out
+    assert "8 done of 8 cells" in said
+    assert "note:" not in said
+    assert "8 of 8 repetitions have finished" in (tmp_path / "moved/report/report.md").read_text()
+
+
+def test_a_report_is_not_replaced_by_an_empty_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_once(tmp_path, {"seeds": [4, 5]})
+    folder = str(tmp_path / "study")
+    main(["report", folder])
+    before = (tmp_path / "study/report/report.html").read_bytes()
+    capsys.readouterr()
+    with pytest.raises(UserError, match=f"has 8 finished runs, .* ftlit study report {folder} reports the study as it was"):
+        main(["report", str(tmp_path / "study.yaml"), "--folder", folder])
+    assert (tmp_path / "study/report/report.html").read_bytes() == before
+    assert "note: the study was last run with other values of seeds; " in capsys.readouterr().out
+    main(["status", str(tmp_path / "study.yaml"), "--folder", folder, "--seeds", "[4]"])
+    assert "other values of seeds" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no study: it has no study\.yaml"):
+        main(["status", str(tmp_path)])
+
+
+# The direction of the metric
+
+
+def test_the_direction_of_a_metric_comes_from_the_runs(tmp_path: Path) -> None:
+    study, folder = made(tmp_path, 20, select=None, seeds=[0])
+    assert not study_lower_is_better(study.study, folder)
+    odd = replace(study.study, compare=replace(study.study.compare, metric="wer"))
+    with pytest.raises(UserError, match=r"'wer' may be better .* set compare\.higher_is_better in the study's file"):
+        study_lower_is_better(odd, folder)
+    run = next((folder.path / "cells").iterdir()) / "run.json"
+    write_json(run, {**read_json(run), "higher_is_better": {"wer": False, "accuracy": True}})
+    assert study_lower_is_better(odd, folder)
+    given = replace(odd, compare=replace(odd.compare, higher_is_better=True))
+    assert not study_lower_is_better(given, folder), "the study's file decides"
+
+
+def test_an_unknown_direction_is_found_before_anything_runs(tmp_path: Path, tiny: Callable[[str], str]) -> None:
+    task = WithErrors(label_names=["a", "b"], backbone=tiny("bert"), pad_token_id=0)
+    given: list[dict[str, Any]] = [{"metric": "hamming"}, {"metric": "errors", "higher_is_better": False}]
+    for compare in given:
+        check_metric(plan(tmp_path, compare=compare).study, task, "the arm")
+    with pytest.raises(UserError, match=r"^compare\.metric: 'errors' may be better .* set compare\.higher_is_better in "):
+        check_metric(plan(tmp_path, compare={"metric": "errors"}).study, task, "the arm")
+    with pytest.raises(UserError, match=r"compare\.metric 'eror' is not a metric of the arm\. Did you mean 'errors'\?"):
+        check_metric(plan(tmp_path, compare={"metric": "eror"}).study, task, "the arm")
+
+
+def test_the_file_may_give_the_direction(tmp_path: Path) -> None:
+    found = plan(tmp_path, compare={"metric": "wer", "higher_is_better": False})
+    assert found.study.compare.higher_is_better is False

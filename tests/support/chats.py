@@ -39,10 +39,10 @@ def byte_tokenizer(special: list[str] = SPECIAL, template: str | None = None) ->
     return tokenizer
 
 
-def chat_model(folder: Path, architecture: str = "llama", **tokenizer: Any) -> str:
+def chat_model(folder: Path, architecture: str = "llama", config: dict[str, Any] | None = None, **tokenizer: Any) -> str:
     """Folder of a tiny causal model with seeded weights."""
     ids = {"vocab_size": 270, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    config = transformers.AutoConfig.for_model(architecture, **ids, **SIZES[architecture])
+    config = transformers.AutoConfig.for_model(architecture, **{**ids, **SIZES[architecture], **(config or {})})
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     byte_tokenizer(**tokenizer).save_pretrained(folder)

@@ -256,6 +256,10 @@ def test_run(rows: str, llama: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert after["loss"] < before["loss"]
     assert after["perplexity"] == pytest.approx(math.exp(after["loss"]), rel=1e-4)
     assert {"accuracy", "bits_per_byte", "exact_match", "pattern_match"} <= after.keys()
+    assert 0 < after["bits_per_byte_of_text"] < after["bits_per_byte"], "the end of a turn has no bytes"
+    assert after["perplexity_of_text"] != after["perplexity"]
+    report = json.loads((run / "validation_report.json").read_text())
+    assert report["signatures"]["pattern_match"].startswith("pattern:[abc]+|prediction:first match|reference:last match")
     samples = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
     assert [(row["epoch"], row["id"]) for row in samples] == [(e, f"validation:{i}") for e in (0, 1) for i in (0, 1)]
     predictions = [json.loads(line) for line in (run / "predictions" / "validation.jsonl").read_text().splitlines()]
@@ -291,6 +295,28 @@ def test_labels_of_the_next_token(rows: str, llama: str) -> None:
     module = task(chat(rows, llama))
     labels = torch.tensor([[IGNORED, IGNORED, 5, 6]])
     assert module.targets(labels).tolist() == [[IGNORED, 5, 6, IGNORED]]
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+def test_the_end_of_a_text_is_not_its_text(rows: str, backbone: str, isolate: bool) -> None:
+    """Bits per byte of the tokens that have bytes, against a plain sum over them."""
+    data = CorpusData(
+        dataset=rows, backbone=backbone, text="question", objective="causal", max_length=64, isolate_documents=isolate
+    )
+    data.setup()
+    module = CausalLM(backbone=backbone, pad_token_id=data.pad_token_id).eval()
+    batch = data.collate(data.encoded["train"][:4], MicroBatch([0, 1, 2, 3], 1.0))
+    with torch.no_grad():
+        means = module.evaluate_batch(batch).means
+        logits = module(batch).logits
+    nll = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), reduction="none")
+    targets = batch["labels"][:, 1:].flatten()
+    ends, text = targets == data.eos_token_id, ~torch.isin(targets, torch.tensor([IGNORED, *data.special_ids]))
+    assert ends.any()
+    total, count = means["text_nll"]
+    assert (float(total.sum()), float(count.sum())) == pytest.approx((float(nll[text].sum()), float(text.sum())), rel=1e-4)
+    assert float(means["nll"][0].sum()) == pytest.approx(float(nll[text].sum() + nll[ends].sum()), rel=1e-4)
+    assert means["nll_per_byte"][1].tolist() == batch["bytes"].tolist()
 
 
 def test_raw_text(rows: str, backbone: str) -> None:

@@ -209,7 +209,7 @@ def test_a_language_model_keeps_its_head(backbone: str) -> None:
 
 
 def test_mask_probability_is_checked(backbone: str) -> None:
-    with pytest.raises(UserError, match=r"mask_probability should be above 0 and at most 1, got 1\.5"):
+    with pytest.raises(UserError, match=r"mask_probability must be above 0 and at most 1, got 1\.5"):
         module(backbone, mask_probability=1.5)
 
 

@@ -152,7 +152,16 @@ def test_metrics_take_the_best_of_several_answers(tiny: Tiny) -> None:
     evaluation = task.evaluators["val"]
     evaluation.predictions = {i: {"prediction": text} for i, text in enumerate(texts)}
     evaluation.references = dict(enumerate(gold))
-    assert task.corpus_metrics(evaluation) == pytest.approx({"exact_match": 1 / 3, "f1": (1 + 2 / 3 + 2 / 3) / 3})
+    assert task.corpus_metrics(evaluation) == pytest.approx({"exact_match": 1 / 3, "f1": (1 + 2 / 3 + 0) / 3})
+    assert task.evaluation_details(evaluation)["signatures"]["f1"].startswith("rules:squad|")
+    chinese = module(tiny("bert"), answer_rules="characters")
+    assert chinese.corpus_metrics(evaluation) == pytest.approx({"exact_match": 0, "f1": (2 / 3 + 1 / 2 + 2 / 3) / 3})
+    assert chinese.evaluation_details(evaluation)["signatures"]["f1"].startswith("rules:characters|")
+    evaluation.references = {0: ["黑猫"], 1: ["狗"], 2: ["飞鸟"]}
+    evaluation.predictions = {i: {"prediction": text} for i, text in enumerate(["猫", "狗。", "飞大鸟"])}
+    assert task.corpus_metrics(evaluation) == pytest.approx({"exact_match": 1 / 3, "f1": (2 / 3 + 1 + 4 / 5) / 3})
+    cmrc = module(tiny("bert"), answer_rules="cmrc").corpus_metrics(evaluation)
+    assert cmrc == pytest.approx({"exact_match": 1 / 3, "f1": (2 / 3 + 1 + 2 / 5) / 3})
     assert (task.monitor, task.mode) == ("val/f1", "max")
 
 
@@ -197,7 +206,7 @@ def test_what_does_not_fit(tiny: Tiny) -> None:
     for sentence, loss in losses.items():
         with pytest.raises(UserError, match=sentence):
             module(tiny("bert"), loss=loss)
-    with pytest.raises(UserError, match=r"model.n_best is 0; it should be at least 1"):
+    with pytest.raises(UserError, match=r"model.n_best must be at least 1, got 0"):
         module(tiny("bert"), n_best=0)
 
 

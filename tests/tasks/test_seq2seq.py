@@ -380,7 +380,7 @@ def test_bertscore_names_its_encoder(tiny: Tiny) -> None:
         ({"generation": Generation(num_beams=0)}, "model.generation.num_beams must be at least 1, got 0"),
         ({"generation": Generation(min_new_tokens=9, max_new_tokens=8)}, "max_new_tokens must be at least 9, got 8"),
         ({"generation": Generation(top_p=0.5)}, "model.generation.top_p has no effect without model.generation.do_sample"),
-        ({"generation": Generation(do_sample=True, temperature=0.0)}, "temperature and repetition_penalty must be above 0"),
+        ({"generation": Generation(do_sample=True, temperature=0.0)}, "model.generation.temperature must be above 0, got 0.0"),
     ],
 )
 def test_settings_that_cannot_be(options: dict[str, Any], sentence: str, make: Any) -> None:

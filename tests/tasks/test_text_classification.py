@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 from torch import Tensor
 
 from ftlit.losses import BCE, CrossEntropy
+from ftlit.study.statistics.evidence import evidence
 from ftlit.tasks import TextClassification
 
 Tiny = Callable[[str], str]
@@ -128,3 +129,43 @@ def test_logits_that_look_like_probabilities_are_not_taken_for_them(tiny: Tiny) 
     logits, labels = torch.full((37, 3), 0.3), torch.ones(37, 3, dtype=torch.long)
     found, _ = evaluated(module(tiny, multi_label=True), logits, labels)
     assert found["f1_micro"] == 1.0  # the sigmoid of 0.3 is above a half
+
+
+@pytest.mark.parametrize("right", [12, 20, 0])
+def test_mcc_of_constant_predictions_is_nil(right: int, tiny: Tiny) -> None:
+    labels = torch.tensor([0] * right + [1] * (37 - right))
+    logits = torch.tensor([3.0, 0.0, -9.0]).repeat(37, 1)
+    assert evaluated(module(tiny), logits, labels)[0]["mcc"] == 0
+    two = TextClassification(label_names=NAMES[:2], backbone=tiny("bert"), pad_token_id=0)
+    assert evaluated(two, logits[:, :2], labels)[0]["mcc"] == sk.matthews_corrcoef(labels, [0] * 37) == 0
+
+
+def test_macro_averages_of_labels_that_never_occur_are_the_same_everywhere(tiny: Tiny) -> None:
+    torch.manual_seed(3)
+    labels, logits = torch.randint(2, (37, 3)), torch.randn(37, 3)
+    labels[:, 2], logits[:, 2] = 0, -1.0
+    found, report = evaluated(module(tiny, multi_label=True), logits, labels)
+    expected = sk.f1_score(labels, logits > 0, average="macro", zero_division=0)
+    table = {row["label"]: row["f1"] for row in report["per_class"]}
+    rows = [
+        {
+            "id": str(i),
+            "label": [name for name, hot in zip(NAMES, row, strict=True) if hot],
+            "prediction": [name for name, score in zip(NAMES, scores, strict=True) if score > 0],
+            "scores": dict.fromkeys(NAMES, 0.0),
+        }
+        for i, (row, scores) in enumerate(zip(labels.tolist(), logits.tolist(), strict=True))
+    ]
+    known = evidence("labels", "f1_macro", [rows], [0])
+    assert known is not None
+    assert found["f1_macro"] == pytest.approx(expected)
+    assert table["macro"] == pytest.approx(expected)
+    assert float(known.scores[0]) == pytest.approx(expected)
+    assert table["c"] == 0
+    assert len(table) == 6, "a label that never occurs is in the table"
+
+
+def test_the_constant_prediction_is_the_most_frequent_label(tiny: Tiny) -> None:
+    assert module(tiny, label_counts=[10, 30, 20, 60]).constant_prediction == "b"
+    assert module(tiny, label_counts=[40, 30, 20, 60], multi_label=True).constant_prediction == ["a"]
+    assert module(tiny).constant_prediction is None

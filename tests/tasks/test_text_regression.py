@@ -1,8 +1,10 @@
 """Metrics of text regression against scikit-learn and scipy, and the scale of the target."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -11,7 +13,10 @@ from torch import Tensor
 
 from ftlit.data import TextRegressionData
 from ftlit.losses import MSE, Huber
+from ftlit.runs.reading import RunFolder
 from ftlit.tasks import TextRegression
+from tests.support.data import write_splits
+from tests.support.runs import fitted
 from tests.support.small import ragged_batch
 
 Tiny = Callable[[str], str]
@@ -74,6 +79,40 @@ def test_the_scale_is_that_of_the_training_rows(tiny: Tiny, grades: str) -> None
     data = TextRegressionData(dataset=grades, backbone=tiny("bert"), label="score")
     values = torch.tensor(data.rows["train"]["score"], dtype=torch.float64)
     assert data.label_scale == pytest.approx([float(values.mean()), float(values.std(correction=0))])
+
+
+def test_labels_keep_double_precision(tiny: Tiny, tmp_path: Path) -> None:
+    scores = [16777216.0, 16777217.0, 16777218.0, 16777219.0]
+    rows = [{"text": f"good word{i}", "score": score} for i, score in enumerate(scores)]
+    dataset = write_splits(tmp_path / "large", {"train": rows, "validation": rows})
+    data = TextRegressionData(dataset=dataset, backbone=tiny("bert"), label="score")
+    data.setup()
+    batches = [batch["labels"] for batch in data.val_dataloader()]
+    assert sorted(torch.cat(batches).tolist()) == scores
+    task = TextRegression(**data.task_arguments(), backbone=tiny("bert"))
+    logits = ((torch.tensor(scores, dtype=torch.float64) - task.mean) / task.deviation).float()[:, None]
+    assert task.losses(logits, {"labels": torch.tensor(scores, dtype=torch.float64)}).abs().max() == 0
+
+
+def test_a_run_on_large_numbers_is_measured_exactly(tiny: Tiny, tmp_path: Path) -> None:
+    """Seconds since 1970, which single precision rounds to multiples of 128."""
+    splits = {
+        split: [{"text": f"word{i % 9} word{(i * 7) % 20}", "label": 1.6e9 + (i * 37) % 101 - 50} for i in range(count)]
+        for split, count in (("train", 40), ("validation", 12), ("test", 30))
+    }
+    dataset = write_splits(tmp_path / "times", splits)
+    given = {"model__backbone": tiny("bert"), "data__dataset": dataset, "test_after_fit": "true"}
+    run = RunFolder(fitted(tmp_path / "run", "TextRegression", **given))
+    rows, results = run.prediction_rows("test"), run.results
+    assert [row["label"] for row in rows] == [row["label"] for row in splits["test"]]
+    truth, guess = (np.array([row[key] for row in rows]) for key in ("label", "prediction"))
+    assert results["test"]["mse"] == pytest.approx(np.mean((truth - guess) ** 2), rel=1e-6)
+    assert results["test"]["spearman"] == pytest.approx(stats.spearmanr(truth, guess).statistic, abs=1e-6)
+    assert results["test"]["pearson"] == pytest.approx(stats.pearsonr(truth, guess).statistic, abs=1e-6)
+    mean = np.mean([row["label"] for row in splits["train"]])
+    assert results["baseline"]["test"]["mae"] == pytest.approx(np.mean(abs(truth - mean)), rel=1e-9)
+    low, high = results["intervals"]["test"]["mse"]
+    assert low < results["test"]["mse"] < high
 
 
 def test_defaults(tiny: Tiny) -> None:

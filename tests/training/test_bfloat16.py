@@ -1,4 +1,7 @@
-"""Mixed precision is the default where the hardware multiplies bfloat16, and refused on processors that do not."""
+"""Mixed precision is the default where the hardware multiplies bfloat16, and refused on processors that do not.
+
+Weights of 16 bits lose small updates to rounding, which is said at the start and stops a run that learns little.
+"""
 
 import sys
 from collections.abc import Callable
@@ -7,10 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Trainer
 
 from ftlit.errors import UserError
-from ftlit.training.bfloat16 import check_precision, default_precision, native_bfloat16
+from ftlit.training.bfloat16 import check_precision, default_precision, keep_inputs, native_bfloat16, precision_note
+from ftlit.training.checks import TrainingChecks
+from ftlit.tuning import Full, LoRA, Tuning
 from tests.support.command_line import arguments, refusal
+from tests.support.tuning.life import fit, texts, tuned
 
 
 @pytest.fixture
@@ -50,3 +57,51 @@ def test_fit_refuses_before_anything_is_written(
     said = refusal(arguments("fit", "TextClassification", "TextClassificationData", **options), capsys)
     assert "trainer.precision bf16-mixed needs a processor that multiplies bfloat16" in said
     assert not (tmp_path / "run").exists()
+
+
+# Weights of 16 bits
+
+
+def trained(folder: str, lr: float, precision: str, steps: int = 21, **options: Any) -> None:
+    """Train with the checks of a run and a constant learning rate."""
+    adam = {"optimizer": lambda params: torch.optim.AdamW(params, lr=lr), "schedule": "constant", "warmup_ratio": 0.0}
+    module = tuned(folder, **{**adam, **options})
+    fit(module, [texts(seed) for seed in range(steps)], TrainingChecks(), precision=precision)
+
+
+def test_updates_that_rounding_undoes_stop_a_run(tiny: Callable[[str], str]) -> None:
+    says = (
+        r"after 20 optimizer steps \d\d% of the trained weights have not moved, such as those of model\.bert\.\S+: "
+        r"trainer\.precision bf16-true rounds updates away .*; take bf16-mixed or 32-true, or raise model\.optimizer\.lr"
+    )
+    with pytest.raises(UserError, match=says):
+        trained(tiny("bert"), 2e-5, "bf16-true", tuning=Full())
+
+
+@pytest.mark.parametrize(
+    ("lr", "precision", "tuning"), [(5e-3, "bf16-true", Full()), (2e-5, "32-true", Full()), (0.02, "bf16-true", LoRA(r=2))]
+)
+def test_updates_that_arrive_do_not(lr: float, precision: str, tuning: Tuning, tiny: Callable[[str], str]) -> None:
+    trained(tiny("bert"), lr, precision, tuning=tuning)
+
+
+def test_it_is_said_at_the_start() -> None:
+    note = precision_note("bf16-true")
+    assert note is not None
+    assert note.startswith(
+        "trainer.precision bf16-true keeps the weights themselves in 16 bits: an update below about 1/256 of"
+    )
+    assert "1/2048" in (precision_note("16-true") or "")
+    assert [precision_note(other) for other in ("32-true", "64-true", "bf16-mixed", "16-mixed")] == [None] * 4
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed", "32-true"])
+def test_labels_and_weights_are_not_rounded(precision: str) -> None:
+    trainer = Trainer(accelerator="cpu", precision=precision, logger=False, barebones=True)
+    keep_inputs(trainer)
+    batch = {"labels": torch.tensor([16777217.0], dtype=torch.float64), "loss_weights": torch.tensor([301.0])}
+    found = trainer.precision_plugin.convert_input(batch)
+    assert {key: (value.dtype, value.tolist()) for key, value in found.items()} == {
+        "labels": (torch.float64, [16777217.0]),
+        "loss_weights": (torch.float32, [301.0]),
+    }

@@ -111,7 +111,7 @@ def test_the_config_decides_how_a_run_goes_on_from_the_checkpoint_of_another(
     fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     earlier, run_dir = tmp_path / "earlier", tmp_path / "run"
-    still = {"model__optimizer": "AdamW", "model__optimizer__lr": 0.0, "model__optimizer__weight_decay": 0.5}
+    still = {"model__optimizer": "AdamW", "model__optimizer__lr": 1e-30, "model__optimizer__weight_decay": 0.5}
     main(fit_args(earlier, **still, patience=1, trainer__max_epochs=9))
     assert json.loads((earlier / "run.json").read_text())["steps"] == 22  # it never gets better
     capsys.readouterr()

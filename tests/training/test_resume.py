@@ -77,7 +77,7 @@ def test_resume_from_every_checkpoint(
 def test_the_best_of_a_run_is_known_where_its_folder_has_moved(
     fit_args: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    still = {"model__optimizer": "AdamW", "model__optimizer__lr": 0.0}
+    still = {"model__optimizer": "AdamW", "model__optimizer__lr": 1e-30}
     options = {"trainer__max_epochs": 3, "trainer__callbacks": "tests.support.callbacks.Negated", **still}
     run_dir, moved = tmp_path / "run", tmp_path / "moved"
     with monkeypatch.context() as patch:
@@ -143,7 +143,7 @@ def test_nothing_is_trained_after_early_stopping_decided(
         "patience": 1,
         "trainer__max_epochs": 9,
         "model__optimizer": "AdamW",
-        "model__optimizer__lr": 0.0,
+        "model__optimizer__lr": 1e-30,
     }  # the metric never gains
     with monkeypatch.context() as patch:
         keep_snapshots(patch, run_dir, tmp_path / "at")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from ftlit.errors import UserError
 from ftlit.models.generation import Generation, left_padded
 from ftlit.tasks import CausalLM, Seq2Seq
 from ftlit.tuning import Combined, LoRA, PrefixTuning, PromptTuning, PTuning, Tuning
-from tests.support.chats import chat_model, echoes
+from tests.support.chats import byte_tokenizer, chat_model, echoes
 from tests.support.data import write_splits
 
 COUNT, LONGEST = 3, 12
@@ -156,3 +157,19 @@ def test_an_encoder_with_a_prompt_writes_the_same_in_any_batch(tiny_seq2seq: Cal
     together = module.texts(sources)
     assert together == [module.texts([one])[0] for one in sources]
     assert len(set(together)) > 1
+
+
+@pytest.mark.parametrize(("keep", "texts"), [(False, ["a  b", "c"]), (True, ["a <s> b", "c"])])
+def test_special_tokens_are_kept_inside_a_text_alone(keep: bool, texts: list[str]) -> None:
+    """Neither the tokens that begin and end a text nor those that pad it are part of it."""
+    tokenizer = byte_tokenizer()
+    written = [
+        tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a <s> b</s><pad>", "c<|im_end|><pad><pad>x")
+    ]
+    for both, before in ((False, [50, 51]), (True, [2, 1])):
+        ids = torch.tensor([[*before, *row][:9] + [0] * (9 - len(before) - len(row)) for row in written])
+        ends = SimpleNamespace(eos_token_id=[2, 4], bos_token_id=1, forced_bos_token_id=None)
+        config = SimpleNamespace(is_encoder_decoder=both)
+        model = SimpleNamespace(generate=lambda ids=ids, **_: ids, config=config, generation_config=ends)
+        inputs = {"input_ids": torch.tensor([before, before])}
+        assert Generation().texts(model, tokenizer, inputs, 9, keep) == texts

@@ -5,14 +5,16 @@ contents of a step batch depend on the seed, the epoch and its size only, not on
 device, 2 x 16 on two devices and 4 accumulated batches of 8 result in the same steps.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from torch.utils.data import Sampler
 
 from ftlit.errors import UserError
+from ftlit.util.arguments.checked import CheckedArguments
 from ftlit.util.batch import FILLER
 
 
@@ -32,8 +34,10 @@ class MicroBatch:
     epoch: int | None = None
 
 
-class Batching(ABC):
+class Batching(metaclass=CheckedArguments):
     """A way to cut a split into batches."""
+
+    config_key: ClassVar[str] = "data.batching"
 
     @abstractmethod
     def steps(self, lengths: np.ndarray, parts: int, rng: np.random.Generator) -> list[list[list[int]]]:
@@ -54,11 +58,6 @@ class Batching(ABC):
         """
 
 
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise UserError(f"data.batching.{name} must be at least 1, got {value}")
-
-
 @dataclass(frozen=True)
 class Shuffled(Batching):
     """Random batches with a fixed number of examples.
@@ -68,9 +67,6 @@ class Shuffled(Batching):
     """
 
     batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        _check_positive("batch_size", self.batch_size)
 
     def order(self, lengths: np.ndarray, step: int, rng: np.random.Generator) -> list[np.ndarray]:
         """The step batches of an epoch, each with `step` examples except the last."""
@@ -120,9 +116,6 @@ class TokenBudget(Batching):
     """
 
     max_tokens: int = 4096
-
-    def __post_init__(self) -> None:
-        _check_positive("max_tokens", self.max_tokens)
 
     def steps(self, lengths: np.ndarray, parts: int, rng: np.random.Generator) -> list[list[list[int]]]:
         # Sorted over the whole epoch, with random order among equal lengths only, so that all epochs have as many batches.

@@ -6,22 +6,25 @@ Performance on Text Classification Tasks"); back-translation is that of Sennrich
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ftlit.data.text.lexicon import compounds, join_words, read_lexicon, split_words, synonyms_of
 from ftlit.errors import UserError
+from ftlit.util.arguments.checked import CheckedArguments
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-class Augmentation(ABC):
+class Augmentation(metaclass=CheckedArguments):
     """A way to change texts without changing, or hardly changing, their meaning."""
+
+    config_key: ClassVar[str] = "data.augment"
 
     @abstractmethod
     def augmented(self, texts: list[str], rng: np.random.Generator, mask_token: str | None) -> list[str]:
@@ -44,9 +47,6 @@ class RandomDeletion(Augmentation):
 
     probability: float = 0.1
 
-    def __post_init__(self) -> None:
-        _check_share(self, "probability", self.probability)
-
     def augmented(self, texts: list[str], rng: np.random.Generator, mask_token: str | None) -> list[str]:
         return [self._shortened(text, rng) for text in texts]
 
@@ -66,9 +66,6 @@ class RandomSwap(Augmentation):
     """
 
     share: float = 0.1
-
-    def __post_init__(self) -> None:
-        _check_share(self, "share", self.share)
 
     def augmented(self, texts: list[str], rng: np.random.Generator, mask_token: str | None) -> list[str]:
         return [self._swapped(text, rng) for text in texts]
@@ -96,9 +93,6 @@ class SynonymReplacement(Augmentation):
 
     lexicon: str
     share: float = 0.1
-
-    def __post_init__(self) -> None:
-        _check_share(self, "share", self.share)
 
     def augmented(self, texts: list[str], rng: np.random.Generator, mask_token: str | None) -> list[str]:
         synonyms, longest = read_lexicon(self.lexicon)
@@ -128,7 +122,6 @@ class TokenMasking(Augmentation):
     mask: str | None = None
 
     def __post_init__(self) -> None:
-        _check_share(self, "probability", self.probability)
         if self.mask is not None and not self.mask.strip():
             raise UserError(
                 f"data.augment: TokenMasking.mask must be a word, got {self.mask!r}; to delete words, use RandomDeletion"
@@ -196,11 +189,6 @@ def _appended(rows: Dataset, texts: dict[str, list[str]], kept: list[int]) -> Da
     names = [f"{name}#{i // len(rows) + 1}" for name, i in zip(copied["row_id"], kept, strict=True)]
     made = datasets.Dataset.from_dict({**copied, **texts, "row_id": names}, features=rows.features)
     return datasets.concatenate_datasets([rows, made])
-
-
-def _check_share(of: Augmentation, name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise UserError(f"data.augment: {type(of).__name__}.{name} must be above 0 and below 1, got {value}")
 
 
 def _count(share: float, words: int) -> int:

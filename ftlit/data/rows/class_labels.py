@@ -1,10 +1,29 @@
-"""ClassLabel columns of `datasets`, whose numbers refer to a list of names that each split has for itself."""
+"""Lists of labels: those of the config, and those of ClassLabel columns, whose numbers refer to a list of each split."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from ftlit.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+def check_names(names: Sequence[Any], key: str = "data.label_names") -> None:
+    """Check that each label stands once in a list.
+
+    Args:
+        names: The labels.
+        key: The option that has them.
+
+    Raises:
+        UserError: If a label is empty or occurs twice.
+    """
+    texts = [str(name).strip() for name in names]
+    if "" in texts:
+        raise UserError(f"{key} has an empty label at place {texts.index('') + 1}")
+    if twice := next((text for text in texts if texts.count(text) > 1), None):
+        raise UserError(f"{key} lists {twice!r} twice, got {list(names)}")
 
 
 def class_names(rows: "Dataset", column: str) -> list[str] | None:

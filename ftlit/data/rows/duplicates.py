@@ -7,23 +7,17 @@ that there are no false positives.
 
 from __future__ import annotations
 
-import re
-import unicodedata
-import zlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-Codes = npt.NDArray[np.uint64]
+from ftlit.data.rows.shingles import BLOCK, Codes, hashed_blocks, jaccard, normalised, shingles
 
 PERMUTATIONS = 64
-BLOCK = 500  # texts processed together, which bounds the memory
 BUCKET_LIMIT = 100  # training texts of a bucket that are considered; thousands may come from one template
 VERIFIED = 32  # candidates that are compared in full for one text, the most likely first
-# Scripts without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
-UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 @dataclass(frozen=True)
@@ -47,12 +41,19 @@ class Overlap:
 
 
 def find_overlap(train: Sequence[str], other: Sequence[str], examples: int = 3, threshold: float = 0.8) -> Overlap:
-    """Count the texts of ``other`` that also occur in ``train``.
+    """Count the texts of ``other`` that also occur in ``train``; the arguments are those of `find_overlaps`."""
+    return find_overlaps(train, {"other": other}, examples, threshold)["other"]
+
+
+def find_overlaps(
+    train: Sequence[str], others: Mapping[str, Sequence[str]], examples: int = 3, threshold: float = 0.8
+) -> dict[str, Overlap]:
+    """Count the texts of each other split that also occur in ``train``.
 
     Args:
         train: The training texts.
-        other: The texts of the other split.
-        examples: Maximum number of examples to return.
+        others: The texts of the other splits by name.
+        examples: Maximum number of examples to return for each split.
         threshold: Minimum Jaccard similarity of the shingles of near duplicates, above 0 and at most 1.
     """
     if not 0 < threshold <= 1:
@@ -60,56 +61,50 @@ def find_overlap(train: Sequence[str], other: Sequence[str], examples: int = 3, 
     first_rows: dict[str, int] = {}
     for row, text in enumerate(train):
         first_rows.setdefault(normalised(text), row)
-    texts = [normalised(text) for text in other]
-    exact = [row for row, text in enumerate(texts) if text in first_rows]
-    rest = [row for row, text in enumerate(texts) if text not in first_rows]
+    texts = {split: [normalised(text) for text in other] for split, other in others.items()}
+    rest = [(split, row) for split, found in texts.items() for row, text in enumerate(found) if text not in first_rows]
     known, known_rows = list(first_rows), list(first_rows.values())
-    found = _near(known, [texts[row] for row in rest], threshold) if known and rest else []
-    pairs = [(first_rows[texts[row]], row, 1.0) for row in exact[:examples]]
-    pairs += [(known_rows[i], rest[j], similarity) for i, j, similarity in found[: max(0, examples - len(pairs))]]
-    shown = [Repeat(i, j, similarity, train[i], other[j]) for i, j, similarity in pairs]
-    return Overlap(len(exact), len(found), shown)
-
-
-class _Blanks(dict[int, str]):
-    """A table for ``str.translate`` that maps punctuation, separators and control characters to spaces."""
-
-    def __missing__(self, code: int) -> str:
-        character = chr(code)
-        blank = unicodedata.category(character)[0] in "PZ" or unicodedata.category(character) == "Cc"
-        self[code] = " " if blank else character
-        return self[code]
-
-
-_BLANKS = _Blanks()
-
-
-def normalised(text: str) -> str:
-    """``text`` without differences of case, Unicode form, white space and punctuation."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    # A text of punctuation only, such as "?!", must not equal every other one.
-    return " ".join(folded.translate(_BLANKS).split()) or folded.strip()
-
-
-def shingles(text: str) -> set[Hashable]:
-    """All word trigrams; for texts with fewer than four words or without spaces, all sequences of five characters."""
-    if _by_words(text):
-        words = text.split()
-        return set(zip(words, words[1:], words[2:], strict=False))
-    return {text[i : i + 5] for i in range(max(1, len(text) - 4))}
-
-
-def jaccard(a: set[Hashable], b: set[Hashable]) -> float:
-    """Jaccard similarity: the size of the intersection divided by the size of the union."""
-    return len(a & b) / len(a | b)
-
-
-def _by_words(text: str) -> bool:
-    return text.count(" ") >= 3 and 2 * len(UNSPACED.findall(text)) <= len(text)
+    near: dict[str, list[tuple[int, int, float]]] = {split: [] for split in others}
+    for i, j, similarity in _near(known, [texts[split][row] for split, row in rest], threshold):
+        near[rest[j][0]].append((known_rows[i], rest[j][1], similarity))
+    found = {}
+    for split, other in others.items():
+        exact = [(first_rows[text], row, 1.0) for row, text in enumerate(texts[split]) if text in first_rows]
+        shown = [Repeat(i, j, similarity, train[i], other[j]) for i, j, similarity in (*exact, *near[split])][:examples]
+        found[split] = Overlap(len(exact), len(near[split]), shown)
+    return found
 
 
 def _near(train: list[str], other: list[str], threshold: float) -> list[tuple[int, int, float]]:
     """For each text of ``other`` with a near duplicate: index of the training text, own index, similarity."""
+    likely_train = _likely(train, other, threshold)
+    likely_other = _likely(other, [train[i] for i in likely_train], threshold)
+    found = _near_likely([train[i] for i in likely_train], [other[j] for j in likely_other], threshold)
+    return [(int(likely_train[i]), int(likely_other[j]), similarity) for i, j, similarity in found]
+
+
+def _likely(texts: list[str], others: list[str], threshold: float) -> npt.NDArray[np.int64]:
+    """Indices of the texts that may be like one of ``others``, since enough of their shingles occur anywhere in them.
+
+    The shingles of ``others`` are kept as bits in a table, so that a few more may seem to occur, but none is missed.
+    """
+    if not texts or not others:
+        return np.empty(0, dtype=np.int64)
+    bits = int(np.clip(np.ceil(np.log2(4 * sum(map(len, others)) + 1)), 16, 26))
+    table, shift = np.zeros(2**bits, dtype=bool), np.uint64(64 - bits)
+    for _, hashes, _ in hashed_blocks(others):
+        table[hashes >> shift] = True
+    kept = []
+    for start, hashes, begins in hashed_blocks(texts):
+        counts = np.diff(begins, append=len(hashes))
+        present = np.add.reduceat(table[hashes >> shift], begins, dtype=np.int64)
+        kept.append(start + np.flatnonzero(present >= threshold * counts - 1e-6))
+    return np.concatenate(kept)
+
+
+def _near_likely(train: list[str], other: list[str], threshold: float) -> list[tuple[int, int, float]]:
+    if not train or not other:
+        return []
     size = _band_size(threshold)
     train_signatures = _signatures(train)
     buckets = [(keys[order := np.argsort(keys, kind="stable")], order) for keys in _bands(train_signatures, size)]
@@ -140,35 +135,11 @@ def _signatures(texts: list[str]) -> npt.NDArray[np.uint32]:
     generator = np.random.default_rng(1997)
     factors, offsets = generator.integers(1, 2**63, size=(2, PERMUTATIONS), dtype=np.uint64)
     signatures = np.empty((len(texts), PERMUTATIONS), dtype=np.uint32)
-    for start in range(0, len(texts), BLOCK):
-        hashes = [_hashes(text) for text in texts[start : start + BLOCK]]
-        starts = np.cumsum([0, *map(len, hashes[:-1])])
-        values = np.concatenate(hashes)
+    for start, values, begins in hashed_blocks(texts):
         for column, (factor, offset) in enumerate(zip(factors | np.uint64(1), offsets, strict=True)):
             hashed = (values * factor + offset) >> np.uint64(32)
-            signatures[start : start + len(hashes), column] = np.minimum.reduceat(hashed, starts)
+            signatures[start : start + len(begins), column] = np.minimum.reduceat(hashed, begins)
     return signatures
-
-
-_WEIGHTS = np.random.default_rng(5).integers(1, 2**63, size=5, dtype=np.uint64) | np.uint64(1)
-
-
-def _hashes(text: str) -> Codes:
-    """A 64-bit hash of each shingle of ``text``; unlike ``hash()``, it is the same in every process."""
-    if _by_words(text):
-        length = 3
-        codes = np.array([zlib.crc32(w.encode("utf-8", "surrogatepass")) for w in text.split()], dtype=np.uint64)
-    else:
-        length = 5
-        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
-        codes = np.pad(codes, (0, max(0, length - len(codes))))
-    count = len(codes) - length + 1
-    mixed = codes[:count] * _WEIGHTS[0]
-    for i in range(1, length):
-        mixed += codes[i : i + count] * _WEIGHTS[i]
-    mixed ^= mixed >> np.uint64(31)
-    mixed *= np.uint64(0xBF58476D1CE4E5B9)  # a step of the splitmix64 generator, which spreads similar codes
-    return mixed ^ (mixed >> np.uint64(29))
 
 
 def _bands(signatures: npt.NDArray[np.uint32], size: int) -> Iterator[Codes]:

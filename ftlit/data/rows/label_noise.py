@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from ftlit.errors import UserError, near
+from ftlit.util.arguments.ranges import check_number
 
 
 def noisy_labels(labels: Sequence[int | str], names: list[str], rate: float, seed: int) -> list[int | str]:
@@ -22,8 +23,7 @@ def noisy_labels(labels: Sequence[int | str], names: list[str], rate: float, see
     Raises:
         UserError: If the rate is not between 0 and 1, a label is unknown, or there is only one class.
     """
-    if not 0 <= rate <= 1:
-        raise UserError(f"the rate of label noise must be from 0 to 1, got {rate}")
+    check_number("data.label_noise", rate)
     if len(names) < 2:
         raise UserError(f"label noise needs two classes or more, the data have {len(names)}")
     places = [_place(label, names, row) for row, label in enumerate(labels, start=1)]

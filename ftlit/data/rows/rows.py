@@ -5,14 +5,21 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ftlit.data.rows.columns import as_rows
 from ftlit.errors import UserError, near
+from ftlit.util.cache import remembered
+from ftlit.util.private import rows_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
 def checked(
-    rows: "Dataset", place: str, columns: dict[str, str], validate: Callable[[dict[str, Any]], str | None]
+    rows: "Dataset",
+    place: str,
+    columns: dict[str, str],
+    validate: Callable[[dict[str, Any]], str | None],
+    hints: dict[str, str],
 ) -> tuple["Dataset", list[str]]:
     """The valid rows of a split with the columns in use and ``row_id``, and what is wrong with the other rows.
 
@@ -21,6 +28,7 @@ def checked(
         place: Data set and split, for messages.
         columns: The column that each config key selects.
         validate: Returns what is wrong with a row, or None.
+        hints: More advice for columns that do not exist, by their keys.
 
     Raises:
         UserError: If a column does not exist.
@@ -28,8 +36,9 @@ def checked(
     split = place.rsplit(": ", 1)[-1]
     for key, column in columns.items():
         if column not in rows.column_names:
-            raise UserError(f"data.{key}: {place} has no column {column!r}. {near(column, rows.column_names)}")
-    ids = rows["id"] if "id" in rows.column_names else range(len(rows))
+            known = f"{near(column, rows.column_names)} {hints.get(key, '')}".strip()
+            raise UserError(f"data.{key}: {place} has no column {column!r}. {known}")
+    ids = rows["id"] if has_own_ids(rows) else range(len(rows))
     rows = rows.select_columns(list(dict.fromkeys(columns.values())))
     bad = {number: found for number, row in enumerate(rows) if (found := validate(row))}
     rows = rows.add_column("row_id", [f"{split}:{i}" for i in ids])
@@ -37,12 +46,25 @@ def checked(
     return kept, [f"{place} row {number + 1}: {found}" for number, found in bad.items()]
 
 
+def has_own_ids(rows: "Dataset") -> bool:
+    """Whether a column `id` tells each row of a split from the others."""
+    if "id" not in rows.column_names:
+        return False
+    ids = [str(i) for i in rows["id"] if i is not None and str(i).strip()]
+    return len(set(ids)) == len(rows)
+
+
 def fingerprint(rows: "Dataset") -> str:
     """A hash of the content of rows."""
     digest = hashlib.sha256()
-    for row in rows:
+    for row in (row for columns in rows.iter(1000) for row in as_rows(columns)):  # type: ignore[arg-type]
         digest.update(json.dumps(row, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
+
+
+def cached_fingerprint(rows: "Dataset") -> str:
+    """The `fingerprint` of rows, which are read only once for all starts."""
+    return remembered(["fingerprint", rows_hash(rows)], lambda: {"fingerprint": fingerprint(rows)})["fingerprint"]
 
 
 def row_place(row_id: str, own: bool) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from ftlit.data.rows.rows import checked, fingerprint, row_place
+from ftlit.data.rows.rows import cached_fingerprint, checked, has_own_ids, row_place
 from ftlit.data.rows.subsets import shots, split_off, subsample
-from ftlit.data.sources.load import load_splits
+from ftlit.data.sources.load import commit_of_rows, load_source
 from ftlit.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class SplitRows(Mapping[str, "Dataset"]):
 
     Args:
         hooks: What the task says about its rows.
-        dataset: Name of the source, as in `load_splits`.
+        dataset: Name of the source, as in `load_source`.
         config_name: Configuration of a hub data set.
         split_names: The source's own names of the splits.
         limits: Number of rows to draw from each split; None keeps all.
@@ -28,6 +28,7 @@ class SplitRows(Mapping[str, "Dataset"]):
         validation_share: Share of train that becomes validation if the source has no validation split.
         seed: Seed of all draws.
         on_bad_rows: Whether a row that fails its check raises an error or is dropped.
+        revision: Revision of a hub data set.
     """
 
     def __init__(
@@ -41,11 +42,14 @@ class SplitRows(Mapping[str, "Dataset"]):
         validation_share: float,
         seed: int,
         on_bad_rows: Literal["error", "drop"],
+        revision: str | None = None,
     ) -> None:
         self.hooks, self.dataset, self.config_name, self.split_names = hooks, dataset, config_name, split_names
         self.limits, self.shots, self.validation_share = limits, shots, validation_share
         self.seed, self.on_bad_rows = seed, on_bad_rows
-        self.dropped: dict[str, list[str]] = {}
+        self.revision, self.dropped = revision, dict[str, list[str]]()
+        self._own_ids: dict[str, bool] = {}
+        self._unused: list[str] = []  # known once `raw` has been read
 
     def __getitem__(self, split: str) -> "Dataset":
         return self._used[split]
@@ -59,11 +63,33 @@ class SplitRows(Mapping[str, "Dataset"]):
     def __len__(self) -> int:
         return len(self._used)
 
+    @property
+    def description(self) -> str:
+        """The name of the source, and what it holds beside the splits."""
+        unused = f" (not used of it: {', '.join(self._unused)})" if self.raw and self._unused else ""
+        return f"{self.dataset}{unused}"
+
     @cached_property
     def raw(self) -> dict[str, "Dataset"]:
         """The splits as they come from the source, with all columns and unchecked rows."""
-        splits = load_splits(self.dataset, self.config_name, self.split_names, self.hooks.readers)
+        self._check_columns()
+        splits, self._unused = load_source(
+            self.dataset, self.config_name, self.split_names, self.hooks.readers, revision=self.revision
+        )
         return self.hooks.prepare_splits(splits)
+
+    def _check_columns(self) -> None:
+        """Check that no column has two roles, such as the text and its label."""
+        options: dict[str, str] = {}
+        for option, column in self.hooks.columns().items():
+            if column in options:
+                raise UserError(f"data.{options[column]} and data.{option} are both the column {column!r}; change one of them")
+            options[column] = option
+
+    @cached_property
+    def commit(self) -> str | None:
+        """The commit of a data set on the hub; None for local files."""
+        return next((found for rows in self.raw.values() if (found := commit_of_rows(rows))), None)
 
     @cached_property
     def source(self) -> dict[str, "Dataset"]:
@@ -73,12 +99,14 @@ class SplitRows(Mapping[str, "Dataset"]):
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """A hash of the content of each split; it does not depend on where the rows came from."""
-        return {split: fingerprint(rows) for split, rows in self.items()}
+        return {split: cached_fingerprint(rows) for split, rows in self.items()}
 
     def place_of(self, row_id: str) -> str:
         """Where a row is found in the source, for error messages."""
         split = row_id.partition(":")[0]
-        return row_place(row_id, "id" in self.raw[split].column_names)
+        if split not in self._own_ids:
+            self._own_ids[split] = has_own_ids(self.raw[split])
+        return row_place(row_id, self._own_ids[split])
 
     def require(self, splits: list[str]) -> None:
         """Check that the data set has all of these splits.
@@ -94,10 +122,15 @@ class SplitRows(Mapping[str, "Dataset"]):
                 )
 
     def _checked(self, split: str, rows: "Dataset") -> "Dataset":
-        place = f"{self.dataset}: {split}"
-        kept, bad = checked(rows, place, self.hooks.columns(), self.hooks.validate_row)
+        place, columns = f"{self.dataset}: {split}", self.hooks.columns()
+        hints = dict.fromkeys(columns.keys() - self.hooks.input_columns().keys(), without_answers(split))
+        optional = {key: name for key, name in self.hooks.optional_columns().items() if name in rows.column_names}
+        optional |= {"group": self.hooks.group} if self.hooks.group else {}
+        validate = self.hooks.validate_row if split == "train" else self.hooks.validate_held_out_row
+        kept, bad = checked(rows, place, columns | optional, validate, hints)
         if bad and self.on_bad_rows == "error":
-            raise UserError(f"{bad[0]}; fix the row, or set data.on_bad_rows: drop")
+            advice = without_answers(split) if hints and len(bad) == len(rows) else ""
+            raise UserError(f"{bad[0]}; fix the row, or set data.on_bad_rows: drop. {advice}".removesuffix(". "))
         if bad and not len(kept):
             raise UserError(f"{place} has no good row; the first of its {len(bad)} bad ones: {bad[0]}")
         if bad:
@@ -133,3 +166,8 @@ class SplitRows(Mapping[str, "Dataset"]):
             if count is not None and split in splits and count < len(splits[split]):
                 splits[split] = splits[split].select(subsample(len(splits[split]), count, self.seed))
         return splits
+
+
+def without_answers(split: str) -> str:
+    """What to do about a split without right answers; empty for train, which needs them."""
+    return "" if split == "train" else f"If {split} has no right answers, leave it out with data.splits: {{{split}: null}}"

@@ -11,12 +11,13 @@ from torch.utils.data import DataLoader
 from ftlit.data.batches.batching import Batching, EvaluationBatches, LengthGrouped, MicroBatch
 from ftlit.data.batches.collate import collate
 from ftlit.data.batches.loaders import make_loader, train_batches
-from ftlit.data.rows.checks import check_least, check_share, checked_length
+from ftlit.data.rows.checks import checked_length
 from ftlit.data.rows.splits import SplitRows
 from ftlit.data.shared.hooks import TaskHooks
 from ftlit.data.shared.unlabelled import Unlabelled, unlabelled_texts
 from ftlit.data.text.encoding import Encoder, source_of
-from ftlit.models.backbones import load_config, load_tokenizer, max_positions
+from ftlit.models.backbones import load_config, load_tokenizer
+from ftlit.models.positions import max_positions
 from ftlit.util.options import Effect, option, options_of
 from ftlit.util.private import rows_hash
 
@@ -53,6 +54,8 @@ class TaskData(LightningDataModule, TaskHooks):
         reserved_positions: Taken from the model: number of positions that its tuning method needs for itself.
         unlabelled: More texts for model.auxiliary, named like dataset: each training example comes with one of them.
         unlabelled_column: Column of their text.
+        group: Column that is the same in rows of one document. The intervals of a run's scores then draw whole documents.
+        revision: Branch, tag or commit of a data set on the hub.
     """
 
     def __init__(
@@ -77,21 +80,19 @@ class TaskData(LightningDataModule, TaskHooks):
         reserved_positions: int = 0,
         unlabelled: str | None = None,
         unlabelled_column: str = "text",
+        group: str | None = None,
+        revision: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
-        check_least(1, max_length=max_length, shots=shots)
-        check_least(1, limit_train=limit_train, limit_validation=limit_validation, limit_test=limit_test)
-        check_least(0, num_workers=num_workers)
-        check_share(validation_share=validation_share)
         self.dataset, self.backbone, self.pad_token, self.trust_remote_code = dataset, backbone, pad_token, trust_remote_code
         limit = max_positions(load_config(backbone, trust_remote_code))
         self.reserved_positions = reserved_positions
         self.max_length = checked_length(max_length, self.default_max_length, limit, reserved_positions, backbone)
         self.batching, self.num_workers, self.seed, self.order_seed = batching, num_workers, seed, order_seed
-        self.unlabelled_source, self.unlabelled_column = unlabelled, unlabelled_column
+        self.unlabelled_source, self.unlabelled_column, self.group = unlabelled, unlabelled_column, group
         limits = {"train": limit_train, "validation": limit_validation, "test": limit_test}
-        self.rows = SplitRows(self, dataset, config_name, splits, limits, shots, validation_share, seed, on_bad_rows)
+        self.rows = SplitRows(self, dataset, config_name, splits, limits, shots, validation_share, seed, on_bad_rows, revision)
         self.modification_counts: dict[str, int] = {}  # what `augment_train` did, for the report
         self.encoded: dict[str, Dataset] = {}
 
@@ -124,7 +125,8 @@ class TaskData(LightningDataModule, TaskHooks):
 
     def record_at(self, split: str, i: int) -> dict[str, Any]:
         """What is written beside the prediction of the example at a position of a split."""
-        return self.record(self.rows[split][i])
+        row = self.rows[split][i]
+        return self.record(row) | ({"group": row[self.group]} if self.group else {})
 
     # What others need
 
@@ -178,9 +180,17 @@ class TaskData(LightningDataModule, TaskHooks):
     def _encoding(self) -> str:
         return self.encoder.digest(self.encoding_settings())
 
-    def tokenize(self, texts: list[str], pairs: list[str] | None = None) -> dict[str, list[Any]]:
-        """The columns ``input_ids``, ``token_type_ids`` if the model has them, and ``truncated`` of texts or pairs."""
-        return self.encoder.tokenize(texts, pairs)
+    def tokenize(
+        self, texts: list[str], pairs: list[str] | None = None, parts: tuple[str, ...] = ("text", "text_pair")
+    ) -> dict[str, list[Any]]:
+        """The columns ``input_ids``, ``token_type_ids`` if the model has them, and ``truncated`` of texts or pairs.
+
+        Args:
+            texts: The texts.
+            pairs: The second texts of pairs.
+            parts: Names of the first and the second texts in the report.
+        """
+        return self.encoder.tokenize(texts, pairs, parts)
 
     def setup(self, stage: str | None = None) -> None:
         """Encode the splits, or read them from the cache of `datasets`."""
@@ -201,6 +211,12 @@ class TaskData(LightningDataModule, TaskHooks):
 
         rows = self.encoded[split].with_format("arrow")
         return pc.list_value_length(rows["input_ids"][:]).to_numpy()
+
+    def text_lengths(self, split: str) -> dict[str, dict[str, Any]]:
+        """Lengths of the texts of a split before anything is cut off, for each part of them, such as source and target."""
+        found = self.encoder.lengths.get(rows_hash(self.rows[split]))
+        parts = found.parts if found else {}
+        return {name: part.summary(getattr(self, part.option) if part.option else None) for name, part in parts.items()}
 
     def loss_weights(self, split: str) -> np.ndarray | None:
         """Weight of each example of an encoded split in the mean loss, or None if all weigh 1."""

@@ -1,6 +1,6 @@
 """What a task says about its data: the methods that a new data module defines."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,6 +9,7 @@ import torch
 from ftlit.data.batches.collate import PADDING
 from ftlit.data.rows.class_labels import unify_class_labels
 from ftlit.data.rows.rows import text_problem
+from ftlit.util.arguments.checked import CheckedArguments
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -16,14 +17,16 @@ if TYPE_CHECKING:
     from ftlit.data.sources.formats import Reader
 
 
-class TaskHooks(ABC):
+class TaskHooks(metaclass=CheckedArguments):
     """Methods that describe, check, change and encode the rows of a task; those that are not abstract have a default."""
 
+    config_key: ClassVar[str] = "data"
     readers: Mapping[str, "Reader"] = {}  # of local files by their ending, where the usual reader does not fit
     label_dtype: ClassVar[torch.dtype] = torch.long
     padding: ClassVar[dict[str, int]] = PADDING  # padding values of the columns with one number a token, except input_ids
     metadata: ClassVar[tuple[str, ...]] = ()  # feature columns that are passed to the task unchanged
     default_max_length: ClassVar[int] = 512
+    group: str | None = None  # column that is the same in rows of one document
 
     # Columns
 
@@ -34,6 +37,10 @@ class TaskHooks(ABC):
     @abstractmethod
     def columns(self) -> dict[str, str]:
         """The input columns and those of the right answers."""
+
+    def optional_columns(self) -> dict[str, str]:
+        """Further input columns, by their config keys, which a data set may lack."""
+        return {}
 
     def row_from_text(self, text: str) -> dict[str, Any] | None:
         """A new row with a plain text as its only input, or None if the task needs more than one text."""
@@ -49,6 +56,10 @@ class TaskHooks(ABC):
     @abstractmethod
     def validate_row(self, row: dict[str, Any]) -> str | None:
         """What is wrong with a row that has its right answer, or None."""
+
+    def validate_held_out_row(self, row: dict[str, Any]) -> str | None:
+        """What is wrong with a row of validation or test, or None; by default what would be wrong with one of train."""
+        return self.validate_row(row)
 
     def check_splits(self, splits: dict[str, "Dataset"]) -> None:
         """Raise a `UserError` if the task cannot be trained or evaluated on these splits."""
@@ -80,7 +91,7 @@ class TaskHooks(ABC):
 
     def joined_texts(self, rows: "Dataset") -> list[str]:
         """The whole text of each row, in which duplicates are searched; by default all input columns."""
-        columns = [rows[column] for column in self.input_columns().values()]
+        columns = [rows[column][:] for column in self.input_columns().values()]
         return ["\n".join(texts) for texts in zip(*columns, strict=True)]
 
     def classes(self, rows: "Dataset") -> list[Any] | None:
@@ -90,6 +101,21 @@ class TaskHooks(ABC):
     def balance(self, rows: "Dataset") -> dict[str, int] | None:
         """Number of rows with each label, most frequent first, or None if the rows have no labels."""
         return None
+
+    def majority(self, rows: "Dataset") -> dict[str, Any] | None:
+        """The commonest ``answer`` of a split and the ``share`` of rows for which it is right, or None if that says nothing.
+
+        A number has the mean as ``answer``, and its mean squared error as ``mse``.
+        """
+        return None
+
+    def shares(self, split: str) -> dict[str, float]:
+        """Findings about an encoded split for the report that are shares, such as that of masked tokens."""
+        return {}
+
+    def warnings(self, split: str, shares: dict[str, float]) -> list[str]:
+        """What the report warns of in an encoded split, as sentences, given its `shares`."""
+        return []
 
     @abstractmethod
     def reference(self, row: dict[str, Any]) -> Any:

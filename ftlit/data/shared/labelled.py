@@ -1,13 +1,17 @@
 """Data with class labels: their names, ids and balance."""
 
+import re
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ftlit.data.rows.class_labels import class_names
+from ftlit.data.rows.cells import is_label, label_text, written
+from ftlit.data.rows.class_labels import check_names, class_names
 from ftlit.data.rows.label_noise import balanced, noisy_labels
+from ftlit.data.rows.splits import without_answers
 from ftlit.data.shared.base import TaskData
+from ftlit.data.sources.formats import describe_value, lines
 from ftlit.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,7 +40,11 @@ class LabelledData(TaskData):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if isinstance(label_names, list) and (twice := [name for name in label_names if label_names.count(name) > 1]):
+            raise UserError(f"data.label_names lists {twice[0]!r} twice, got {label_names}")
         self.given_names, self.label_noise, self.rebalance = label_names, label_noise, rebalance
+        if isinstance(label_names, list):
+            check_names(label_names)
 
     @cached_property
     def label_names(self) -> list[str]:
@@ -47,9 +55,11 @@ class LabelledData(TaskData):
                 raise UserError(
                     f"data.label_names {self.given_names!r} is not a file; expected a list, or a file with one label per line"
                 )
-            return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+            names = [line.strip() for _, line in lines(path) if line.strip()]
+            check_names(names, f"data.label_names {self.given_names!r}")
+            return names
         if self.given_names:
-            return [str(name) for name in self.given_names]
+            return [label_text(name) for name in self.given_names]
         if "train" not in self.rows.source:
             raise UserError(f"data.dataset {self.dataset!r} has no train split to take the labels from; set data.label_names")
         if self._class_names:
@@ -96,18 +106,29 @@ class LabelledData(TaskData):
 
     def validate_label(self, value: Any) -> str | None:
         """What is wrong with a label, or None."""
-        if value is None or value == "":
+        if value is None or (isinstance(value, str) and not value.strip()):
             return f"the label in column {self.label!r} is null"
-        if isinstance(value, list):
+        if value != value:
+            return f"the label in column {self.label!r} is not a number"
+        given = written(value) if isinstance(value, str) else value
+        if isinstance(given, list):
             return f"column {self.label!r} holds a list, not one label"
-        return f"the label in column {self.label!r} is not a number" if value != value else None
+        if isinstance(given, dict) or not is_label(value):
+            return f"column {self.label!r} holds {describe_value(value)}, not a label; it should be a name or a number"
+        return None
 
     def classes(self, rows: "Dataset") -> list[Any] | None:
         return [name for value in rows[self.label] for name in self.as_names(value)]
 
     def balance(self, rows: "Dataset") -> dict[str, int] | None:
-        counts = Counter(self.label_ids[name] for value in rows[self.label] for name in self.as_names(value))
+        counts = Counter(self.label_ids[name] for value in rows[self.label][:] for name in self.as_names(value))
         return {self.label_names[i]: count for i, count in counts.most_common()}
+
+    def majority(self, rows: "Dataset") -> dict[str, Any] | None:
+        counts = Counter(tuple(sorted({self.label_ids[name] for name in self.as_names(v)})) for v in rows[self.label][:])
+        [(ids, count)] = counts.most_common(1)
+        names = [self.label_names[i] for i in ids]
+        return {"answer": names[0] if len(names) == 1 else names, "share": count / len(rows)}
 
     def augment_train(self, train: "Dataset") -> "Dataset":
         if self.label_noise:
@@ -131,21 +152,32 @@ class LabelledData(TaskData):
 
     def check_splits(self, splits: dict[str, "Dataset"]) -> None:
         for split, rows in splits.items():
-            seen: set[str] = set()
+            seen: set[int] = set()
             for row_id, value in zip(rows["row_id"], rows[self.label], strict=True):
-                for name in self.as_names(value):
-                    if name not in self.label_ids:
-                        known = ", ".join(self.label_names[:20])
-                        where = "in data.label_names" if self.given_names else "seen in train"
-                        place = f"{self.dataset}: {self.rows.place_of(row_id)}"
-                        raise UserError(f"{place}: label {name!r} is never {where}; the labels are {known}")
-                    seen.add(name)
-            if len({self.label_ids[name] for name in seen}) < 2:
-                only = f"the label {next(iter(seen))!r}" if seen else "no label"
+                names = self.as_names(value)
+                if unknown := [name for name in names if name not in self.label_ids]:
+                    raise self._unknown(unknown[0], row_id, split, rows)
+                ids = [self.label_ids[name] for name in names]
+                if len(set(ids)) < len(ids):
+                    twice, place = self.label_names[max(ids, key=ids.count)], self.rows.place_of(row_id)
+                    raise UserError(
+                        f"{self.dataset}: {place}: label {twice!r} stands twice, once by its name, once by its number"
+                    )
+                seen.update(ids)
+            if len(seen) < 2:
+                only = f"the label {self.label_names[next(iter(seen))]!r}" if seen else "no label"
                 raise UserError(
                     f"{self.dataset}: {split} has {only} alone in its {len(rows)} rows; "
                     f"a classifier needs two or more in every split (check data.{self.label_key} and the limits)"
                 )
+
+    def _unknown(self, name: str, row_id: str, split: str, rows: "Dataset") -> UserError:
+        known = ", ".join(self.label_names[:20])
+        where = "in data.label_names" if self.given_names else "seen in train"
+        none_known = not any(name in self.label_ids for value in rows[self.label] for name in self.as_names(value))
+        advice = without_answers(split) if none_known else ""
+        place = f"{self.dataset}: {self.rows.place_of(row_id)}"
+        return UserError(f"{place}: label {name!r} is never {where}; the labels are {known}. {advice}".removesuffix(". "))
 
     def encode(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         return {**self.encode_inputs(columns), "labels": [self.encode_label(value) for value in columns[self.label]]}
@@ -155,10 +187,5 @@ class LabelledData(TaskData):
         return self.label_ids[self.label_name(value)]
 
 
-def label_text(value: Any) -> str:
-    """A label as text; 2.0, from a column with missing values, becomes 2."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
 def _natural(name: str) -> tuple[float, str]:
-    return (float(name), name) if name.lstrip("-").isdecimal() else (float("inf"), name)
+    return (float(name), name) if re.fullmatch(r"-?[0-9]+", name) else (float("inf"), name)

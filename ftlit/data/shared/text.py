@@ -4,8 +4,8 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from ftlit.data.rows.augment import Augmentation, augment_rows
-from ftlit.data.rows.checks import check_least
 from ftlit.data.shared.base import TaskData
+from ftlit.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,7 +33,8 @@ class TextData(TaskData):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_least(1, augmented_copies=augmented_copies)
+        if augmented_copies != 1 and not augment:
+            raise UserError("data.augmented_copies is the number of copies that data.augment makes, which is not set")
         self.text, self.text_pair, self.label = text, text_pair, label
         self.augment, self.augmented_copies = augment or [], augmented_copies
 

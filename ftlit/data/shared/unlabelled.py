@@ -6,7 +6,7 @@ import numpy as np
 
 from ftlit.data.batches.batching import MicroBatch
 from ftlit.data.rows.rows import text_problem
-from ftlit.data.sources.load import load_splits
+from ftlit.data.sources.load import load_source
 from ftlit.data.text.encoding import Encoder
 from ftlit.errors import UserError, near
 
@@ -53,7 +53,7 @@ def unlabelled_texts(dataset: str, column: str, encoder: Encoder) -> "Dataset":
     Raises:
         UserError: If the data set or the column does not exist, or has no text.
     """
-    splits = load_splits(dataset)
+    splits, _ = load_source(dataset, strict=False)
     rows = splits["train"] if "train" in splits else next(iter(splits.values()))
     if column not in rows.column_names:
         raise UserError(f"data.unlabelled_column: {dataset} has no column {column!r}. {near(column, rows.column_names)}")

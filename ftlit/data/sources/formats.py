@@ -10,30 +10,64 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ftlit.errors import UserError
+from ftlit.util.files import LFS_POINTER
 
 Located = Iterator[tuple[str, Any]]
 Reader = Callable[[Path], Located]
 
+INDEX = "Unnamed: 0"  # as pandas calls the column without a name in which it saves its index
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+IS_POINTER = "it is a pointer of Git LFS and not the file itself; fetch it with: git lfs pull"
+
+
+def opened(path: Path) -> BinaryIO:
+    """The open file, in bytes.
+
+    Raises:
+        UserError: If it cannot be opened.
+    """
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file holds a pointer of Git LFS instead of its content."""
+    with opened(path) as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER.encode()
+
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file with their numbers from 1, including line ends."""
-    # Bytes are split at line feeds only, and the line of a byte that is not UTF-8 is known, unlike in text mode.
-    with path.open("rb") as file:
+    # Bytes are split at line ends only, and the line of a byte that is not UTF-8 is known, unlike in text mode.
+    with opened(path) as file:
         yield from decode_lines(file, str(path))
 
 
 def decode_lines(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
     """The decoded lines of a binary file with their numbers from 1."""
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(_lines(iter(file)), start=1):
+        if number == 1 and line.startswith(LFS_POINTER.encode()):
+            raise UserError(f"{name}: {IS_POINTER}")
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             byte = line[error.start]
             raise UserError(f"{name}, line {number}: the byte 0x{byte:02x} is not UTF-8; save it as UTF-8") from None
+        if "\0" in text:
+            raise UserError(f"{name}, line {number}: the byte 0x00 is in no text; save it as UTF-8, or replace a damaged file")
         yield number, text
+
+
+def _lines(file: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines of a file; one without a single line feed ends its lines with carriage returns."""
+    first = next(file, b"")
+    yield from [first] if first.endswith(b"\n") else first.splitlines(keepends=True)
+    yield from file
 
 
 def delimited_rows(path: Path, delimiter: str) -> Located:
@@ -56,7 +90,7 @@ def delimited_rows(path: Path, delimiter: str) -> Located:
         if not fields:
             continue
         if not header:
-            header = _checked_header(path, fields)
+            header = _checked_header(path, fields, delimiter)
             continue
         if len(fields) != len(header):
             runs = reader.line_num - start + 1
@@ -71,7 +105,14 @@ def delimited_rows(path: Path, delimiter: str) -> Located:
         yield where, dict(zip(header, fields, strict=True))
 
 
-def _checked_header(path: Path, header: list[str]) -> list[str]:
+def _checked_header(path: Path, header: list[str], delimiter: str) -> list[str]:
+    if other := next((sign for sign in SEPARATORS if len(header) == 1 and sign != delimiter and sign in header[0]), None):
+        endings = {",": ".csv", "\t": ".tsv"}
+        mend = f"name the file {endings[other]}" if other in endings else "save it with commas, or with tabs as .tsv"
+        own = f"a {endings[delimiter]} file has {SEPARATORS[delimiter]}"
+        raise UserError(f"{path}, the header: {header[0]!r} is separated by {SEPARATORS[other]}, and {own}; {mend}")
+    if len(header) > 1 and not header[0].strip():
+        header = [INDEX, *header[1:]]
     for place, name in enumerate(header, start=1):
         if not name.strip():
             raise UserError(f"{path}, the header: column {place} has no name")
@@ -85,10 +126,21 @@ def jsonl_rows(path: Path) -> Located:
     for number, line in lines(path):
         if line.strip():
             try:
-                row = json.loads(line)
-            except ValueError as error:
+                row = DECODER.decode(line)
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}, line {number}: not valid JSON ({error})") from None
             yield f"line {number}", row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # Python would keep the last one
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"an object has the key {next(key for key in keys if keys.count(key) > 1)!r} twice")
+    return found
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def json_rows(path: Path) -> Located:
@@ -98,11 +150,16 @@ def json_rows(path: Path) -> Located:
 
 def json_list(path: Path) -> list[Any]:
     """The list in a JSON file, at the top level or under the key ``data``."""
+    text = "".join(line for _, line in lines(path))
+    if not text.strip():
+        raise UserError(f"{path} has no rows: the file is empty")
     try:
-        content = json.loads("".join(line for _, line in lines(path)))
+        content = DECODER.decode(text)
     except json.JSONDecodeError as error:
         hint = "; if each line is an object of its own, name the file .jsonl" if error.msg == "Extra data" else ""
         raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}){hint}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from None
     rows = content.get("data") if isinstance(content, dict) else content
     if not isinstance(rows, list):
         raise UserError(f'{path} should contain a list of objects, or an object {{"data": [...]}}')
@@ -115,15 +172,26 @@ def parquet_file(path: Path) -> Any:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.ParquetFile(path)
+        file = pyarrow.parquet.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read as parquet: {error}") from None
+        if is_lfs_pointer(path):
+            raise UserError(f"{path}: {IS_POINTER}") from None
+        raise UserError(f"{path} cannot be read as parquet: {' '.join(str(error).split())}") from None
+    names = file.schema_arrow.names
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{path}: two columns are named {twice!r}")
+    return file
 
 
 def parquet_rows(path: Path) -> Located:
     """The rows of a parquet file."""
+    import pyarrow as pa
+
     rows: Iterable[Any] = itertools.chain.from_iterable(b.to_pylist() for b in parquet_file(path).iter_batches(1000))
-    yield from ((f"row {number}", row) for number, row in enumerate(rows, start=1))
+    try:
+        yield from ((f"row {number}", row) for number, row in enumerate(rows, start=1))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from None
 
 
 def text_rows(path: Path) -> Located:

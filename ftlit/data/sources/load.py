@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import re
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftlit.data.sources.folders import Loaders, Source, folder_source, only_file
 from ftlit.data.sources.formats import Reader
-from ftlit.data.sources.readers import READERS, features_of, read_file
+from ftlit.data.sources.readers import READERS, features_of
+from ftlit.data.sources.split_names import NAMES, check_none_left, splits_by_name
 from ftlit.errors import UserError, near
-from ftlit.util.files import damaged, file_names, resolve_package_path
+from ftlit.util.files import file_names, resolve_package_path
+from ftlit.util.hub import LOADING_ERRORS
+from ftlit.util.trust import FUNCTION, present_folder_last
 
 if TYPE_CHECKING:
     import datasets
-
-Loaders = Mapping[str, "Callable[[], datasets.Dataset]"]
-
-SPLITS = {"train": ["train"], "validation": ["validation", "valid", "val", "dev"], "test": ["test"]}
 
 
 def load_splits(
@@ -34,17 +32,32 @@ def load_splits(
     config_name: str | None = None,
     splits: dict[str, str | None] | None = None,
     readers: Mapping[str, Reader] | None = None,
+    revision: str | None = None,
 ) -> dict[str, datasets.Dataset]:
-    """The rows of each split of a source.
+    """The rows of each split of a source, as `load_source` finds them."""
+    return load_source(dataset, config_name, splits, readers, revision=revision)[0]
+
+
+def load_source(
+    dataset: str,
+    config_name: str | None = None,
+    splits: dict[str, str | None] | None = None,
+    readers: Mapping[str, Reader] | None = None,
+    strict: bool = True,
+    revision: str | None = None,
+) -> tuple[dict[str, datasets.Dataset], list[str]]:
+    """The rows of each split of a source, and the names of its files or splits that hold rows and belong to no split.
 
     Args:
-        dataset: A file, a folder with files named by split (csv, tsv, json, jsonl, parquet, txt, conll, iob,
+        dataset: A file, a folder with files named by split (csv, tsv, json, jsonl, parquet, txt, conll, conllu, iob,
             bio), a folder saved by ``datasets``, ``package:<module>/<path>`` inside an installed package,
             ``module:function`` that returns the splits, or a name on the Hugging Face hub.
         config_name: Configuration of a data set on the hub, for example ``sst2`` of ``nyu-mll/glue``.
         splits: The source's own name of a split if it differs, for example ``{validation: dev}``, or a part of a split,
             for example ``{validation: "train[90%:]"}``; None leaves the split out.
         readers: Readers of local files by ending that replace the usual ones, such as ``{".txt": conll_rows}``.
+        strict: Whether such a name is an error while train or validation is missing.
+        revision: Branch, tag or commit of a data set on the hub.
 
     Raises:
         UserError: If the source does not exist, cannot be read, or lacks a split that ``splits`` names.
@@ -54,12 +67,13 @@ def load_splits(
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
     splits = splits or {}
-    if unknown := [name for name in splits if name not in SPLITS]:
-        raise UserError(f"data.splits has the key {unknown[0]!r}. {near(unknown[0], SPLITS)}")
-    loaders = _loaders(dataset, config_name, READERS | dict(readers or {}))
+    if unknown := [name for name in splits if name not in NAMES]:
+        raise UserError(f"data.splits has the key {unknown[0]!r}. {near(unknown[0], NAMES)}")
+    loaders, sure = _source(dataset, config_name, READERS | dict(readers or {}), revision)
+    given = {part for wanted in splits.values() for part in _parts(wanted or "")}
+    named = splits_by_name(loaders, given)
     chosen = {}
-    for name, aliases in SPLITS.items():
-        found = [alias for alias in aliases if alias in loaders]
+    for name, found in named.items():
         if name in splits:
             if wanted := splits[name]:
                 chosen[name] = _part(loaders, wanted, name, dataset)
@@ -72,27 +86,42 @@ def load_splits(
         raise UserError(
             f"data.dataset {dataset!r} has no train, validation or test split; it has: {there}. Name its splits in data.splits"
         )
+    left = sorted(sure - given.union(*named.values()))
+    if strict:
+        check_none_left(dataset, left, {*chosen, *splits})
     for name, rows in chosen.items():
         if len(rows) == 0:
             raise UserError(f"data.dataset {dataset!r}: the split {name!r} has no rows")
-    return chosen
+    return chosen, left
 
 
-def _loaders(dataset: str, config_name: str | None, readers: Mapping[str, Reader]) -> Loaders:
-    """A loader for each split or file of the source, by the source's own names."""
-    if not dataset.startswith("package:") and re.fullmatch(r"[\w.]+:\w+", dataset):
+def _source(dataset: str, config_name: str | None, readers: Mapping[str, Reader], revision: str | None) -> Source:
+    """What is found under the name of a source."""
+    if not dataset.strip():
+        raise UserError("data.dataset is empty; it should be a file, a folder, module:function or a name on the hub")
+    local = Path(dataset).expanduser().exists() or dataset.startswith("package:") or FUNCTION.fullmatch(dataset)
+    if revision is not None and local:
+        raise UserError(f"data.revision {revision!r} is a revision on the hub, but data.dataset {dataset!r} is not; remove it")
+    if not dataset.startswith("package:") and FUNCTION.fullmatch(dataset):
         return _from_function(dataset)
     path = resolve_package_path(dataset) if dataset.startswith("package:") else Path(dataset).expanduser()
     if path.is_dir():
-        return _from_folder(path, readers)
+        return folder_source(path, readers)
     if path.is_file():
         if path.suffix.lower() not in readers:
             raise UserError(f"{path} ends in none of {', '.join(readers)}")
-        return {"train": partial(_only_file, [path], readers)}
+        return Source({"train": partial(only_file, [path], readers)})
+    if path.is_symlink():
+        raise UserError(f"data.dataset {dataset!r} is a link to something that does not exist")
     hub_name = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", dataset)
     if not hub_name or path.suffix.lower() in readers:
         raise UserError(f"data.dataset {dataset!r} does not exist{_neighbours(path)}")
-    return _from_hub(dataset, config_name, path)
+    return Source(_from_hub(dataset, config_name, path, revision))
+
+
+def _parts(wanted: str) -> list[str]:
+    """The names of the splits in a part or a concatenation such as ``train[:10%]+test``, and the whole text."""
+    return [wanted, *(re.sub(r"\[.*", "", piece).strip() for piece in wanted.split("+"))]
 
 
 def _part(loaders: Loaders, wanted: str, name: str, dataset: str) -> datasets.Dataset:
@@ -101,7 +130,7 @@ def _part(loaders: Loaders, wanted: str, name: str, dataset: str) -> datasets.Da
 
     if wanted in loaders:
         return loaders[wanted]()
-    sources = [re.sub(r"\[.*", "", piece).strip() for piece in wanted.split("+")]
+    _, *sources = _parts(wanted)
     if missing := [source for source in sources if source not in loaders]:
         raise UserError(
             f"data.splits.{name} is {wanted!r}, and data.dataset {dataset!r} has no split {missing[0]!r}. "
@@ -115,11 +144,10 @@ def _part(loaders: Loaders, wanted: str, name: str, dataset: str) -> datasets.Da
     return concatenate_datasets([whole[p.splitname].select(range(p.from_, p.to)) for p in pieces])
 
 
-def _from_function(dataset: str) -> Loaders:
+def _from_function(dataset: str) -> Source:
     """The result of ``module:function``; the module may be in the current folder, as with ``python -m``."""
     module_name, function_name = dataset.split(":")
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    present_folder_last()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -137,7 +165,8 @@ def _from_function(dataset: str) -> Loaders:
         raise UserError(
             f"data.dataset {dataset!r} returned {type(given).__name__}; it should return a dict from split names to rows"
         )
-    return {str(split): partial(_checked_rows, rows, f"{dataset}, split {split!r}") for split, rows in given.items()}
+    loaders = {str(split): partial(_checked_rows, rows, f"{dataset}, split {split!r}") for split, rows in given.items()}
+    return Source(loaders, frozenset(loaders))
 
 
 def _checked_rows(rows: Any, where: str) -> datasets.Dataset:
@@ -151,46 +180,9 @@ def _checked_rows(rows: Any, where: str) -> datasets.Dataset:
     return datasets.Dataset.from_list([{key: row.get(key) for key in features} for row in rows], features=features)
 
 
-def _from_folder(folder: Path, readers: Mapping[str, Reader]) -> Loaders:
+def _from_hub(dataset: str, config_name: str | None, path: Path, revision: str | None) -> Loaders:
     import datasets
-
-    names = file_names(folder)
-    if "dataset_dict.json" in names:
-        saved = _from_disk(datasets.DatasetDict, folder)
-        return {str(split): partial(saved.__getitem__, split) for split in saved}
-    if "state.json" in names and "dataset_info.json" in names:
-        return {"train": partial(_from_disk, datasets.Dataset, folder)}
-    files: dict[str, list[Path]] = {}
-    for name in names:
-        if (folder / name).is_file() and Path(name).suffix.lower() in readers:
-            files.setdefault(Path(name).stem, []).append(folder / name)
-    if not files:
-        raise UserError(
-            f"the folder {folder} has no file such as train.csv; it should have train, validation or test files that "
-            f"end in one of {', '.join(readers)}. There are: {', '.join(names) or 'no files'}"
-        )
-    return {stem: partial(_only_file, paths, readers) for stem, paths in files.items()}
-
-
-def _from_disk(kind: Any, folder: Path) -> Any:
-    """Load a folder that was saved by ``datasets``."""
-    try:
-        return kind.load_from_disk(str(folder))
-    except Exception as error:  # of many kinds: the folder holds JSON and Arrow files
-        reason = " ".join(str(error).split())[:200]
-        raise damaged(folder, f"datasets cannot load what it saved there ({type(error).__name__}: {reason})") from error
-
-
-def _only_file(paths: list[Path], readers: Mapping[str, Reader]) -> datasets.Dataset:
-    if len(paths) > 1:
-        names = " and ".join(path.name for path in paths)
-        raise UserError(f"{paths[0].parent} has {names} for one split; keep one of them")
-    return read_file(paths[0], readers[paths[0].suffix.lower()])
-
-
-def _from_hub(dataset: str, config_name: str | None, path: Path) -> Loaders:
-    import datasets
-    from huggingface_hub.errors import HfHubHTTPError
+    from datasets.exceptions import DatasetsError
 
     unreachable = (
         f"data.dataset {dataset!r} is neither a file or folder here{_neighbours(path)} nor a data set of the hub that "
@@ -200,13 +192,20 @@ def _from_hub(dataset: str, config_name: str | None, path: Path) -> Loaders:
         # `datasets` takes this for a file format and would read any file in the current folder.
         raise UserError(unreachable)
     try:
-        loaded = datasets.load_dataset(dataset, config_name)
-    except (OSError, HfHubHTTPError) as error:
-        raise UserError(f"{unreachable} ({str(error).strip().splitlines()[0]})") from error
+        loaded = datasets.load_dataset(dataset, config_name, revision=revision)
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"data.dataset {dataset!r} with data.config_name {config_name!r}: {reason}") from error
+    except (*LOADING_ERRORS, DatasetsError) as error:
+        raise UserError(f"{unreachable} ({str(error).strip().splitlines()[0]})") from error
     return {str(split): partial(loaded.__getitem__, split) for split in loaded}
+
+
+def commit_of_rows(rows: datasets.Dataset) -> str | None:
+    """The commit of a data set on the hub, which is part of its place in the cache; None for other rows."""
+    places = " ".join(file["filename"] for file in rows.cache_files)
+    found = re.search(r"[\\/]([0-9a-f]{40})[\\/][^\\/]+\.arrow", places)
+    return found[1] if found else None
 
 
 def _neighbours(path: Path) -> str:

@@ -17,6 +17,7 @@ from ftlit.data.sources.formats import (
     describe_value,
     json_rows,
     jsonl_rows,
+    opened,
     parquet_file,
     parquet_rows,
     text_rows,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import datasets
 
 # Part of the cache key of `datasets`: to be raised when a reader returns different rows for the same file.
-READERS_VERSION = 1
+READERS_VERSION = 2
 
 
 def read_file(path: Path, reader: Reader | None = None) -> datasets.Dataset:
@@ -49,7 +50,22 @@ def read_file(path: Path, reader: Reader | None = None) -> datasets.Dataset:
     try:
         return datasets.Dataset.from_generator(_generate, features=features, gen_kwargs={**kwargs, "reader": reader})
     except DatasetGenerationError as error:
-        raise (user_error(error) or error) from None
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise (user_error(error) or UserError(f"{path} cannot be read: {reason}")) from None
+
+
+def read_shards(paths: list[Path], reader: Reader) -> datasets.Dataset:
+    """The rows of all parts of a split, such as ``train-00000-of-00002.parquet`` and the next.
+
+    Raises:
+        UserError: If a part is missing.
+    """
+    from datasets import concatenate_datasets
+
+    count = int(paths[0].stem.rpartition("-")[2])
+    if len(paths) != count:
+        raise UserError(f"{paths[0].parent} has {len(paths)} of the {count} parts of which {paths[0].name} is one")
+    return concatenate_datasets([read_file(path, reader) for path in sorted(paths)])
 
 
 def _generate(path: str, digest: str, version: int, columns: tuple[str, ...], reader: Reader) -> Iterator[dict[str, Any]]:
@@ -66,7 +82,7 @@ def _generate(path: str, digest: str, version: int, columns: tuple[str, ...], re
 
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with opened(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -75,14 +91,25 @@ def _digest(path: Path) -> str:
 def _file_features(path: Path, reader: Reader) -> datasets.Features | None:
     """The column types of a file, for JSON inferred from all rows; None if all columns are text."""
     if reader is parquet_rows:
-        import datasets
-
-        return datasets.Features.from_arrow_schema(parquet_file(path).schema_arrow)
+        return _parquet_features(path)
     if reader is squad_rows and (features := squad_features(path)):
         return features
     if path.suffix.lower() in (".json", ".jsonl"):
         return features_of(partial(reader, path), str(path))
     return None
+
+
+def _parquet_features(path: Path) -> datasets.Features:
+    import datasets
+    import pyarrow as pa
+
+    schema = parquet_file(path).schema_arrow
+    # Categories of pandas are read as the values that they stand for.
+    plain = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in schema]
+    try:
+        return datasets.Features.from_arrow_schema(pa.schema(plain, metadata=schema.metadata))
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise UserError(f"{path} has a column of a type that cannot be read: {' '.join(str(error).split())}") from None
 
 
 def features_of(rows: Callable[[], Located], source: str) -> datasets.Features:
@@ -135,6 +162,8 @@ READERS: dict[str, Reader] = {
     ".parquet": parquet_rows,
     ".txt": text_rows,
     ".conll": conll_rows,
+    ".conllu": conll_rows,
+    ".conllup": conll_rows,
     ".iob": conll_rows,
     ".bio": conll_rows,
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import datasets
 
 TYPE_NAMES = {str: "a text", list: "a list", int: "a whole number"}
+IMPOSSIBLE = "is_impossible"  # of SQuAD 2.0: the question has no answer
 SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can contain one, UTF-8 cannot
 
 
@@ -65,12 +66,24 @@ def _id(question: Any, where: str) -> str:
 
 
 def _answers(question: dict[str, Any], where: str) -> list[dict[str, Any]]:
-    if question.get("is_impossible") is True and "answers" not in question:
+    if question.get(IMPOSSIBLE) is True and "answers" not in question:
         return []
-    return [
+    answers = [
         {"text": _get(answer, "text", str, place), "answer_start": _get(answer, "answer_start", int, place)}
         for place, answer in _places(_get(question, "answers", list, where), f"{where}, answer")
     ]
+    if found := impossible_problem(question.get(IMPOSSIBLE), answers):
+        raise UserError(f"{where}: {found}")
+    return answers
+
+
+def impossible_problem(impossible: Any, answers: Any) -> str | None:
+    """What is wrong with a question whose answers and whose mark for having none do not agree, or None."""
+    marked = {"true": True, "1": True, "false": False, "0": False}.get(str(impossible).lower())
+    there = bool(answers.get("text") if isinstance(answers, dict) else answers)
+    if marked is None or marked != there:
+        return None
+    return f"{IMPOSSIBLE} is {'true' if marked else 'false'}, but the question has {'answers' if there else 'no answer'}"
 
 
 def _places(items: list[Any], name: str) -> Iterator[tuple[str, Any]]:

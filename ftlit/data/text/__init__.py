@@ -1,1 +1,1 @@
-"""Turn texts into tokens: encoding, words and tags, answers, conversations."""
+"""Turn texts into tokens: encoding, words and tags, answers."""

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from ftlit.data.rows.cells import whole_number
+
 Answer = tuple[Any, Any]  # the text, and the character at which it begins, or None if unknown
 
 
@@ -17,7 +19,7 @@ def answers_of(value: Any, start: Any = None) -> list[Answer]:
     Raises:
         ValueError: If the cell holds something else.
     """
-    if value is None:
+    if value is None or value == "":  # the empty cell of a csv
         return []
     if isinstance(value, str):
         return [(value, start)]
@@ -32,34 +34,57 @@ def answers_of(value: Any, start: Any = None) -> list[Answer]:
 
 
 def answer_problem(answer: Answer, context: str) -> str | None:
-    """What is wrong with an answer to a question about a context, or None."""
+    """What is wrong with an answer to a question about a context, or None. A start may be wrong, if it is a position."""
     text, start = answer
-    if not isinstance(text, str) or not text.strip():
-        return f"an answer is {text!r}, which has no text; a question without answer has an empty list, or null"
-    found = context.find(text)
-    where = f"it begins at {found}" if found >= 0 else "it does not occur in the context"
-    if start is None:
-        return None if found >= 0 else f"the answer {text!r} does not occur in the context"
-    if (begin := _whole(start)) is None:
+    if found := text_problem_of(answer):
+        return found
+    first = context.find(text)
+    where = f"it begins at {first}" if first >= 0 else "it does not occur in the context"
+    if start is not None and _position(start) is None:
         return f"the answer {text!r} begins at {start!r}, which is not a position in the context; {where}"
-    if (there := context[begin : begin + len(text)]) == text:
+    if first >= 0:
         return None
+    if start is None:
+        return f"the answer {text!r} does not occur in the context"
+    begin = _position(start) or 0
+    there = context[begin : begin + len(text)]
     return f"the answer {text!r} should begin at {begin} of the context, but {there!r} is found there; {where}"
 
 
-def _whole(start: Any) -> int | None:
+def text_problem_of(answer: Answer) -> str | None:
+    """What is wrong with the text of an answer, or None."""
+    text = answer[0]
+    if not isinstance(text, str) or not text.strip():
+        return f"an answer is {text!r}, which has no text; a question without answer has an empty list, or null"
+    return None
+
+
+def _position(start: Any) -> int | None:
     """A start as a number; it may be a text from a csv file."""
-    try:
-        return int(start) if float(start) == int(start) >= 0 else None
-    except (TypeError, ValueError):
-        return None
+    found = whole_number(start)
+    return found if found is not None and found >= 0 else None
 
 
-def character_span(answer: Answer, context: str) -> tuple[int, int]:
-    """Start and end of an answer in the characters of a context, without spaces around it; the end is exclusive."""
+def begin_of(answer: Answer, context: str) -> int | None:
+    """The character at which an answer begins: its start, or the nearest place of its text; None if there is none."""
     text, start = answer
-    begin = context.find(text) if start is None else int(start)
-    return begin + len(text) - len(text.lstrip()), begin + len(text.rstrip())
+    place = _position(start) or 0
+    places = {context.rfind(text, 0, place + len(text)), context.find(text, place)} - {-1}
+    return min(places, key=lambda found: (abs(found - place), found), default=None)
+
+
+def is_moved(answer: Answer, context: str) -> bool:
+    """Whether an answer does not begin at its start."""
+    return answer[1] is not None and begin_of(answer, context) != _position(answer[1])
+
+
+def character_span(answer: Answer, context: str) -> tuple[int, int] | None:
+    """Start and end of an answer in the characters of a context, without spaces around it; the end is exclusive.
+
+    None if its text does not occur in the context.
+    """
+    text, begin = answer[0], begin_of(answer, context)
+    return None if begin is None else (begin + len(text) - len(text.lstrip()), begin + len(text.rstrip()))
 
 
 def token_span(span: tuple[int, int], starts: np.ndarray, ends: np.ndarray) -> tuple[int, int] | None:

@@ -2,12 +2,14 @@
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftlit.data.text.lengths import Lengths, sequence_sizes, unknown_id
 from ftlit.errors import UserError
+from ftlit.util.cache import cache_file, cache_json, cached_json
 from ftlit.util.private import rows_hash
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 VERSIONED_PACKAGES = ("ftlit", "lightning", "abc", "builtins", "typing")  # whose code is not part of the key; that of users is
-ENCODING_VERSION = 5  # to be raised whenever rows are encoded differently, so that old caches are not used
+ENCODING_VERSION = 7  # to be raised whenever rows are encoded differently, so that old caches are not used
 
 
 class Encoder:
@@ -28,6 +30,8 @@ class Encoder:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> None:
         self.tokenizer, self.max_length = tokenizer, max_length
+        self.lengths: dict[str, Lengths] = {}  # of the encoded rows, by their hash
+        self._counted: Lengths | None = None  # those of the rows that are being encoded
 
     @cached_property
     def state(self) -> str:
@@ -47,19 +51,76 @@ class Encoder:
                 f"{backbone!r} adds, got {self.max_length}"
             )
 
-    def tokenize(self, texts: list[str], pairs: list[str] | None = None) -> dict[str, list[Any]]:
-        """Model inputs of texts or pairs, as `tokenize` returns them."""
-        return tokenize(self.tokenizer, self.max_length, texts, pairs)
+    def tokenize(
+        self, texts: list[str], pairs: list[str] | None = None, parts: tuple[str, ...] = ("text", "text_pair")
+    ) -> dict[str, list[Any]]:
+        """Model inputs of texts or pairs, as `tokenize` returns them.
+
+        Args:
+            texts: The texts.
+            pairs: The second texts of pairs.
+            parts: Names of the first and the second texts in the report.
+        """
+        names = parts[: 1 if pairs is None else 2]
+        return tokenize(self.tokenizer, self.max_length, texts, pairs, lambda found: self._count_uncut(found, names))
+
+    def _count_uncut(self, found: Any, parts: tuple[str, ...]) -> None:
+        if self._counted is None:
+            return
+        for i, part in enumerate(parts if len(parts) > 1 else ()):
+            if (sizes := sequence_sizes(found, i)) is not None:
+                self._counted.add(part, sizes)
+        special = self.tokenizer.num_special_tokens_to_add(pair=len(parts) > 1)
+        self.count(" and ".join(parts), found["input_ids"], "max_length", special)
+
+    @property
+    def counting(self) -> bool:
+        """Whether the tokens of texts are counted, since a split is being encoded."""
+        return self._counted is not None
+
+    def count(
+        self,
+        part: str,
+        ids: Iterable[list[int]],
+        option: str | None = None,
+        special: int = 0,
+        tokenizer: "PreTrainedTokenizerBase | None" = None,
+    ) -> None:
+        """Count the tokens of texts for the report, before they are cut; this does nothing unless a split is being encoded.
+
+        Args:
+            part: Name of this part of the texts in the report, such as `target`.
+            ids: Ids of the tokens of each text.
+            option: The option of `data` that limits their number.
+            special: Number of special tokens in each.
+            tokenizer: Their tokenizer, if it is not that of the backbone.
+        """
+        if self._counted is not None and (texts := list(ids)):
+            unknown = unknown_id(tokenizer or self.tokenizer)
+            found = 0 if unknown is None else sum(text.count(unknown) for text in texts)
+            self._counted.add(part, map(len, texts), option, special * len(texts), found)
 
     def encode(self, rows: "Dataset", encode: Callable[[Any], Any], settings: list[Any]) -> "Dataset":
-        """The features of rows, as `encoded` returns them.
+        """The features of rows, as `encoded` returns them; the lengths of their texts are kept beside them.
 
         Args:
             rows: The rows.
             encode: From columns of rows to columns of features.
             settings: Everything that `encode` depends on, except the tokenizer.
         """
-        return encoded(rows, encode, [self.state, *settings])
+        file = cache_file([rows_hash(rows), self.state, *settings, ENCODING_VERSION], ".arrow")
+        beside = file.with_suffix(".lengths.json")
+        known = cached_json(beside)
+        if known is not None:
+            self.lengths[rows_hash(rows)] = Lengths.from_json(known)
+            return encoded(rows, encode, file)
+        self._counted = self.lengths[rows_hash(rows)] = Lengths()
+        try:
+            found = encoded(rows, encode, file, again=True)
+        finally:
+            self._counted = None
+        cache_json(beside, self.lengths[rows_hash(rows)].to_json())
+        return found
 
     def digest(self, settings: list[Any]) -> str:
         """A hash of the tokenizer and the settings of an encoding."""
@@ -82,15 +143,29 @@ def require_offsets(tokenizer: "PreTrainedTokenizerBase", backbone: str, user: s
 
 
 def tokenize(
-    tokenizer: "PreTrainedTokenizerBase", max_length: int, texts: list[str], pairs: list[str] | None = None
+    tokenizer: "PreTrainedTokenizerBase",
+    max_length: int,
+    texts: list[str],
+    pairs: list[str] | None = None,
+    uncut: Callable[[Any], None] | None = None,
 ) -> dict[str, list[Any]]:
     """Model inputs of texts or pairs, truncated to `max_length` tokens.
+
+    Args:
+        tokenizer: The tokenizer.
+        max_length: Number of tokens after which a text is truncated.
+        texts: The texts.
+        pairs: The second texts of pairs.
+        uncut: Called with what the tokenizer returns before anything is truncated.
 
     Returns:
         The columns ``input_ids``, ``token_type_ids`` if the model has them, and ``truncated``, whether a text was truncated.
     """
     given = [texts] if pairs is None else [texts, pairs]
-    columns = dict(tokenizer(*given, truncation=False, return_attention_mask=False))
+    found = tokenizer(*given, truncation=False, return_attention_mask=False)
+    if uncut:
+        uncut(found)
+    columns = dict(found)
     long = [i for i, ids in enumerate(columns["input_ids"]) if len(ids) > max_length]
     if long:
         again = [[column[i] for i in long] for column in given]
@@ -122,26 +197,22 @@ def _source(kind: type) -> str:
         return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def encoded(rows: "Dataset", encode: Callable[[Any], Any], settings: list[Any]) -> "Dataset":
+def encoded(rows: "Dataset", encode: Callable[[Any], Any], file: Path, again: bool = False) -> "Dataset":
     """The encoded rows, read from the cache if the same rows were encoded in the same way before.
 
     Args:
-        rows: The rows; their own fingerprint represents their content.
+        rows: The rows.
         encode: From columns of rows to columns of features. If a row may become several features or none, the column ``row``
             holds the position of each feature's row among the given rows.
-        settings: Everything that `encode` depends on.
+        file: Where they are cached; its name stands for the rows and everything that `encode` depends on.
+        again: Whether to encode them even if they are cached.
 
     Returns:
         The features, with positions in the whole split as column ``row``.
     """
     import datasets
-    from datasets.fingerprint import Hasher
 
     datasets.disable_progress_bars()
-    key = Hasher.hash([rows_hash(rows), *settings, ENCODING_VERSION])
-    cache = Path(datasets.config.HF_DATASETS_CACHE) / "ftlit"
-    cache.mkdir(parents=True, exist_ok=True)
-    file = str(cache / f"{key}.arrow")
 
     def numbered(columns: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         features = encode(columns)
@@ -152,6 +223,7 @@ def encoded(rows: "Dataset", encode: Callable[[Any], Any], settings: list[Any]) 
         batched=True,
         with_indices=True,
         remove_columns=rows.column_names,
-        new_fingerprint=key,
-        cache_file_name=file,
+        new_fingerprint=file.stem,
+        cache_file_name=str(file),
+        load_from_cache_file=False if again else None,
     )

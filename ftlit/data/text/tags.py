@@ -6,9 +6,10 @@ from typing import Any
 from ftlit.data.sources.formats import describe_value
 from ftlit.errors import UserError
 from ftlit.metrics.entities import Offset, covered_words, located_words
-from ftlit.metrics.spans import Scheme, Span, check_tags, iob2_tags
+from ftlit.metrics.spans import PREFIXES, Scheme, Span, check_tags, iob2_tags
 
 ENTITY_KEYS = ("start", "end", "label")
+UNTYPED = "entity"
 
 
 def tokens_problem(tokens: list[Any], column: str) -> str | None:
@@ -18,7 +19,7 @@ def tokens_problem(tokens: list[Any], column: str) -> str | None:
     for i, token in enumerate(tokens):
         if not isinstance(token, str):
             return f"token {i} in column {column!r} is {describe_value(token)}, not a text"
-        if not token.strip():
+        if not token.strip(" \t\r\n"):  # a no-break space may be a token
             return f"token {i} in column {column!r} is empty"
     return None
 
@@ -45,12 +46,18 @@ def tags_problem(tags: Any, count: int, names: list[str] | None, scheme: Scheme 
                 return f"token {i} has the tag {tag}, but the {len(names)} tags count from 0 to {len(names) - 1}"
         elif not isinstance(tag, str) or not tag.strip():
             return f"token {i} has the tag {describe_value(tag)}; a tag is a name, or a number of data.label_names"
-    return check_tags(named(tags, names), scheme) if scheme else None
+    found = check_tags(with_types(named(tags, names)), scheme) if scheme else None
+    return found and found.replace(f"-{UNTYPED}", "")
 
 
 def named(tags: list[Any], names: list[str] | None) -> list[str]:
     """The names of tags, which may be given as indices."""
-    return [names[tag] if names and isinstance(tag, int) else str(tag) for tag in tags]
+    return [names[tag] if names and isinstance(tag, int) else str(tag).strip() for tag in tags]
+
+
+def with_types(tags: list[str]) -> list[str]:
+    """Tags of which those that are only a prefix, as where all spans are of one kind, have the type `UNTYPED`."""
+    return [f"{tag}-{UNTYPED}" if tag in PREFIXES["BIOES"] else tag for tag in tags]
 
 
 def entities_problem(given: Any, text: str, column: str) -> str | None:

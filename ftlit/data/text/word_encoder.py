@@ -1,6 +1,7 @@
 """From words to windows of subwords."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ftlit.data.text.word_windows import Window, word_windows
@@ -18,13 +19,20 @@ class WordEncoder:
         tokenizer: The backbone's tokenizer.
         max_length: Number of tokens of a window, including special tokens.
         stride: Number of tokens that two windows of a text share.
+        count: Called with the tokens of whole texts, and the number of special tokens in each.
 
     Raises:
         UserError: If a window has no more room than the stride.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_length: int, stride: int) -> None:
-        self.tokenizer, self.stride = tokenizer, stride
+    def __init__(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        max_length: int,
+        stride: int,
+        count: Callable[[Iterable[list[int]], int], None] | None = None,
+    ) -> None:
+        self.tokenizer, self.stride, self.count = tokenizer, stride, count
         self.before, self.behind = self._special_tokens()
         self.room = max_length - len(self.before) - len(self.behind)
         if not 0 <= stride < self.room:
@@ -41,7 +49,11 @@ class WordEncoder:
             ``offsets`` of its own words; ``piece``, the text from its first own word to that of the next window; ``cut``,
             the number of own words with more subwords than fit into a window; and ``truncated``, whether any word was cut.
         """
-        for row, ((text, offsets), words) in enumerate(zip(texts, self.subwords(texts), strict=True)):
+        subwords = self.subwords(texts)
+        if self.count:
+            whole = ([*self.before, *chain.from_iterable(words), *self.behind] for words in subwords)
+            self.count(whole, len(self.before) + len(self.behind))
+        for row, ((text, offsets), words) in enumerate(zip(texts, subwords, strict=True)):
             fitting = [word[: self.room] for word in words]
             long = [len(word) > self.room for word in words]
             for window in word_windows(list(map(len, fitting)), self.room, self.stride):

@@ -80,11 +80,11 @@ def combine_levels(axes: dict[str, dict[str, Level]], design: Any, exclude: list
 
 
 def _designed(grid: list[dict[str, str]], design: Any, axes: dict[str, dict[str, Level]]) -> list[dict[str, str]]:
-    if isinstance(design, dict) and set(design) <= {"random", "seed"} and isinstance(design.get("random"), int):
+    if isinstance(design, dict) and set(design) <= {"random", "seed"} and _counts(design):
         count = min(design["random"], len(grid))
         chosen = random.Random(design.get("seed", 0)).sample(range(len(grid)), count)
         return [grid[i] for i in sorted(chosen)]
-    if isinstance(design, dict) and set(design) == {"list"}:
+    if isinstance(design, dict) and set(design) == {"list"} and _is_list_of_levels(design["list"]):
         listed = [{str(k): str(v) for k, v in labels.items()} for labels in design["list"]]
         for labels in listed:
             _check_labels("design.list", labels, axes)
@@ -92,6 +92,15 @@ def _designed(grid: list[dict[str, str]], design: Any, axes: dict[str, dict[str,
                 raise UserError(f"design.list has {labels} without the axis {missing[0]!r}")
         return listed
     raise UserError(f"design should be grid, {{random: 20, seed: 0}} or {{list: [...]}}, got {design!r}")
+
+
+def _counts(design: dict[str, Any]) -> bool:
+    """Whether a random design has a number of combinations above 0 and a number as its seed."""
+    return type(design.get("random")) is int and design["random"] > 0 and type(design.get("seed", 0)) is int
+
+
+def _is_list_of_levels(given: Any) -> bool:
+    return isinstance(given, list) and bool(given) and all(isinstance(labels, dict) for labels in given)
 
 
 def _check_labels(where: str, labels: dict[str, str], axes: dict[str, dict[str, Level]]) -> None:
@@ -135,6 +144,8 @@ def bounds(key: str, values: Any) -> tuple[float, float, bool]:
     if not isinstance(values, dict) or not {"low", "high"} <= set(values) <= {"low", "high", "log"}:
         raise UserError(f"select.over.{key} should be a list or {{low: 1e-5, high: 1e-3, log: true}}, got {values!r}")
     low, high, log = values["low"], values["high"], bool(values.get("log", False))
+    if not all(isinstance(end, int | float) and math.isfinite(end) for end in (low, high)):
+        raise UserError(f"select.over.{key}: low and high should be numbers, got {values!r}")
     if low >= high or (log and low <= 0):
         raise UserError(f"select.over.{key}: low should be below high, and above 0 with log; got {values!r}")
     return float(low), float(high), log

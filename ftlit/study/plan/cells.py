@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 from ftlit.errors import UserError
-from ftlit.metrics.direction import lower_is_better
 from ftlit.study.plan.axes import combine_levels
 from ftlit.study.plan.fingerprint import data_fingerprint
 from ftlit.study.plan.settings import Study
@@ -140,12 +139,13 @@ class Plan:
         budget = self.study.select.budget if self.study.select else 0
         return len(self.arms) * (budget + len(self.study.seeds) - self.shared)
 
-    def best(self, arm: Arm, scores: dict[str, float]) -> dict[str, Any] | None:
+    def best(self, arm: Arm, scores: dict[str, float], lower: bool) -> dict[str, Any] | None:
         """The values that an arm chooses from a grid or random draws; None while some trials have no score.
 
         Args:
             arm: The arm.
             scores: The metric on validation by cell name. Failed trials have NaN and are never chosen.
+            lower: Whether lower values of the metric are better.
         """
         select = self.study.select
         if select is None:
@@ -159,5 +159,5 @@ class Plan:
         known = [(mean, chosen) for mean, chosen in means if mean == mean]
         if not known:
             return None
-        sign = -1 if lower_is_better(self.study.compare.metric) else 1
+        sign = -1 if lower else 1
         return max(known, key=lambda pair: sign * pair[0])[1]

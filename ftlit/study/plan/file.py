@@ -1,25 +1,32 @@
 """Read a study file: which keys of an experiment vary, over which seeds, and what is compared."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from ftlit.errors import UserError, near
 from ftlit.study.plan.axes import Level, axis_levels
 from ftlit.study.plan.settings import (
     CompareSettings,
-    Correction,
     Keep,
-    Launcher,
     LaunchSettings,
-    Method,
     SelectSettings,
     Study,
 )
+from ftlit.study.plan.types import check_type, check_types
 from ftlit.util.settings import parse_yaml, read_yaml, with_value, with_values
 
-CHOICES = {"correction": Correction, "keep": Keep, "launcher": Launcher, "method": Method}
-
+TYPES: dict[str, Any] = {
+    "name": str | int | float | None,
+    "question": str | None,
+    "set": dict[str, Any] | None,
+    "axes": dict[str, Any],
+    "exclude": list[dict[str, Any]] | None,
+    "seed_keys": list[str] | None,
+    "folder": str | None,
+    "keep": Keep,
+}
+STUDY_FILE = "study.yaml"  # in the folder of a study: its file as it was last run
 KEYS = ("name", "question", "base", "set", "axes", "design", "exclude", "seeds", "seed_keys", "select", "compare", "folder",
         "launch", "keep")  # fmt: skip
 
@@ -28,22 +35,22 @@ def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
     """Read a study file.
 
     Args:
-        path: The file.
+        path: The file, or the folder of a study that has been run.
         overrides: Values that replace those of the file, by keys with dots.
 
     Raises:
         UserError: A key or value in the file is wrong.
     """
+    if path.is_dir():
+        path, overrides = _file_in(path), {"folder": str(path), **(overrides or {})}
     given = _overridden(read_yaml(path), overrides or {})
-    if unknown := [key for key in given if key not in KEYS]:
-        raise UserError(f"{path} has the key {unknown[0]!r}. {near(unknown[0], KEYS)}")
-    if missing := [key for key in ("base", "axes", "compare") if not given.get(key)]:
-        raise UserError(f"{path} needs the key {missing[0]!r}")
+    _check_keys(given, path)
     name = str(given.get("name") or path.stem)
-    bases = {label: with_values(base, given.get("set") or {}) for label, base in _bases(given["base"], path).items()}
+    experiments = _bases(given["base"], path)
+    bases = {label: with_values(base, given.get("set") or {}) for label, base in experiments.items()}
     axes = {str(axis): axis_levels(str(axis), levels) for axis, levels in given["axes"].items()}
     select = _checked(SelectSettings, "select", given["select"]) if given.get("select") else None
-    launch, keep = _checked(LaunchSettings, "launch", given.get("launch") or {}), _choice("keep", given.get("keep", "best"))
+    launch, keep = _checked(LaunchSettings, "launch", given.get("launch") or {}), given.get("keep", "best")
     return Study(
         name=name,
         question=str(given.get("question") or ""),
@@ -58,7 +65,25 @@ def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
         folder=Path(given.get("folder") or Path("runs/studies") / name),
         launch=launch,
         keep=keep,
+        content={**given, "name": name, "base": experiments},
     )
+
+
+def _check_keys(given: dict[str, Any], path: Path) -> None:
+    if unknown := [str(key) for key in given if key not in KEYS]:
+        raise UserError(f"{path} has the key {unknown[0]!r}. {near(unknown[0], KEYS)}")
+    if missing := [key for key in ("base", "axes", "compare") if not given.get(key)]:
+        raise UserError(f"{path} needs the key {missing[0]!r}")
+    for key, hint in TYPES.items():
+        if key in given:
+            check_type(hint, key, given[key])
+
+
+def _file_in(folder: Path) -> Path:
+    """The file that the study in a folder was last run with."""
+    if not (folder / STUDY_FILE).is_file():
+        raise UserError(f"{folder} holds no study: it has no {STUDY_FILE}; expected a study file or the folder of a study")
+    return folder / STUDY_FILE
 
 
 def _overridden(given: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +113,7 @@ def _bases(base: Any, path: Path) -> dict[str, dict[str, Any]]:
 
 def _seeds(given: Any) -> list[int]:
     seeds = list(range(given)) if isinstance(given, int) and not isinstance(given, bool) else given
-    if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) for seed in seeds):
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
         raise UserError(f"seeds should be a list of integers, such as [0, 1, 2], or the number of seeds; got {given!r}")
     if len(set(seeds)) < len(seeds):
         raise UserError(f"seeds lists a seed twice: {seeds}")
@@ -100,23 +125,14 @@ def _checked(kind: type, where: str, given: Any) -> Any:
     known = [f.name for f in fields(kind)]
     if not isinstance(given, dict):
         raise UserError(f"{where} should hold keys and values ({', '.join(known)}), got {given!r}")
-    if unknown := [key for key in given if key not in known]:
+    if unknown := [str(key) for key in given if key not in known]:
         raise UserError(f"{where} has the key {unknown[0]!r}. {near(unknown[0], known)}")
-    for key, value in given.items():
-        if key in CHOICES:
-            _choice(f"{where}.{key}", value)
+    check_types(kind, where, given)
     try:
         return kind(**given)
     except TypeError as error:
         missing = [f.name for f in fields(kind) if f.name not in given and f.name in str(error)]
         raise UserError(f"{where} needs the key {', '.join(missing)!r}") from error
-
-
-def _choice(where: str, value: Any) -> Any:
-    known = get_args(CHOICES[where.rsplit(".", 1)[-1]])
-    if value not in known:
-        raise UserError(f"{where} is {value!r}. {near(str(value), known)}")
-    return value
 
 
 def _compare(given: Any, axes: dict[str, dict[str, Level]]) -> CompareSettings:
@@ -133,7 +149,7 @@ def _compare(given: Any, axes: dict[str, dict[str, Level]]) -> CompareSettings:
             raise UserError(f"compare.baseline {wanted!r} is not an arm. {near(wanted, labels)}")
         axis = holding[0]
     baseline = None if compare.baseline is None else str(compare.baseline)
-    return CompareSettings(compare.metric, baseline, axis, compare.split, compare.level, compare.correction)
+    return replace(compare, baseline=baseline, axis=axis)
 
 
 def parse_overrides(args: list[str]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from ftlit.errors import UserError
 from ftlit.util.files import resolve_package_path
+from ftlit.util.options import declared, option
+from ftlit.util.settings import flat
 
 CHUNK_BYTES = 1 << 20
 
@@ -19,16 +21,28 @@ def data_fingerprint(config: dict[str, Any]) -> str:
     Data sets on a hub are identified by their names only.
     """
     digest = hashlib.sha256()
-    for text in sorted(set(_texts(config.get("data")))):
-        digest.update(text.encode() + b"\0" + _content(text).encode() + b"\0")
+    texts = _texts(config.get("data"))
+    for text in sorted(texts):
+        content = _content(text) if texts[text] else ""
+        digest.update(text.encode() + b"\0" + content.encode() + b"\0")
     return digest.hexdigest()[:16]
 
 
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        return [text for inner in value.values() for text in _texts(inner)]
+def _texts(section: Any) -> dict[str, bool]:
+    """Every text in the section `data`, and whether it may name a file: not if it is a column beside a folder of its name."""
+    found: dict[str, bool] = {}
+    for key, value in flat(section, "data"):
+        single, own = isinstance(value, str), declared(key) == "data"  # the options of a user's class may be lists of files
+        named = option(key).file and (single or own) and not key.endswith(".class_path")
+        for text in [value] if single else _nested(value):
+            found[text] = found.get(text, False) or named
+    return found
+
+
+def _nested(value: Any) -> list[str]:
+    """The texts in a list of texts, of numbers, or of such lists."""
     if isinstance(value, list):
-        return [text for inner in value for text in _texts(inner)]
+        return [text for inner in value for text in _nested(inner)]
     return [value] if isinstance(value, str) else []
 
 

@@ -34,6 +34,10 @@ class SelectSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.trials is not None and self.trials < 1:
+            raise UserError(f"select.trials should be at least 1, got {self.trials}")
+        if empty := [key for key, values in self.over.items() if values == []]:
+            raise UserError(f"select.over.{empty[0]} should have at least one value, got []")
         ranges = [key for key, values in self.over.items() if not isinstance(values, list)]
         if self.method == "grid" and ranges:
             raise UserError(f"select.over.{ranges[0]} is a range; use a list of values, or set select.method to random or tpe")
@@ -69,6 +73,7 @@ class CompareSettings:
         split: The split on which arms are compared.
         level: Significance level of the tests.
         correction: Correction for multiple comparisons: holm, or bh (Benjamini and Hochberg).
+        higher_is_better: Whether higher values of the metric are better; by default as the task's run records say.
     """
 
     metric: str
@@ -77,6 +82,11 @@ class CompareSettings:
     split: Literal["test", "validation"] = "test"
     level: float = 0.05
     correction: Correction = "holm"
+    higher_is_better: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise UserError(f"compare.level should be between 0 and 1, got {self.level}")
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,11 @@ class LaunchSettings:
     slurm: dict[str, Any] = field(default_factory=dict)
     ray: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name, value in (("jobs", self.jobs), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise UserError(f"launch.{name} should be at least 1, got {value}")
+
 
 @dataclass(frozen=True)
 class Study:
@@ -116,6 +131,7 @@ class Study:
         folder: Folder for the cells and the report.
         launch: Where cells run.
         keep: Checkpoints of finished cells to keep: none, the best one of each repetition (best), or all.
+        content: The content of the file, with the files that it includes and the options of the command.
     """
 
     name: str
@@ -131,3 +147,4 @@ class Study:
     folder: Path
     launch: LaunchSettings
     keep: Keep
+    content: dict[str, Any]

@@ -12,10 +12,13 @@ from typing import Any
 import yaml
 
 from ftlit.errors import UserError, near, user_error
+from ftlit.metrics.direction import unknown_direction
 from ftlit.runs.files import CONFIG
 from ftlit.study.plan.cells import Arm, Cell, Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.running.worker import clear_option_variables
+from ftlit.study.state.direction import STUDY_KEY
+from ftlit.study.state.folder import accelerator_of
 from ftlit.util.private import subcommand_parser
 
 
@@ -54,8 +57,11 @@ def first_cell(plan: Plan, arm: Arm) -> Cell:
     return plan.trial(arm, chosen, study.select.seeds[0])
 
 
-def check_study(plan: Plan) -> None:
+def check_study(plan: Plan) -> dict[str, str]:
     """Check the configs of a study in a process that is forked like those of cells.
+
+    Returns:
+        The default precision of this machine, by the option `trainer.accelerator` of the configs.
 
     Raises:
         UserError: A config cannot run, a task does not have the metric, or two arms have the same config.
@@ -66,23 +72,28 @@ def check_study(plan: Plan) -> None:
     process = context.Process(target=_answer, args=(config_samples(plan), plan.study, theirs))
     process.start()
     theirs.close()
+    precision: dict[str, str] = {}
     try:
-        problem = mine.recv()
+        problem, precision = mine.recv()
     except EOFError:
         problem = f"the process that checks the configs died with exit code {process.exitcode}; try one of them with ftlit fit"
     process.join()
     if problem:
         raise UserError(problem)
+    return precision
 
 
 def _answer(tried: list[ConfigSample], study: Study, answer: Any) -> None:
-    """Send the first error message, or an empty text."""
+    """Send the first error message, or an empty text, and the default precision by accelerator."""
     clear_option_variables()
     try:
         _check(tried, study)
-        answer.send("")
     except UserError as error:
-        answer.send(str(error))
+        answer.send((str(error), {}))
+        return
+    from ftlit.training.bfloat16 import default_precision
+
+    answer.send(("", {name: default_precision(name) for name in {accelerator_of(sample.config) for sample in tried}}))
 
 
 def _check(tried: list[ConfigSample], study: Study) -> None:
@@ -91,19 +102,30 @@ def _check(tried: list[ConfigSample], study: Study) -> None:
     quiet()
     resolved: dict[str, ConfigSample] = {}
     for sample in tried:
-        text, metrics = _resolve(sample)
+        text, task = _resolve(sample)
         if text in resolved and resolved[text].arm != sample.arm:
             raise UserError(f"the arms {resolved[text].arm!r} and {sample.arm!r} have the same config; leave one of them out")
         resolved[text] = sample
-        if study.compare.metric not in metrics:
-            raise UserError(
-                f"compare.metric {study.compare.metric!r} is not a metric of {sample.title}. "
-                f"{near(study.compare.metric, metrics)}"
-            )
+        check_metric(study, task, sample.title)
 
 
-def _resolve(sample: ConfigSample) -> tuple[str, list[str]]:
-    """Build the objects of a config without running it; returns the resolved config and the metrics of its task.
+def check_metric(study: Study, task: Any, title: str) -> None:
+    """Check that a task has the compared metric, and that it is known whether higher values are better.
+
+    Raises:
+        UserError: It does not have the metric, or nothing says which values are better.
+    """
+    from ftlit.tasks.shared.monitor import metric_directions
+
+    metric, known = study.compare.metric, task.metric_names
+    if metric not in known:
+        raise UserError(f"compare.metric {metric!r} is not a metric of {title}. {near(metric, known)}")
+    if study.compare.higher_is_better is None and metric not in metric_directions(task):
+        raise UserError(f"compare.metric: {unknown_direction(metric, STUDY_KEY)}")
+
+
+def _resolve(sample: ConfigSample) -> tuple[str, Any]:
+    """Build the objects of a config without running it; returns the resolved config and the task.
 
     Raises:
         UserError: The config cannot run.
@@ -124,7 +146,7 @@ def _resolve(sample: ConfigSample) -> tuple[str, list[str]]:
         resolved.pop("config", None)
         resolved.pop("run_dir", None)
         text = subcommand_parser(cli).dump(resolved, skip_unset=False, skip_validation=True)
-        return text, cli.model.metric_names
+        return text, cli.model
 
 
 @contextmanager

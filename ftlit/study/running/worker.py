@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftlit.errors import Stopped, user_error
-from ftlit.runs.files import CONFIG
 from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell
 from ftlit.study.state.folder import Folder
@@ -56,11 +55,11 @@ def arguments(job: Job, folder: Folder) -> list[str]:
     run_dir, quiet = folder.run_dir(job.cell.name), "--trainer.enable_progress_bar=false"
     run = RunFolder(run_dir)
     keep_last = f"--keep_last={str(job.keep == 'all').lower()}"
-    if run.finished and run.results:
+    if run.finished and run.results and run.best_checkpoint:  # without it, such as a trial that was not chosen, train again
         command = "test" if job.split == "test" else "validate"
-        return [command, "--config", str(run_dir / CONFIG), quiet]
+        return [command, "--config", str(folder.config(job.cell.name)), quiet]
     test = f"--test_after_fit={str(job.cell.final and job.split == 'test').lower()}"
-    if run.last_checkpoint:
+    if run.last_checkpoint and not run.finished:
         return ["fit", "--run_dir", str(run_dir), "--resume", test, keep_last, quiet]
     return ["fit", "--config", str(folder.config(job.cell.name)), "--overwrite", test, keep_last, quiet]
 

@@ -1,6 +1,7 @@
 """The folder of a study: its only record, shared by all processes that work on the study.
 
-study.json          name and file of the study
+study.json          name and file of the study, and the precision of cells whose config names none
+study.yaml          the study as it was last run: its file with included files and options of the command
 configs/<cell>.yaml config of a cell, as passed to `fit`
 cells/<cell>/       run folder of a cell
 logs/<cell>.log     output of a cell
@@ -28,12 +29,22 @@ from filelock import FileLock, Timeout
 from ftlit.errors import UserError
 from ftlit.runs.files import CHECKPOINTS, LAST, RECORD
 from ftlit.runs.reading import RunFolder
+from ftlit.runs.secrets import write_config
 from ftlit.study.plan.cells import Cell
+from ftlit.study.plan.file import STUDY_FILE
+from ftlit.study.plan.settings import Study
 from ftlit.study.state.tracking import grouped
-from ftlit.util.files import read_json, write_json, write_text
+from ftlit.util.files import read_json, write_json
+from ftlit.util.settings import flat, read_yaml, value_at, with_value
 
 PREDICTED = ("seconds", "train_seconds", "steps", "peak_memory_bytes", "peak_reserved_bytes", "checkpoint_bytes")
 State = Literal["done", "failed", "running", "pending"]
+ELSEWHERE = ("folder", "launch", "keep")  # keys of a study that do not decide its cells
+
+
+def accelerator_of(config: dict[str, Any]) -> str:
+    """The option `trainer.accelerator` of a config."""
+    return str(value_at(config, "trainer.accelerator") or "auto")
 
 
 class Folder:
@@ -48,13 +59,18 @@ class Folder:
         self.path, self.split = path, split
         self._done: set[tuple[str, bool]] = set()
 
-    def open(self, name: str, file: Path) -> None:
+    def open(self, study: Study, file: Path, runs: bool = True) -> None:
         """Create the folder, or continue with an existing one.
+
+        Args:
+            study: The study, which is saved in the folder.
+            file: Its file.
+            runs: Whether its cells run now, rather than being planned.
 
         Raises:
             UserError: The folder belongs to another study, or is not the folder of a study.
         """
-        known = read_json(self.path / "study.json")
+        name, known = study.name, read_json(self.path / "study.json")
         if known and known.get("name") != name:
             raise UserError(
                 f"{self.path} belongs to the study {known.get('name')!r} ({known.get('file')}), not to {name!r}; "
@@ -64,7 +80,42 @@ class Folder:
             raise UserError(f"{self.path} is not empty and holds no study; choose another folder: --folder runs/studies/other")
         for inner in ("configs", "cells", "logs", "failed", "claims"):
             (self.path / inner).mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "study.json", {"name": name, "file": str(file)})
+        if runs or not (self.path / STUDY_FILE).is_file():
+            write_config(self.path / STUDY_FILE, yaml.safe_dump(study.content, sort_keys=False, allow_unicode=True))
+        if not file.is_dir():
+            write_json(self.path / "study.json", {**known, "name": name, "file": str(file)})
+
+    def settle_precision(self, defaults: dict[str, str]) -> None:
+        """Decide once which precision the cells have whose config names none, so that all machines train them in the same.
+
+        Args:
+            defaults: The default precision of this machine by the option `trainer.accelerator`. What earlier cells of this
+                folder were trained in has priority.
+        """
+        known = read_json(self.path / "study.json")
+        settled = known.get("precision") or self._trained_precision()
+        write_json(self.path / "study.json", {**known, "precision": {**defaults, **settled}})
+
+    def _trained_precision(self) -> dict[str, str]:
+        """The precision of a cell whose config names none, by its accelerator; empty without such a cell."""
+        for path in sorted((self.path / "cells").iterdir()):
+            trained, config = RunFolder(path).record.get("precision"), self.config(path.name)
+            given = read_yaml(config) if trained and config.is_file() else {"trainer": {"precision": trained}}
+            if value_at(given, "trainer.precision") is None:
+                return {accelerator_of(given): str(trained)}
+        return {}
+
+    def changes(self, study: Study) -> list[str]:
+        """The keys of a study that differ from those it was last run with; empty if it has not been run."""
+        path = self.path / STUDY_FILE
+        if not path.is_file():
+            return []
+        then, now = (dict(flat(_compared(content))) for content in (read_yaml(path), study.content))
+        return [key for key in {**then, **now} if then.get(key) != now.get(key)]
+
+    def finished(self) -> int:
+        """Number of runs in the folder that have finished."""
+        return sum(RunFolder(path).finished for path in (self.path / "cells").iterdir())
 
     def run_dir(self, name: str) -> Path:
         return self.path / "cells" / name
@@ -79,8 +130,11 @@ class Folder:
         """Write the config of a cell; `fit` with this config reproduces the run on its own."""
         study = str(read_json(self.path / "study.json").get("name"))
         config = {**grouped(cell, study), "run_dir": str(self.run_dir(cell.name))}
+        settled = read_json(self.path / "study.json").get("precision", {}).get(accelerator_of(config))
+        if settled and value_at(config, "trainer.precision") is None:
+            config = with_value(config, "trainer.precision", settled)
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        write_text(self.config(cell.name), f"# {cell.title}\n{text}")
+        write_config(self.config(cell.name), f"# {cell.title}\n{text}")
 
     def state(self, cell: Cell) -> State:
         """Whether a cell is done, failed, running or pending."""
@@ -189,3 +243,8 @@ class Folder:
     @cached_property
     def _process(self) -> str:
         return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _compared(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a study file that decides its cells and its report, as it is after writing and reading it."""
+    return yaml.safe_load(yaml.safe_dump({key: value for key, value in content.items() if key not in ELSEWHERE}))

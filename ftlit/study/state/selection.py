@@ -3,6 +3,7 @@
 from typing import Any, Protocol
 
 from ftlit.study.plan.cells import Arm, Cell, Plan
+from ftlit.study.state.direction import study_lower_is_better
 from ftlit.study.state.folder import Folder
 
 
@@ -35,7 +36,10 @@ class FixedTrials:
         if arm.name not in self._chosen:
             metric = self.plan.study.compare.metric
             scores = {cell.name: self.folder.score(cell, metric) for cell in self.trials(arm)}
-            best = self.plan.best(arm, {name: score for name, score in scores.items() if score is not None})
+            known = {name: score for name, score in scores.items() if score is not None}
+            if len(known) < len(scores):
+                return None
+            best = self.plan.best(arm, known, bool(known) and study_lower_is_better(self.plan.study, self.folder))
             if best is None:
                 return None
             self._chosen[arm.name] = best

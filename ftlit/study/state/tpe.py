@@ -14,9 +14,9 @@ from typing import Any
 from filelock import FileLock
 
 from ftlit.errors import UserError
-from ftlit.metrics.direction import lower_is_better
 from ftlit.study.plan.axes import bounds
 from ftlit.study.plan.cells import Arm, Cell, Plan
+from ftlit.study.state.direction import study_lower_is_better
 from ftlit.study.state.folder import Folder
 from ftlit.util.settings import value_at, with_value
 
@@ -116,7 +116,7 @@ class Tpe:
         return [with_pruning(cell, study_name(arm), self.metric) for cell in cells]
 
     def _study(self, arm: Arm) -> Any:
-        direction = "minimize" if lower_is_better(self.metric) else "maximize"
+        direction = "minimize" if study_lower_is_better(self.plan.study, self.folder) else "maximize"
         name = study_name(arm)
         return self._optuna.create_study(
             storage=self.storage, study_name=name, direction=direction, load_if_exists=True, pruner=pruner()

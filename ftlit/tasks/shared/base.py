@@ -1,7 +1,7 @@
 """The base class of all tasks: a backbone with a head, its loss, its optimizer and its evaluation."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,20 +11,21 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from ftlit.auxiliary import Auxiliary, SelfSupervision
-from ftlit.errors import UserError, near
-from ftlit.heads import Head, TaskHead
+from ftlit.heads import Head
 from ftlit.losses import CrossEntropy, Focal, Loss
-from ftlit.metrics.direction import lower_is_better
 from ftlit.optimization.parameter_groups import param_groups
 from ftlit.runs.checkpoint import frozen_digest, trained_keys
 from ftlit.tasks.shared.building import ConfiguredAfterInit, build_model
 from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, save_trained
 from ftlit.tasks.shared.evaluator import Evaluator, Outputs
+from ftlit.tasks.shared.monitor import monitor_mode, of_validation
+from ftlit.tasks.shared.pretrained_head import set_default_head
 from ftlit.tasks.shared.stages import Stages
 from ftlit.tasks.shared.train_loss import StepLoss, log_loss
-from ftlit.tasks.shared.training import check_settings, check_trainer, optimizer_and_schedule, training_loss
+from ftlit.tasks.shared.training import check_blocks, check_settings, check_trainer, optimizer_and_schedule, training_loss
 from ftlit.tuning import Full, Tuning
 from ftlit.util.batch import BOOKKEEPING
+from ftlit.util.hub import pinned
 
 
 class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
@@ -32,32 +33,33 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
 
     Args:
         backbone: Hub name or folder of the pretrained model, or `package:<module>/<path>`.
+        revision: Branch, tag or commit of a backbone on the hub.
         tuning: Which weights of the backbone train.
-        head: The prediction head on the backbone; by default the head of transformers for the task.
+        head: The prediction head; by default that of transformers for the task, or PooledHead where Frozen keeps a pooler.
         loss: The training loss; by default the usual loss of the task.
         optimizer: Class path and arguments of the optimizer, without the parameters.
-        schedule: Name of a learning rate schedule of transformers: linear, cosine, cosine_with_restarts, polynomial,
-            inverse_sqrt, constant or constant_with_warmup.
+        schedule: Learning rate: linear, cosine, cosine_with_restarts, polynomial, inverse_sqrt, constant, constant_with_warmup.
         warmup_ratio: Fraction of all optimizer steps in which the learning rate rises.
         layer_decay: Factor between the learning rates of a layer and of the layer above it. 1 disables this.
         head_lr_factor: Factor between the learning rates of the head and of the optimizer.
-        lr_factors: Factors for the learning rates of weights whose names match a regular expression, such as
-            `{lora_B: 16}` (LoRA+; Hayou et al., 2024).
-        monitor: Metric that decides the best checkpoint and early stopping, such as `val/loss`; by default the task's own.
+        lr_factors: Factors of learning rates by regular expressions for names: `{lora_B: 16}` (LoRA+; Hayou et al., 2024).
+        monitor: Metric that decides the best checkpoint and early stopping, such as `val/loss` or `loss`; by default its own.
         pad_token_id: Taken from the data.
         trust_remote_code: Whether to run code that comes with the backbone.
         pretrained: Whether to load the backbone's weights. False uses only its architecture, to train from scratch.
         dropout: Dropout probability of the backbone's layers in training; by default that of its configuration.
         init_from: Folder of an earlier run or of a Hugging Face model whose backbone weights replace those of `backbone`.
         auxiliary: A self-supervised loss in addition to the task's: MaskedLMLoss for encoders, CausalLMLoss for decoders.
+        gradient_checkpointing: Whether layers are computed again in the backward pass, which takes less memory and more time.
     """
 
     auto_class: Any  # the class of transformers with the task's head
     model: Any
     added_tokens: Sequence[int] = ()  # ids of tokens that the data add to the tokenizer
+    constant_prediction: Any = None  # the answer of a baseline that reads no example, as learned from the labels of train
     pretrained_head: ClassVar[bool] = False  # whether the head is that of a pretrained language model
     takes_auxiliary: ClassVar[bool] = True
-    # How studies and `ftlit diff` compute statistics from predictions: a kind of `ftlit.study.statistics.evidence`.
+    # How studies and `ftlit diff` compute statistics from predictions: a kind of `ftlit.metrics.evidence`.
     evidence: ClassVar[str | None] = None
     # The losses of `ftlit.losses` that fit the task, and whether their class weights and label smoothing do.
     loss_kinds: tuple[type[Loss], ...] = (CrossEntropy, Focal)
@@ -65,12 +67,14 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
     smoothed: ClassVar[bool] = True
     mean_names: tuple[str, ...] = ()  # of means over examples, besides the loss, that `evaluate_batch` returns
     corpus_metric_names: tuple[str, ...] = ()  # of the metrics that `corpus_metrics` returns
+    # Whether higher values are better, by the name of a metric, for metrics whose class does not say it.
+    higher_is_better: ClassVar[Mapping[str, bool]] = {}
 
     def __init__(
         self,
         backbone: str,
         tuning: Tuning = Full(),
-        head: Head = TaskHead(),
+        head: Head | None = None,
         loss: Loss | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=5e-5, weight_decay=0.01, fused=True),
         schedule: str = "linear",
@@ -85,20 +89,23 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         dropout: float | None = None,
         init_from: str | None = None,
         auxiliary: Auxiliary | None = None,
+        gradient_checkpointing: bool = False,
+        revision: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
-        self.tuning, self.head, self.optimizer = tuning, head, optimizer
-        self.loss: Any = loss  # None until `prepare` sets the task's defaults
+        self.hparams["backbone"] = pinned(backbone, revision)
+        self.tuning, self.optimizer = tuning, optimizer
+        self.head: Any = head  # None until `prepare` sets the task's defaults, like the next two
+        self.loss: Any = loss
         self.monitor: Any = monitor
-        self.schedule, self.warmup_ratio = schedule, warmup_ratio
+        self.schedule, self.warmup_ratio, self.pad_token_id = schedule, warmup_ratio, pad_token_id
         self.layer_decay, self.head_lr_factor, self.lr_factors = layer_decay, head_lr_factor, lr_factors
-        self.pretrained, self.dropout, self.init_from = pretrained, dropout, init_from
-        self.pad_token_id, self.auxiliary = pad_token_id, auxiliary
+        self.pretrained, self.dropout, self.init_from, self.auxiliary = pretrained, dropout, init_from, auxiliary
         self.self_supervision: SelfSupervision | None = None
-        self.keep_predictions, self.stages = False, Stages()
-        self.total_steps = 0  # known once the optimizer is built
-        self.lightning_logs, self._step_loss = True, StepLoss()  # `LossLog` of a run logs by itself
+        self.total_steps, self.notes = 0, list[str]()  # known once the optimizer is built; printed when a run starts
+        self.keep_predictions, self.lightning_logs = False, True  # `LossLog` of a run logs by itself
+        self.stages, self._step_loss = Stages(), StepLoss()
 
     # What a task defines
 
@@ -191,8 +198,9 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
 
     def prepare(self) -> None:
         """Complete and check the settings before the model is loaded."""
+        set_default_head(self)
         self.loss = self.default_loss() if self.loss is None else self.loss
-        self.monitor = self.monitor or self.default_monitor
+        self.monitor = of_validation(self.monitor or self.default_monitor)
         check_settings(self)
 
     def build(self) -> None:
@@ -201,9 +209,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         self.frozen_digest = frozen_digest(self, self.tuning.modifies_base_weights)
         self.initial_trained_keys = trained_keys(self)  # every checkpoint must contain these
         self.evaluators: Any = nn.ModuleDict({split: Evaluator(split, self) for split in ("val", "test")})
-        known = [f"val/{name}" for name in self.metric_names]
-        if self.monitor not in known:
-            raise UserError(f"model.monitor {self.monitor!r} is not a metric of this task. {near(self.monitor, known)}")
+        monitor_mode(self)  # raises if the monitored metric is unknown
 
     @property
     def metric_names(self) -> list[str]:
@@ -213,7 +219,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
     @property
     def mode(self) -> str:
         """Whether the monitored metric is better when lower (`min`) or higher (`max`)."""
-        return "min" if lower_is_better(self.monitor, self.evaluators["val"].metrics) else "max"
+        return monitor_mode(self)
 
     @property
     def backbone(self) -> nn.Module:
@@ -222,27 +228,21 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
 
     def replace_backbone(self, backbone: nn.Module) -> None:
         """Replace the backbone inside the model."""
-        if hasattr(self.model, self.model.base_model_prefix):
-            setattr(self.model, self.model.base_model_prefix, backbone)
-        else:
-            self.model = backbone
+        prefix = self.model.base_model_prefix
+        owner, name = (self.model, prefix) if hasattr(self.model, prefix) else (self, "model")
+        setattr(owner, name, backbone)
 
     # Training
 
     def forward(self, batch: dict[str, Any]) -> Any:
-        if self.tuning.positions and "position_ids" in batch:
-            raise UserError(
-                f"model.tuning {type(self.tuning).__name__} adds its tokens before a single text, but a block has several; "
-                "set data.packing: false, or with raw text data.isolate_documents: false"
-            )
+        check_blocks(self, batch)
         return self.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
         return training_loss(self, batch)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
-        if self.lightning_logs:
-            log_loss(self, self._step_loss, outputs)
+        log_loss(self, self._step_loss, outputs)
 
     def on_fit_start(self) -> None:
         check_trainer(self.trainer)

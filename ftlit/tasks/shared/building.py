@@ -3,40 +3,39 @@
 from abc import ABCMeta
 from collections.abc import Callable
 from functools import partial
-from inspect import Signature, signature
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ftlit.errors import UserError
-from ftlit.models.backbones import load_model, load_tokenizer
-from ftlit.models.embeddings import extend_embeddings
+from ftlit.models.backbones import load_config, load_model, load_tokenizer
+from ftlit.models.embeddings import extend_embeddings, extend_head
+from ftlit.models.gradient_checkpointing import checkpoint_layers
+from ftlit.models.positions import positions_follow_padding
+from ftlit.models.weights import keep_unused, unused_weights
 from ftlit.tasks.shared.init_from import initialise
-from ftlit.tuning import Tuning
+from ftlit.tasks.shared.pretrained_head import head_note, match_labels
 from ftlit.tuning.base import always_train, is_scheduled, is_trainable
+from ftlit.util.arguments.checked import CheckedArguments
 
 if TYPE_CHECKING:
     from ftlit.tasks.shared.base import TaskModule
 
 
-class ConfiguredAfterInit(ABCMeta):
+class ConfiguredAfterInit(CheckedArguments, ABCMeta):
     """Calls `configure_model` after the `__init__` of a task, so that subclasses can set attributes after `super().__init__`.
 
     The model is built then rather than by the trainer, so that errors are raised before anything is written, and so that new
     weights are the same with and without a trainer, and on every device.
     """
 
+    config_key = "model"
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         task = super().__call__(*args, **kwargs)
         task.configure_model()
         return task
-
-    @property
-    def __signature__(cls) -> Signature:
-        """The signature of `__init__`, since `inspect` and `help` would use that of `__call__`."""
-        own = signature(cls.__init__)  # type: ignore[misc]
-        return own.replace(parameters=list(own.parameters.values())[1:])
 
 
 def build_model(task: "TaskModule") -> None:
@@ -46,29 +45,39 @@ def build_model(task: "TaskModule") -> None:
         UserError: The backbone, the head, the tuning method and the earlier run do not fit together.
     """
     config = task.model_config()
-    if task.pad_token_id is not None:
-        config["pad_token_id"] = task.pad_token_id
     trust = task.hparams["trust_remote_code"]
+    if task.pad_token_id is not None and not _keeps_padding(task.hparams["backbone"], trust):
+        config["pad_token_id"] = task.pad_token_id
     load = partial(load_model, backbone=task.hparams["backbone"], trust_remote_code=trust, dropout=task.dropout)
-    load = partial(load, pretrained=task.pretrained, loading=_check_tuning(task, load, config))
+    with torch.device("meta"):
+        skeleton: Any = task.head.build(partial(load, pretrained=False), task.auto_class, config)[0]
+    load = partial(load, pretrained=task.pretrained, loading=_check_tuning(task, skeleton))
     task.model, fresh = task.head.build(load, task.auto_class, config)
-    added = None
+    fresh = keep_unused(task.model, unused_weights(skeleton), fresh)
+    fresh = match_labels(task, fresh)
+    if note := head_note(task, fresh):
+        task.notes.append(note)
+    added: list[Tensor] = []
     if task.init_from is not None:
         fresh, added = _initialise(task, load, fresh, config)
     if task.added_tokens:
-        fresh = [*fresh, _extend(task, added)]
+        fresh = [*fresh, *_extend(task, added)]
     embedding: Any = task.backbone.get_input_embeddings().weight if task.auxiliary else None  # type: ignore[operator]
     _apply_tuning(task, fresh)
+    if task.hparams["gradient_checkpointing"]:
+        checkpoint_layers(task.backbone)
     if task.auxiliary and task.auxiliary.weight:
         task.self_supervision = task.auxiliary.build(load, task.backbone, embedding, partial(_tokenizer, task))
 
 
-def _check_tuning(task: "TaskModule", load: Callable[..., Any], config: dict[str, Any]) -> dict[str, Any]:
+def _keeps_padding(backbone: str, trust_remote_code: bool) -> bool:
+    """Whether the positions of the texts would move with the padding id of the configuration."""
+    config = load_config(backbone, trust_remote_code)
+    return config.pad_token_id is not None and positions_follow_padding(config)
+
+
+def _check_tuning(task: "TaskModule", skeleton: Any) -> dict[str, Any]:
     """Check the tuning method on the model's layers before weights are loaded, and return its arguments for loading them."""
-    if type(task.tuning).check is Tuning.check:
-        return {}
-    with torch.device("meta"):
-        skeleton: Any = task.head.build(partial(load, pretrained=False), task.auto_class, config)[0]
     prefix = skeleton.base_model_prefix
     task.tuning.check(getattr(skeleton, prefix, skeleton))
     parts = [(name, part) for name, part in skeleton.named_children() if name != prefix]
@@ -79,7 +88,7 @@ def _check_tuning(task: "TaskModule", load: Callable[..., Any], config: dict[str
 
 def _initialise(
     task: "TaskModule", load: Callable[..., Any], fresh: list[nn.Parameter], config: dict[str, Any]
-) -> tuple[list[nn.Parameter], Tensor | None]:
+) -> tuple[list[nn.Parameter], list[Tensor]]:
     """Copy weights from `init_from`; return the weights that are still new, and the earlier embeddings of added tokens."""
     pretrained = partial(load, pretrained=True)
     return initialise(
@@ -93,12 +102,15 @@ def _initialise(
     )
 
 
-def _extend(task: "TaskModule", earlier: Tensor | None) -> nn.Parameter:
+def _extend(task: "TaskModule", earlier: list[Tensor]) -> list[nn.Parameter]:
     """Add embeddings of the added tokens, with the values of an earlier run if it added the same number of tokens."""
-    extra = extend_embeddings(task.backbone, task.added_tokens)
-    if earlier is not None and earlier.shape == extra.shape:
-        extra.data.copy_(earlier)
-    return extra
+    extras = [extend_embeddings(task.backbone, task.added_tokens)]
+    if task.pretrained_head:
+        extras.append(extend_head(task.model, task.added_tokens))
+    for extra, known in zip(extras, earlier, strict=False):
+        if known.shape == extra.shape:
+            extra.data.copy_(known)
+    return extras
 
 
 def _apply_tuning(task: "TaskModule", fresh: list[nn.Parameter]) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ftlit.metrics.weighted_mean import WeightedMean
 from ftlit.util.batch import FILLER
+from ftlit.util.label_sets import with_highest_scores
 
 if TYPE_CHECKING:
     from ftlit.tasks.shared.base import TaskModule
@@ -88,7 +89,7 @@ class Evaluator(nn.Module):
         places = zip(batch["ids"].tolist(), batch["feature_ids"].tolist(), strict=True)
         for (row, feature), part, reference in zip(places, decoded, references, strict=True):
             if part is not None:
-                self._parts.setdefault(row, {})[feature] = (part, reference)
+                self._parts.setdefault(row, {})[feature] = (with_highest_scores(part), reference)
 
     # The end of an evaluation
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from transformers import AutoTokenizer
 
 from ftlit.errors import UserError
 from ftlit.models.backbones import load_config, locate
+from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.runs.checkpoint import load_task
 from ftlit.runs.files import BEST
 from ftlit.runs.reading import RunFolder
@@ -34,7 +34,7 @@ def initialise(
     build: Build,
     task: type | None = None,
     remote_code: bool = False,
-) -> tuple[list[nn.Parameter], Tensor | None]:
+) -> tuple[list[nn.Parameter], list[Tensor]]:
     """Copy the weights of an earlier run or model into the backbone of a model.
 
     Args:
@@ -47,12 +47,13 @@ def initialise(
         remote_code: Whether to run code that comes with a model.
 
     Returns:
-        The weights in `fresh` that the earlier model lacks too, and its embeddings of added tokens.
+        The weights in `fresh` that the earlier model lacks too, and its embeddings of added tokens: in its input, and in the
+        output of a language model.
 
     Raises:
         UserError: The folder contains no finished run or model, or one that does not fit.
     """
-    earlier = _earlier(source, build)
+    earlier = _earlier(source, build, remote_code)
     kinds = [load_config(place, remote_code).model_type for place in (earlier.origin, name)]
     if kinds[0] != kinds[1]:
         raise UserError(f"model.init_from {source!r} is a {kinds[0]} model, and model.backbone {name!r} is {kinds[1]}")
@@ -63,7 +64,8 @@ def initialise(
     known = _copy(own, earlier.backbone)
     if task is not None and earlier.task in (task, None):
         known |= _copy(_head(model), earlier.head)
-    added = next((weight for key, weight in earlier.backbone.items() if key.endswith(ADDED)), None)
+    both = (*earlier.backbone.items(), *earlier.head.items())
+    added = [weight for key, weight in both if key.endswith(ADDED)]
     return [weight for weight in fresh if id(weight) not in known], added
 
 
@@ -95,12 +97,12 @@ def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(weight.shape) for key, weight in weights.items() if not key.endswith(ADDED)}
 
 
-def _earlier(source: str, build: Build) -> Earlier:
+def _earlier(source: str, build: Build, remote_code: bool) -> Earlier:
     folder = Path(source).expanduser()
     run = RunFolder(folder)
     if checkpoint := run.best_checkpoint or run.last_checkpoint:
         _check_finished(source, run)
-        task = load_task(checkpoint)
+        task = load_task(checkpoint, remote_code)
         head = _head(task.model)
         return Earlier(task.tuning.merge(task.backbone).state_dict(), head, type(task), task.hparams["backbone"])
     if (folder / "config.json").is_file():
@@ -128,7 +130,7 @@ def _check_vocabulary(source: str, origin: str, name: str, remote_code: bool) ->
     names = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "spiece.model")
     if locate(origin) == locate(name) or not any((Path(locate(origin)) / file).is_file() for file in names):
         return  # the same, or a folder of weights alone
-    tokenizers = [AutoTokenizer.from_pretrained(locate(place), trust_remote_code=remote_code) for place in (origin, name)]
+    tokenizers = [decoder_tokenizer(place, remote_code) for place in (origin, name)]
     earlier, own = (tokenizer.get_vocab() for tokenizer in tokenizers)
     if earlier != own:
         other = sum(own.get(token) != i for token, i in earlier.items())

@@ -59,6 +59,12 @@ class LabelledTask(TaskModule):
         if known and self._trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
             self.class_weights = self._weights(known)  # with the class weights of training, even on other data
 
+    @property
+    def constant_prediction(self) -> Any:
+        """The most frequent label of train, or None without train."""
+        *counts, every = self.label_counts or [0]
+        return self.label_names[counts.index(max(counts))] if every else None
+
     # Evaluation of one label for each example
 
     def probabilities(self, logits: Tensor) -> Tensor:

@@ -108,15 +108,21 @@ class LanguageModel(TaskModule):
 
     def measure(self, logits: Tensor, batch: dict[str, Any]) -> Outputs:
         """Return the outputs for logits ``(targets, vocabulary)``; `decode` takes ``-log p`` of each example."""
-        losses = self.losses(logits, batch)
-        nll = losses if self.loss == CrossEntropy() else self._negative_log_likelihoods(logits, batch)
-        means = {"nll": (nll, batch["loss_weights"])}
-        return Outputs(losses, nll, logits.argmax(-1), self.chosen(batch["labels"]), means)
+        targets = self.chosen(batch["labels"])
+        values = plain = self.loss(logits, targets)
+        if self.loss != CrossEntropy():  # perplexity ignores label smoothing
+            plain = functional.cross_entropy(logits.float(), targets, reduction="none")
+        means = self.token_means(plain, batch)
+        return Outputs(self.example_sums(values, batch), means["nll"][0], logits.argmax(-1), targets, means)
 
-    def _negative_log_likelihoods(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
-        """Return the loss without label smoothing: the sum of ``-log p`` over each example's targets, ``(batch,)``."""
-        values = functional.cross_entropy(logits.float(), self.chosen(batch["labels"]), reduction="none")
-        return self.example_sums(values, batch)
+    def token_means(self, values: Tensor, batch: dict[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return sums and numbers of targets of each example, ``(batch,)``, for the means of an evaluation.
+
+        Args:
+            values: ``-log p`` of each target, ``(targets,)``.
+            batch: The batch.
+        """
+        return {"nll": (self.example_sums(values, batch), batch["loss_weights"])}
 
     def needs_predictions(self) -> bool:
         return False  # the sums suffice

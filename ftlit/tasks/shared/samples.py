@@ -14,21 +14,17 @@ if TYPE_CHECKING:
 SAMPLES, SHOWN_CHARACTERS = 3, 200
 
 
-def check_schedule(every: int, limit: int | None, monitor: str, generated: Sequence[str]) -> None:
+def check_schedule(every: int, monitor: str, generated: Sequence[str]) -> None:
     """Check the settings that decide when texts are generated.
 
     Args:
         every: Number of epochs between two validations that generate texts.
-        limit: Maximum number of generated texts, or None.
         monitor: The monitored metric.
         generated: Metrics that need generated texts.
 
     Raises:
-        UserError: A number is below 1, or the monitored metric would be missing from a validation.
+        UserError: The monitored metric would be missing from a validation.
     """
-    for name, value in (("generate_every_n_epochs", every), ("generate_limit", limit)):
-        if value is not None and value < 1:
-            raise UserError(f"model.{name} must be at least 1, got {value}")
     if every > 1 and monitor.removeprefix("val/") in generated:
         raise UserError(
             f"model.monitor {monitor!r} needs generated texts at every validation; set model.generate_every_n_epochs: 1"

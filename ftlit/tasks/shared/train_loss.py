@@ -38,6 +38,8 @@ def log_loss(module: Any, step: StepLoss, outputs: Any) -> None:
         step: The sums of the current step.
         outputs: The outputs of the training step for a batch.
     """
+    if not module.lightning_logs:
+        return
     trainer = module.trainer
     step.add(outputs, trainer.accumulate_grad_batches)
     if not is_accumulating(trainer):

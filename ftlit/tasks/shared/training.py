@@ -23,8 +23,6 @@ def check_settings(task: "TaskModule") -> None:
         UserError: A setting is out of range, or the loss does not fit the task.
     """
     check_lr_schedule(task.schedule, task.warmup_ratio)
-    if task.dropout is not None and not 0 <= task.dropout < 1:
-        raise UserError(f"model.dropout should be at least 0 and below 1, got {task.dropout}")
     if not task.pretrained and not task.tuning.trains_everything:
         raise UserError(f"model.pretrained is false: random weights must all train, but {task.tuning} would freeze some")
     _check_loss(task)
@@ -53,6 +51,19 @@ def check_trainer(trainer: "Trainer") -> None:
         raise UserError(
             "trainer.use_distributed_sampler must be False: the data module assigns examples to each device, and "
             "Lightning's sampler would replace its batches"
+        )
+
+
+def check_blocks(task: "TaskModule", batch: dict[str, Any]) -> None:
+    """Check that a method with a prompt has one text in each row.
+
+    Raises:
+        UserError: A row has several.
+    """
+    if task.tuning.positions and "position_ids" in batch:
+        raise UserError(
+            f"model.tuning {type(task.tuning).__name__} adds its tokens before a single text, but a block has several; "
+            "set data.packing: false, or with raw text data.isolate_documents: false"
         )
 
 

@@ -44,7 +44,7 @@ def six_cells(path: Path, model: str, data: str, **launch: Any) -> Plan:
 def opened(plan: Plan) -> Folder:
     """The folder of a study, made."""
     folder = Folder(plan.study.folder)
-    folder.open(plan.study.name, plan.study.folder.parent / "six.yaml")
+    folder.open(plan.study, plan.study.folder.parent / "six.yaml")
     return folder
 
 

@@ -13,6 +13,7 @@ import yaml
 from ftlit.runs.files import SCHEMA
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.file import read_study
+from ftlit.study.state.direction import study_lower_is_better
 from ftlit.study.state.folder import Folder
 from ftlit.util.files import write_json, write_text
 
@@ -47,13 +48,14 @@ def made(folder: Path, examples: int = 200, finish: bool = True, **keys: Any) ->
     write_text(file, yaml.safe_dump({**STUDY, "folder": str(folder / "study"), **keys}, sort_keys=False))
     plan = Plan(read_study(file))
     place = Folder(plan.study.folder, plan.study.compare.split)
-    place.open(plan.study.name, file)
+    place.open(plan.study, file)
     if finish:
         for arm in plan.arms:
             trials = plan.trials(arm)
             write_all(plan, place, trials, examples)
             metric = plan.study.compare.metric
-            chosen = plan.best(arm, {cell.name: place.score(cell, metric) or 0.0 for cell in trials})
+            scores = {cell.name: place.score(cell, metric) or 0.0 for cell in trials}
+            chosen = plan.best(arm, scores, study_lower_is_better(plan.study, place))
             write_all(plan, place, plan.repetitions(arm, chosen or {}), examples)
     return plan, Folder(plan.study.folder, plan.study.compare.split)
 
@@ -86,6 +88,7 @@ def write_cell(plan: Plan, folder: Folder, cell: Cell, examples: int) -> None:
         "trained_parameters": trained, "trained_share": trained / 22_000_000,
     }  # fmt: skip
     write_json(run_dir / "results.json", results)
+    write_text(run_dir / "config.yaml", yaml.safe_dump(cell.config))
     write_json(run_dir / "run.json", record(cell))
     write_text(run_dir / "metrics.csv", curve_csv(results["validation"]["accuracy"]))
     folder.note("finished", cell.name)

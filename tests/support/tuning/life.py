@@ -8,6 +8,7 @@ from lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ftlit.heads import TaskHead
 from ftlit.tasks import TaskModule, TextClassification
 from ftlit.tuning import Tuning
 from tests.support.small import classifier, logits_of, ragged_batch, saved
@@ -25,8 +26,9 @@ def texts(seed: int = 0) -> dict[str, Any]:
 
 def tuned(folder: str, tuning: Tuning, seed: int = 0, **options: Any) -> TextClassification:
     """A classifier with fresh weights of a seed, whose optimizer has no weight decay: what moves has a gradient."""
+    head: dict[str, Any] = {"head": TaskHead()}  # not that of Frozen, so that all methods have the same
     adam = {"optimizer": lambda params: torch.optim.Adam(params, lr=1e-2), "schedule": "constant", "warmup_ratio": 0.0}
-    return classifier(folder, seed, tuning=tuning, **{**adam, **options})
+    return classifier(folder, seed, tuning=tuning, **{**head, **adam, **options})
 
 
 class Gradients(Callback):

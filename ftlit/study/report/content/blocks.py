@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ftlit.metrics.direction import lower_is_better
 from ftlit.study.plan.cells import Plan
 from ftlit.study.state.runs import ArmRuns
 
@@ -68,7 +67,7 @@ def pairs(block: Block, baseline: str | None) -> list[tuple[str, str]]:
     return [(one, other) for one, other in [*against, *rest] if seeds[one] & seeds[other]]
 
 
-def ranked(means: dict[str, float], metric: str) -> list[str]:
+def ranked(means: dict[str, float], lower: bool) -> list[str]:
     """Names from best to worst; those without a value come last."""
-    sign = 1 if lower_is_better(metric) else -1
+    sign = 1 if lower else -1
     return sorted(means, key=lambda name: (means[name] != means[name], sign * means[name]))

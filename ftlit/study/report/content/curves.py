@@ -36,6 +36,26 @@ def learning(numbers: Numbers, summary: BlockSummary) -> Figure | None:
         return figure(drawing, f"Learning curves{summary.block.caption_suffix}", text + shown_note(summary, len(curves)))
 
 
+def still_rising(numbers: Numbers) -> list[str]:
+    """Arms whose last validation was the best one in most runs with at least three validations."""
+    sign = -1 if numbers.lower else 1
+    found = []
+    for arm in numbers.arms:
+        ends = [_ends_at_best([sign * value for value in run_curve(run, numbers.metric).values()]) for run in arm.repetitions]
+        if ends and sum(ends) > len(ends) / 2:
+            found.append(arm.arm.name)
+    return found
+
+
+def _ends_at_best(values: list[float]) -> bool:
+    return len(values) >= 3 and values[-1] > max(values[:-1])
+
+
+def run_curve(run: CellRun, metric: str) -> dict[float, float]:
+    """The metric of a run on validation by step."""
+    return {row["step"]: row[f"val/{metric}"] for row in run.logged() if f"val/{metric}" in row and "step" in row}
+
+
 def shown_note(summary: BlockSummary, shown: int) -> str:
     """A note on which arms are shown; empty if all are."""
     total = len(summary.estimates)
@@ -44,9 +64,7 @@ def shown_note(summary: BlockSummary, shown: int) -> str:
 
 def curve(runs: Sequence[CellRun], metric: str) -> tuple[list[float], np.ndarray]:
     """The steps at which all runs were validated, and the metric there, ``(runs, steps)``."""
-    found = [
-        {row["step"]: row[f"val/{metric}"] for row in run.logged() if f"val/{metric}" in row and "step" in row} for run in runs
-    ]
+    found = [run_curve(run, metric) for run in runs]
     steps = sorted(set.intersection(*map(set, found))) if found else []
     return steps, np.array([[values[step] for step in steps] for values in found])
 

@@ -1,12 +1,24 @@
 """The design of a study: what varies, what each arm could choose, and which data were used for what."""
 
-from math import isfinite
+from collections.abc import Iterable
+from typing import Any
 
 from ftlit.runs.reading import RunFolder
+from ftlit.study.plan.axes import label_of
 from ftlit.study.report.content.numbers import Numbers
+from ftlit.study.report.content.warnings import warnings
 from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
 from ftlit.study.report.render.formats import NONE, chosen_text, listed, plural, value_text
+from ftlit.util.settings import value_at
 
+TRAINING = {  # what runs have in common, or in what they differ, by its key in their configs
+    "backbone": "model.backbone",
+    "head": "model.head",
+    "epochs": "trainer.max_epochs",
+    "batch size": "data.batching.batch_size",
+    "schedule": "model.schedule",
+}
+MAX_VALUES = 6  # of a setting
 MAX_UNFOLDED = 40  # rows; longer tables are folded away
 CORRECTIONS = {"holm": "Holm's", "bh": "Benjamini and Hochberg's"}
 TESTS = {
@@ -21,8 +33,8 @@ def design(numbers: Numbers) -> Section:
     """Data, arms, seeds, selection with the budget of every arm, statistics, and warnings."""
     parts: list[Part] = [Text(_setting(numbers)), Text(_selection(numbers)), Text(_reads(numbers)), Text(statistics(numbers))]
     parts += [Text(text, warning=True) for text in warnings(numbers)]
-    data, table = _data(numbers), budget(numbers)
-    parts += [data] if data.rows else []
+    data, table, trained = _data(numbers), budget(numbers), training(numbers)
+    parts += [part for part in (data, trained) if part.rows]
     parts.append(table if len(table.rows) <= MAX_UNFOLDED else Fold(table.caption, [table]))
     return Section("Design", parts)
 
@@ -113,88 +125,6 @@ def _meaning(numbers: Numbers) -> str:
     return f"They are about the methods: they generalise to new seeds on the same examples{where}."
 
 
-def warnings(numbers: Numbers) -> list[str]:
-    """Warnings to the reader."""
-    study = numbers.study
-    found = []
-    if study.select and study.compare.split == "validation":
-        found.append(
-            "The results are on validation, which the selection used, so they are too optimistic for every arm that chose "
-            "values. Set compare.split: test for unbiased results."
-        )
-    if edges := _edges(numbers):
-        found.append(
-            f"These arms chose the largest or smallest value tried, so more extreme ones may be better: {listed(edges, 10)}."
-        )
-    if undecided := numbers.progress.undecided:
-        found.append(
-            f"All trials of these arms failed, so they could not choose values: {listed(arm.name for arm in undecided)}."
-        )
-    if uneven := _uneven(numbers):
-        found.append(f"These arms have fewer finished trials than the budget, as some failed or were pruned: {listed(uneven)}.")
-    if short := [arm.arm.name for arm in numbers.arms if 0 < len(arm.repetitions) < len(study.seeds)]:
-        found.append(
-            f"Not all seeds of these arms have finished; pairs are compared over the seeds that both have: {listed(short, 10)}."
-        )
-    if unknown := _unknown(numbers):
-        found.append(f"{numbers.metric} is missing or not a number in a run of {listed(unknown, 10)}, so there is no mean.")
-    notes = {
-        f"{summary.block.title}: {note}" if summary.block.title else note
-        for summary in numbers.blocks
-        for note in summary.paired.notes
-    }
-    return [*found, *sorted(notes), *_mixed(numbers)]
-
-
-def _unknown(numbers: Numbers) -> list[str]:
-    return [
-        summary.block.names[label]
-        for summary in numbers.blocks
-        for label, one in summary.estimates.items()
-        if not isfinite(one.mean)
-    ]
-
-
-def _edges(numbers: Numbers) -> list[str]:
-    """Arms that chose the smallest or largest of three or more numbers."""
-    over = numbers.study.select.over if numbers.study.select else {}
-    ends = {}
-    for key, values in over.items():
-        if isinstance(values, list) and len(values) > 2 and all(isinstance(v, int | float) for v in values):
-            ends[key] = (min(values), max(values))
-    return [
-        f"{arm.arm.name} ({chosen_text({key: arm.chosen[key]})})"
-        for arm in numbers.arms
-        for key, both in ends.items()
-        if arm.chosen and arm.chosen.get(key) in both
-    ]
-
-
-def _uneven(numbers: Numbers) -> list[str]:
-    budget = numbers.study.select.budget if numbers.study.select else 0
-    return [
-        f"{arm.arm.name} ({len(arm.trials)} of {budget})"
-        for arm in numbers.arms
-        if arm.chosen is not None and len(arm.trials) < budget
-    ]
-
-
-def _mixed(numbers: Numbers) -> list[str]:
-    """Warnings about code, versions or hardware that differ between repetitions."""
-    records = [run.record for run in numbers.repetitions]
-    kinds = {
-        "code (git commit)": {str((record.get("git") or {}).get("commit")) for record in records},
-        "package versions": {str(sorted((record.get("versions") or {}).items())) for record in records},
-        "hardware": {str(sorted((record.get("hardware") or {}).items())) for record in records},
-    }
-    mixed = [kind for kind, values in kinds.items() if len(values) > 1]
-    dirty = sum(bool((record.get("git") or {}).get("dirty")) for record in records)
-    found = [f"Repetitions did not all run with the same {listed(mixed)}: see Provenance."] if mixed else []
-    if dirty:
-        found.append(f"{plural(dirty, 'repetition')} ran with uncommitted changes.")
-    return found
-
-
 def _data(numbers: Numbers) -> Table:
     """The rows of each split by experiment, and what the split was used for; the rows may differ by arm or seed."""
     rows = []
@@ -218,6 +148,26 @@ def _use(numbers: Numbers, split: str) -> str:
     uses += ["selection"] if split == "validation" and numbers.study.select else []
     uses += ["the comparison"] if split == numbers.study.compare.split else []
     return ", ".join(uses) or NONE
+
+
+def training(numbers: Numbers) -> Table:
+    """The settings of training that readers ask for, and the steps that runs took."""
+    configs = [arm.repetitions[0].config for arm in numbers.arms if arm.repetitions]  # alike for all seeds
+    rows = [[name, _values(value_at(config, key) for config in configs)] for name, key in TRAINING.items()]
+    rows.append(["steps", _values(run.record.get("steps") for run in numbers.repetitions)])
+    shown = [row for row in rows if row[1] != NONE]
+    return Table(
+        "Training", ["setting", "value"], shown, words=(0, 1), notes=["Settings that an axis varies have several values."]
+    )
+
+
+def _values(found: Iterable[Any]) -> str:
+    """The different values of runs; a range if there are many numbers."""
+    known = {label_of(value): value for value in found if value is not None}
+    numbers = [value for value in known.values() if isinstance(value, int | float)]
+    if len(known) > MAX_VALUES and len(numbers) == len(known):
+        return f"{min(numbers):,} to {max(numbers):,}"
+    return listed(known, MAX_VALUES) if known else NONE
 
 
 def budget(numbers: Numbers) -> Table:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ftlit.study.statistics.evidence import EVIDENCE_KINDS
-from ftlit.study.statistics.evidence.rows import Rows
+from ftlit.metrics.evidence import EVIDENCE_KINDS
+from ftlit.metrics.evidence.rows import Rows
 
 NOT_INPUT = ("id", "from", "bytes")  # columns that precede the label without being part of the input
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
 
-from ftlit.metrics.direction import lower_is_better
+from ftlit.metrics.bounds import bounds
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.report.content.blocks import Block, pairs, ranked, study_blocks
 from ftlit.study.report.content.paired import PairedEvidence, paired_evidence
 from ftlit.study.report.render.formats import decimals_for
+from ftlit.study.state.direction import study_lower_is_better
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.state.runs import ArmRuns, CellRun, finished_runs
@@ -110,12 +111,14 @@ class Numbers:
         progress: The progress of the study.
         arms: The finished runs of every arm.
         blocks: The settings in which arms are compared.
+        lower: Whether lower values of the metric are better.
     """
 
     plan: Plan
     progress: Progress
     arms: list[ArmRuns]
     blocks: list[BlockSummary]
+    lower: bool
 
     @property
     def study(self) -> Study:
@@ -128,11 +131,6 @@ class Numbers:
     @property
     def metric(self) -> str:
         return self.study.compare.metric
-
-    @property
-    def lower(self) -> bool:
-        """Whether lower values of the metric are better."""
-        return lower_is_better(self.metric)
 
     @cached_property
     def repetitions(self) -> list[CellRun]:
@@ -168,8 +166,9 @@ def gather(plan: Plan, folder: Folder) -> Numbers:
     settings, compared = plan.study.compare, study_blocks(plan, found)
     known = [paired_evidence(block, settings.metric, settings.split) for block in compared]
     verdicts = _verdicts(compared, known, plan.study)
-    summaries = [_summary(block, what, verdicts, plan.study) for block, what in zip(compared, known, strict=True)]
-    return Numbers(plan, progress, found, summaries)
+    lower = study_lower_is_better(plan.study, folder)
+    summaries = [_summary(block, what, verdicts, plan.study, lower) for block, what in zip(compared, known, strict=True)]
+    return Numbers(plan, progress, found, summaries, lower)
 
 
 def _verdicts(compared: Sequence[Block], known: Sequence[PairedEvidence], study: Study) -> Mapping[tuple[str, str], Comparison]:
@@ -181,20 +180,29 @@ def _verdicts(compared: Sequence[Block], known: Sequence[PairedEvidence], study:
         (block.names[one], block.names[other]) for block in compared for one, other in pairs(block, study.compare.baseline)
     ]
     found = compare(evidence, wanted, level=study.compare.level, correction=study.compare.correction) if wanted else []
-    return {(one.arm, one.other): one for one in found}
+    return {(one.arm, one.other): replace(one, different=one.different and one.seeds != 2) for one in found}
 
 
-def _summary(block: Block, what: PairedEvidence, verdicts: Mapping[tuple[str, str], Comparison], study: Study) -> BlockSummary:
+def _summary(
+    block: Block, what: PairedEvidence, verdicts: Mapping[tuple[str, str], Comparison], study: Study, lower: bool
+) -> BlockSummary:
     names = block.names
     compared = [
         replace(verdicts[names[one], names[other]], arm=one, other=other)
         for one, other in pairs(block, study.compare.baseline)
         if (names[one], names[other]) in verdicts
     ]
-    estimates = {label: estimate(one, level=study.compare.level) for label, one in what.evidence.items()}
+    metric, level = study.compare.metric, study.compare.level
+    estimates = {label: _within(metric, estimate(one, level=level)) for label, one in what.evidence.items()}
     means = {label: one.mean for label, one in estimates.items()}
-    sign = -1 if lower_is_better(study.compare.metric) else 1
+    sign = -1 if lower else 1
     signed = {label: sign * mean for label, mean in means.items() if isfinite(mean)}
     letters = groups(signed, compared) if 1 < len(signed) <= MAX_LETTERED else {}
     costs = {label: mean_cost(block.arms[label].repetitions) for label in estimates}
-    return BlockSummary(block, what, estimates, compared, letters, costs, ranked(means, study.compare.metric))
+    return BlockSummary(block, what, estimates, compared, letters, costs, ranked(means, lower))
+
+
+def _within(metric: str, one: Estimate) -> Estimate:
+    """An estimate whose interval ends where the metric does."""
+    low, high = bounds(metric)
+    return replace(one, low=max(one.low, low), high=min(one.high, high)) if isfinite(one.low + one.high) else one

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ftlit.errors import DamagedFileError, UserError
+from ftlit.metrics.evidence import aligned, why_no_evidence
+from ftlit.metrics.evidence.rows import Rows
 from ftlit.study.report.content.blocks import Block
 from ftlit.study.report.content.examples import BlockExamples, block_examples
 from ftlit.study.report.render.formats import listed
 from ftlit.study.state.runs import CellRun
 from ftlit.study.statistics.compare import Evidence, per_seed
-from ftlit.study.statistics.evidence import aligned, joint_evidence, why_no_evidence
-from ftlit.study.statistics.evidence.rows import Rows
+from ftlit.study.statistics.evidence import joint_evidence
 from ftlit.util.settings import value_at
 
 SCORE_TOLERANCE = 1e-4  # metrics are computed in single precision

@@ -101,6 +101,8 @@ def comparison(numbers: Numbers) -> Section:
         parts.append(main_table(numbers, block))
         if baseline and block.against(baseline) and i < MAX_PLOTTED:
             parts.append(difference_plot(numbers, block))
+        if len(numbers.study.seeds) > 1:
+            parts.append(Fold(f"{numbers.metric} of each seed{block.block.caption_suffix}", [seeds_table(numbers, block)]))
         if len(block.comparisons) > 1:
             parts.append(
                 Fold(f"All {len(block.comparisons):,} pairs{block.block.caption_suffix}", [pairs_table(numbers, block)])
@@ -108,6 +110,16 @@ def comparison(numbers: Numbers) -> Section:
     if len(summaries) > MAX_PLOTTED:
         parts.append(Text(f"Differences are plotted for the first {MAX_PLOTTED} of {len(summaries)} settings."))
     return Section("Comparison", parts)
+
+
+def seeds_table(numbers: Numbers, summary: BlockSummary) -> Table:
+    """The metric of each arm with each seed."""
+    study, rows = numbers.study, []
+    for label in summary.estimates:
+        runs = {run.cell.seed: run.results.get(study.compare.split, {}) for run in summary.block.arms[label].repetitions}
+        values = [f.number(runs.get(seed, {}).get(numbers.metric), numbers.decimals + 1) for seed in study.seeds]
+        rows.append([label, *values])
+    return Table(f"Seeds{summary.block.caption_suffix}", ["arm", *(f"seed {seed}" for seed in study.seeds)], rows, words=(0,))
 
 
 def pairs_table(numbers: Numbers, summary: BlockSummary) -> Table:

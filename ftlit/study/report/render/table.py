@@ -15,7 +15,10 @@ MACHINE = ("started", "ended")
 
 
 def results_csv(numbers: Numbers) -> str:
-    """One line per finished trial and repetition, in the order of arms and seeds, without anything that depends on timing."""
+    """One line per finished run, in the order of arms and seeds, without anything that depends on timing.
+
+    A trial that is also a repetition has one line, as a repetition.
+    """
     splits = list(dict.fromkeys(["validation", numbers.study.compare.split]))
     keys = {split: sorted({key for run in numbers.runs for key in run.results.get(split, {})}) for split in splits}
     rows = []
@@ -44,9 +47,11 @@ def efficiency_csv(numbers: Numbers) -> str:
 
 
 def _in_order(numbers: Numbers) -> Iterator[tuple[ArmRuns, str, CellRun]]:
+    repeated = {run.cell.name for run in numbers.repetitions}
     for arm in numbers.arms:
         for run in arm.trials:
-            yield arm, "trial", run
+            if run.cell.name not in repeated:
+                yield arm, "trial", run
         for run in arm.repetitions:
             yield arm, "repetition", run
 

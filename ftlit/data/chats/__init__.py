@@ -1,0 +1,1 @@
+"""Conversations as tokens: messages, templates, the assistant's turns, labels."""

@@ -1,0 +1,1 @@
+"""Arguments of classes and options of commands: which numbers they accept, and the check of them."""
