@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from ftlit.errors import UserError
-from ftlit.models.files import naming_damaged_files
+from ftlit.models.files import check_vocabulary, has_tokenizer_files, missing_tokenizer, naming_damaged_files
 from ftlit.models.gguf import convert_gguf
-from ftlit.models.tokenizers import check_vocabulary, drop_unknown_types, has_tokenizer_files, missing_tokenizer
 from ftlit.models.weights import check_weights, say_unused_layers
 from ftlit.util.files import read_json, resolve_package_path
 from ftlit.util.hub import LOADING_ERRORS, unpinned
@@ -237,6 +236,12 @@ def load_tokenizer(backbone: str, pad_token: str | None = None, trust_remote_cod
             + (f", for example {likely[0]!r}" if likely else "")
         )
     return tokenizer
+
+
+def drop_unknown_types(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
+    """Let a tokenizer return no token types if the model knows only one, as RoBERTa: type 1 would be out of its table."""
+    if getattr(config, "type_vocab_size", None) == 1:
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
 
 
 @contextmanager

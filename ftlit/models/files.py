@@ -1,19 +1,24 @@
-"""Find damaged files in the folder of a model, whose own errors would say little."""
+"""Find damaged and missing files in the folder of a model, about which libraries say little or nothing."""
 
 import json
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ftlit.errors import UserError
 from ftlit.util.files import LFS_POINTER, damaged, read_whole
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 P = ParamSpec("P")
 R = TypeVar("R")
 SETTINGS = ("config", "tokenizer", "tokenizer_config", "special_tokens_map", "added_tokens", "vocab", "adapter_config", "ftlit")
 READ = (*(f"{name}.json" for name in SETTINGS), ".index.json", ".safetensors", "vocab.txt", "merges.txt", ".model", ".bin")
 POINTER_BYTES = 1024  # pointers of Git LFS are smaller
+VOCABULARIES = ("tokenizer.json", "*vocab*", "*.model", "*.spm", "merges.txt", "*.tiktoken", "tekken.json")
+ADDED_TOKENS = 3  # tokens beside the special ones that transformers may add to an empty vocabulary
 
 
 def naming_damaged_files(folder_of: Callable[..., str | Path]) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -86,3 +91,38 @@ def _read(path: Path) -> Any:
         read_whole(path)
         return Tokenizer.from_file(str(path))
     return json.loads(read_whole(path)) if path.suffix == ".json" else None
+
+
+# Folders without a tokenizer
+
+
+def missing_tokenizer(backbone: str) -> UserError:
+    """Return the error for a model without a tokenizer."""
+    return UserError(
+        f"model.backbone {backbone!r} has no tokenizer: expected tokenizer.json, or a vocabulary such as vocab.txt, beside its "
+        "config.json; copy the files of the tokenizer that it was trained with there"
+    )
+
+
+def has_tokenizer_files(folder: str) -> bool:
+    """Whether a folder holds any file of a tokenizer's vocabulary."""
+    return any(True for pattern in VOCABULARIES for _ in Path(folder).glob(pattern))
+
+
+def check_vocabulary(tokenizer: "PreTrainedTokenizerBase", place: str, backbone: str) -> None:
+    """Check that a tokenizer has a vocabulary. Without its files, transformers makes one that knows special tokens only.
+
+    Args:
+        tokenizer: The tokenizer.
+        place: The folder from which it was loaded, or its name on the hub.
+        backbone: Name of the model, for the message.
+
+    Raises:
+        UserError: If it has none.
+    """
+    names = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
+    if not tokenizer.vocab_files_names:  # such as ByT5, which reads bytes
+        return
+    known = len(tokenizer) - len(set(tokenizer.all_special_ids))
+    if known <= ADDED_TOKENS or (Path(place).is_dir() and not any((Path(place) / name).is_file() for name in names)):
+        raise missing_tokenizer(backbone)

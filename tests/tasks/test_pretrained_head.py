@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoMod
 
 from ftlit.heads import PooledHead, TaskHead
 from ftlit.tasks import TextClassification, TokenClassification
-from ftlit.tasks.shared.pretrained_head import matching_rows
+from ftlit.tasks.shared.building import matching_rows
 from ftlit.tuning import Frozen, LoRA
 from tests.support.models import ARCHITECTURES
 from tests.support.small import classifier, logits_of, ragged_batch

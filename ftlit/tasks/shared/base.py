@@ -15,11 +15,10 @@ from ftlit.heads import Head
 from ftlit.losses import CrossEntropy, Focal, Loss
 from ftlit.optimization.parameter_groups import param_groups
 from ftlit.runs.checkpoint import frozen_digest, trained_keys
-from ftlit.tasks.shared.building import ConfiguredAfterInit, build_model
+from ftlit.tasks.shared.building import ConfiguredAfterInit, build_model, set_default_head
 from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, save_trained
 from ftlit.tasks.shared.evaluator import Evaluator, Outputs
 from ftlit.tasks.shared.monitor import monitor_mode, of_validation
-from ftlit.tasks.shared.pretrained_head import set_default_head
 from ftlit.tasks.shared.stages import Stages
 from ftlit.tasks.shared.train_loss import StepLoss, log_loss
 from ftlit.tasks.shared.training import check_blocks, check_settings, check_trainer, optimizer_and_schedule, training_loss
