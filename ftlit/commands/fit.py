@@ -84,12 +84,9 @@ def fit(
         check_run_dir(folder, resume, overwrite, begun_from)
         data.order_seed = data.hparams["order_seed"] = seed
         check_links(model, data)
-        arguments = trainer if isinstance(trainer, dict) else {}
         own = {"evaluate_untrained": evaluate_untrained, "test_after_fit": test_after_fit, "ckpt_path": ckpt_path}
-        text = config or described(model, data, folder, arguments, options, own, resume)
-        parts = trainer if isinstance(trainer, RunParts) else RunParts(folder, options, start == folder / LAST)
-        if parts is not trainer:
-            parts.make_trainer(arguments, model)
+        text = config or described(model, data, folder, trainer, options, own, resume)
+        parts = parts_of(trainer, folder, options, start == folder / LAST, model)
         with settings("the run cannot start"):
             prepare(model, data, splits)
             begun_at = check_start(start, model, data, parts) if start else None
@@ -130,17 +127,28 @@ def tell(text: str) -> None:
     print(text, flush=True)
 
 
+def parts_of(
+    trainer: dict[str, Any] | RunParts | None, folder: Path, options: RunOptions, resumed: bool, model: TaskModule
+) -> RunParts:
+    """The trainer of a run with its callbacks, which the command line has made already."""
+    if isinstance(trainer, RunParts):
+        return trainer
+    parts = RunParts(folder, options, resumed)
+    parts.make_trainer(trainer or {}, model)
+    return parts
+
+
 def described(
     model: TaskModule,
     data: TaskData,
     folder: Path,
-    trainer: dict[str, Any],
+    trainer: dict[str, Any] | RunParts | None,
     options: RunOptions,
     others: dict[str, Any],
     resume: bool,
 ) -> str:
     """The config of a run that was started from Python; to resume one, it must be that of the run."""
-    config = written_config(model, data, folder, trainer, options, others)
+    config = written_config(model, data, folder, trainer if isinstance(trainer, dict) else {}, options, others)
     if resume:
         check_same_config(RunFolder(folder).config, yaml.safe_load(config))
     return config
