@@ -84,16 +84,13 @@ def fit(
         check_run_dir(folder, resume, overwrite, begun_from)
         data.order_seed = data.hparams["order_seed"] = seed
         check_links(model, data)
+        arguments = trainer if isinstance(trainer, dict) else {}
         own = {"evaluate_untrained": evaluate_untrained, "test_after_fit": test_after_fit, "ckpt_path": ckpt_path}
-        text = config or described(model, data, folder, trainer, options, own, resume)
-        parts = parts_of(trainer, folder, options, start == folder / LAST, model)
+        text = config or described(model, data, folder, arguments, options, own, resume)
+        parts = run_parts(trainer, folder, options, start == folder / LAST, model)
+        evaluation = Evaluation(folder, parts, model, data)
         with settings("the run cannot start"):
-            prepare(model, data, splits)
-            begun_at = check_start(start, model, data, parts) if start else None
-            evaluation = Evaluation(folder, parts, model, data)
-            if resume:
-                evaluation.check_validation()
-            evaluation.print_summary()
+            begun_at = check_beginning(evaluation, parts, start, splits, resume)
 
         def write() -> None:
             take(lock)
@@ -127,10 +124,8 @@ def tell(text: str) -> None:
     print(text, flush=True)
 
 
-def parts_of(
-    trainer: dict[str, Any] | RunParts | None, folder: Path, options: RunOptions, resumed: bool, model: TaskModule
-) -> RunParts:
-    """The trainer of a run with its callbacks, which the command line has made already."""
+def run_parts(trainer: Any, folder: Path, options: RunOptions, resumed: bool, model: TaskModule) -> RunParts:
+    """The parts of a run that the command line has made, or those with a trainer of the given arguments."""
     if isinstance(trainer, RunParts):
         return trainer
     parts = RunParts(folder, options, resumed)
@@ -142,13 +137,13 @@ def described(
     model: TaskModule,
     data: TaskData,
     folder: Path,
-    trainer: dict[str, Any] | RunParts | None,
+    trainer: dict[str, Any],
     options: RunOptions,
     others: dict[str, Any],
     resume: bool,
 ) -> str:
     """The config of a run that was started from Python; to resume one, it must be that of the run."""
-    config = written_config(model, data, folder, trainer if isinstance(trainer, dict) else {}, options, others)
+    config = written_config(model, data, folder, trainer, options, others)
     if resume:
         check_same_config(RunFolder(folder).config, yaml.safe_load(config))
     return config
@@ -196,6 +191,19 @@ def prepare(model: TaskModule, data: TaskData, splits: list[str]) -> None:
     if data.unlabelled_source is not None and model.auxiliary is None:
         raise UserError("data.unlabelled has texts for an auxiliary loss, but the task has none: set model.auxiliary")
     model.param_groups()  # raises if lr_factors match no weight
+
+
+def check_beginning(
+    evaluation: Evaluation, parts: RunParts, start: Path | None, splits: list[str], resume: bool
+) -> tuple[int, bool] | None:
+    """Prepare the data, check what training begins from, and print a summary of both; returns what `check_start` does."""
+    model, data = evaluation.model, evaluation.data
+    prepare(model, data, splits)
+    begun_at = check_start(start, model, data, parts) if start else None
+    if resume:
+        evaluation.check_validation()
+    evaluation.print_summary()
+    return begun_at
 
 
 def check_start(path: Path, model: TaskModule, data: TaskData, parts: RunParts) -> tuple[int, bool]:

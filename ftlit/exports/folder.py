@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
 from ftlit.exports.adapters import adapter_keys, load_adapter, plain_name
+from ftlit.models.checks.files import naming_damaged_files
 from ftlit.models.encoder_decoder import decoder_tokenizer
-from ftlit.models.files import naming_damaged_files
 from ftlit.runs.checkpoint import read_checkpoint, trained_keys
 from ftlit.runs.opening import build
 from ftlit.tasks import TaskModule
