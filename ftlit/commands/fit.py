@@ -87,9 +87,7 @@ def fit(
         arguments = trainer if isinstance(trainer, dict) else {}
         own = {"evaluate_untrained": evaluate_untrained, "test_after_fit": test_after_fit, "ckpt_path": ckpt_path}
         text = config or described(model, data, folder, arguments, options, own, resume)
-        parts = trainer if isinstance(trainer, RunParts) else RunParts(folder, options, start == folder / LAST)
-        if parts is not trainer:
-            parts.make_trainer(arguments, model)
+        parts = trainer if isinstance(trainer, RunParts) else made_parts(folder, options, start, arguments, model)
         with settings("the run cannot start"):
             prepare(model, data, splits)
             begun_at = check_start(start, model, data, parts) if start else None
@@ -113,9 +111,22 @@ def fit(
             train(parts, model, data, seed, start, begun_at)
             opening.open(parts.trainer)  # if there was no batch left to train on
             evaluation.evaluate_best(splits)
-        if not keep_last and parts.trainer.is_global_zero and RunFolder(folder).best_checkpoint:
-            (folder / LAST).unlink(missing_ok=True)
+        drop_last(folder, keep_last)
     return Run(folder)
+
+
+def made_parts(folder: Path, options: RunOptions, start: Path | None, arguments: dict[str, Any], model: TaskModule) -> RunParts:
+    """The parts of a run that begins from Python, with arguments of Lightning's Trainer."""
+    parts = RunParts(folder, options, resumed=start == folder / LAST)
+    parts.make_trainer(arguments, model)
+    return parts
+
+
+@rank_zero_only
+def drop_last(folder: Path, keep: bool) -> None:
+    """Remove last.ckpt unless it should be kept, or holds the only weights of the run."""
+    if not keep and RunFolder(folder).best_checkpoint:
+        (folder / LAST).unlink(missing_ok=True)
 
 
 @rank_zero_only
