@@ -11,7 +11,7 @@ from ftlit.commands.links import LINKED
 from ftlit.data.shared.base import TaskData
 from ftlit.tasks import TaskModule
 from ftlit.training.trainer import RunOptions, trainer_arguments
-from ftlit.util.plain import plain_arguments
+from ftlit.util.arguments.plain import plain_arguments
 from ftlit.util.private import import_path
 
 INTERNAL = ("_class_path", "_instantiator")  # what Lightning keeps beside hyper-parameters

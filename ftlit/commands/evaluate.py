@@ -19,7 +19,7 @@ from ftlit.runs.loggers import send_efficiency, send_report
 from ftlit.runs.reading import RunFolder, results_text
 from ftlit.runs.record import now
 from ftlit.tasks import TaskModule
-from ftlit.tasks.shared.monitor import metric_directions
+from ftlit.tasks.shared.evaluator import metric_directions
 from ftlit.training.bfloat16 import precision_note
 from ftlit.training.cost import cost_text
 from ftlit.training.parameters import parameter_counts, parts_text

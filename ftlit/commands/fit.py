@@ -87,14 +87,10 @@ def fit(
         arguments = trainer if isinstance(trainer, dict) else {}
         own = {"evaluate_untrained": evaluate_untrained, "test_after_fit": test_after_fit, "ckpt_path": ckpt_path}
         text = config or described(model, data, folder, arguments, options, own, resume)
-        parts = trainer if isinstance(trainer, RunParts) else made_parts(folder, options, start, arguments, model)
+        parts = run_parts(trainer, folder, options, start == folder / LAST, model)
+        evaluation = Evaluation(folder, parts, model, data)
         with settings("the run cannot start"):
-            prepare(model, data, splits)
-            begun_at = check_start(start, model, data, parts) if start else None
-            evaluation = Evaluation(folder, parts, model, data)
-            if resume:
-                evaluation.check_validation()
-            evaluation.print_summary()
+            begun_at = check_beginning(evaluation, parts, start, splits, resume)
 
         def write() -> None:
             take(lock)
@@ -111,22 +107,9 @@ def fit(
             train(parts, model, data, seed, start, begun_at)
             opening.open(parts.trainer)  # if there was no batch left to train on
             evaluation.evaluate_best(splits)
-        drop_last(folder, keep_last)
+        if not keep_last and parts.trainer.is_global_zero and RunFolder(folder).best_checkpoint:
+            (folder / LAST).unlink(missing_ok=True)
     return Run(folder)
-
-
-def made_parts(folder: Path, options: RunOptions, start: Path | None, arguments: dict[str, Any], model: TaskModule) -> RunParts:
-    """The parts of a run that begins from Python, with arguments of Lightning's Trainer."""
-    parts = RunParts(folder, options, resumed=start == folder / LAST)
-    parts.make_trainer(arguments, model)
-    return parts
-
-
-@rank_zero_only
-def drop_last(folder: Path, keep: bool) -> None:
-    """Remove last.ckpt unless it should be kept, or holds the only weights of the run."""
-    if not keep and RunFolder(folder).best_checkpoint:
-        (folder / LAST).unlink(missing_ok=True)
 
 
 @rank_zero_only
@@ -139,6 +122,15 @@ def take(lock: RunLock) -> None:
 def tell(text: str) -> None:
     """Print a line on rank zero."""
     print(text, flush=True)
+
+
+def run_parts(trainer: Any, folder: Path, options: RunOptions, resumed: bool, model: TaskModule) -> RunParts:
+    """The parts of a run that the command line has made, or those with a trainer of the given arguments."""
+    if isinstance(trainer, RunParts):
+        return trainer
+    parts = RunParts(folder, options, resumed)
+    parts.make_trainer(trainer or {}, model)
+    return parts
 
 
 def described(
@@ -199,6 +191,19 @@ def prepare(model: TaskModule, data: TaskData, splits: list[str]) -> None:
     if data.unlabelled_source is not None and model.auxiliary is None:
         raise UserError("data.unlabelled has texts for an auxiliary loss, but the task has none: set model.auxiliary")
     model.param_groups()  # raises if lr_factors match no weight
+
+
+def check_beginning(
+    evaluation: Evaluation, parts: RunParts, start: Path | None, splits: list[str], resume: bool
+) -> tuple[int, bool] | None:
+    """Prepare the data, check what training begins from, and print a summary of both; returns what `check_start` does."""
+    model, data = evaluation.model, evaluation.data
+    prepare(model, data, splits)
+    begun_at = check_start(start, model, data, parts) if start else None
+    if resume:
+        evaluation.check_validation()
+    evaluation.print_summary()
+    return begun_at
 
 
 def check_start(path: Path, model: TaskModule, data: TaskData, parts: RunParts) -> tuple[int, bool]:

@@ -9,11 +9,12 @@ from safetensors.torch import load_file, save_file
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
 from ftlit.exports.adapters import adapter_keys, load_adapter, plain_name
+from ftlit.models.checks.files import naming_damaged_files
 from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.runs.checkpoint import read_checkpoint, trained_keys
 from ftlit.runs.opening import build
 from ftlit.tasks import TaskModule
-from ftlit.util.files import damaged, naming_damaged_files, read_json
+from ftlit.util.files import damaged, read_json
 from ftlit.util.options import KEEP, THIS_FOLDER, options_of
 
 if TYPE_CHECKING:

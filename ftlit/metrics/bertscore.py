@@ -129,7 +129,7 @@ class _Embedder:
         from transformers import AutoModel
 
         from ftlit.models.backbones import load_model, load_tokenizer
-        from ftlit.models.positions import max_positions
+        from ftlit.models.checks.positions import max_positions
 
         self.tokenizer = load_tokenizer(name)
         model: Any = load_model(AutoModel, name)[0]

@@ -1,5 +1,7 @@
-"""Whether higher or lower values of a metric are better: as its class says or its task declares, and never by a guess."""
+"""Which values of a metric are better, as its class or its task says and never by a guess, and which ones it can have."""
 
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +22,11 @@ _HIGHER = (
 )
 # Of the metrics of the tasks in this package, whether higher values are better.
 HIGHER_IS_BETTER: Mapping[str, bool] = {**dict.fromkeys(_HIGHER, True), **dict.fromkeys(_LOWER, False)}
+
+SHARES = re.compile(
+    r"((\w+_)?accuracy|auroc|exact_match(_\w+)?|em|pattern_match|meteor|rouge(1|2|L|Lsum)|(\w+_)?(f1|precision|recall)(_\w+)?)$"
+)
+CORRELATIONS = ("mcc", "pearson", "spearman")
 
 
 def higher_is_better(metric: str, metrics: Any = None, declared: Mapping[str, bool] | None = None) -> bool | None:
@@ -63,3 +70,11 @@ def unknown_direction(metric: str, key: str = "") -> str:
         f"{metric!r} may be better when higher or when lower: the class of the metric has no `higher_is_better`; "
         f"{key or f'set `higher_is_better = {{{name!r}: True}}` (or False) in the class of the task'}"
     )
+
+
+def bounds(metric: str) -> tuple[float, float]:
+    """The bounds of a metric by its name; infinite for metrics without bounds, and for unknown ones."""
+    name = metric.rsplit("/", 1)[-1]
+    if name in CORRELATIONS:
+        return -1.0, 1.0
+    return (0.0, 1.0) if SHARES.fullmatch(name) else (-math.inf, math.inf)

@@ -5,7 +5,7 @@ from itertools import zip_longest
 from typing import Any
 
 from ftlit.errors import UserError
-from ftlit.util.language import CJK, HAS_CJK, HAS_KANA, mostly, sentences
+from ftlit.metrics.language import CJK, HAS_CJK, HAS_KANA, mostly, sentences
 
 ROUGE_TYPES = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
 # Latin words as split by rouge_score, single Chinese and Japanese characters, and words of all other scripts.

@@ -9,7 +9,7 @@ from functools import cache
 from itertools import groupby
 from typing import Any, Literal
 
-from ftlit.util.language import CJK, HAS_CJK, mostly, punkt
+from ftlit.metrics.language import CJK, HAS_CJK, mostly, punkt
 
 AnswerRules = Literal["squad", "characters", "cmrc"]
 

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from ftlit.errors import UserError
+from ftlit.models.checks.files import naming_damaged_files
+from ftlit.models.checks.tokenizers import check_vocabulary, drop_unknown_types, has_tokenizer_files, missing_tokenizer
+from ftlit.models.checks.weights import check_weights, say_unused_layers
 from ftlit.models.gguf import convert_gguf
-from ftlit.models.tokenizers import check_vocabulary, drop_unknown_types, has_tokenizer_files, missing_tokenizer
-from ftlit.models.weights import check_weights, say_unused_layers
-from ftlit.util.files import naming_damaged_files, read_json, resolve_package_path
+from ftlit.util.files import read_json, resolve_package_path
 from ftlit.util.hub import LOADING_ERRORS, unpinned
 from ftlit.util.trust import remote_code
 

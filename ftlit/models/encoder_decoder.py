@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ftlit.errors import UserError
 from ftlit.models.backbones import load_config, read_tokenizer
-from ftlit.models.positions import max_positions
+from ftlit.models.checks.positions import max_positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -15,10 +15,10 @@ from ftlit.errors import UserError
 from ftlit.losses import perplexity
 from ftlit.metrics.text import Select, check_names, metric_keys, pattern_match, pattern_signature, signatures, text_scores
 from ftlit.models.backbones import evaluation_mode, load_config, looks_ahead
+from ftlit.models.checks.positions import max_positions
 from ftlit.models.embeddings import add_tokens
 from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.models.generation import Generation, left_padded
-from ftlit.models.positions import max_positions
 from ftlit.runs.files import SAMPLES
 from ftlit.tasks.shared.evaluator import Evaluator
 from ftlit.tasks.shared.language_model import LanguageModel

@@ -7,7 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ftlit.errors import UserError
-from ftlit.tasks.shared.train_loss import StepLoss
+from ftlit.tasks.shared.training import StepLoss
 from ftlit.training.distributed import every_rank
 from ftlit.util.private import is_accumulating
 

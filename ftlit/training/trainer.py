@@ -16,7 +16,7 @@ from ftlit.runs.metrics_file import MetricsFile
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import RunRecord
 from ftlit.tasks import TaskModule
-from ftlit.tasks.shared.monitor import check_callbacks
+from ftlit.tasks.shared.evaluator import check_callbacks
 from ftlit.training.bfloat16 import check_precision, default_precision, keep_inputs
 from ftlit.training.checks import TrainingChecks
 from ftlit.training.cost import Cost

@@ -6,8 +6,8 @@ from typing import Literal
 from torch import nn
 
 from ftlit.errors import UserError
+from ftlit.models.checks.weights import UNUSED
 from ftlit.models.layer_depths import depths, layer_stack
-from ftlit.models.weights import UNUSED
 
 Role = Literal["key_value", "attention_output", "feedforward_output"]
 # Suffixes of layer names in transformers. Attention is matched before feed-forward: BERT names both outputs `output.dense`.

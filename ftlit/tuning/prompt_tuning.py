@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import nn
 
 from ftlit.errors import UserError
-from ftlit.models.positions import max_positions
+from ftlit.models.checks.positions import max_positions
 from ftlit.tuning.base import Tuning, not_mergeable
 from ftlit.tuning.prompted_backbone import PrefixBackbone, PromptedBackbone, SoftPromptBackbone
 

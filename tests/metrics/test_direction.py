@@ -1,5 +1,6 @@
 """The direction of a metric comes from its class or its task; what nothing says is refused, never guessed."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,9 @@ from torchmetrics.classification import BinaryAccuracy, BinaryHammingDistance
 from torchmetrics.text import WordErrorRate
 
 from ftlit.errors import UserError
-from ftlit.metrics.direction import HIGHER_IS_BETTER, higher_is_better, lower_is_better
+from ftlit.metrics.direction import HIGHER_IS_BETTER, bounds, higher_is_better, lower_is_better
 from ftlit.tasks import TextClassification
-from ftlit.tasks.shared.monitor import check_callbacks, metric_directions
+from ftlit.tasks.shared.evaluator import check_callbacks, metric_directions
 
 Tiny = Callable[[str], str]
 
@@ -91,3 +92,13 @@ def test_a_callback_that_waits_for_worse_values_is_refused(tiny: Tiny) -> None:
 def test_every_name_in_the_table_agrees_with_the_class_of_the_metric(tiny: Tiny) -> None:
     metrics = build(TextClassification, tiny, "val/accuracy").evaluators["val"].metrics
     assert all(HIGHER_IS_BETTER[name] == metric.higher_is_better for name, metric in metrics.items())
+
+
+NAMES = ["accuracy", "test/f1_macro", "exact_match_answerable", "rougeLsum", "pattern_match", "nsp_accuracy"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shares_lie_between_nil_and_one(name: str) -> None:
+    assert bounds(name) == (0, 1)
+    assert bounds("val/mcc") == (-1, 1)
+    assert bounds("perplexity_of_text") == bounds("bleu") == (-math.inf, math.inf)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from ftlit.metrics.evidence.intervals import baseline_scores, documents, metric_intervals
+from ftlit.metrics.evidence.intervals import baseline_scores, documents, metric_intervals, weighted_sums
 
 SCORES = dict.fromkeys("ab", 0.0)
 
@@ -98,3 +98,14 @@ def test_the_baseline_of_other_tasks() -> None:
     assert baseline_scores("tags", {"accuracy": 1.0}, plain, {}, "N") == {"accuracy": 1 / 2}
     asked = [{"id": str(i), "label": gold, "prediction": "x"} for i, gold in enumerate([["x"], [], []])]
     assert baseline_scores("answers", {"f1": 0.0}, asked, {}, "") == pytest.approx({"f1": 2 / 3})
+
+
+@pytest.mark.parametrize("labels", [3, 400], ids=["few", "many"])
+def test_sums_of_resamples_are_those_of_all_numbers(labels: int) -> None:
+    rng = np.random.default_rng(0)
+    counts = np.zeros((60, labels))
+    counts[np.arange(60), rng.integers(labels, size=60)] = 1
+    groups = rng.integers(7, size=60)
+    weights = rng.integers(4, size=(5, 7)).astype(float)
+    expected = np.array([(counts * drawn[groups][:, None]).sum(0) for drawn in weights])
+    assert weighted_sums(counts, groups, 7)(weights).tolist() == expected.tolist()

@@ -8,9 +8,9 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu import corpus_bleu, corpus_chrf
 
 from ftlit.errors import UserError
+from ftlit.metrics.language import sentences
 from ftlit.metrics.ngrams import ROUGE_TYPES, bleu, chrf, meteor, rouge
 from ftlit.metrics.text import TEXT_METRICS, exact_match_rate, pattern_match, signatures, text_scores, token_f1
-from ftlit.util.language import sentences
 
 WORDS = ["The", "cat", "cats", "running", "runs", "quickly", ",", "sat", "on", "a", "mat", ".", "and", "dogs", "1,000", "birds"]
 GSM8K = r"#### (-?[0-9.,]+)"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from ftlit.models.positions import max_positions, positions_follow_padding
+from ftlit.models.checks.positions import max_positions, positions_follow_padding
 from tests.support.models import SIZE
 from tests.support.speeds import some_by_default
 

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from ftlit.heads import PooledHead
-from ftlit.models.weights import UNUSED
+from ftlit.models.checks.weights import UNUSED
 from ftlit.tasks import TextClassification
 from ftlit.training.checks import check_gradients
 from ftlit.tuning import LoRA

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModel
 
 from ftlit.errors import UserError
+from ftlit.heads import TaskHead
 from ftlit.runs.checkpoint import AtomicCheckpointIO, find_checkpoint, frozen_digest, frozen_keys, trained_keys
 from ftlit.tasks import TextClassification
 from ftlit.tuning import BitFit, Frozen, Full, LoRA, TopLayers, Tuning
@@ -39,8 +40,8 @@ PAIRS: list[tuple[Tuning, Tuning, str, str]] = [
 
 @pytest.mark.parametrize(("source", "target", "lacks", "extra"), PAIRS, ids=lambda value: str(value)[:20])
 def test_a_checkpoint_of_another_method_is_refused(source: Tuning, target: Tuning, lacks: str, extra: str, tiny: Tiny) -> None:
-    checkpoint = checkpoint_of(classifier(tiny("bert"), tuning=source))
-    module = classifier(tiny("bert"), tuning=target)
+    checkpoint = checkpoint_of(classifier(tiny("bert"), tuning=source, head=TaskHead()))
+    module = classifier(tiny("bert"), tuning=target, head=TaskHead())
     for load in (module.on_load_checkpoint, lambda found: module.load_state_dict(found["state_dict"])):
         with pytest.raises(UserError) as refused:
             load(checkpoint)
@@ -54,9 +55,9 @@ def test_a_checkpoint_of_another_method_is_refused(source: Tuning, target: Tunin
 @pytest.mark.parametrize(("source", "target"), [(Full(), Frozen()), (TopLayers(1), Frozen()), (Full(), BitFit())])
 def test_a_checkpoint_with_more_trained_weights_is_refused(source: Tuning, target: Tuning, tiny: Tiny) -> None:
     """Its names all belong; what it trained would lie on weights that the config calls frozen."""
-    checkpoint = checkpoint_of(classifier(tiny("bert"), tuning=source))
+    checkpoint = checkpoint_of(classifier(tiny("bert"), tuning=source, head=TaskHead()))
     with pytest.raises(UserError, match=r"the frozen weights of model\.backbone .* are not those that it was trained on"):
-        classifier(tiny("bert"), tuning=target).on_load_checkpoint(checkpoint)
+        classifier(tiny("bert"), tuning=target, head=TaskHead()).on_load_checkpoint(checkpoint)
 
 
 def sibling(folder: str, to: Path, change: Callable[[torch.nn.Module], None]) -> str:

@@ -13,6 +13,8 @@ import torch
 from lightning import Trainer
 
 from ftlit.errors import UserError
+from ftlit.losses import CrossEntropy
+from ftlit.tasks import QuestionAnswering, TextClassification
 from ftlit.training.bfloat16 import check_precision, default_precision, keep_inputs, native_bfloat16, precision_note
 from ftlit.training.checks import TrainingChecks
 from ftlit.tuning import Full, LoRA, Tuning
@@ -105,3 +107,22 @@ def test_labels_and_weights_are_not_rounded(precision: str) -> None:
         "labels": (torch.float64, [16777217.0]),
         "loss_weights": (torch.float32, [301.0]),
     }
+
+
+def test_metrics_and_buffers_keep_their_precision_in_a_model_of_bfloat16(tiny: Callable[[str], str]) -> None:
+    weights = {"loss": CrossEntropy(class_weights=[1.001, 3.0]), "label_counts": [1, 1, 2]}
+    task = TextClassification(backbone=tiny("bert"), pad_token_id=0, label_names=["a", "b"], **weights)
+    task = task.to(dtype=torch.bfloat16).to("cpu")
+    assert {weight.dtype for weight in task.model.parameters()} == {torch.bfloat16}
+    assert task.class_weights is not None
+    assert task.class_weights.tolist() == pytest.approx([1.001, 3.0], rel=1e-6)
+    loss = task.evaluators["test"].means["loss"]
+    for _ in range(2):
+        for _ in range(600):
+            loss.update(torch.tensor([1.001]), torch.ones(1))
+        assert float(loss.compute()) == pytest.approx(1.001, rel=1e-6)
+        assert (loss.weights.dtype, float(loss.weights)) == (torch.float64, 600)
+        loss.reset()
+    answers = QuestionAnswering(backbone=tiny("bert"), pad_token_id=0)
+    answers.tuned_threshold.fill_(1.001)
+    assert answers.to(dtype=torch.bfloat16).threshold == 1.001

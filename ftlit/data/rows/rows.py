@@ -5,9 +5,9 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ftlit.data.rows.cache import remembered
 from ftlit.data.rows.columns import as_rows
 from ftlit.errors import UserError, near
-from ftlit.util.cache import remembered
 from ftlit.util.private import rows_hash
 
 if TYPE_CHECKING:

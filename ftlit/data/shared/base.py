@@ -17,7 +17,7 @@ from ftlit.data.shared.hooks import TaskHooks
 from ftlit.data.shared.unlabelled import Unlabelled, unlabelled_texts
 from ftlit.data.text.encoding import Encoder, source_of
 from ftlit.models.backbones import load_config, load_tokenizer
-from ftlit.models.positions import max_positions
+from ftlit.models.checks.positions import max_positions
 from ftlit.util.options import Effect, option, options_of
 from ftlit.util.private import rows_hash
 

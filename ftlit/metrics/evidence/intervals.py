@@ -1,17 +1,18 @@
 """95% intervals of the metrics of one run, by the bootstrap over its examples, and a baseline that reads no example."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import isclose, isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ftlit.metrics.evidence.kinds import EVIDENCE_KINDS
 from ftlit.metrics.evidence.rows import Rows
-from ftlit.metrics.evidence.scores import Sums
+from ftlit.metrics.evidence.scores import Score, Sums
 
 DRAWS, LEVEL, SEED = 1000, 0.05, 0
 MAX_BLOCK_SIZE = 4_000_000  # numbers in a block of weights (32 MB)
+SPARSE = 0.05  # share of numbers other than 0 up to which only these are added, as where labels are many
 RESULT_TOLERANCE = 1e-3  # results are logged in single precision
 
 
@@ -31,15 +32,18 @@ def metric_intervals(
         settings: The task's ``init_args``, of which `METRIC_SETTINGS` decide what metrics count.
     """
     groups, count = documents(rows)
-    counted = {name: sums for name, sums in _counted(kind, results, rows, settings) if _agrees(sums, results[name])}
+    counted = {
+        name: Resampled(sums.score, sums.is_share, weighted_sums(sums.counts[0], groups, count))
+        for name, sums in _counted(kind, results, rows, settings)
+        if _agrees(sums, results[name])
+    }
     if count < 2 or not counted:
         return {}
-    totals = {name: _per_group(sums.counts[0], groups, count) for name, sums in counted.items()}
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in counted}
     for weights in resamples(count):
-        for name, sums in counted.items():
-            drawn[name].append(np.asarray(sums.score(weights @ totals[name])))
-    ends = {name: _ends(np.concatenate(drawn[name]), sums, count) for name, sums in counted.items()}
+        for name, metric in counted.items():
+            drawn[name].append(np.asarray(metric.score(metric.sums(weights))))
+    ends = {name: _ends(np.concatenate(drawn[name]), metric.is_share, count) for name, metric in counted.items()}
     return {name: found for name, found in ends.items() if found is not None}
 
 
@@ -101,6 +105,36 @@ def _agrees(sums: Sums, value: float) -> bool:
     return isclose(computed, value, rel_tol=RESULT_TOLERANCE, abs_tol=RESULT_TOLERANCE)
 
 
+class Resampled(NamedTuple):
+    """A metric without what each example adds, which takes much memory where labels are many.
+
+    Attributes:
+        score: Computes the metric from sums.
+        is_share: Whether it is a mean of numbers from 0 to 1.
+        sums: The sums of resamples from their weights, ``(draws, documents)`` to ``(draws, k)``.
+    """
+
+    score: Score
+    is_share: bool
+    sums: Callable[[np.ndarray], np.ndarray]
+
+
+def weighted_sums(counts: np.ndarray, groups: np.ndarray, number: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from weights of documents to sums over examples.
+
+    Args:
+        counts: What each example adds, ``(examples, k)``.
+        groups: Number of the document of each example, ``(examples,)``.
+        number: Number of documents.
+    """
+    rows, columns = np.nonzero(counts)
+    if len(rows) > SPARSE * counts.size:
+        totals = _per_group(counts, groups, number)
+        return lambda weights: weights @ totals
+    values, owners, size = counts[rows, columns], groups[rows], counts.shape[-1]
+    return lambda weights: np.stack([np.bincount(columns, drawn[owners] * values, size) for drawn in weights])
+
+
 def _per_group(counts: np.ndarray, groups: np.ndarray, number: int) -> np.ndarray:
     """Sums over the examples of each document, ``(documents, k)``."""
     found = np.zeros((number, counts.shape[-1]))
@@ -108,7 +142,7 @@ def _per_group(counts: np.ndarray, groups: np.ndarray, number: int) -> np.ndarra
     return found
 
 
-def _ends(scores: np.ndarray, sums: Sums, groups: int) -> list[float] | None:
+def _ends(scores: np.ndarray, is_share: bool, groups: int) -> list[float] | None:
     known = scores[np.isfinite(scores)]
     if len(known) < len(scores) / 2:  # such as a correlation that most resamples do not have
         return None
@@ -116,6 +150,6 @@ def _ends(scores: np.ndarray, sums: Sums, groups: int) -> list[float] | None:
     if low < high:
         return [low, high]
     certain = (LEVEL / 2) ** (1 / groups)
-    if not sums.is_share or low not in (0.0, 1.0):
+    if not is_share or low not in (0.0, 1.0):
         return None
     return [certain, 1.0] if low == 1 else [0.0, 1 - certain]

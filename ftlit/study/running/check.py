@@ -115,7 +115,7 @@ def check_metric(study: Study, task: Any, title: str) -> None:
     Raises:
         UserError: It does not have the metric, or nothing says which values are better.
     """
-    from ftlit.tasks.shared.monitor import metric_directions
+    from ftlit.tasks.shared.evaluator import metric_directions
 
     metric, known = study.compare.metric, task.metric_names
     if metric not in known:

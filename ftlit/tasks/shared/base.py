@@ -15,20 +15,18 @@ from ftlit.heads import Head
 from ftlit.losses import CrossEntropy, Focal, Loss
 from ftlit.optimization.parameter_groups import param_groups
 from ftlit.runs.checkpoint import frozen_digest, trained_keys
+from ftlit.tasks.shared import training
 from ftlit.tasks.shared.building import ConfiguredAfterInit, build_model
 from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, save_trained
-from ftlit.tasks.shared.evaluator import Evaluator, Outputs
-from ftlit.tasks.shared.monitor import monitor_mode, of_validation
+from ftlit.tasks.shared.evaluator import Evaluator, KeepsBuffers, Outputs, monitor_mode, of_validation
 from ftlit.tasks.shared.pretrained_head import set_default_head
 from ftlit.tasks.shared.stages import Stages
-from ftlit.tasks.shared.train_loss import StepLoss, log_loss
-from ftlit.tasks.shared.training import check_blocks, check_settings, check_trainer, optimizer_and_schedule, training_loss
 from ftlit.tuning import Full, Tuning
 from ftlit.util.batch import BOOKKEEPING
 from ftlit.util.hub import pinned
 
 
-class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
+class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
     """Base class of tasks: a backbone with a head, trained by a tuning method.
 
     Args:
@@ -105,7 +103,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         self.self_supervision: SelfSupervision | None = None
         self.total_steps, self.notes = 0, list[str]()  # known once the optimizer is built; printed when a run starts
         self.keep_predictions, self.lightning_logs = False, True  # `LossLog` of a run logs by itself
-        self.stages, self._step_loss = Stages(), StepLoss()
+        self.stages, self._step_loss = Stages(), training.StepLoss()
 
     # What a task defines
 
@@ -201,7 +199,7 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
         set_default_head(self)
         self.loss = self.default_loss() if self.loss is None else self.loss
         self.monitor = of_validation(self.monitor or self.default_monitor)
-        check_settings(self)
+        training.check_settings(self)
 
     def build(self) -> None:
         """Build the model and the metrics."""
@@ -235,24 +233,24 @@ class TaskModule(LightningModule, metaclass=ConfiguredAfterInit):
     # Training
 
     def forward(self, batch: dict[str, Any]) -> Any:
-        check_blocks(self, batch)
+        training.check_blocks(self, batch)
         return self.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
-        return training_loss(self, batch)
+        return training.training_loss(self, batch)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
-        log_loss(self, self._step_loss, outputs)
+        training.log_loss(self, self._step_loss, outputs)
 
     def on_fit_start(self) -> None:
-        check_trainer(self.trainer)
+        training.check_trainer(self.trainer)
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Return the trained weights in groups of equal learning rate and weight decay."""
         return param_groups(self, self.backbone, self.layer_decay, self.head_lr_factor, self.lr_factors)
 
     def configure_optimizers(self) -> Any:
-        return optimizer_and_schedule(self)
+        return training.optimizer_and_schedule(self)
 
     def setup(self, stage: str) -> None:
         self.stages.enter(self, self.stages.current)  # again, since the number of devices is known now

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ftlit.errors import UserError
 from ftlit.models.backbones import load_config, load_model, load_tokenizer
+from ftlit.models.checks.positions import positions_follow_padding
+from ftlit.models.checks.weights import keep_unused, unused_weights
 from ftlit.models.embeddings import extend_embeddings, extend_head
 from ftlit.models.gradient_checkpointing import checkpoint_layers
-from ftlit.models.positions import positions_follow_padding
-from ftlit.models.weights import keep_unused, unused_weights
 from ftlit.tasks.shared.init_from import initialise
 from ftlit.tasks.shared.pretrained_head import head_note, match_labels
 from ftlit.tuning.base import always_train, is_scheduled, is_trainable

@@ -1,11 +1,14 @@
 """Evaluate a task on one split: compute metrics over batches, gather predictions from all ranks, and log the results."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from ftlit.errors import UserError, near
+from ftlit.metrics.direction import higher_is_better, lower_is_better
 from ftlit.metrics.weighted_mean import WeightedMean
 from ftlit.util.batch import FILLER
 from ftlit.util.label_sets import with_highest_scores
@@ -35,6 +38,19 @@ class Outputs:
     means: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
+class KeepsBuffers(nn.Module):
+    """A module whose own buffers keep their precision when the model is converted to bfloat16, such as class weights."""
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        kept = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
+        super()._apply(fn, recurse)
+        for name, buffer in kept.items():
+            moved = self._buffers[name]
+            assert moved is not None
+            self._buffers[name] = buffer.to(moved.device)
+        return self
+
+
 class Evaluator(nn.Module):
     """Evaluates a task on one split, and logs the metrics over all ranks.
 
@@ -55,6 +71,10 @@ class Evaluator(nn.Module):
     def mean(self, name: str) -> float:
         """The mean with this name over all examples so far."""
         return float(self.means[name].compute())  # type: ignore[operator]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Move the metrics to another device, but never to another precision: in bfloat16, a sum stops at 256 ones."""
+        return super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), recurse)
 
     # Batches
 
@@ -135,3 +155,50 @@ def _from_all_ranks(parts: dict[int, dict[int, FeaturePart]], world_size: int) -
         for row, features in rank.items():
             together[row] |= features
     return together
+
+
+# The monitored metric
+
+
+def of_validation(metric: str) -> str:
+    """The name under which a metric of validation is logged, which users may shorten to that in results.json."""
+    return metric if "/" in metric else f"val/{metric}"
+
+
+def monitor_mode(task: "TaskModule") -> str:
+    """Return whether the monitored metric is better when lower (`min`) or higher (`max`).
+
+    Raises:
+        UserError: The task has no such metric, or nothing says which values are better.
+    """
+    known = [f"val/{name}" for name in task.metric_names]
+    if task.monitor not in known:
+        raise UserError(f"model.monitor {task.monitor!r} is not a metric of this task. {near(task.monitor, known)}")
+    try:
+        return "min" if lower_is_better(task.monitor, task.evaluators["val"].metrics, task.higher_is_better) else "max"
+    except UserError as error:
+        raise UserError(f"model.monitor {error}") from error
+
+
+def metric_directions(task: "TaskModule") -> dict[str, bool]:
+    """Return whether higher values are better, by the name of each metric of a task for which this is known."""
+    metrics = task.evaluators["val"].metrics
+    known = {name: higher_is_better(name, metrics, task.higher_is_better) for name in task.metric_names}
+    return {name: higher for name, higher in known.items() if higher is not None}
+
+
+def check_callbacks(callbacks: Iterable[Any], task: "TaskModule") -> None:
+    """Check that callbacks such as EarlyStopping do not wait for worse values of a metric.
+
+    Raises:
+        UserError: The mode of a callback contradicts the metric that it monitors.
+    """
+    metrics = task.evaluators["val"].metrics
+    for callback in callbacks:
+        monitor, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
+        higher = higher_is_better(monitor, metrics, task.higher_is_better) if monitor else None
+        if higher is not None and mode in ("min", "max") and (mode == "max") != higher:
+            raise UserError(
+                f"trainer.callbacks: {type(callback).__name__} monitors {monitor!r} with mode {mode!r}, but its "
+                f"{'higher' if higher else 'lower'} values are better; set its mode to {'max' if higher else 'min'}"
+            )

@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification
 from ftlit.heads import PooledHead, TaskHead
 from ftlit.models.backbones import load_config, load_model
 from ftlit.tuning import Frozen
-from ftlit.util.plain import plain
+from ftlit.util.arguments.plain import plain
 
 if TYPE_CHECKING:
     from ftlit.tasks.shared.base import TaskModule

@@ -1,4 +1,4 @@
-"""Train a task: check its settings, compute the loss, and build the optimizer and its schedule."""
+"""Train a task: check its settings, compute and log the loss, and build the optimizer and its schedule."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,7 @@ from ftlit.errors import UserError
 from ftlit.losses import Loss
 from ftlit.optimization.optimizer import build_optimizer
 from ftlit.optimization.schedule import build_schedule, check_lr_schedule, finite_steps
-from ftlit.util.private import replaces_samplers
+from ftlit.util.private import is_accumulating, replaces_samplers
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -82,6 +82,46 @@ def _with_auxiliary(task: "TaskModule", loss: Tensor, batch: dict[str, Any]) -> 
     weight = task.auxiliary.weight_at(task.global_step / task.total_steps)
     parts = {"task_loss": loss, "auxiliary_loss": own, "auxiliary_weight": loss.new_tensor(weight)}
     return {"loss": loss + weight * own, **{name: value.detach() for name, value in parts.items()}}
+
+
+class StepLoss:
+    """Sums the loss over the batches of an optimizer step, and likewise the parts of the loss that a task returns."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, outputs: dict[str, Tensor], accumulate: int) -> None:
+        """Add the loss of a batch.
+
+        Args:
+            outputs: The outputs of the training step as passed to hooks; Lightning has divided `loss` by `accumulate`.
+            accumulate: Number of batches per optimizer step.
+        """
+        for name, value in outputs.items():
+            part = value.detach() if name == "loss" else value / accumulate
+            self.sums[name] = self.sums[name] + part if name in self.sums else part
+
+    def take(self) -> dict[str, Tensor]:
+        """Return the sums of the step, and reset them to zero."""
+        sums, self.sums = self.sums, {}
+        return sums
+
+
+def log_loss(module: Any, step: StepLoss, outputs: Any) -> None:
+    """Log ``train/loss`` of each optimizer step with Lightning, for loggers, progress bars and callbacks.
+
+    Args:
+        module: The task.
+        step: The sums of the current step.
+        outputs: The outputs of the training step for a batch.
+    """
+    if not module.lightning_logs:
+        return
+    trainer = module.trainer
+    step.add(outputs, trainer.accumulate_grad_batches)
+    if not is_accumulating(trainer):
+        values = {f"train/{name}": value for name, value in step.take().items()}
+        module.log_dict(values, prog_bar=True, batch_size=1, sync_dist=trainer.world_size > 1)
 
 
 def optimizer_and_schedule(task: "TaskModule") -> dict[str, Any]:

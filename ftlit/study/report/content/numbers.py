@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
 
-from ftlit.metrics.bounds import bounds
+from ftlit.metrics.direction import bounds
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.report.content.blocks import Block, pairs, ranked, study_blocks

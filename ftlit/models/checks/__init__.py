@@ -1,0 +1,1 @@
+"""Check what a backbone's folder contains: its files, weights, vocabulary and positions."""
