@@ -66,11 +66,13 @@ def test_a_lock_whose_file_was_removed_is_taken_anew(tmp_path: Path) -> None:
 def test_a_worker_that_outlives_the_run_does_not_keep_its_lock(tmp_path: Path) -> None:
     with RunLock(tmp_path) as lock:
         lock.take()
-        reader, writer = os.pipe()
+        (reader, writer), (ready, begun) = os.pipe(), os.pipe()
         if not (child := os.fork()):
             os.close(writer)
+            os.write(begun, b"!")
             os.read(reader, 1)  # until the parent closes its end
             os._exit(bool(module._held))
+        os.read(ready, 1)
         os.close(lock._descriptor or 0)  # as a kill would do
         module._held.clear()
     with RunLock(tmp_path) as other:
