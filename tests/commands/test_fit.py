@@ -110,8 +110,13 @@ def test_a_run_says_what_matters_and_nothing_else(tiny: Callable[[str], str], tm
 
 
 def test_the_progress_bar_shows_loss_metric_rate_and_time_left(
-    tiny: Callable[[str], str], sentiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Callable[[str], str],
+    sentiment: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     given = {"run_dir": tmp_path / "run", "model__backbone": tiny("bert"), "data__dataset": sentiment}
     run(arguments("fit", "TextClassification", "TextClassificationData", trainer__enable_progress_bar="true", **given))
     bars = [line for line in capsys.readouterr().out.replace("\r", "\n").splitlines() if line.startswith("Epoch 0")]

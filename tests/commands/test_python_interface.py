@@ -65,7 +65,7 @@ def test_python_and_the_command_line_give_the_same_run(
     run = ftlit.fit(model, data, tmp_path / "python", TRAINER, **options)
     assert isinstance(run, ftlit.Run)
     assert run.finished
-    assert run.results.keys() == {"before", "validation", "test", "efficiency"}
+    assert run.results.keys() == {"before", "validation", "test", "efficiency", "intervals", "baseline"}
     given = {
         "model__backbone": tiny("bert"), "model__tuning": "LoRA", "model__tuning__r": 2, "model__head": "PooledHead",
         "model__head__pooling": "mean", "model__optimizer": "AdamW", "model__optimizer__lr": 0.01, "data__dataset": sentiment,

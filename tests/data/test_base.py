@@ -158,15 +158,15 @@ def test_a_run_goes_on_with_the_encoding_that_it_began_with(make: Make, sentimen
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"max_length": 0}, "data.max_length should be at least 1, got 0"),
-        ({"limit_train": 0}, "data.limit_train should be at least 1, got 0"),
-        ({"limit_validation": -1}, "data.limit_validation should be at least 1, got -1"),
-        ({"limit_test": 0}, "data.limit_test should be at least 1, got 0"),
-        ({"shots": 0}, "data.shots should be at least 1, got 0"),
-        ({"num_workers": -1}, "data.num_workers should be at least 0, got -1"),
-        ({"augmented_copies": 0}, "data.augmented_copies should be at least 1, got 0"),
-        ({"validation_share": 0.0}, "data.validation_share should be above 0 and below 1, got 0.0"),
-        ({"validation_share": 1.0}, "data.validation_share should be above 0 and below 1, got 1.0"),
+        ({"max_length": 0}, "data.max_length must be at least 1, got 0"),
+        ({"limit_train": 0}, "data.limit_train must be at least 1, got 0"),
+        ({"limit_validation": -1}, "data.limit_validation must be at least 1, got -1"),
+        ({"limit_test": 0}, "data.limit_test must be at least 1, got 0"),
+        ({"shots": 0}, "data.shots must be at least 1, got 0"),
+        ({"num_workers": -1}, "data.num_workers must be from 0 to 256, got -1"),
+        ({"augmented_copies": 0}, "data.augmented_copies must be at least 1, got 0"),
+        ({"validation_share": 0.0}, "data.validation_share must be above 0 and below 1, got 0.0"),
+        ({"validation_share": 1.0}, "data.validation_share must be above 0 and below 1, got 1.0"),
     ],
 )
 def test_numbers_out_of_bounds(make: Make, sentiment: str, options: dict[str, Any], said: str) -> None:

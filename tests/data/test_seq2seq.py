@@ -132,11 +132,11 @@ def test_targets_go_through_the_target_side_of_a_tokenizer(make: Any) -> None:
 @pytest.fixture
 def many_languages(tmp_path: Any) -> str:
     """A tiny NLLB."""
-    words = ["<s>", "<pad>", "</s>", "<unk>"]
+    words = ["<s>", "<pad>", "</s>", "<unk>", *(f"▁word{i}" for i in range(12))]
     tokenizer = NllbTokenizer(vocab={word: i for i, word in enumerate(words)}, extra_special_tokens=["deu_Latn", "eng_Latn"])
     tokenizer.save_pretrained(tmp_path / "nllb")
     sizes = {f"{part}_{name}": 2 for part in ("encoder", "decoder") for name in ("layers", "attention_heads", "ffn_dim")}
-    config = M2M100Config(vocab_size=12, d_model=16, max_position_embeddings=32, **sizes)
+    config = M2M100Config(vocab_size=24, d_model=16, max_position_embeddings=32, **sizes)
     M2M100ForConditionalGeneration(config).save_pretrained(tmp_path / "nllb")
     return str(tmp_path / "nllb")
 

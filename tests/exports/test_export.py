@@ -451,12 +451,12 @@ def test_what_cannot_be(finished: Finished, tmp_path: Path, capsys: pytest.Captu
 def test_data_that_are_gone(
     finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(*source: Any) -> None:
+    def gone(*source: Any, **options: Any) -> None:
         raise UserError("there are no data")
 
     run = finished("Full")
     folder = export(run, tmp_path / "out")
-    monkeypatch.setattr("ftlit.data.rows.splits.load_splits", gone)
+    monkeypatch.setattr("ftlit.data.rows.splits.load_source", gone)
     assert ftlit.load(folder)(TEXTS) == ftlit.load(run)(TEXTS)
     assert refused(["export", "--run", str(run), "--output", str(tmp_path / "again")], capsys) == (
         "the rows of validation on which an export is verified cannot be read (there are no data); restore the data at the "

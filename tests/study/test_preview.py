@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def planned(file: Path, found: Preview, monkeypatch: pytest.MonkeyPatch) -> tupl
 def finish(folder: Folder, cell: Cell) -> None:
     """Make a cell look finished."""
     write_json(folder.run_dir(cell.name) / "results.json", {"validation": {"accuracy": 0.5}, "test": {"accuracy": 0.5}})
-    write_json(folder.run_dir(cell.name) / "run.json", {"status": "completed"})
+    write_json(folder.run_dir(cell.name) / "run.json", {"status": "completed", "versions": {}})
 
 
 def test_a_thousand_cells_are_counted_at_once_without_torch(tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_what_is_done_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     file = study(tmp_path)
     plan = Plan(read_study(file))
     folder = Folder(plan.study.folder)
-    folder.open("study", file)
+    folder.open(plan.study, file)
     arm = plan.arms[0]
     for cell in plan.trials(arm):
         finish(folder, cell)
@@ -174,7 +175,7 @@ def test_cells_record_what_was_foreseen(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_folder_of_another_study_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = study(tmp_path)
-    Folder(tmp_path / "folder").open("another", file)
+    Folder(tmp_path / "folder").open(replace(Plan(read_study(file)).study, name="another"), file)
     before = sorted((tmp_path / "folder").rglob("*"))
     text, _ = planned(file, FOUND, monkeypatch)
     assert "The plan was not saved:" in text

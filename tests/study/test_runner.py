@@ -202,9 +202,9 @@ def test_a_folder_belongs_to_one_study(tmp_path: Path, tiny: Any, sentiment: str
     plan = six_cells(tmp_path, tiny(), sentiment)
     opened(plan)
     with pytest.raises(UserError, match=r"belongs to the study 'six' .*, not to 'other'; choose another folder"):
-        Folder(plan.study.folder).open("other", tmp_path / "other.yaml")
+        Folder(plan.study.folder).open(replace(plan.study, name="other"), tmp_path / "other.yaml")
     with pytest.raises(UserError, match="is not empty and holds no study"):
-        Folder(tmp_path).open("six", tmp_path / "six.yaml")
+        Folder(tmp_path).open(plan.study, tmp_path / "six.yaml")
 
 
 def test_all_machines_train_cells_in_one_precision(tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ from ftlit.tasks import TextClassification
 from ftlit.tuning import Full
 from lightning import Callback
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
-class Task(TextClassification): pass
-class Data(TextClassificationData): pass
-class Tuning(Full): pass
-class Batches(LengthGrouped): pass
-class Watch(Callback): pass
+if not __name__.startswith("transformers_modules"):  # the parser finds these classes for the rest of the process
+    class Task(TextClassification): pass
+    class Data(TextClassificationData): pass
+    class Tuning(Full): pass
+    class Batches(LengthGrouped): pass
+    class Watch(Callback): pass
 class Config(BertConfig): pass
 class Model(BertForSequenceClassification): config_class = Config
 class Base(BertModel): config_class = Config

@@ -55,7 +55,7 @@ def test_the_rate_falls_with_depth(method: str, architecture: str, folder_of: Ti
     found = settings(tuned(folder_of(architecture), METHODS[method]), layer_decay=0.5, head_lr_factor=10.0)
     assert len(found) > 2
     for name, (rate, _) in found.items():
-        known = [(HEAD, 10.0), *DEPTHS[architecture]]
+        known = [(HEAD, 10.0), (r"\.prompt\.", 0.125), *DEPTHS[architecture]]
         assert rate == next(expected for pattern, expected in known if re.search(pattern, f".{name}")), name
 
 
