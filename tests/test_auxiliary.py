@@ -244,6 +244,7 @@ def logged(folder: Path, *names: str) -> list[list[float]]:
     return [[float(row[name]) for name in names] for row in rows]
 
 
+@pytest.mark.slow
 def test_without_weight_it_is_the_plain_task_bit_for_bit(tiny: Tiny, sentiment: str, tmp_path: Path, model: Tiny) -> None:
     folder = model("bert")
     plain = trained(tmp_path / "plain", folder, sentiment)

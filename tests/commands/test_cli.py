@@ -188,6 +188,7 @@ def test_the_config_beats_the_hyper_parameters_of_a_checkpoint(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_whole_checkpoint_alone(
     given: Given, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,6 +209,7 @@ def test_training_goes_on_from_a_whole_checkpoint_alone(
     assert second == 2 * first
 
 
+@pytest.mark.slow
 def test_other_data_are_weighed_as_in_training(given: Given, sentiment: str, tmp_path: Path) -> None:
     main(fit(given, test_after_fit="true", model__loss="CrossEntropy", model__loss__class_weights="balanced"))
     (tmp_path / "other").mkdir()
@@ -224,6 +226,7 @@ def test_the_loss_is_logged_never_on_request(given: Given, tmp_path: Path) -> No
     assert "train/loss" not in (tmp_path / "run/metrics.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_by_its_own_checkpoint_not_by_what_it_began_from(
     given: Given, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -278,6 +281,7 @@ def test_help_needs_no_torch() -> None:
     assert done.stdout.splitlines()[-1] == "False"
 
 
+@pytest.mark.slow
 def test_weights_and_biases_offline_gets_the_evidence(given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
     main(

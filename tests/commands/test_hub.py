@@ -96,6 +96,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.slow
 def test_names_revisions_and_the_cache(
     run_all: Callable[..., Outcomes], commits: dict[str, str], hub: Hub, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_its_config_is_the_one_of_the_command_line(make: Callable[..., tuple[Any
 
 
 @pytest.mark.usefixtures("in_process")
+@pytest.mark.slow
 def test_it_can_be_predicted_exported_and_resumed(make: Callable[..., tuple[Any, Any]], tmp_path: Path) -> None:
     run = ftlit.fit(*make(), tmp_path / "run", TRAINER, test_after_fit=True)
     table = run.predictions("test")

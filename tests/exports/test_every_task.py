@@ -78,6 +78,7 @@ def backbone_of(task: str, tiny: Tiny, root: Path) -> dict[str, Any]:
     some_by_default([(case, adapter) for case in CASES for adapter in (False, True)], chosen=[6]),
     ids=str,
 )
+@pytest.mark.slow
 def test_a_new_process_opens_it(
     case: tuple[str, dict[str, Any], str], adapter: bool, tiny: Tiny, tiny_seq2seq: Tiny, tmp_path: Path,
     request: pytest.FixtureRequest,

@@ -121,6 +121,7 @@ def test_token_pipeline_gives_the_tags_of_the_run(short: Finished, tiny: Tiny, t
 
 
 @pytest.mark.parametrize("pooling", some_by_default(["mean", "attention", "cls", "last", "max"], chosen=[0]))
+@pytest.mark.slow
 def test_own_head(pooling: str, short: Finished, tiny: Tiny, sentiment: str, tmp_path: Path) -> None:
     """With the head's code, pipelines give the answers of the run; without it, they refuse the folder."""
     given = {"model__backbone": tiny("bert"), "model__tuning": "LoRA", "data__dataset": sentiment}
@@ -248,6 +249,7 @@ def test_updates_of_tied_embeddings(short: Finished, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.usefixtures("in_process")
+@pytest.mark.slow
 def test_a_threshold_that_was_tuned_on_validation(short: Finished, tiny: Tiny, tmp_path: Path) -> None:
     rows = question_splits(tmp_path / "data", 0.4)
     run = short("squad", "QuestionAnswering", model__backbone=tiny("bert"), data__dataset=rows, data__stride=16)
@@ -298,6 +300,7 @@ def without_pooler(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("adapter", some_by_default([False, True], chosen=[1]))
+@pytest.mark.slow
 def test_several_methods_and_weights_that_the_base_lacks(
     adapter: bool, short: Finished, tiny: Tiny, without_pooler: str, sentiment: str, tmp_path: Path
 ) -> None:
@@ -317,6 +320,7 @@ def test_several_methods_and_weights_that_the_base_lacks(
 
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize(("dtype", "apart"), [("bfloat16", 0.1), ("float16", 0.02)])
+@pytest.mark.slow
 def test_smaller_weights(dtype: str, apart: float, finished: Finished, tmp_path: Path) -> None:
     folder = export(finished("LoRA"), tmp_path / "out", "--dtype", dtype)
     weights = load_file(folder / "model.safetensors")
@@ -385,6 +389,7 @@ def _tampered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_tampered")
+@pytest.mark.slow
 def test_a_folder_that_gives_something_else_is_not_written(
     finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -397,6 +402,7 @@ def test_a_folder_that_gives_something_else_is_not_written(
 
 
 @pytest.mark.usefixtures("in_process")
+@pytest.mark.slow
 def test_overwrite(
     finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,6 +421,7 @@ def test_overwrite(
 
 
 @pytest.mark.usefixtures("in_process")
+@pytest.mark.slow
 def test_what_cannot_be(finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_seq2seq: Tiny) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.tex").write_text("all my work")

@@ -22,9 +22,11 @@ from tests.support.chats import chat_model, echoes
 from tests.support.command_line import arguments
 from tests.support.data import sentiment_splits, write_splits
 from tests.support.questions import question_splits
+from tests.support.speeds import some_by_default
 from tests.support.tagged import letters_model, tagged_splits
 
 Folder = Callable[[str], Any]
+SHOWN = ("labels", "entities", "answer", "reply")  # run by default
 FAST = {"model__optimizer": "AdamW", "model__optimizer__lr": 0.01}
 CHAT = {"data__prompt": "question", "data__response": "answer", "data__template": "chatml", "data__max_length": 128}
 WRITTEN = {"model__generation__max_new_tokens": 12, "model__generation__min_new_tokens": 4}
@@ -154,7 +156,9 @@ def value(kind: str, metric: str, rows: list[dict[str, Any]], settings: dict[str
     return float(found.score(found.counts[0].sum(0)))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", some_by_default([*CASES], [[*CASES].index(case) for case in ("labels", "entities", "answer", "reply")])
+)
 def test_evidence_gives_the_metrics_of_the_run(case: str, run: Callable[[str], Path]) -> None:
     run_folder, (_, _, options, gaps) = RunFolder(run(case)), CASES[case]
     kind, rows = run_folder.record["evidence"], run_folder.prediction_rows("test")

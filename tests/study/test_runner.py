@@ -106,6 +106,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(tmp_path: Path, tiny: Any, s
     assert count(folder, "failed") == 2
 
 
+@pytest.mark.slow
 def test_selection_reads_no_test(tmp_path: Path, tiny: Any, sentiment: str) -> None:
     plan = edited(six_cells(tmp_path, tiny(), sentiment), seeds=2, select={"over": {LR: [1e-5, 1e-2]}})
     folder, _ = run(plan)

@@ -71,6 +71,7 @@ def test_status_asks_for_nothing(tmp_path: Path) -> None:
     assert not plan.study.folder.exists()
 
 
+@pytest.mark.slow
 def test_a_trial_that_falls_behind_is_stopped(tmp_path: Path, tiny: Any, sentiment: str) -> None:
     plan = searching(tmp_path, tiny(), sentiment, prune=True)
     folder = opened(plan)

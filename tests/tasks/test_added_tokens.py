@@ -115,6 +115,7 @@ def test_replies_of_special_tokens_are_compared_as_they_are_written(rows: str, b
 
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("backbone", ["llama", pytest.param("gpt2", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.slow
 def test_a_run_and_its_exports_write_the_same(rows: str, backbone: str, tmp_path: Path) -> None:
     given = {
         "data": "ChatData",

@@ -112,6 +112,7 @@ def test_decoder_inputs_without_a_method_of_the_model(make: Any, batch_for: Any)
 
 
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.slow
 def test_every_trained_weight_has_a_gradient(model: str, make: Any, batch_for: Any) -> None:
     for tuning in (Full(), LoRA(r=2), TopLayers(1)):
         module = make(model, tuning=tuning)

@@ -83,6 +83,7 @@ def test_a_time_limit_ends_with_a_validation_and_may_be_raised(
     assert list(logged(tmp_path, "val/loss")) == [ended, 22, 44]
 
 
+@pytest.mark.slow
 def test_more_steps_go_on_from_a_run_that_ended_inside_an_epoch(
     fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

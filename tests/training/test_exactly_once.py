@@ -53,7 +53,7 @@ def trained(
 
 @pytest.mark.parametrize(
     ("devices", "tasks"),
-    [(2, ["single", "windows"]), *(pytest.param(devices, [*TASKS], marks=pytest.mark.slow) for devices in (2, 3))],
+    [(2, ["single"]), *(pytest.param(devices, [*TASKS], marks=pytest.mark.slow) for devices in (2, 3))],
 )
 def test_devices_change_nothing(devices: int, tasks: list[str], trained: Callable[[str], Path], tmp_path: Path) -> None:
     runs = {task: trained(task) for task in tasks}

@@ -124,6 +124,7 @@ def test_fresh_parts_are_trained_unless_the_earlier_run_had_them(backbone: str, 
 
 
 @pytest.mark.parametrize("tuning", [pytest.param("Full", marks=pytest.mark.slow), "LoRA"])
+@pytest.mark.slow
 def test_the_second_run_by_itself(tuning: str, backbone: str, full: str, sentiment: str, tmp_path: Path) -> None:
     first = shutil.copytree(full, tmp_path / "first")
     given = {"model__backbone": backbone, "data__dataset": sentiment, "data__limit_train": 24, "model__tuning": tuning}
@@ -153,6 +154,7 @@ def relation_task(backbone: str, **options: Any) -> RelationExtraction:
     )
 
 
+@pytest.mark.slow
 def test_relations_start_from_it_and_are_started_from(backbone: str, full: str, relations: str, tmp_path: Path) -> None:
     name, run_dir = "embeddings.word_embeddings", tmp_path / "relations"
     task = relation_task(backbone, init_from=full, tuning=LoRA(r=2))

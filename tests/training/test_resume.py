@@ -115,6 +115,7 @@ def test_a_run_without_a_last_checkpoint(
     assert all((run_dir / name).read_bytes() == (whole / name).read_bytes() for name in KEPT)
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on_with_nothing_but_its_folder(fit_args: Any, tmp_path: Path) -> None:
     options = {"trainer__accumulate_grad_batches": 2, "data__num_workers": 2, "trainer__val_check_interval": 0.5}
     options |= {"save_every_n_steps": 4, "trainer__max_epochs": 3}
@@ -162,6 +163,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_run_is_neither_continued_nor_replaced_by_accident(
     fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

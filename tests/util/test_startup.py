@@ -30,6 +30,7 @@ print("whole")
 """
 
 
+@pytest.mark.slow
 def test_scipy_signal_is_whole_afterwards() -> None:
     done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
     assert done.stdout.strip() == "whole", done.stderr
