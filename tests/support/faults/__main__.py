@@ -1,4 +1,8 @@
-"""Run the tests of all known faults and write `experiments/results/faults.md`: python -m tests.support.faults"""
+"""Run the tests of all known faults, and write `experiments/results/faults.md`.
+
+python -m tests.support.faults
+python -m tests.support.faults default.xml slow.xml    # from reports of tests that have run, by pytest --junitxml
+"""
 
 import subprocess
 import sys
@@ -18,26 +22,32 @@ HEAD = """# Faults that users met, and the tests that hold them off
 """
 
 
-def states(tests: list[str]) -> dict[str, str]:
-    """Run tests, and return `passed`, `failed` or `skipped` by test function: the worst of its cases."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        options = ["-q", "-p", "no:cacheprovider", "-m", "slow or matrix or not slow", f"--junitxml={report}"]
-        subprocess.run([sys.executable, "-m", "pytest", *options, *tests], check=False)
-        found: dict[str, str] = {}
+def run_tests(tests: list[str], report: Path) -> None:
+    """Run tests, slow ones too, and write a report in JUnit's format."""
+    options = ["-q", "-p", "no:cacheprovider", "-m", "slow or matrix or not slow", f"--junitxml={report}"]
+    subprocess.run([sys.executable, "-m", "pytest", *options, *tests], check=False)
+
+
+def states(reports: list[Path]) -> dict[str, str]:
+    """Return `passed`, `failed` or `skipped` by test function: `failed` if any case failed, `passed` if any passed."""
+    found: dict[str, set[str]] = {}
+    for report in reports:
         for case in ElementTree.parse(report).iter("testcase"):
             path = case.attrib["classname"].replace(".", "/") + ".py"
-            name = f"{path}::{case.attrib['name'].partition('[')[0]}"
             kinds = {child.tag for child in case}
             state = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
-            found[name] = max(found.get(name, "passed"), state, key=["passed", "skipped", "failed"].index)
-    return found
+            found.setdefault(f"{path}::{case.attrib['name'].partition('[')[0]}", set()).add(state)
+    return {name: next(state for state in ("failed", "passed", "skipped") if state in some) for name, some in found.items()}
 
 
 def main() -> None:
     """Write the table, and exit with code 1 if a fault is open."""
     known, tests = known_faults(), tests_of_faults()
-    found = states(sorted({test for of_one in tests.values() for test in of_one}))
+    with tempfile.TemporaryDirectory() as folder:
+        reports = [Path(name) for name in sys.argv[1:]] or [Path(folder) / "report.xml"]
+        if not sys.argv[1:]:
+            run_tests(sorted({test for of_one in tests.values() for test in of_one}), reports[0])
+        found = states(reports)
     rows = [_row(fault, what, tests.get(fault, []), found) for fault, what in known.items()]
     RESULTS.write_text(HEAD + tabulate(rows, ["id", "fault", "tests", "state"], tablefmt="pipe") + "\n", encoding="utf-8")
     still_open = [f"{row[0]} ({row[1]})" for row in rows if row[3] != "mended"]
