@@ -39,6 +39,7 @@ class Predictor:
 
     def __init__(self, model: TaskModule, data: TaskData, device: str) -> None:
         self.model, self.data, self.device = model.to(device).eval(), data, device
+        _ = data.encoder  # a damaged tokenizer is found before an output is begun
 
     def __call__(
         self, rows: Iterable[str | dict[str, Any]], batch_size: int = 32, scores: bool = False
