@@ -1,5 +1,6 @@
 """Evaluate the model of a run, and print and write the results."""
 
+from contextlib import AbstractContextManager
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ class Evaluation:
                 f"{self.run_dir} holds a run on other {split} data; to evaluate its checkpoint on these, "
                 f"set another --run_dir and --ckpt_path {checkpoint}"
             )
-        with RunLock(self.run_dir) as lock, self.interruption.listening(self.trainer.global_rank, "nothing was written"):
+        with RunLock(self.run_dir) as lock, self._listening():
             if self.trainer.is_global_zero:
                 lock.take()
             before = RunFolder(self.run_dir).results
@@ -123,6 +124,9 @@ class Evaluation:
             self._write_report(split)
             found = {split: numbers} | self._uncertainty({split: numbers})
             self._write(before | found, found)
+
+    def _listening(self) -> AbstractContextManager[None]:
+        return self.interruption.listening(self.trainer.global_rank, lambda: "nothing was written")
 
     def check_validation(self) -> None:
         """Check that a resumed run chooses its best checkpoint on the same rows as before.

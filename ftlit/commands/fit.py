@@ -98,7 +98,7 @@ def fit(
             open_folder(evaluation, overwrite, text, parts, seed)
 
         interruption, opening = parts.interruption, Opening(write, parts)
-        listening = interruption.listening(parts.trainer.global_rank, "--resume goes on")
+        listening = interruption.listening(parts.trainer.global_rank, opening.after_interruption)
         with listening, opening.around(parts.trainer), interruption.outliving_workers():
             if resume and not start:
                 tell("there is no checkpoint yet: training begins at step 0")

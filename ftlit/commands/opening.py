@@ -56,6 +56,10 @@ class Opening(Callback):
             self.opened = True
             self._stack.enter_context(self.failures())
 
+    def after_interruption(self) -> str:
+        """What an interrupted run has left, for the line about its end."""
+        return "--resume goes on" if self.opened else "nothing was written"
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.loggers:  # callbacks may write to them from now on
             self.open(trainer)

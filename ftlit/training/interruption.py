@@ -3,7 +3,7 @@
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,12 +32,12 @@ class Interruption(Checkpoint):
         self._signal, self._agreed = 0, False
 
     @contextmanager
-    def listening(self, rank: int = 0, after: str = "") -> Iterator[None]:
+    def listening(self, rank: int, after: Callable[[], str]) -> Iterator[None]:
         """Receive signals inside the context, and say on rank zero where the run has stopped.
 
         Args:
             rank: The rank of this process.
-            after: What to do next, for the line.
+            after: Returns what was saved or what to do next, for the line.
         """
         earlier = {number: signal.getsignal(number) for number in SIGNALS}
         heard = [number for number in SIGNALS if earlier[number] != signal.SIG_IGN]
@@ -48,7 +48,9 @@ class Interruption(Checkpoint):
             yield
         except Stopped as stopped:
             if rank == 0:
-                print(f"{stopped.said}, {after}", file=sys.stderr, flush=True)
+                print(f"{stopped.said}, {after()}", file=sys.stderr, flush=True)
+            if main:  # PyTorch's handler would raise for workers of a loader that the same signal has ended
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             raise
         finally:
             for number in heard if main else ():

@@ -140,13 +140,18 @@ def _second(process: Any, run_dir: Path, resume: list[str], found: Found) -> Non
         found.wrong.append(f"a second process left with {code}: {said[-300:]}")
 
 
+AT_REST = ("preempted", "failed", "completed")  # of a folder that the disturbed process did not come to open
+
+
 def _problem(kind: str, code: int, said: str, run_dir: Path) -> str | None:
     """What is wrong with the end of a disturbed process, unless it had not begun yet."""
     if kind == "two processes" or not (run_dir / RECORD).exists():
         return None
     record = json.loads((run_dir / RECORD).read_text())
     if kind == "disk full":
-        right = code == 2 and record["status"] == "failed" and "could not be written: file too large" in record["error"]
+        noted = record["status"] == "failed" and "could not be written: file too large" in record["error"]
+        unopened = record["status"] in AT_REST and "could not be written: file too large" in said
+        right = code == 2 and (noted or unopened)
     elif kind == "SIGKILL" or code < 0:  # before anything was written, the system ends the process
         right = code in (CODES[kind], -signal.SIGTERM, -signal.SIGINT)
     else:

@@ -212,7 +212,7 @@ def finished(fit_args: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     some_by_default(
         [
             (["--model.tuning", "BitFit"], "model.tuning was ftlit.LoRA, is ftlit.BitFit; undo the change"),
-            (["--model.head", "PooledHead"], "model.head was ftlit.TaskHead, is ftlit.PooledHead; undo"),
+            (["--model.head", "PooledHead"], "model.head was None, is ftlit.PooledHead; undo"),
             (["--model.optimizer.lr", "0.1"], "model.optimizer.lr was 0.01, is 0.1"),
             (["--model.head_lr_factor", "5"], "model.head_lr_factor was 1.0, is 5"),
             (["--model.loss", "Focal"], "model.loss was None, is ftlit.Focal; undo"),

@@ -7,6 +7,7 @@ python -m tests.support.faults default.xml slow.xml    # from reports of tests t
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -29,15 +30,24 @@ def run_tests(tests: list[str], report: Path) -> None:
 
 
 def states(reports: list[Path]) -> dict[str, str]:
-    """Return `passed`, `failed` or `skipped` by test function: `failed` if any case failed, `passed` if any passed."""
+    """Return `passed`, `failed` or `skipped` by test function: `failed` if any case failed, `passed` if any passed.
+
+    A case in a later report replaces the same case in an earlier one.
+    """
+    cases = {(case.attrib["classname"], case.attrib["name"]): _case_state(case) for case in _cases(reports)}
     found: dict[str, set[str]] = {}
-    for report in reports:
-        for case in ElementTree.parse(report).iter("testcase"):
-            path = case.attrib["classname"].replace(".", "/") + ".py"
-            kinds = {child.tag for child in case}
-            state = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
-            found.setdefault(f"{path}::{case.attrib['name'].partition('[')[0]}", set()).add(state)
+    for (module, name), state in cases.items():
+        found.setdefault(f"{module.replace('.', '/')}.py::{name.partition('[')[0]}", set()).add(state)
     return {name: next(state for state in ("failed", "passed", "skipped") if state in some) for name, some in found.items()}
+
+
+def _cases(reports: list[Path]) -> Iterator[ElementTree.Element]:
+    return (case for report in reports for case in ElementTree.parse(report).iter("testcase"))
+
+
+def _case_state(case: ElementTree.Element) -> str:
+    kinds = {child.tag for child in case}
+    return "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
 
 
 def main() -> None:

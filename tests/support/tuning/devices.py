@@ -8,6 +8,7 @@ from lightning import Callback, Trainer
 
 from ftlit.data import TextClassificationData
 from ftlit.data.batches.batching import Shuffled
+from ftlit.heads import TaskHead
 from ftlit.tasks import TextClassification
 from ftlit.tuning import Tuning
 from tests.support.tuning.life import values
@@ -38,7 +39,7 @@ def run(folder: str, dataset: str, tuning: Tuning, devices: int, out: Path) -> l
         "warmup_ratio": 0.0,
         "optimizer": lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
     }
-    module = TextClassification(**data.task_arguments(), backbone=folder, tuning=tuning, **given)
+    module = TextClassification(**data.task_arguments(), backbone=folder, tuning=tuning, head=TaskHead(), **given)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(
         accelerator="cpu",
