@@ -60,7 +60,7 @@ def main() -> None:
         found = states(reports)
     rows = [_row(fault, what, tests.get(fault, []), found) for fault, what in known.items()]
     RESULTS.write_text(HEAD + tabulate(rows, ["id", "fault", "tests", "state"], tablefmt="pipe") + "\n", encoding="utf-8")
-    still_open = [f"{row[0]} ({row[1]})" for row in rows if row[3] != "mended"]
+    still_open = [f"{row[0]} ({row[1]})" for row in rows if row[3] != "fixed"]
     print(f"{len(rows)} faults, open: {', '.join(still_open) or 'none'}")
     raise SystemExit(1 if still_open else 0)
 
@@ -70,9 +70,9 @@ def _row(fault: str, what: str, tests: list[str], found: dict[str, str]) -> list
 
 
 def _state(tests: list[str], found: dict[str, str]) -> str:
-    """`mended` if none of the tests fails and one passes, else `open`."""
+    """`fixed` if none of the tests fails and one passes, else `open`."""
     of_this = [found.get(test.partition("[")[0], "failed") for test in tests]
-    return "mended" if "passed" in of_this and "failed" not in of_this else "open"
+    return "fixed" if "passed" in of_this and "failed" not in of_this else "open"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ KNOWN = FOLDER / "known.csv"
 
 
 def known_faults() -> dict[str, str]:
-    """What each fault was mended to, by its id. A fault without an id of its own has its description as its id."""
+    """What holds instead of each fault, by its id. A fault without an id of its own has its description as its id."""
     with KNOWN.open(encoding="utf-8", newline="") as file:
         listed = {row["id"]: row["fault"] for row in csv.DictReader(file)}
     return listed | {fault: fault.partition(":")[2].strip() for fault in tests_of_faults() if ":" in fault}
