@@ -146,7 +146,7 @@ def check_token_ids(ids: np.ndarray, table: Any, tokenizer: "PreTrainedTokenizer
         backbone: Name of the model, for the message.
 
     Raises:
-        UserError: If there is none for a token.
+        UserError: A token has no embedding.
     """
     unknown = ids[ids >= len(table.weight)]
     if isinstance(table, ExtendedEmbedding):

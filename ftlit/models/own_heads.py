@@ -1,6 +1,6 @@
 """Heads that transformers lacks, as models of transformers.
 
-This file stands beside the weights of an exported model, whose config.json names it, so it imports no ftlit. It runs only where
+This file lies beside the weights of an exported model, whose config.json names it, so it imports no ftlit. It runs only where
 its user sets ``trust_remote_code=True``; otherwise transformers refuses the model, instead of adding a random head.
 """
 

@@ -43,7 +43,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def repeated_key(node: Any) -> Any:
-    """The first key that stands twice in one mapping of a YAML document, as a node; None if there is none."""
+    """The node of the first key that a mapping in a YAML document has twice, or None."""
     if isinstance(node, yaml.SequenceNode):
         return next((found for inner in node.value if (found := repeated_key(inner))), None)
     if not isinstance(node, yaml.MappingNode):

@@ -57,7 +57,7 @@ class ChatTemplate(Template):
         """The texts that teach all turns of the assistant, each as it follows its prompt.
 
         That is one text, unless the template writes a turn differently when others follow it: templates of reasoning models
-        leave out what was thought before. A turn that does not stand in the text of a later one has a text of its own.
+        leave out what was thought before. A turn that the text of a later one changes gets a text of its own.
 
         Raises:
             TemplateError: If the template does not accept the conversation, or the turns cannot be found.
@@ -78,7 +78,7 @@ class ChatTemplate(Template):
         return self.render(messages[: reply.message], True, tools) if self.has_marks else written.text[: reply.start]
 
     def asked(self, messages: Messages, tools: Tools = None) -> tuple[str, list[int]]:
-        """The text that asks for a reply, and where earlier replies begin that stand in it as they were learned.
+        """The text that asks for a reply, and where the earlier replies begin that it contains unchanged.
 
         Raises:
             TemplateError: If the template does not accept the conversation.

@@ -66,7 +66,7 @@ def _position(start: Any) -> int | None:
 
 
 def begin_of(answer: Answer, context: str) -> int | None:
-    """The character at which an answer begins: its start, or the nearest place of its text; None if there is none."""
+    """The character at which an answer begins: its start, or the nearest place of its text, or None."""
     text, start = answer
     place = _position(start) or 0
     places = {context.rfind(text, 0, place + len(text)), context.find(text, place)} - {-1}

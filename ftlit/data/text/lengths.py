@@ -90,7 +90,7 @@ class Lengths:
 
 
 def unknown_id(tokenizer: "PreTrainedTokenizerBase") -> int | None:
-    """Id of the token for what the tokenizer does not know; None if there is none, or if it has another use, as in GPT-2."""
+    """Id of the unknown token, or None without one or if it has another use, as in GPT-2."""
     unknown = tokenizer.unk_token_id
     others = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id)
     return None if unknown in others else unknown  # type: ignore[return-value]
