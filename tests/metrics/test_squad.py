@@ -1,43 +1,13 @@
 """Answers against a plain reading of the rules of SQuAD, and worked examples in English and Chinese, there also of CMRC."""
 
 import random
-import re
-import string
 
 import pytest
 
 from ftlit.metrics.squad import best_threshold, default_rules, exact_match, f1, normalize_answer, squad_scores
+from tests.support.references.rules import squad, squad_normal
 
 WORDS = ["The", "a", "cat", "Cat!", "dog", "an", "sat.", "on", "mat,", "theatre", "U.S.", "1,000", "--", "(the)"]
-
-
-def plain_normal(text: str) -> str:
-    """The steps of the SQuAD rules, one after another."""
-    text = text.lower()
-    text = "".join(char for char in text if char not in set(string.punctuation))
-    text = re.sub(r"\b(a|an|the)\b", " ", text)
-    return " ".join(text.split())
-
-
-def plain_scores(prediction: str, answers: list[str]) -> tuple[float, float]:
-    """Exact match and F1, with tokens of the bag crossed out one at a time."""
-    gold = [answer for answer in answers if plain_normal(answer)] or [""]
-    exact = max(float(plain_normal(prediction) == plain_normal(answer)) for answer in gold)
-    return exact, max(plain_f1(plain_normal(prediction).split(), plain_normal(answer).split()) for answer in gold)
-
-
-def plain_f1(predicted: list[str], gold: list[str]) -> float:
-    if not predicted or not gold:
-        return float(predicted == gold)
-    rest, same = list(gold), 0
-    for token in predicted:
-        if token in rest:
-            rest.remove(token)
-            same += 1
-    if not same:
-        return 0.0
-    precision, recall = same / len(predicted), same / len(gold)
-    return 2 * precision * recall / (precision + recall)
 
 
 def phrase(rng: random.Random, most: int) -> str:
@@ -52,8 +22,8 @@ def random_rows(seed: int, count: int = 300) -> tuple[list[str], list[list[str]]
 def test_the_rules_of_squad() -> None:
     predictions, answers = random_rows(1, 2000)
     for prediction, gold in zip(predictions, answers, strict=True):
-        assert normalize_answer(prediction) == plain_normal(prediction)
-        expected = plain_scores(prediction, gold)
+        assert normalize_answer(prediction) == squad_normal(prediction)
+        expected = squad(prediction, gold)
         assert (exact_match(prediction, gold), f1(prediction, gold)) == pytest.approx(expected), (prediction, gold)
 
 
@@ -131,7 +101,7 @@ def test_cmrc_compares_the_longest_common_part(prediction: str, answers: list[st
 def test_means_over_questions() -> None:
     predictions, answers = random_rows(2)
     scores = squad_scores(predictions, answers)
-    rows = [plain_scores(p, a) for p, a in zip(predictions, answers, strict=True)]
+    rows = [squad(p, a) for p, a in zip(predictions, answers, strict=True)]
     assert scores["exact_match"] == pytest.approx(sum(r[0] for r in rows) / 300)
     assert scores["f1"] == pytest.approx(sum(r[1] for r in rows) / 300)
     answered = [r for r, a in zip(rows, answers, strict=True) if a]
