@@ -14,6 +14,7 @@ from ftlit.runs.files import BEST, LAST
 from ftlit.runs.metrics_file import MetricsFile
 from ftlit.training.distributed import every_rank
 from ftlit.util.private import (
+    forget_rewound_batches,
     is_accumulating,
     restore_loaders,
     rewind_validation,
@@ -179,6 +180,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validating = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if self._validating:
+            forget_rewound_batches(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._validating:

@@ -64,6 +64,15 @@ def rewind_validation(checkpoint: dict[str, Any]) -> None:
     checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"].update(progress)
 
 
+def forget_rewound_batches(trainer: Any) -> None:
+    """Count no batch as begun when a validation begins.
+
+    Otherwise, the batch that `rewind_validation` notes would be counted for the rest of the epoch, and a checkpoint of a later
+    validation would seem to have been written in the middle of it.
+    """
+    trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()
+
+
 def agree_before_batches(trainer: Any, agree: Callable[[], None]) -> None:
     """Call a function on all ranks before each training batch, in place of Lightning's broadcast of a received SIGTERM."""
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = agree

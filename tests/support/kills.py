@@ -82,6 +82,7 @@ def work(args: list[str], log: Path, room: int | None) -> None:
 
 def begun(args: list[str], log: Path, room: int | None = None) -> Any:
     """Start a command in a process of its own."""
+    log.write_text("")
     process = context.Process(target=work, args=(args, log, room))
     process.start()
     return process
@@ -145,7 +146,7 @@ AT_REST = ("preempted", "failed", "completed")  # of a folder that the disturbed
 
 def _problem(kind: str, code: int, said: str, run_dir: Path) -> str | None:
     """What is wrong with the end of a disturbed process, unless it had not begun yet."""
-    if kind == "two processes" or not (run_dir / RECORD).exists():
+    if kind == "two processes" or not (run_dir / RECORD).exists() or not said:
         return None
     record = json.loads((run_dir / RECORD).read_text())
     if kind == "disk full":
@@ -155,7 +156,7 @@ def _problem(kind: str, code: int, said: str, run_dir: Path) -> str | None:
     elif kind == "SIGKILL" or code < 0:  # before anything was written, the system ends the process
         right = code in (CODES[kind], -signal.SIGTERM, -signal.SIGINT)
     else:
-        line = said.count("--resume goes on") == 1 or "stopped at" not in said
+        line = said.count("--resume goes on") == 1 or "nothing was written" in said or "stopped at" not in said
         right = code == CODES[kind] and line
     return None if right else f"{kind}: left with {code}, status {record['status']}: {said[-300:]}"
 
