@@ -3,6 +3,7 @@
 import copy
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -96,7 +97,7 @@ def save_adapter(task: "TaskModule", folder: Path) -> None:
     if not isinstance(adapter, PromptedBackbone):
         adapter.peft_config["default"].base_model_name_or_path = base_model_name(task)
         adapter.peft_config["default"].revision = revision
-        adapter.save_pretrained(str(folder), save_embedding_layers=False)
+        _save_peft_adapter(adapter, folder)
         return
     config = copy.deepcopy(adapter.prompt_config)
     config.base_model_name_or_path, config.inference_mode = base_model_name(task), True
@@ -104,6 +105,19 @@ def save_adapter(task: "TaskModule", folder: Path) -> None:
     config.save_pretrained(str(folder))
     vectors = adapter.prompt_vectors(1)[0].contiguous().cpu().clone()
     save_file({"prompt_embeddings": vectors}, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+
+
+def _save_peft_adapter(adapter: Any, folder: Path) -> None:
+    """Save an adapter of peft, as a change of the pretrained weights if the method has changed them at its start."""
+    with TemporaryDirectory() as place:
+        start = None
+        if initial := getattr(adapter, "initial_adapter", None):
+            start = Path(place) / "initial"
+            start.mkdir()
+            save_file({name: weight.cpu() for name, weight in initial.items()}, start / ADAPTER_WEIGHTS)
+        adapter.save_pretrained(
+            str(folder), save_embedding_layers=False, path_initial_model_for_weight_conversion=start and str(start)
+        )
 
 
 def load_adapter(task: "TaskModule", folder: Path) -> None:

@@ -29,6 +29,7 @@ from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import versions
 from ftlit.runs.secrets import hidden
 from ftlit.tasks import TaskModule
+from ftlit.util.arguments.plain import plain
 from ftlit.util.files import read_json
 from ftlit.util.startup import quiet
 from ftlit.util.trust import check_source, import_trusted
@@ -187,6 +188,8 @@ class Export:
     def _write_metadata(self, kind: Kind, scaled: bool) -> None:
         """Write the arguments for loading the folder, the model card, and the config of the run."""
         arguments = export_arguments(self.stored, kind, self.data, scaled)
+        if kind == "adapter" and self.task.tuning.modifies_base_weights:
+            arguments["task"]["tuning"] = plain(self.task.tuning.as_exported())
         self._add_metadata(kind=kind, **arguments, dtype=self.dtype, versions=versions(), run=self.run_dir.resolve().name)
         record = RunFolder(self.run_dir).record
         self._add_metadata(**{name: record.get(name) for name in ("revision", "commit", "data_commit")})

@@ -65,6 +65,10 @@ class Tuning(metaclass=CheckedArguments):
         """Whether applying the method changes the values of frozen pretrained weights."""
         return False
 
+    def as_exported(self) -> "Tuning":
+        """Return the method of an exported adapter, which is added to the pretrained weights as they are."""
+        return self
+
     # During training
 
     def begin(self, backbone: nn.Module, steps: int) -> None:

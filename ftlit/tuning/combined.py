@@ -1,6 +1,6 @@
 """Several tuning methods on one backbone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -54,6 +54,9 @@ class Combined(Tuning):
     @property
     def modifies_base_weights(self) -> bool:
         return any(method.modifies_base_weights for method in self.methods)
+
+    def as_exported(self) -> "Combined":
+        return replace(self, methods=[method.as_exported() for method in self.methods])
 
     @property
     def positions(self) -> int:

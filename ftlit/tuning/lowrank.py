@@ -1,6 +1,6 @@
 """Low-rank methods of peft: LoRA, QLoRA and AdaLoRA."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ftlit.errors import UserError
 from ftlit.tuning.layers import chosen_layers
-from ftlit.tuning.peft_base import PeftTuning, is_transposed
+from ftlit.tuning.peft_base import PeftTuning, adapter_weights, is_transposed
 
 IMPORTANCES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # per-weight statistics of peft's rank allocator
 Init = Literal["default", "gaussian", "orthogonal", "pissa", "olora"]
@@ -43,6 +43,18 @@ class LoRA(PeftTuning):
     @property
     def modifies_base_weights(self) -> bool:
         return self.init in ("pissa", "olora")
+
+    def as_exported(self) -> "LoRA":
+        """Return LoRA of twice the rank for `pissa` and `olora`: their change of the weights is that from their start."""
+        if not self.modifies_base_weights:
+            return self
+        return replace(self, r=2 * self.r, alpha=self.alpha * (2**0.5 if self.rslora else 2), init="default")
+
+    def apply(self, backbone: nn.Module) -> nn.Module:
+        wrapped: Any = super().apply(backbone)
+        if self.modifies_base_weights:
+            wrapped.initial_adapter = adapter_weights(wrapped)
+        return wrapped
 
     def config(self, backbone: nn.Module) -> Any:
         from peft import LoraConfig

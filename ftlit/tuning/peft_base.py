@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ftlit.errors import UserError, near
 from ftlit.tuning.base import Tuning
@@ -39,6 +39,14 @@ class PeftTuning(Tuning):
 
     def merge(self, backbone: Any) -> nn.Module:
         return backbone.merge_and_unload()
+
+
+def adapter_weights(backbone: Any) -> dict[str, Tensor]:
+    """Copies of the weights of an adapter, by their names in its file."""
+    from peft import get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(backbone, save_embedding_layers=False)
+    return {name: weight.detach().clone().contiguous() for name, weight in state.items()}
 
 
 def is_transposed(backbone: nn.Module) -> bool:

@@ -5,7 +5,7 @@ and keep no state for it. The stage depends on the step and the epoch alone, so 
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -122,6 +122,9 @@ class HeadFirst(Staged):
     @property
     def modifies_base_weights(self) -> bool:
         return self.then.modifies_base_weights
+
+    def as_exported(self) -> "HeadFirst":
+        return replace(self, then=self.then.as_exported())
 
     def check(self, backbone: nn.Module) -> None:
         self.then.check(backbone)

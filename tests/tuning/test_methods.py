@@ -1,13 +1,19 @@
 """What methods change and what they leave, beside the matrix: layers, parts of layers, several methods together."""
 
+import copy
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from torch import nn
+from transformers import AutoModel
 
 from ftlit.errors import UserError
+from ftlit.exports.adapters import load_adapter, plain_name, save_adapter
 from ftlit.tasks import TextClassification
 from ftlit.tuning import (
     IA3,
@@ -16,6 +22,7 @@ from ftlit.tuning import (
     BottleneckAdapter,
     Combined,
     Full,
+    HeadFirst,
     LayerNormTuning,
     LoRA,
     Select,
@@ -204,6 +211,39 @@ def test_olora_and_pissa_begin_inside_the_weights(tiny: Tiny) -> None:
         before = values(module)
         fit(module)
         assert len(moved(before, module)) == 24 + 2
+
+
+LOWRANK = [
+    LoRA(r=4, init="pissa", alpha=3),
+    *(
+        pytest.param(method, marks=pytest.mark.matrix)
+        for method in (
+            LoRA(r=2, init="olora"),
+            LoRA(r=4, init="pissa", rslora=True),
+            LoRA(r=2, init="pissa", dora=True),
+            HeadFirst(steps=1, then=LoRA(r=2, init="pissa")),
+            Combined([LoRA(r=2, init="pissa"), LayerNormTuning()]),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("method", LOWRANK, ids=str)
+def test_an_adapter_that_began_inside_the_weights_is_saved_as_their_change(method: Tuning, tiny: Tiny, tmp_path: Path) -> None:
+    """What peft opens, and what `as_exported` makes, are added to the pretrained weights, and give the same hidden states."""
+    module = tuned(tiny("bert"), method)
+    fit(module)
+    save_adapter(module, tmp_path)
+    pretrained = AutoModel.from_pretrained(tiny("bert"))
+    opened: Any = PeftModel.from_pretrained(copy.deepcopy(pretrained), str(tmp_path))
+    frozen = {plain_name(name): weight for name, weight in opened.state_dict().items() if "lora_" not in name}
+    assert all(torch.equal(weight, frozen[name]) for name, weight in pretrained.state_dict().items())
+    loaded, merged = tuned(tiny("bert"), method.as_exported()), method.merge(module.backbone).state_dict()
+    load_adapter(loaded, tmp_path)
+    for found in (opened.merge_and_unload(), method.as_exported().merge(loaded.backbone)):
+        for name, weight in found.state_dict().items():
+            if "LayerNorm" not in name and "pooler" not in name:
+                torch.testing.assert_close(weight, merged[name], atol=2e-6, rtol=0)
 
 
 def test_adalora_takes_steps_or_a_fraction_of_them(tiny: Callable[[str], str]) -> None:
