@@ -181,6 +181,7 @@ def test_loader_goes_on_where_it_was(workers: int) -> None:
     present = 3
     new = loader(lambda: present)
     new.load_state_dict(old.state_dict())
+    assert new.state_dict() == old.state_dict()  # also before the first batch
     rest = list(new)
     assert given + rest == whole
     assert new.state_dict() == {"epoch": 3, "num_yielded": 8}

@@ -105,20 +105,22 @@ def test_a_stopped_run_goes_on_exactly(
     assert differences(whole, final_state(run_dir)) == []
 
 
-def test_a_run_that_stops_in_a_validation_and_at_the_end_of_the_next_one_goes_on_exactly(
+def test_a_run_that_stops_in_a_validation_and_again_after_one_goes_on_exactly(
     fit_args: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Within an epoch: Lightning counts the batches of all its validations, so the first stop must leave no trace."""
+    """After the same one, no batch has been read; at the next one, Lightning still counts batches of the first."""
     options = {"trainer__max_epochs": 1, "trainer__val_check_interval": 3}
     main(fit_args(tmp_path / "whole", **options))
-    run_dir, args = tmp_path / "run", fit_args(tmp_path / "run", **options)
-    for owner, hook in (EVALUATION, (LastCheckpoint, "on_validation_end")):
-        with pytest.MonkeyPatch.context() as patch:
-            signal_at(patch, owner, hook, 4 if hook == "update" else 2, signal.SIGTERM)
-            assert stopped(args, capsys)[0] == 143
-        args = ["fit", "--resume", "--run_dir", str(run_dir)]
-    main(args)
-    assert differences(final_state(tmp_path / "whole"), final_state(run_dir)) == []
+    for end in (1, 2):
+        run_dir = tmp_path / f"run-{end}"
+        args = fit_args(run_dir, **options)
+        for owner, hook, count in ((*EVALUATION, 4), (LastCheckpoint, "on_validation_end", end)):
+            with pytest.MonkeyPatch.context() as patch:
+                signal_at(patch, owner, hook, count, signal.SIGTERM)
+                assert stopped(args, capsys)[0] == 143
+            args = ["fit", "--resume", "--run_dir", str(run_dir)]
+        main(args)
+        assert differences(final_state(tmp_path / "whole"), final_state(run_dir)) == [], run_dir.name
 
 
 @pytest.mark.slow

@@ -28,18 +28,20 @@ class Examples(Dataset[Any]):
 class ResumableLoader(DataLoader[Any]):
     """A loader over `TrainBatches` whose state is the epoch and the number of batches yielded in it."""
 
-    num_yielded = 0
+    num_yielded: int | None = None  # until the first batch after a start or resumption
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.batch_sampler.epoch(), "num_yielded": self.num_yielded}  # type: ignore[union-attr]
+        batches: Any = self.batch_sampler
+        num_yielded = batches.num_to_skip if self.num_yielded is None else self.num_yielded
+        return {"epoch": batches.epoch(), "num_yielded": num_yielded}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
+        self.num_yielded = None
         self.batch_sampler.resume_at = (state["epoch"], state["num_yielded"])  # type: ignore[union-attr]
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self.num_yielded = self.batch_sampler.num_to_skip  # type: ignore[union-attr]
-        for batch in super().__iter__():
-            self.num_yielded += 1
+        before = self.batch_sampler.num_to_skip  # type: ignore[union-attr]
+        for self.num_yielded, batch in enumerate(super().__iter__(), before + 1):
             yield batch
 
 
