@@ -53,7 +53,8 @@ def user_error(error: BaseException | None) -> UserError | None:
 
 def is_misconfiguration(error: BaseException | None) -> bool:
     """Whether Lightning says that settings do not fit; its class is not imported, which takes seconds."""
-    return type(error).__name__ == "MisconfigurationException"
+    monitored = str(error).startswith("Early stopping conditioned on metric")
+    return type(error).__name__ == "MisconfigurationException" or monitored
 
 
 @contextmanager

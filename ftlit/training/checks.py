@@ -8,7 +8,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from ftlit.errors import UserError
+from ftlit.errors import UserError, near
 from ftlit.training.bfloat16 import LostUpdates
 from ftlit.tuning.base import ALWAYS_TRAINABLE, is_scheduled, is_trainable
 from ftlit.tuning.bottleneck import Bottleneck
@@ -100,6 +100,29 @@ class TrainingChecks(Callback):
                 "passes them to an optimizer; remove this, or choose a model.tuning that trains them"
             )
         self._frozen = {name: (value, is_scheduled(weights[name])) for name, value in kept.items()}
+
+
+class MonitoredMetrics(Callback):
+    """Stops a run before it trains if a callback of the user monitors a metric that validations do not log.
+
+    Other names may be logged in training, so Lightning looks for them when it needs them.
+
+    Args:
+        callbacks: The callbacks of the user.
+    """
+
+    def __init__(self, callbacks: list[Callback]) -> None:
+        self._callbacks = callbacks
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        logged = [name for name in trainer.callback_metrics if name.startswith("val/")]
+        for callback in self._callbacks:
+            name = getattr(callback, "monitor", None)
+            if name and name not in logged and (name.startswith("val") or f"val/{name}" in logged):
+                raise UserError(
+                    f"trainer.callbacks: {type(callback).__name__} monitors {name!r}, which no validation logs. "
+                    f"{near(name, logged)}"
+                )
 
 
 def _parts(module: nn.Module) -> Iterable[tuple[str, nn.Module]]:

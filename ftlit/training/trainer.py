@@ -18,7 +18,7 @@ from ftlit.runs.record import RunRecord
 from ftlit.tasks import TaskModule
 from ftlit.tasks.shared.evaluator import check_callbacks
 from ftlit.training.bfloat16 import check_precision, default_precision, keep_inputs
-from ftlit.training.checks import TrainingChecks
+from ftlit.training.checks import MonitoredMetrics, TrainingChecks
 from ftlit.training.cost import Cost
 from ftlit.training.interruption import Interruption
 from ftlit.training.loss_log import LossLog
@@ -42,8 +42,15 @@ FEW = 4  # processes that may always share a CPU, to try what runs on several de
 
 
 def trainer_arguments(given: dict[str, Any]) -> dict[str, Any]:
-    """Add the defaults of every run to arguments of Lightning's Trainer."""
+    """Add the defaults of every run to arguments of Lightning's Trainer.
+
+    Raises:
+        UserError: Nothing limits the training, for which Lightning would take 1,000 epochs.
+    """
     arguments = {**TRAINER_DEFAULTS, **given}
+    limits = {name: arguments.get(name) for name in ("max_epochs", "max_steps", "max_time", "fast_dev_run")}
+    if all(limit in (None, -1, False) for limit in limits.values()) and limits["max_epochs"] is None:
+        raise UserError("trainer.max_epochs is null and nothing else limits the training; set it, or trainer.max_steps")
     if arguments.get("precision") is None:
         arguments["precision"] = default_precision(arguments["accelerator"])
     return arguments
@@ -137,6 +144,8 @@ class RunParts:
         if any(isinstance(c, ProgressBar) for c in replaced):
             own.append(progress_display(self.loss_log, self.cost, model.monitor))
         own.append(self.interruption)
+        if named:
+            own.append(MonitoredMetrics(named))
         first = [TrainingChecks()] if self.training and options.training_checks else []  # before the callbacks that it checks
         callbacks = [*first, *(c for c in given if c not in replaced), *own]
         return sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # they save what others did

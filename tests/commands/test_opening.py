@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ftlit.__main__ import main
 from ftlit.errors import UserError, in_a_sentence, settings, user_error
+from ftlit.training.trainer import trainer_arguments
 from tests.support import broken
 from tests.support.command_line import arguments, refusal
 
@@ -122,3 +123,26 @@ def test_long_errors_are_cut_and_causes_are_found() -> None:
     outer.__cause__ = inner
     assert user_error(outer) is inner
     assert user_error(ValueError("a bug")) is None
+
+
+@pytest.mark.parametrize(
+    ("monitor", "said"),
+    [
+        ("val/acuracy", "EarlyStopping monitors 'val/acuracy', which no validation logs. Did you mean 'val/accuracy'?"),
+        ("loss", "EarlyStopping monitors 'loss', which no validation logs. Did you mean 'val/loss'?"),
+        pytest.param("mine", "Early stopping conditioned on metric `mine` which is not available", marks=pytest.mark.slow),
+    ],
+)
+def test_a_callback_that_monitors_what_is_not_logged(
+    monitor: str, said: str, fit: Fit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names that only a validation can log are refused before training."""
+    callback = {"trainer__callbacks": "EarlyStopping", "trainer__callbacks__monitor": monitor}
+    assert said in refusal(fit(batches=1000, trainer__max_epochs=1, **callback), capsys)
+    assert (tmp_path / "run").exists() == (monitor == "mine")
+
+
+def test_training_without_an_end_is_refused(fit: Fit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refusal(fit(trainer__max_epochs="null"), capsys)
+    assert said.startswith("error: trainer.max_epochs is null and nothing else limits the training; set it")
+    assert trainer_arguments({"max_epochs": None, "max_steps": 5})["max_epochs"] is None

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tabulate import tabulate
 
 from ftlit.__main__ import main as ftlit
 from ftlit.runs.files import RECORD
+from ftlit.training.interruption import Interruption
 from tests.support.command_line import ROOT, arguments
 from tests.support.resuming import differences, final_state
 
@@ -37,7 +39,22 @@ SIGNALS = {
 CODES = {"SIGKILL": -9, "SIGTERM": 143, "SIGTERM twice": 143, "SIGINT": 130}
 ROOM = 100_000  # bytes of the largest file where the disk counts as full: checkpoints are larger
 SECONDS = 300
+EVALUATIONS = ("on_validation_start", "on_validation_batch_end", "on_validation_end", "on_test_end")
+HOOKS = ("on_train_batch_end", "on_train_end", *EVALUATIONS)
 context = multiprocessing.get_context("forkserver")
+
+
+@dataclass
+class Usual:
+    """What a run takes in peace.
+
+    Args:
+        seconds: Its time.
+        moments: Its number of moments at which it can be disturbed.
+    """
+
+    seconds: float
+    moments: int
 
 
 @dataclass
@@ -68,11 +85,21 @@ def options(run_dir: Path, model: str, data: str, epochs: int) -> list[str]:
     return arguments("fit", *task, model__backbone=model, data__dataset=data, run_dir=run_dir, **given)
 
 
-def work(args: list[str], log: Path, room: int | None) -> None:
-    """Run a command in this process; its output goes to a file."""
+def work(args: list[str], log: Path, room: int | None, passed: Any, at: int, numbers: list[int]) -> None:
+    """Run a command in this process; its output goes to a file.
+
+    Args:
+        args: The command.
+        log: The file.
+        room: Bytes of the largest file that can be written; None if there is no limit.
+        passed: Shared counter of the moments that have passed.
+        at: The moment at which this process signals itself; 0 for never.
+        numbers: The signals.
+    """
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    count_moments(passed, at, numbers)
     if room is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
     sys.argv = ["ftlit", *args]
@@ -80,11 +107,35 @@ def work(args: list[str], log: Path, room: int | None) -> None:
     ftlit(args)
 
 
-def begun(args: list[str], log: Path, room: int | None = None) -> Any:
-    """Start a command in a process of its own."""
+def count_moments(passed: Any, at: int, numbers: list[int]) -> None:
+    """Signal this process at a moment: the start or end of a batch or evaluation, or before or after a file is replaced."""
+
+    def moment() -> None:
+        passed.value += 1
+        for number in numbers if passed.value == at else ():
+            os.kill(os.getpid(), number)
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            moment()
+            found = function(*args, **kwargs)
+            moment()
+            return found
+
+        return call
+
+    os.replace = counted(os.replace)
+    for hook in HOOKS:
+        setattr(Interruption, hook, counted(getattr(Interruption, hook)))
+
+
+def begun(args: list[str], log: Path, room: int | None = None, at: int = 0, numbers: list[int] | None = None) -> Any:
+    """Start a command in a process of its own, with the arguments of `work`."""
     log.write_text("")
-    process = context.Process(target=work, args=(args, log, room))
+    passed = context.Value("i", 0)
+    process: Any = context.Process(target=work, args=(args, log, room, passed, at, numbers or []))
     process.start()
+    process.passed = passed
     return process
 
 
@@ -98,7 +149,7 @@ def ended(process: Any, log: Path) -> tuple[int, str]:
     return process.exitcode, log.read_text("utf-8", errors="replace")
 
 
-def disturbed(run_dir: Path, args: list[str], kinds: list[str], source: random.Random, usual: float, found: Found) -> list[str]:
+def disturbed(run_dir: Path, args: list[str], kinds: list[str], source: random.Random, usual: Usual, found: Found) -> list[str]:
     """Run to the end a run that is disturbed in these ways, one after the other; returns those that came too late.
 
     Args:
@@ -106,16 +157,19 @@ def disturbed(run_dir: Path, args: list[str], kinds: list[str], source: random.R
         args: The command that begins it.
         kinds: What happens to its processes, in order.
         source: Decides the moments.
-        usual: Seconds that the run takes in peace.
+        usual: What the run takes in peace.
         found: Takes what comes of it.
     """
     resume, log, late = ["fit", "--resume", "--run_dir", str(run_dir)], run_dir.with_suffix(".log"), list[str]()
     for kind in kinds:
-        process = begun(resume if (run_dir / RECORD).exists() else args, log, ROOM if kind == "disk full" else None)
+        by_clock = kind == "two processes" or source.random() < 0.5
+        at = 0 if by_clock else source.randint(1, usual.moments)
+        room, numbers = ROOM if kind == "disk full" else None, SIGNALS.get(kind, [])
+        process = begun(resume if (run_dir / RECORD).exists() else args, log, room, at, numbers)
         if kind == "two processes":
             _second(process, run_dir, resume, found)
-        process.join(source.uniform(0, usual / 2) if kind.startswith("SIG") else 0)
-        for number in SIGNALS.get(kind, []) if process.is_alive() else []:
+        process.join(source.uniform(0, usual.seconds / 2) if by_clock and kind.startswith("SIG") else 0)
+        for number in numbers if by_clock and process.is_alive() else []:
             os.kill(process.pid, number)
         code, said = ended(process, log)
         if code == 0:
@@ -166,10 +220,11 @@ def kill_runs(folder: Path, kills: int, model: str, data: str, epochs: int = 20,
     context.set_forkserver_preload(["ftlit.study.running.preload"])
     source, found = random.Random(seed), Found()
     peace, log, began = folder / "peace", folder / "peace.log", time.monotonic()
-    code, said = ended(begun(options(peace, model, data, epochs), log), log)
+    process = begun(options(peace, model, data, epochs), log)
+    code, said = ended(process, log)
     if code:
         raise RuntimeError(said)
-    usual, expected = time.monotonic() - began, final_state(peace)
+    usual, expected = Usual(time.monotonic() - began, process.passed.value), final_state(peace)
     plan = [KINDS[i % len(KINDS)] for i in range(kills)]
     source.shuffle(plan)
     while plan and len(found.starts) < kills:
@@ -192,8 +247,9 @@ def report(found: Found, kills: int) -> str:
             "# A run that is killed again and again",
             f"    python -m tests.support.kills --kills {kills}",
             "Runs of a tiny model with dropout, accumulation, two validations an epoch, and evaluations before and after. They "
-            "are disturbed at random moments and continued with `--resume`. A second process is started on the folder of a "
-            "running one, which is killed afterwards; a full disk is a limit of the size of files.",
+            "are disturbed at random moments and continued with `--resume`. Half of the signals come at a time, and half at "
+            "the start or end of a batch or an evaluation, or before or after a file is replaced. A second process is started "
+            "on the folder of a running one, which is killed afterwards; a full disk is a limit of the size of files.",
             tabulate([*rows, ["all", found.tried.total()]], ["disturbance", "times"], tablefmt="pipe"),
             f"- runs: {len(found.starts)}, with {sum(found.starts)} processes\n"
             f"- weights, optimizer states, files and metrics that differ from the undisturbed run by any bit: {differing}\n"
