@@ -16,7 +16,7 @@ from ftlit.data.chats.reading import READERS, nested
 from ftlit.data.chats.rows import Chat, ChatRows
 from ftlit.data.chats.templates import TemplateError, in_words
 from ftlit.data.chats.turns import ChatTemplate
-from ftlit.data.rows.columns import as_rows
+from ftlit.data.rows.columns import as_rows, every_row
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import require_offsets
 from ftlit.data.text.offsets import check_offsets
@@ -164,7 +164,7 @@ class ChatData(TaskData):
         return self._references[split][1]
 
     def joined_texts(self, rows: "Dataset") -> list[str]:
-        conversations = (self.conversation(row) for row in rows)  # type: ignore[arg-type]
+        conversations = (self.conversation(row) for row in every_row(rows))
         return ["\n".join(_text(m) for m in messages if m["role"] != "system") for messages in conversations]
 
     # Encoding

@@ -8,7 +8,7 @@ import numpy as np
 
 from ftlit.data.batches.batching import MicroBatch
 from ftlit.data.rows.cells import label_text, whole_number
-from ftlit.data.rows.columns import as_rows
+from ftlit.data.rows.columns import as_rows, every_row
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.base import TaskData
 
@@ -110,10 +110,10 @@ class MultipleChoiceData(TaskData):
 
     def joined_texts(self, rows: "Dataset") -> list[str]:
         starts = [self.question, *([self.start] if self.start else [])]
-        return ["\n".join([*(row[column] for column in starts), *self.texts(row)]) for row in rows]
+        return ["\n".join([*(row[column] for column in starts), *self.texts(row)]) for row in every_row(rows)]
 
     def majority(self, rows: "Dataset") -> dict[str, Any] | None:
-        positions = Counter(self.position(row) for row in rows)  # type: ignore[arg-type]
+        positions = Counter(self.position(row) for row in every_row(rows))
         [(position, count)] = positions.most_common(1)
         return {"answer": f"choice {(position or 0) + 1}", "share": count / len(rows)}
 

@@ -139,7 +139,7 @@ class QuestionAnsweringData(TaskData):
         """Whether questions may have no answer."""
         if self.given_no_answer is not None:
             return self.given_no_answer
-        return any(not answers_of(value) for rows in self.rows.source.values() for value in rows[self.answers])
+        return any(not answers_of(value) for rows in self.rows.source.values() for value in rows[self.answers][:])
 
     def majority(self, rows: "Dataset") -> dict[str, Any] | None:
         without = sum(not answers_of(value) for value in rows[self.answers][:])

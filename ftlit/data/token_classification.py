@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ftlit.data.batches.collate import PADDING
 from ftlit.data.rows.class_labels import check_names, class_names
-from ftlit.data.rows.columns import as_rows
+from ftlit.data.rows.columns import as_rows, every_row
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.shared.base import TaskData
 from ftlit.data.sources.conll import conll_rows
@@ -146,7 +146,7 @@ class TokenClassificationData(TaskData):
         """Number of training words with each label, followed by the number of all words."""
         if "train" not in self.rows:
             return []
-        counts = Counter(tag for row in self.rows["train"] for tag in self.answer(row))
+        counts = Counter(tag for row in every_row(self.rows["train"]) for tag in self.answer(row))
         return [*(counts[name] for name in self.label_names), counts.total()]
 
     def answer(self, row: dict[str, Any]) -> list[str]:
@@ -170,7 +170,7 @@ class TokenClassificationData(TaskData):
 
     def _kinds(self, rows: "Dataset") -> list[set[str]]:
         """The entity types or tags of each row."""
-        return [{tag.partition("-")[2] if self.spans else tag for tag in self.answer(row)} - {""} for row in rows]
+        return [{tag.partition("-")[2] if self.spans else tag for tag in self.answer(row)} - {""} for row in every_row(rows)]
 
     def classes(self, rows: "Dataset") -> list[Any] | None:
         kinds = self._kinds(rows)
@@ -184,7 +184,7 @@ class TokenClassificationData(TaskData):
     def majority(self, rows: "Dataset") -> dict[str, Any] | None:
         if self.spans:
             return None  # a text without spans is right about none
-        counts = Counter(tag for row in rows for tag in self.answer(row))  # type: ignore[arg-type]
+        counts = Counter(tag for row in every_row(rows) for tag in self.answer(row))
         [(tag, count)] = counts.most_common(1)
         return {"answer": tag, "share": count / counts.total()}
 
@@ -192,7 +192,7 @@ class TokenClassificationData(TaskData):
         if len(self.label_names) < 2:
             raise UserError(f"{self.dataset} has no tag but {', '.join(self.label_names)}; check data.{self._answer_key}")
         for rows in splits.values():
-            for row in rows:
+            for row in every_row(rows):
                 for tag in self.answer(row):
                     if tag not in self.label_ids:
                         where = "in data.label_names" if self.given_names else "seen in train"

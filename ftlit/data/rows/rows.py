@@ -5,9 +5,9 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ftlit.data.rows.cache import remembered
-from ftlit.data.rows.columns import as_rows
+from ftlit.data.rows.columns import every_row
 from ftlit.errors import UserError, near
+from ftlit.util.cache import remembered
 from ftlit.util.private import rows_hash
 
 if TYPE_CHECKING:
@@ -33,15 +33,18 @@ def checked(
     Raises:
         UserError: If a column does not exist.
     """
+    from datasets.fingerprint import Hasher
+
     split = place.rsplit(": ", 1)[-1]
     for key, column in columns.items():
         if column not in rows.column_names:
             known = f"{near(column, rows.column_names)} {hints.get(key, '')}".strip()
             raise UserError(f"data.{key}: {place} has no column {column!r}. {known}")
-    ids = rows["id"] if has_own_ids(rows) else range(len(rows))
+    ids = rows["id"][:] if has_own_ids(rows) else range(len(rows))
+    with_ids = Hasher.hash(["row_id", rows_hash(rows), split, list(columns.values())])  # not of all ids, which takes long
     rows = rows.select_columns(list(dict.fromkeys(columns.values())))
-    bad = {number: found for number, row in enumerate(rows) if (found := validate(row))}
-    rows = rows.add_column("row_id", [f"{split}:{i}" for i in ids])
+    bad = {number: found for number, row in enumerate(every_row(rows)) if (found := validate(row))}
+    rows = rows.add_column("row_id", [f"{split}:{i}" for i in ids], new_fingerprint=with_ids)
     kept = rows.select([i for i in range(len(rows)) if i not in bad]) if bad else rows
     return kept, [f"{place} row {number + 1}: {found}" for number, found in bad.items()]
 
@@ -50,14 +53,14 @@ def has_own_ids(rows: "Dataset") -> bool:
     """Whether a column `id` tells each row of a split from the others."""
     if "id" not in rows.column_names:
         return False
-    ids = [str(i) for i in rows["id"] if i is not None and str(i).strip()]
+    ids = [str(i) for i in rows["id"][:] if i is not None and str(i).strip()]
     return len(set(ids)) == len(rows)
 
 
 def fingerprint(rows: "Dataset") -> str:
     """A hash of the content of rows."""
     digest = hashlib.sha256()
-    for row in (row for columns in rows.iter(1000) for row in as_rows(columns)):  # type: ignore[arg-type]
+    for row in every_row(rows):
         digest.update(json.dumps(row, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
 

@@ -64,7 +64,7 @@ class LabelledData(TaskData):
             raise UserError(f"data.dataset {self.dataset!r} has no train split to take the labels from; set data.label_names")
         if self._class_names:
             return self._class_names
-        found = {name for value in self.rows.source["train"][self.label] for name in self.as_names(value)}
+        found = {name for value in self.rows.source["train"][self.label][:] for name in self.as_names(value)}
         return sorted(found, key=_natural)
 
     @cached_property
@@ -100,7 +100,7 @@ class LabelledData(TaskData):
         """Number of training rows with each label, followed by the number of all rows."""
         if "train" not in self.rows:
             return []
-        values = self.rows["train"][self.label]
+        values = self.rows["train"][self.label][:]
         counts = Counter(self.label_ids[name] for value in values for name in self.as_names(value))
         return [counts[i] for i in range(len(self.label_names))] + [len(values)]
 
@@ -118,7 +118,7 @@ class LabelledData(TaskData):
         return None
 
     def classes(self, rows: "Dataset") -> list[Any] | None:
-        return [name for value in rows[self.label] for name in self.as_names(value)]
+        return [name for value in rows[self.label][:] for name in self.as_names(value)]
 
     def balance(self, rows: "Dataset") -> dict[str, int] | None:
         counts = Counter(self.label_ids[name] for value in rows[self.label][:] for name in self.as_names(value))
@@ -141,7 +141,7 @@ class LabelledData(TaskData):
         return train
 
     def _with_noise(self, train: "Dataset") -> "Dataset":
-        ids = [self.label_ids[self.label_name(value)] for value in train[self.label]]
+        ids = [self.label_ids[self.label_name(value)] for value in train[self.label][:]]
         noisy = noisy_labels(ids, self.label_names, self.label_noise, self.seed)
         self.modification_counts["labels made wrong"] = sum(a != b for a, b in zip(ids, noisy, strict=True))
         names = [self.label_names[int(i)] for i in noisy]
@@ -153,7 +153,7 @@ class LabelledData(TaskData):
     def check_splits(self, splits: dict[str, "Dataset"]) -> None:
         for split, rows in splits.items():
             seen: set[int] = set()
-            for row_id, value in zip(rows["row_id"], rows[self.label], strict=True):
+            for row_id, value in zip(rows["row_id"][:], rows[self.label][:], strict=True):
                 names = self.as_names(value)
                 if unknown := [name for name in names if name not in self.label_ids]:
                     raise self._unknown(unknown[0], row_id, split, rows)
@@ -174,7 +174,7 @@ class LabelledData(TaskData):
     def _unknown(self, name: str, row_id: str, split: str, rows: "Dataset") -> UserError:
         known = ", ".join(self.label_names[:20])
         where = "in data.label_names" if self.given_names else "seen in train"
-        none_known = not any(name in self.label_ids for value in rows[self.label] for name in self.as_names(value))
+        none_known = not any(name in self.label_ids for value in rows[self.label][:] for name in self.as_names(value))
         advice = without_answers(split) if none_known else ""
         place = f"{self.dataset}: {self.rows.place_of(row_id)}"
         return UserError(f"{place}: label {name!r} is never {where}; the labels are {known}. {advice}".removesuffix(". "))

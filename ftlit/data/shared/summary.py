@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from ftlit.data.rows.cache import remembered
 from ftlit.data.rows.duplicates import find_overlaps
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import source_of
 from ftlit.data.text.lengths import LIMITS, PERCENTILES
+from ftlit.util.cache import remembered
 from ftlit.util.private import rows_hash
 
 SUMMARY_VERSION = 1  # to be raised whenever something else is found in the same data, so that old caches are not used

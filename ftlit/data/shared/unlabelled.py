@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftlit.data.batches.batching import MicroBatch
+from ftlit.data.rows.columns import every_row
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.sources.load import load_source
 from ftlit.data.text.encoding import Encoder
@@ -58,7 +59,7 @@ def unlabelled_texts(dataset: str, column: str, encoder: Encoder) -> "Dataset":
     if column not in rows.column_names:
         raise UserError(f"data.unlabelled_column: {dataset} has no column {column!r}. {near(column, rows.column_names)}")
     rows = rows.select_columns([column])
-    kept = [i for i, row in enumerate(rows) if text_problem(row, column) is None]
+    kept = [i for i, row in enumerate(every_row(rows)) if text_problem(row, column) is None]
     if not kept:
         raise UserError(f"data.unlabelled: {dataset} has no text in column {column!r}")
     rows = rows.select(kept) if len(kept) < len(rows) else rows

@@ -24,6 +24,7 @@ from ftlit.data.sources.formats import (
 )
 from ftlit.data.sources.squad_json import squad_features, squad_rows
 from ftlit.errors import UserError, user_error
+from ftlit.util.cache import remembered
 
 if TYPE_CHECKING:
     import datasets
@@ -44,7 +45,7 @@ def read_file(path: Path, reader: Reader | None = None) -> datasets.Dataset:
 
     reader = reader or READERS[path.suffix.lower()]
     digest = _digest(path)
-    features = _file_features(path, reader)
+    features = _file_features(path, reader, digest)
     # A tuple, because `datasets` would take a list for shards of the data.
     kwargs = {"path": str(path), "digest": digest, "version": READERS_VERSION, "columns": tuple(features or ())}
     try:
@@ -88,14 +89,19 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _file_features(path: Path, reader: Reader) -> datasets.Features | None:
+def _file_features(path: Path, reader: Reader, digest: str) -> datasets.Features | None:
     """The column types of a file, for JSON inferred from all rows; None if all columns are text."""
+    import datasets
+
     if reader is parquet_rows:
         return _parquet_features(path)
     if reader is squad_rows and (features := squad_features(path)):
         return features
     if path.suffix.lower() in (".json", ".jsonl"):
-        return features_of(partial(reader, path), str(path))
+        found = remembered(
+            ["column types", digest, READERS_VERSION, reader], lambda: features_of(partial(reader, path), str(path)).to_dict()
+        )
+        return datasets.Features.from_dict(found)
     return None
 
 

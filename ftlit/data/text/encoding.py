@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftlit.data.rows.cache import cache_file, cache_json, cached_json
 from ftlit.data.text.lengths import Lengths, sequence_sizes, unknown_id
 from ftlit.errors import UserError
+from ftlit.util.cache import cache_file, cache_json, cached_json
 from ftlit.util.private import rows_hash
 
 if TYPE_CHECKING:
