@@ -36,10 +36,30 @@ def checkpoint_layers(backbone: nn.Module) -> None:
 
     The mechanism of transformers is not used, since it takes a learned prefix from the layers.
     """
+    for layer in _layers(backbone):
+        layer.forward = partial(_forward_twice, layer, layer.forward)
+
+
+def keep_layers(backbone: nn.Module) -> None:
+    """Undo `checkpoint_layers`."""
+    for layer in _layers(backbone):
+        if _is_checkpointed(layer):
+            layer.forward = layer.forward.args[1]
+
+
+def checkpoints_layers(backbone: nn.Module) -> bool:
+    """Whether `checkpoint_layers` has changed the layers of a backbone."""
+    return any(map(_is_checkpointed, _layers(backbone)))
+
+
+def _layers(backbone: nn.Module) -> list[Any]:
     found = {name: part for name, part in backbone.named_modules() if isinstance(part, GradientCheckpointingLayer)}
     outer = [part for name, part in found.items() if not any(name.startswith(f"{other}.") for other in found)]
-    for layer in outer or layer_stack(backbone)[1]:
-        layer.forward = partial(_forward_twice, layer, layer.forward)
+    return outer or list(layer_stack(backbone)[1])
+
+
+def _is_checkpointed(layer: Any) -> bool:
+    return isinstance(layer.forward, partial) and layer.forward.func is _forward_twice
 
 
 def _forward_twice(layer: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -30,6 +30,8 @@ class Preview:
         last_bytes: Size of the last checkpoint, with the optimizer's state.
         prediction_bytes: Size of the predictions by split.
         recomputed: Whether layers are computed again in the backward pass, as model.gradient_checkpointing asks.
+        recomputation: Bytes that the longest batch keeps for its backward pass and seconds of both passes, `with` gradient
+            checkpointing and `without`; None where memory runs out.
         problem: Why the run does not fit into memory, as a sentence, in which case nothing else is known; None if it fits.
     """
 
@@ -51,6 +53,7 @@ class Preview:
     last_bytes: int = 0
     prediction_bytes: dict[str, int] = field(default_factory=dict)
     recomputed: bool = False
+    recomputation: dict[str, dict[str, float] | None] = field(default_factory=dict)
     problem: str | None = None
 
     @property
@@ -90,6 +93,7 @@ class Preview:
             ["evaluation", self._evaluations(splits)],
             ["in all", f"{clock(self.seconds(splits))}, or {self.seconds(splits) / 3600:.2f} hours"],
             ["memory", self._memory()],
+            ["activations", self._activations()],
             ["disk", f"{disk}, predictions {mebibytes(self.predictions(splits))}"],
         ]
         return f"Plan\n{tabulate(table, tablefmt='plain')}"
@@ -107,10 +111,16 @@ class Preview:
         parts = [f"{mebibytes(self.peak_memory_bytes)} {kind} at most"]
         if self.peak_reserved_bytes is not None:
             parts.append(f"{mebibytes(self.peak_reserved_bytes)} reserved")
-        if self.recomputed:
-            parts.append("with gradient checkpointing")
         own = f"{', '.join(parts)}; the device has {mebibytes(self.memory_bytes)}"
         return own if self.held_bytes <= self.memory_bytes else f"{own}: this will not fit"
+
+    def _activations(self) -> str:
+        def said(name: str) -> str:
+            found = self.recomputation[name]
+            cost = f"{mebibytes(found['bytes'])} in {found['seconds']:.3f} s" if found else "more than there is"
+            return f"{cost} {name} gradient checkpointing" + (" (as set)" if self.recomputed == (name == "with") else "")
+
+        return "for the longest batch " + ", ".join(map(said, self.recomputation))
 
 
 def clock(seconds: float) -> str:

@@ -16,6 +16,7 @@ from ftlit.data.shared.base import TaskData
 from ftlit.planning.batches import RehearsalData, Steps
 from ftlit.planning.capacity import checkpoint_bytes, device_memory, out_of_memory
 from ftlit.planning.preview import Preview
+from ftlit.planning.recomputation import with_and_without
 from ftlit.tasks import TaskModule
 from ftlit.training.cost import Cost, peak_memory
 from ftlit.training.loss_log import LossLog
@@ -43,6 +44,8 @@ class StepTimer(Callback):
         self.doing = "the model"
         self.memory: dict[str, int] = {}
         self.sizes: dict[bool, int] = {}
+        self.recomputation: dict[str, Any] = {}
+        self._largest: dict[str, Any] = {}
         self.lines: list[int] = []
         self.validations = 0
         self.val_interval: float | None = None
@@ -62,6 +65,8 @@ class StepTimer(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.doing = f"a training batch of {described(batch)}"
+        if not self._largest or batch["input_ids"].numel() > self._largest["input_ids"].numel():
+            self._largest = batch
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -72,6 +77,7 @@ class StepTimer(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.sizes = {weights_only: checkpoint_bytes(trainer, weights_only) for weights_only in (True, False)}
         self.memory = peak_memory(trainer.strategy.root_device)  # a checkpoint takes some, too
+        self.recomputation = with_and_without(trainer, pl_module, self._largest)  # type: ignore[arg-type]
 
     # Evaluation
 
@@ -220,6 +226,7 @@ def _foreseen(trainer: Trainer, timer: StepTimer, limits: dict[str, Any], given:
         evaluation_seconds={split: evaluation("validate", split) for split in evaluated},
         peak_memory_bytes=timer.memory["peak_memory_bytes"],
         peak_reserved_bytes=timer.memory.get("peak_reserved_bytes"),
+        recomputation=timer.recomputation,
         memory_bytes=device_memory(trainer),
         best_bytes=timer.sizes[True],
         last_bytes=timer.sizes[False],

@@ -14,8 +14,10 @@ import torch
 from ftlit.__main__ import main
 from ftlit.commands.cli import TaskCLI
 from ftlit.data.batches.batching import MicroBatch
+from ftlit.models.gradient_checkpointing import checkpoints_layers
 from ftlit.planning.batches import Steps
 from ftlit.planning.preview import Preview
+from ftlit.planning.recomputation import REPEATS
 from ftlit.planning.rehearsal import rehearse
 from ftlit.tasks import TextClassification
 from tests.support.command_line import arguments
@@ -81,7 +83,9 @@ def test_the_longest_and_the_median_batch_are_those_of_the_epoch(
     assert max(seen[:accumulate]) == max(real)
     assert found.tokens["longest"] == sum(seen[:accumulate])
     assert found.tokens["median"] == sum(seen[accumulate : 2 * accumulate]) == sorted(steps)[(len(steps) - 1) // 2]
-    assert len(seen) == 3 * accumulate  # to warm up, and one of each
+    with_and_without = 2 * REPEATS
+    assert len(seen) == 3 * accumulate + with_and_without  # to warm up, and one of each
+    assert set(seen[-with_and_without:]) == {max(real)}
 
 
 def test_seconds_that_grow_with_tokens_are_found_again() -> None:
@@ -160,5 +164,24 @@ def test_a_run_larger_than_the_machine_is_said_not_to_fit() -> None:
     assert "will not fit" not in found.text(["validation"])
     large = Preview(**{**vars(found), "peak_memory_bytes": 2**31})
     assert "2,048 MiB resident at most; the device has 1,024 MiB: this will not fit" in large.text(["validation"])
-    recomputed = Preview(**{**vars(found), "peak_memory_bytes": 2**29, "recomputed": True}).text(["validation"])
-    assert "512 MiB resident at most, with gradient checkpointing; the device has 1,024 MiB\n" in recomputed
+
+
+@pytest.mark.parametrize("given_so", [False, True])
+def test_memory_and_time_are_told_with_and_without_gradient_checkpointing(given: Given, given_so: bool) -> None:
+    found, cli = foreseen(given, model__gradient_checkpointing=str(given_so).lower())
+    kept, again = found.recomputation["without"], found.recomputation["with"]
+    assert kept is not None
+    assert again is not None
+    assert again["bytes"] < 0.5 * kept["bytes"]
+    assert min(again["seconds"], kept["seconds"]) > 0
+    assert checkpoints_layers(cli.model.backbone) == given_so
+    said = found.text(["validation"])
+    assert re.search(r"s without gradient checkpointing( \(as set\))?, [\d,]+ KiB in \S+ s with gradient checkpointing", said)
+    assert ("with gradient checkpointing (as set)" in said) == given_so
+
+
+def test_memory_that_runs_out_without_gradient_checkpointing_is_said() -> None:
+    measured = {"without": None, "with": {"bytes": 2.0**20, "seconds": 0.5}}
+    found = Preview(tokens={"median": 1, "longest": 1}, step_seconds={"median": 1.0, "longest": 1.0}, recomputation=measured)
+    said = "more than there is without gradient checkpointing (as set), 1 MiB in 0.500 s with gradient checkpointing"
+    assert said in found.text(["validation"])
