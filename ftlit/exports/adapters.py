@@ -13,6 +13,7 @@ from torch import nn
 from ftlit.errors import UserError
 from ftlit.heads import EncoderDecoderHead
 from ftlit.models.backbones import check_adapter_config, locate
+from ftlit.tuning.peft_base import adapter_weights
 from ftlit.tuning.prompted_backbone import PromptedBackbone
 from ftlit.util.hub import commit_of, unpinned
 
@@ -110,14 +111,18 @@ def save_adapter(task: "TaskModule", folder: Path) -> None:
 def _save_peft_adapter(adapter: Any, folder: Path) -> None:
     """Save an adapter of peft, as a change of the pretrained weights if the method has changed them at its start."""
     with TemporaryDirectory() as place:
-        start = None
-        if initial := getattr(adapter, "initial_adapter", None):
+        start, initial = None, getattr(adapter, "initial_adapter", None)
+        if initial is not None:
             start = Path(place) / "initial"
             start.mkdir()
             save_file({name: weight.cpu() for name, weight in initial.items()}, start / ADAPTER_WEIGHTS)
         adapter.save_pretrained(
             str(folder), save_embedding_layers=False, path_initial_model_for_weight_conversion=start and str(start)
         )
+    if initial is not None:  # the conversion leaves out the magnitudes of DoRA
+        file = folder / ADAPTER_WEIGHTS
+        others = {name: weight.cpu() for name, weight in adapter_weights(adapter).items() if "lora_magnitude" in name}
+        save_file(load_file(file) | others, file, metadata={"format": "pt"})
 
 
 def load_adapter(task: "TaskModule", folder: Path) -> None:
