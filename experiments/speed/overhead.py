@@ -26,7 +26,7 @@ from ftlit.data.shared.base import TaskData
 from ftlit.metrics.evidence.scores import mean_of
 from ftlit.runs.reading import RunFolder
 from ftlit.study.statistics.compare import Comparison, compare
-from ftlit.study.statistics.resampling import Evidence
+from ftlit.study.statistics.runs import Evidence
 from ftlit.training.trainer import default_precision
 from ftlit.util.startup import quiet
 

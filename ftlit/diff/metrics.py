@@ -9,8 +9,9 @@ from ftlit.errors import UserError
 from ftlit.exports.run import Run
 from ftlit.metrics.evidence import METRIC_SETTINGS, aligned, why_no_evidence
 from ftlit.metrics.evidence.rows import Rows
-from ftlit.study.statistics.compare import Evidence, compare
+from ftlit.study.statistics.compare import compare
 from ftlit.study.statistics.evidence import joint_evidence
+from ftlit.study.statistics.runs import Evidence
 
 EVALUATED_SPLITS = ("test", "validation")
 OUTDATED = "none: the predictions do not lead to these values"

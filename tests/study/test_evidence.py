@@ -327,3 +327,14 @@ def test_predictions_that_are_not_there_or_broken(tmp_path: Path) -> None:
         RunFolder(tmp_path).prediction_rows("test")
     (folder / "test.jsonl").write_text('{"id": "a\u2028b"}\n', encoding="utf-8")
     assert RunFolder(tmp_path).prediction_rows("test") == [{"id": "a\u2028b"}]
+
+
+def test_rows_of_one_document_are_one_cluster() -> None:
+    rows = [{"id": i, "label": "a", "prediction": "ab"[i % 2], "group": f"document {i // 3}"} for i in range(9)]
+    found = joint_evidence("labels", "accuracy", {"one": {0: rows}})
+    assert found is not None
+    assert found["one"].clusters is not None
+    assert found["one"].clusters.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    alone = joint_evidence("labels", "accuracy", {"one": {0: [{**row, "group": None} for row in rows]}})
+    assert alone is not None
+    assert alone["one"].clusters is None

@@ -8,7 +8,7 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from ftlit.study.statistics.compare import Comparison
-from ftlit.study.statistics.multiplicity import Correction, adjust, groups
+from ftlit.study.statistics.multiplicity import Correction, adjust, groups, is_all_pairs
 
 
 @pytest.mark.parametrize(("correction", "name"), [("holm", "holm"), ("bh", "fdr_bh")])
@@ -25,10 +25,21 @@ def test_holm_and_benjamini_hochberg_by_hand() -> None:
     assert adjust(p, "bh") == pytest.approx([0.02, 0.04, 0.04, 0.02])
 
 
+def test_shaffer_by_hand() -> None:
+    """Of four arms, 6 pairs can be alike, then at most 3, since one arm that differs takes 3 pairs along."""
+    assert adjust([0.001, 0.011, 0.012, 0.02, 0.03, 0.5], all_pairs=True) == pytest.approx(
+        [0.006, 0.033, 0.036, 0.06, 0.06, 0.5]
+    )
+    assert adjust([0.02], all_pairs=True) == [0.02]
+    assert is_all_pairs([("a", "b"), ("c", "a"), ("b", "c")])
+    assert not is_all_pairs([("a", "b"), ("c", "a")])
+
+
 def verdicts(*apart: str, arms: str = "abcd") -> list[Comparison]:
     """Comparisons of all pairs, of which some differ."""
     return [
-        Comparison(one, other, 0, 0, 0, 0, 0, one + other in apart, 0, "none", 1, 0) for one, other in combinations(arms, 2)
+        Comparison(one, other, 0, 0, 0, 0, 0, one + other in apart, None, 0, "none", 1, 0)
+        for one, other in combinations(arms, 2)
     ]
 
 
@@ -56,8 +67,9 @@ def test_letters_of_many_arms_say_just_what_the_comparisons_say() -> None:
     names = [f"{i:02}" for i in range(60)]
     means = dict(zip(names, rng.normal(0, 1, 60), strict=True))
     found = [
-        Comparison(one, other, 0, 0, 0, 0, 0, bool(abs(means[one] - means[other]) > rng.uniform(0.2, 0.4)), 0, "none", 1, 0)
+        Comparison(one, other, 0, 0, 0, 0, 0, far, None, 0, "none", 1, 0)
         for one, other in combinations(names, 2)
+        for far in [bool(abs(means[one] - means[other]) > rng.uniform(0.2, 0.4))]
     ]
     letters = {name: {*re.findall(r"[a-z]\d*", text)} for name, text in groups(means, found).items()}
     assert all(letters.values())

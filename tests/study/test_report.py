@@ -23,7 +23,7 @@ from ftlit.study.plan.cells import Plan
 from ftlit.study.report import write_study_report
 from ftlit.study.report.content.answer import answer
 from ftlit.study.report.content.assemble import assemble_report
-from ftlit.study.report.content.blocks import pairs
+from ftlit.study.report.content.blocks import families
 from ftlit.study.report.content.design import design
 from ftlit.study.report.content.examples import BlockExamples, by_label, disputed, thirds
 from ftlit.study.report.content.numbers import Numbers, gather
@@ -37,7 +37,8 @@ from ftlit.study.report.render.latex import escaped
 from ftlit.study.report.render.plots import numeric_axis, pareto_front
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
-from ftlit.study.statistics.compare import adjust, compare
+from ftlit.study.statistics.compare import analyse
+from ftlit.study.statistics.multiplicity import adjust
 from ftlit.util.files import read_json, write_json, write_text
 from tests.support.study.synthetic import STUDY, made, write_all
 
@@ -96,8 +97,10 @@ def test_means_are_those_of_the_results_and_verdicts_those_of_the_statistics(num
         assert summary.estimates[label].deviation == pytest.approx(np.std(values, ddof=1))
     evidence = summary.paired.evidence
     assert evidence["LoRA"].examples == 200
-    expected = compare(evidence, [(one.arm, one.other) for one in summary.comparisons])
-    assert summary.comparisons == expected
+    wanted = [[(one.arm, one.other) for one in found] for found in (summary.comparisons, summary.pairs)]
+    expected = analyse(evidence, wanted, bounds=(0.0, 1.0))
+    assert [*summary.comparisons, *summary.pairs] == expected.comparisons
+    assert summary.estimates == expected.estimates
     assert [(one.arm, one.other) for one in summary.against("Full")] == [
         ("LoRA", "Full"),
         ("BitFit", "Full"),
@@ -107,10 +110,36 @@ def test_means_are_those_of_the_results_and_verdicts_those_of_the_statistics(num
 
 def test_pairs_are_within_settings_and_one_family(crossed: Numbers) -> None:
     assert [summary.block.title for summary in crossed.blocks] == ["shots 8", "shots 32", "shots 128"]
-    assert [len(summary.comparisons) for summary in crossed.blocks] == [3, 6, 6]
-    found = [one for summary in crossed.blocks for one in summary.comparisons]
-    assert [one.p_adjusted for one in found] == pytest.approx(adjust([one.p for one in found], "holm"))
-    assert "The p-values of all 15 pairs in all settings are adjusted as one family by Holm's method" in words(crossed)
+    assert [len(summary.comparisons) for summary in crossed.blocks] == [2, 3, 3]
+    assert [len(summary.pairs) for summary in crossed.blocks] == [3, 6, 6]
+    for name in ("comparisons", "pairs"):
+        found = [one for summary in crossed.blocks for one in getattr(summary, name)]
+        assert [one.p_adjusted for one in found] == pytest.approx(adjust([one.p for one in found], "holm"))
+    said = words(crossed)
+    assert (
+        "The p-values of the 8 comparisons with Full are adjusted as one family by Holm's method, and those of all pairs"
+        in said
+    )
+
+
+@pytest.mark.parametrize(("chosen", "first"), [("all", 6), ([["LoRA", "BitFit"], ["Frozen", "LoRA"]], 2)])
+def test_the_family_is_what_was_asked(chosen: Any, first: int, tmp_path: Path) -> None:
+    compare = {"metric": "accuracy", "baseline": "Full", "pairs": chosen}
+    numbers = gather(*made(tmp_path, 60, select=None, compare=compare))
+    (summary,) = numbers.blocks
+    assert len(summary.comparisons) == first
+    assert len(summary.pairs) == 6
+    assert (summary.pairs is summary.comparisons) == (chosen == "all")
+    assert ("The p-values of all 6 pairs" if chosen == "all" else "of the 2 comparisons that the study names") in words(numbers)
+
+
+def test_arms_within_the_margin_are_said_to_be_the_same(tmp_path: Path) -> None:
+    compare = {"metric": "accuracy", "baseline": "Full", "margin": 0.5}
+    numbers = gather(*made(tmp_path, 400, select=None, compare=compare, seeds=[0, 1, 2, 3]))
+    same = [one.arm for one in numbers.blocks[0].against("Full") if one.equivalent and not one.different]
+    assert same
+    assert re.search(rf"Within 0\.50* of Full: {same[0]}", words(numbers))
+    assert "found by two one-sided tests" in words(numbers)
 
 
 def test_a_setting_without_its_baseline_has_no_differences(tmp_path: Path) -> None:
@@ -121,32 +150,29 @@ def test_a_setting_without_its_baseline_has_no_differences(tmp_path: Path) -> No
     assert "There is no finished run of the baseline Full to compare with." in words(numbers)
 
 
-def test_arms_are_compared_over_the_seeds_that_both_have(tmp_path: Path) -> None:
+def test_a_seed_that_is_missing_is_told(tmp_path: Path) -> None:
     plan, folder = made(tmp_path, 60, select=None)
     gone = plan.repetitions(plan.arms[1], {})[2]
     shutil.rmtree(folder.run_dir(gone.name))
     numbers = gather(plan, again(folder))
     (summary,) = numbers.blocks
-    assert {one.seeds for one in summary.comparisons if "LoRA" in (one.arm, one.other)} == {2}
-    assert {one.seeds for one in summary.comparisons if "LoRA" not in (one.arm, one.other)} == {3}
+    assert {one.seeds for one in summary.pairs if "LoRA" in (one.arm, one.other)} == {2}
+    assert {one.seeds for one in summary.pairs if "LoRA" not in (one.arm, one.other)} == {3}
+    assert not any(one.different for one in summary.pairs if one.seeds == 2)
     table = main_table(numbers, summary)
     assert [row[table.columns.index("seeds")] for row in table.rows] == ["3", "2/3", "3", "3"]
-    assert "3 pairs were compared over the seeds that both arms have." in table.notes
-    assert "Not all seeds of these arms have finished; pairs are compared over the seeds that both have: LoRA." in words(
-        numbers
-    )
+    assert "Not all seeds of these arms have finished, which favours arms whose runs fail: LoRA." in words(numbers)
     assert "11 of 12 repetitions have finished" in words(numbers)
 
 
-def test_arms_without_a_seed_in_common_are_not_compared(tmp_path: Path) -> None:
+def test_arms_without_a_seed_in_common_are_compared(tmp_path: Path) -> None:
     plan, folder = made(tmp_path, 60, select=None)
     for arm, seeds in ((0, [0, 1]), (1, [2])):
         for seed in seeds:
             shutil.rmtree(folder.run_dir(plan.repetitions(plan.arms[arm], {})[seed].name))
     numbers = gather(plan, again(folder))
-    assert len(numbers.blocks[0].comparisons) == 5
-    assert ("LoRA", "Full") not in pairs(numbers.blocks[0].block, "Full")
-    assert "could not be compared with" in words(numbers)
+    assert ("LoRA", "Full") in families(numbers.blocks[0].block, numbers.study.compare)[0]
+    assert len(numbers.blocks[0].comparisons) == 3
     write_study_report(plan, again(folder))
 
 
@@ -160,24 +186,26 @@ def test_less_is_better_where_it_is(tmp_path: Path) -> None:
     difference = dict(zip(table.columns, table.rows[1], strict=True))["minus Frozen"]
     assert re.fullmatch(r"−0\.\d+ ▲", difference)
     assert "loss cannot be computed from the saved predictions, so only seeds were compared." in words(numbers)
-    assert {one.test for one in summary.comparisons} == {"paired t over seeds"}
-    assert "paired by seed and tested by Student's t test over seeds." in words(numbers)
+    assert {one.test for one in summary.comparisons} == {"moderated t over seeds"}
+    assert "tested by a moderated t test over seeds." in words(numbers)
     assert "they generalise to new seeds on the same examples." in words(numbers)
 
 
 def test_one_number_of_each_arm_cannot_be_tested(tmp_path: Path) -> None:
     numbers = gather(*made(tmp_path, 60, compare={"metric": "loss", "baseline": "Full"}, seeds=[0], select=None))
     assert "With a single value per arm and no examples, differences cannot be tested." in words(numbers)
-    assert "No arm differs significantly from Full." in words(numbers)
+    assert "Open is whether LoRA, BitFit and Frozen differ from Full; claims need at least 3 seeds of each arm." in words(
+        numbers
+    )
 
 
-def test_a_study_that_could_find_nothing_says_so(tmp_path: Path) -> None:
-    numbers = gather(*made(tmp_path, 40, compare={"metric": "loss", "baseline": "Full"}, seeds=[0, 1], select=None))
-    (summary,) = numbers.blocks
-    against = sorted(one.detectable for one in summary.against("Full"))
-    assert against[1] > max(one.mean for one in summary.estimates.values())
+def test_an_open_verdict_says_what_would_settle_it(tmp_path: Path) -> None:
+    numbers = gather(*made(tmp_path, 40, compare={"metric": "loss", "baseline": "Full"}, seeds=[0, 1, 2], select=None))
+    left = [one for one in numbers.blocks[0].against("Full") if not one.different]
+    assert left
+    assert all(one.seeds_needed >= 3 for one in left)
     assert re.search(
-        r"; only a difference of about \d+\.\d+, more than the loss of any arm, would have been detected\.", words(numbers)
+        r"Open is whether .* from Full; .*it would take .*about [\d,]+ seeds.* to settle th(is|ese)\.", words(numbers)
     )
 
 
@@ -206,7 +234,7 @@ def test_other_examples_are_compared_by_seed_alone(tmp_path: Path) -> None:
         path = folder.run_dir(cell.name) / "predictions" / "test.jsonl"
         write_text(path, path.read_text().replace("test:", "other:"))
     numbers = gather(plan, again(folder))
-    assert {one.test for one in numbers.blocks[0].comparisons} == {"paired t over seeds"}
+    assert {one.test for one in numbers.blocks[0].comparisons} == {"moderated t over seeds"}
     assert "Only seeds were compared, because the predictions could not be paired: Full (seed 0) and LoRA (seed 0)" in words(
         numbers
     )
@@ -221,7 +249,7 @@ def test_predictions_of_another_metric_than_the_results_are_not_used(tmp_path: P
     write_json(path, {**results, "test": {**results["test"], "accuracy": 0.123}})
     numbers = gather(plan, again(folder))
     assert "The predictions of BitFit do not lead to the accuracy in their results" in words(numbers)
-    assert {one.test for one in numbers.blocks[0].comparisons} == {"paired t over seeds"}
+    assert {one.test for one in numbers.blocks[0].comparisons} == {"moderated t over seeds"}
 
 
 def declared(plan: Plan, folder: Folder, **keys: Any) -> Numbers:
@@ -239,7 +267,7 @@ def test_a_subclass_under_any_name_gets_the_report_of_its_task(tmp_path: Path) -
     (plain,) = gather(plan, again(folder)).blocks
     (summary,) = declared(plan, folder, task="MyClassifier").blocks
     assert summary.comparisons == plain.comparisons
-    assert {one.test for one in summary.comparisons} == {"bootstrap over seeds and examples"}
+    assert {one.test for one in summary.comparisons} == {"moderated t over seeds and examples"}
     assert summary.paired.examples is not None
     assert np.array_equal(summary.paired.examples.right, plain.paired.examples.right)
     assert [path.read_bytes() for path in write_study_report(plan, again(folder))] == before
@@ -262,7 +290,7 @@ def test_predictions_of_no_common_kind_are_compared_by_seed_only(keys: dict[str,
     plan, folder = made(tmp_path, 60, select=None)
     numbers = declared(plan, folder, task="MyTask", **keys)
     (summary,) = numbers.blocks
-    assert {one.test for one in summary.comparisons} == {"paired t over seeds"}
+    assert {one.test for one in summary.comparisons} == {"moderated t over seeds"}
     assert summary.paired.examples is None
     assert f"Only seeds were compared, because {reason}" in words(numbers)
     write_study_report(plan, again(folder))
@@ -489,7 +517,7 @@ def test_the_table_of_a_paper_has_its_columns(report: Path, numbers: Numbers) ->
     assert len(lines) == 5
     assert {len(re.split(r"(?<!\\)&", line)) for line in lines} == {len(shape[1])}
     assert "by Holm's method" in text
-    assert "tested by a bootstrap over both" in text
+    assert "tested by a moderated t test over seeds and examples" in text
 
 
 def test_markdown_tables_have_their_columns(report: Path) -> None:
@@ -630,7 +658,7 @@ def test_an_interval_ends_where_the_metric_does(tmp_path: Path) -> None:
     numbers = gather(*made(tmp_path, examples=12))
     ends = [(one.low, one.high) for block in numbers.blocks for one in block.estimates.values()]
     assert all(0 <= low < high <= 1 for low, high in ends)
-    assert any(end in (0, 1) for both in ends for end in both)
+    assert any(high > 0.9 for _, high in ends)
 
 
 def test_two_seeds_call_nothing_significant(tmp_path: Path) -> None:

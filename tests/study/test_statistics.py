@@ -7,21 +7,17 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
-from statsmodels.stats.power import TTestPower
+from statsmodels.stats.proportion import proportion_confint
 
 from ftlit.errors import UserError
-from ftlit.study.statistics.compare import (
-    Comparison,
-    Evidence,
-    adjust,
-    approximate_randomisation,
-    compare,
-    estimate,
-    mcnemar,
-    per_seed,
-)
-from ftlit.study.statistics.resampling import resampled_scores
-from ftlit.study.statistics.uncertainty import Uncertainty, combine_variances
+from ftlit.study.statistics import variances
+from ftlit.study.statistics.compare import Comparison, analyse, compare, estimate
+from ftlit.study.statistics.errors import Errors
+from ftlit.study.statistics.intervals import of_differences, wilson
+from ftlit.study.statistics.models import approximate_randomisation, mcnemar
+from ftlit.study.statistics.multiplicity import adjust
+from ftlit.study.statistics.runs import Evidence, covariance, per_seed
+from ftlit.study.statistics.seed_blocks import within_seeds
 
 
 def mean(sums: np.ndarray) -> np.ndarray:
@@ -59,30 +55,197 @@ def spans(seed: int, *shares: float, seeds: int = 1, examples: int = 200) -> dic
     return arms
 
 
-def comparison(arms: dict[str, Evidence], **settings: int) -> Comparison:
+def comparison(arms: dict[str, Evidence]) -> Comparison:
     """Of the arms a and b."""
-    return compare(arms, [("a", "b")], **settings)[0]
+    return compare(arms, [("a", "b")])[0]
 
 
-def test_bootstrap_is_scipy_s() -> None:
-    arms = right_answers(0, 0.8, 0.7)
-    a, b = (arms[name].counts[0, :, 0] for name in "ab")
-    reference = stats.bootstrap(
-        (a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), paired=True, n_resamples=20_000, method="percentile", rng=1
+# What examples contribute
+
+
+@pytest.mark.parametrize("kind", [right_answers, spans])
+def test_covariances_of_runs_are_those_of_their_examples(kind: type) -> None:
+    """For means in closed form, for F1 as the bootstrap has them."""
+    arms = kind(0, 0.8, 0.7, seeds=3)
+    common, own = covariance(list(arms.values()))
+    a, b = arms["a"], arms["b"]
+    if kind is right_answers:
+        between = np.cov(np.concatenate([a.counts[..., 0], b.counts[..., 0]])) / 200
+    else:
+        rng, drawn = np.random.default_rng(1), []
+        for _ in range(4000):
+            rows = rng.integers(200, size=200)
+            drawn.append([f1(arm.counts[:, rows].sum(axis=1)) for arm in (a, b)])
+        between = np.cov(np.array(drawn).reshape(4000, 6).T)
+    tolerance = {"rel": 1e-6} if kind is right_answers else {"rel": 0.1, "abs": 3e-5}
+    assert common[0, 1] == pytest.approx(between[:3, 3:].mean(), **tolerance)
+    within = between[:3, :3]
+    alike = (within.sum() - np.trace(within)) / 6
+    assert common[0, 0] == pytest.approx(alike, **tolerance)
+    assert own[0] == pytest.approx(np.trace(within) / 3 - alike, **tolerance)
+
+
+def test_clusters_are_drawn_whole() -> None:
+    """Twice the same examples say no more than once, if they are of the same documents."""
+    once = right_answers(2, 0.8, 0.7, seeds=3)
+    documents = np.tile(np.arange(200), 2)
+    twice = {
+        name: Evidence(np.concatenate([arm.counts] * 2, axis=1), arm.score, clusters=documents) for name, arm in once.items()
+    }
+    alone, copied = (analyse(arms, [[("a", "b")]]) for arms in (once, twice))
+    assert copied.comparisons[0].error == pytest.approx(alone.comparisons[0].error)
+    assert copied.estimates["a"].error == pytest.approx(alone.estimates["a"].error)
+    single = {name: arm.at(0) for name, arm in twice.items()}
+    assert comparison(single).test == "approximate randomisation"
+    assert comparison(single).p == pytest.approx(comparison({name: arm.at(0) for name, arm in once.items()}).p, abs=0.1)
+
+
+# What seeds contribute
+
+
+def test_one_arm_alone_has_student_s_t() -> None:
+    values = [0.31, 0.42, 0.29, 0.38]
+    alone = estimate(per_seed(values))
+    assert alone.deviation == pytest.approx(np.std(values, ddof=1))
+    expected = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert (alone.low, alone.high) == pytest.approx(expected, abs=0.03 * (expected[1] - expected[0]))
+
+
+def test_with_known_variation_of_the_arms_it_is_the_moderated_t_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Smyth (2004): a variance between the arm's own and that of all, with the degrees of freedom of both."""
+    monkeypatch.setattr(variances, "FREEDOM", np.array([8.0]))
+    monkeypatch.setattr(variances, "FREEDOM_WEIGHT", np.ones(1))
+    monkeypatch.setattr(variances, "VARIANCES", 400)
+    monkeypatch.setattr(variances, "SCALES", 400)
+    rng, freedom = np.random.default_rng(3), 2
+    observed = 0.01 * 8 / rng.chisquare(8, 2000) * rng.chisquare(freedom, 2000) / freedom
+    observed[0] = 0.04
+    found = variances.moderated(observed, np.full(2000, freedom), np.zeros(2000))
+    assert found is not None
+    errors = Errors(found.grid[None], found.weights[:1])
+    moderated = (8 * 0.01 + freedom * 0.04) / (8 + freedom)
+    for level in (0.05, 0.001):
+        expected = stats.t.isf(level / 2, 8 + freedom) * np.sqrt(moderated)
+        assert errors.reach(level)[0] == pytest.approx(expected, rel=0.03)
+        assert errors.p_value(np.array([expected]))[0] == pytest.approx(level, rel=0.2)
+
+
+def test_alike_arms_lend_each_other_degrees_of_freedom_and_unlike_ones_do_not() -> None:
+    rng = np.random.default_rng(4)
+    seen = 0.01 * rng.chisquare(4, 30) / 4
+    alike, unlike = (
+        variances.moderated(values, np.full(30, 4), np.zeros(30)) for values in (seen, seen * np.exp(2 * rng.normal(size=30)))
     )
-    found = comparison(arms, draws=20_000)
-    assert found.error == pytest.approx(reference.standard_error, rel=0.02)
-    assert found.error == pytest.approx((a - b).std() / np.sqrt(len(a)), rel=0.02)
-    assert (found.low, found.high) == pytest.approx(tuple(reference.confidence_interval), abs=0.1 * found.error)
+    assert alike is not None
+    assert unlike is not None
+    assert alike.freedom > 10 > 3 > unlike.freedom
 
 
-def test_weights_of_all_seeds_make_the_metric_of_drawn_examples() -> None:
-    arms = spans(1, 0.8, 0.6, seeds=2, examples=30)
-    drawn = resampled_scores(arms, draws=50, seed=3)
-    chosen = np.random.default_rng(3).integers(30, size=(50, 30))
-    for name, arm in arms.items():
-        expected = [[f1(arm.counts[seed, rows].sum(axis=0)) for seed in range(2)] for rows in chosen]
-        np.testing.assert_allclose(drawn[name], expected)
+def test_no_variance_is_below_what_examples_give_to_a_run() -> None:
+    """Seeds may agree entirely, by chance."""
+    found = variances.moderated(np.array([0.0, 0.02, 0.03]), np.full(3, 2), np.full(3, 0.01))
+    assert found is not None
+    assert found.weights[:, found.grid < 0.01].sum() == 0
+    assert (found.typical >= 0.01).all()
+
+
+def test_seeds_that_share_something_are_compared_within_seeds() -> None:
+    rng = np.random.default_rng(5)
+    shared, shifts = rng.normal(0, 0.1, 6), dict(zip("abcde", (0.03, 0, 0, 0, 0), strict=True))
+    arms = {name: per_seed(shift + shared + rng.normal(0, 0.01, 6)) for name, shift in shifts.items()}
+    found = comparison(arms)
+    assert found.different
+    assert found.error < 0.02
+    assert analyse(arms, []).estimates["a"].error > 0.03  # on new seeds, arms still vary
+    mixed = {name: per_seed(rng.permutation(arm.scores)) for name, arm in arms.items()}
+    assert comparison(mixed).error > 0.03
+
+
+def test_what_seeds_share_is_that_of_the_analysis_of_variance() -> None:
+    rng = np.random.default_rng(6)
+    table = rng.normal(size=(4, 5)) + 3 * rng.normal(size=5)
+    kept, cost = within_seeds(list(table), np.ones(4))
+    rest = table - table.mean(axis=1, keepdims=True)
+    effects = rest.mean(axis=0)
+    ratio = (4 * (effects**2).sum() / 4) / (((rest - effects) ** 2).sum() / 12)
+    assert stats.f.sf(ratio, 4, 12) < 0.05
+    assert cost == pytest.approx((1 - 1 / ratio) / 4)
+    np.testing.assert_allclose(np.stack(kept), table - (1 - 1 / ratio) * effects)
+    assert within_seeds(list(rng.normal(size=(4, 5))), np.ones(4))[1] == 0
+
+
+# Intervals
+
+
+@pytest.mark.parametrize("right", [0, 1, 5, 40, 99, 100])
+def test_an_interval_of_a_share_is_wilson_s(right: int) -> None:
+    share, z = right / 100, stats.norm.isf(0.025)
+    reach = z * np.sqrt(share * (1 - share) / 100)
+    low, high = wilson(np.array([share]), np.array([reach]), np.array([100]), 0.05, (0.0, 1.0))[:, 0]
+    assert (low, high) == pytest.approx(proportion_confint(right, 100, method="wilson"), abs=1e-12)
+    assert low < high
+
+
+def test_intervals_of_differences_are_as_wide_as_they_should_and_end_at_the_bounds() -> None:
+    one, other = np.array([[0.03], [0.01]]), np.array([[0.02], [0.03]])
+    low, high = of_differences(np.array([0.1]), np.array([0.04]), one, other, (0.0, 1.0))[:, 0]
+    assert high - low == pytest.approx(0.08)
+    assert high - 0.1 < 0.1 - low
+    low, high = of_differences(np.array([0.0]), np.array([0.0]), one, other, (0.0, 1.0))[:, 0]
+    assert low < 0 < high
+    low, high = of_differences(np.array([0.99]), np.array([0.3]), one, other, (0.0, 1.0))[:, 0]
+    assert high == 1
+
+
+def test_perfect_arms_have_intervals_of_some_width() -> None:
+    found = analyse({name: mean_of(np.ones((3, 50))) for name in "ab"}, [[("a", "b")]], bounds=(0.0, 1.0))
+    assert 0.9 < found.estimates["a"].low < found.estimates["a"].high == pytest.approx(1)
+    assert found.comparisons[0].low < 0 < found.comparisons[0].high
+    assert (found.comparisons[0].p, found.comparisons[0].different) == (1, False)
+
+
+# Verdicts
+
+
+def test_a_small_difference_is_equivalent_within_a_margin() -> None:
+    arms = right_answers(7, 0.7, 0.7, 0.4, seeds=5, examples=4000)
+    pairs = [[("a", "b"), ("a", "c")]]
+    same, other = analyse(arms, pairs, margin=0.1).comparisons
+    assert (same.equivalent, same.different) == (True, False)
+    assert (other.equivalent, other.different) == (False, True)
+    assert analyse(arms, pairs, margin=1e-4).comparisons[0].equivalent is False
+    assert analyse(arms, pairs).comparisons[0].equivalent is None
+
+
+def test_the_seeds_needed_have_the_power_that_was_asked_for() -> None:
+    arms = {"a": per_seed([0.1, 0.3, 0.2, 0.0, 0.15, 0.25]), "b": per_seed([0.12, 0.22, 0.05, 0.02, 0.2, 0.09])}
+    found = comparison(arms)
+    deviation = np.hypot(*analyse(arms, []).moderated.values())
+    power = stats.norm.cdf(found.difference * np.sqrt(found.seeds_needed) / deviation - stats.norm.isf(0.025))
+    assert 0.8 <= power < 0.82
+    same = np.tile(np.random.default_rng(0).random(60) < 0.5, (3, 1))
+    few = {"a": mean_of(same), "b": mean_of(np.where(np.arange(60) < 2, 1 - same, same))}
+    assert comparison(few).seeds_needed == np.inf  # the examples decide
+
+
+def test_two_seeds_decide_nothing() -> None:
+    arms = right_answers(8, 0.95, 0.4, seeds=2, examples=2000)
+    found = analyse(arms, [[("a", "b")]], margin=0.9).comparisons[0]
+    assert found.p_adjusted < 0.2
+    assert (found.different, found.equivalent) == (False, False)
+
+
+def test_families_are_corrected_by_themselves() -> None:
+    arms = right_answers(9, 0.9, 0.75, 0.7, 0.7, seeds=3)
+    against, everything = [(name, "a") for name in "bcd"], list(combinations("abcd", 2))
+    found = analyse(arms, [against, everything]).comparisons
+    for family, pairs in (("primary", against), ("secondary", everything)):
+        own = [one for one in found if one.family == family]
+        assert [one.p_adjusted for one in own] == pytest.approx(adjust([one.p for one in own], "holm", len(pairs) == 6))
+        assert [one.different for one in own] == [one.p_adjusted <= 0.05 for one in own]
+
+
+# Single models
 
 
 @pytest.mark.parametrize("table", [(150, 3, 12, 35), (10, 0, 5, 0), (5, 4, 4, 5), (9, 0, 0, 1), (0, 90, 60, 0)])
@@ -127,66 +290,7 @@ def test_a_small_p_is_not_bounded_by_the_number_of_shuffles() -> None:
     assert found < 1e-6
 
 
-def test_without_examples_it_is_the_paired_t_test() -> None:
-    a, b = [0.31, 0.42, 0.29, 0.38], [0.35, 0.41, 0.36, 0.44]
-    found = comparison({"a": per_seed(a), "b": per_seed(b)})
-    reference = stats.ttest_rel(a, b)
-    assert found.p == pytest.approx(reference.pvalue)
-    assert (found.low, found.high) == pytest.approx(tuple(reference.confidence_interval()))
-    assert found.test == "paired t over seeds"
-    alone = estimate(per_seed(a))
-    assert alone.deviation == pytest.approx(np.std(a, ddof=1))
-    assert (alone.low, alone.high) == pytest.approx(stats.t.interval(0.95, 3, np.mean(a), stats.sem(a)))
-
-
-@pytest.mark.parametrize("seeds", [3, 4, 5, 10])
-@pytest.mark.parametrize("own", [0.0, 0.3, 0.7, 1.0])
-@pytest.mark.parametrize("ratio", [0.0, 0.25, 1.0, 4.0, 20.0])
-def test_intervals_hold_the_truth_whatever_decides(seeds: int, own: float, ratio: float) -> None:
-    """By quadrature over the spread of seeds: `own` of the examples' variance is each seed's, and seeds add `ratio` of it."""
-    effect, common = (ratio * own, 1 - own) if own else (ratio, 1.0)
-    nodes = (np.arange(2000) + 0.5) / 2000  # denser where seeds agree by chance
-    spread, weights = stats.chi2.ppf(nodes**4, seeds - 1) / (seeds - 1), 4 * nodes**3
-    error, share = combine_variances((own + effect) * spread, np.full_like(spread, own), np.full_like(spread, common))
-    known = Uncertainty(error, share, np.full_like(spread, seeds - 1))
-    truth = stats.norm(scale=np.sqrt(own + effect + common))
-
-    def missed(level: float) -> float:
-        return float(np.mean(weights * 2 * truth.sf(known.quantile(level) * error)))
-
-    assert 0.033 < missed(0.05) < 0.052
-    assert missed(0.05 / 6) < 1.02 * 0.05 / 6  # so that the level of Holm over several arms holds
-
-
-def test_power_without_examples_is_that_of_the_t_test() -> None:
-    a, b = np.array([0.31, 0.42, 0.29, 0.38, 0.40]), np.array([0.35, 0.41, 0.36, 0.44, 0.37])
-    found = comparison({"a": per_seed(a), "b": per_seed(b)}).detectable
-    assert TTestPower().power(found / np.std(a - b, ddof=1), 5, 0.05, alternative="larger") > 0.8
-    assert TTestPower().power(found / np.std(a - b, ddof=1), 5, 0.025, alternative="larger") == pytest.approx(0.8, abs=1e-3)
-
-
-def test_seeds_that_differ_and_seeds_that_agree() -> None:
-    """The error is that of seeds where examples say nothing, and that of examples where seeds say the same."""
-    rng = np.random.default_rng(7)
-    example = rng.normal(0, 1, 500)
-    same = {"a": mean_of(np.tile(example, (4, 1))), "b": mean_of(np.zeros((4, 500)))}
-    assert comparison(same).error == pytest.approx(example.std() / np.sqrt(500), rel=0.05)
-    effects = np.array([0.1, 0.5, -0.3, 0.2])
-    other = {"a": mean_of(np.tile(effects[:, None], (1, 500))), "b": mean_of(np.zeros((4, 500)))}
-    assert comparison(other).error == pytest.approx(stats.sem(effects))
-    both = {"a": mean_of(effects[:, None] + example), "b": mean_of(np.zeros((4, 500)))}
-    assert comparison(both).error == pytest.approx(np.hypot(stats.sem(effects), example.std() / np.sqrt(500)), rel=0.05)
-
-
-def test_equal_differences_of_all_seeds_are_no_certainty() -> None:
-    """Three seeds that agree by chance, each by other examples."""
-    a, b = np.ones((3, 50)), np.ones((3, 50))
-    for seed in range(3):
-        b[seed, 5 * seed : 5 * seed + 2] = 0
-    found = comparison({"a": mean_of(a), "b": mean_of(b)})
-    assert found.difference == pytest.approx(0.04)
-    assert found.error > 0.008
-    assert found.p > 1e-7
+# What must not matter
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -196,26 +300,15 @@ def test_identical_predictions(seeds: int, kind: type) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = comparison({"a": arm, "b": Evidence(arm.counts.copy(), arm.score)})
-    assert (found.difference, found.low, found.high, found.p, found.p_adjusted) == (0, 0, 0, 1, 1)
+    assert (found.difference, found.p, found.p_adjusted) == (0, 1, 1)
+    assert found.low <= 0 <= found.high
     assert not found.different
-    assert found.detectable == 0
 
 
 def test_one_seed_without_examples_says_nothing() -> None:
     found = comparison({"a": per_seed([0.3]), "b": per_seed([0.9])})
-    assert (found.p, found.test, found.detectable) == (1, "none", np.inf)
+    assert (found.p, found.test, found.seeds_needed) == (1, "none", np.inf)
     assert np.isnan([found.low, found.high, estimate(per_seed([0.3])).low]).all()
-
-
-def test_all_comparisons_are_corrected_together() -> None:
-    arms = right_answers(9, 0.9, 0.75, 0.7, 0.7, seeds=3)
-    found = compare(arms, list(combinations(arms, 2)))
-    assert [one.p_adjusted for one in found] == pytest.approx(adjust([one.p for one in found], "holm"))
-    assert [one.different for one in found] == [one.p_adjusted <= 0.05 for one in found]
-    alone = comparison(arms)
-    assert alone.p == found[0].p
-    assert alone.p_adjusted == alone.p
-    assert alone.detectable < found[0].detectable
 
 
 @pytest.mark.parametrize("kind", [right_answers, spans])
@@ -226,7 +319,7 @@ def test_the_order_of_arms_does_not_matter(kind: type, seeds: int) -> None:
     back = compare(dict(reversed(arms.items())), [("b", "c"), ("b", "a")])[1]
     assert back.difference == pytest.approx(-ahead.difference)
     assert (back.low, back.high) == pytest.approx((-ahead.high, -ahead.low))
-    assert (back.error, back.detectable) == pytest.approx((ahead.error, ahead.detectable))
+    assert (back.error, back.seeds_needed) == pytest.approx((ahead.error, ahead.seeds_needed))
     assert back.p == pytest.approx(ahead.p, rel=0.2)
 
 
@@ -236,27 +329,26 @@ def test_neither_the_order_of_examples_nor_one_that_adds_nothing_matters(seeds: 
     order = np.random.default_rng(0).permutation(200)
     mixed = {name: Evidence(arm.counts[:, order], f1) for name, arm in arms.items()}
     empty = {name: Evidence(np.concatenate([arm.counts, 0 * arm.counts[:, :1]], axis=1), f1) for name, arm in arms.items()}
-    found, *others = (comparison(one, draws=20_000) for one in (arms, mixed, empty))
+    found, *others = (comparison(one) for one in (arms, mixed, empty))
     for other in others:
         assert other.difference == pytest.approx(found.difference)
         assert (other.error, other.low, other.high) == pytest.approx((found.error, found.low, found.high), rel=0.03, abs=1e-3)
-        assert other.p == pytest.approx(found.p, abs=0.01)
+        assert other.p == pytest.approx(found.p, abs=0.03)
 
 
-def test_arms_are_compared_over_the_seeds_that_both_have() -> None:
+def test_all_seeds_of_both_arms_count() -> None:
     arms = right_answers(12, 0.8, 0.7, seeds=5)
     a, b = (arms[name].counts for name in "ab")
-    some = {"a": Evidence(a[[4, 0, 2, 1]], mean, (4, 0, 2, 1)), "b": Evidence(b[[1, 2, 3, 4]], mean, (1, 2, 3, 4))}
-    both = {"a": Evidence(a[[1, 2, 4]], mean), "b": Evidence(b[[1, 2, 4]], mean)}
-    found, expected = comparison(some), comparison(both)
+    some = {"a": Evidence(a[:4], mean, (4, 0, 2, 1)), "b": Evidence(b[:3], mean, (7, 8, 9))}
+    found = comparison(some)
     assert found.seeds == 3
-    assert (found.difference, found.error, found.p) == pytest.approx((expected.difference, expected.error, expected.p))
-    single = comparison({"a": some["a"], "b": Evidence(b[[1, 3]], mean, (1, 3))})
+    assert found.difference == pytest.approx(some["a"].scores.mean() - some["b"].scores.mean())
+    single = comparison({"a": some["a"], "b": Evidence(b[:1], mean, (2,))})
     assert (single.seeds, single.test) == (1, "McNemar")
-    assert single.p == mcnemar(a[1, :, 0], b[1, :, 0])
+    assert single.p == mcnemar(a[2, :, 0], b[0, :, 0])  # the run with the same seed
 
 
-def test_draws_without_a_value_are_left_out() -> None:
+def test_examples_without_which_there_is_no_value_are_left_out() -> None:
     rng = np.random.default_rng(13)
     said = rng.normal(0, 1, (3, 30))
 
@@ -284,9 +376,6 @@ def test_errors_name_the_arms() -> None:
         compare(arms, [("a", "b"), ("a", "short")])
     with pytest.raises(UserError, match=r"names the arm 'shrt', which does not exist. Did you mean 'short'\?"):
         compare(arms, [("a", "shrt")])
-    other = Evidence(arms["b"].counts, mean, (7,))
-    with pytest.raises(UserError, match=r"'a' and 'b' have no seed in common \(0, and 7\)"):
-        comparison({"a": arms["a"], "b": other})
     assert compare(arms, []) == []
 
 
@@ -295,7 +384,7 @@ def test_alike_arms_are_seldom_told_apart(kind: type) -> None:
     """150 studies of three alike arms, three seeds: false verdicts at most 5%, intervals near 95%; binomial bounds."""
     false, held, shares = 0, 0, (0.7, 0.7, 0.7)
     for seed in range(150):
-        found = compare(kind(seed, *shares, seeds=3, examples=100), [("a", "b"), ("a", "c"), ("b", "c")], draws=300)
+        found = compare(kind(seed, *shares, seeds=3, examples=100), [("a", "b"), ("a", "c"), ("b", "c")])
         false += any(one.different for one in found)
         held += found[0].low <= 0 <= found[0].high
     assert false <= stats.binom.ppf(0.999, 150, 0.05)
@@ -305,5 +394,5 @@ def test_alike_arms_are_seldom_told_apart(kind: type) -> None:
 def test_a_large_difference_is_found() -> None:
     found = comparison(right_answers(16, 0.9, 0.6, seeds=3))
     assert found.different
-    assert found.test == "bootstrap over seeds and examples"
-    assert found.difference > found.detectable > found.error > 0
+    assert found.test == "moderated t over seeds and examples"
+    assert found.difference > found.error > 0

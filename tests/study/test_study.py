@@ -232,7 +232,20 @@ MISTAKES = [
     ),
     ({"compare": {"metric": "accuracy", "level": 5}}, "compare.level should be between 0 and 1, got 5"),
     ({"compare": {"metric": "accuracy", "split": "dev"}}, "compare.split is 'dev'. There are: test, validation."),
-    ({"compare": {"metric": ["accuracy"]}}, "compare.metric should be a text, got ['accuracy']"),
+    ({"compare": {"metric": {"a": 1}}}, "compare.metric should be a text or a list of texts, got {'a': 1}"),
+    ({"compare": {"metric": []}}, "compare.metric should name a metric, got an empty list"),
+    (
+        {"compare": {"metric": "accuracy", "margin": 2}},
+        "compare.margin should be above 0 and below 1, the range of accuracy, got 2",
+    ),
+    ({"compare": {"metric": "loss", "margin": 0}}, "compare.margin should be above 0, got 0"),
+    ({"compare": {"metric": "accuracy", "pairs": "some"}}, "compare.pairs should be baseline, all or a list of pairs"),
+    ({"compare": {"metric": "accuracy", "pairs": "baseline"}}, "compare.pairs: baseline needs compare.baseline"),
+    (
+        {"compare": {"metric": "accuracy", "pairs": [["ful", "lora"]]}},
+        "compare.pairs names 'ful', which is not an arm. Did you",
+    ),
+    ({"compare": {"metric": "accuracy", "pairs": [["full"]]}}, "compare.pairs should list pairs of two different arms"),
     ({"name": [3]}, "name should be a text or an integer or a number or null, got [3]"),
 ]
 

@@ -149,6 +149,11 @@ def _compare(given: Any, axes: dict[str, dict[str, Level]]) -> CompareSettings:
             raise UserError(f"compare.baseline {wanted!r} is not an arm. {near(wanted, labels)}")
         axis = holding[0]
     baseline = None if compare.baseline is None else str(compare.baseline)
+    for pair in compare.pairs if isinstance(compare.pairs, list) else []:
+        if len(pair) != 2 or pair[0] == pair[1]:
+            raise UserError(f"compare.pairs should list pairs of two different arms, such as [[lora, full]], got {pair}")
+        if unknown := [label for label in pair if label not in axes[axis]]:
+            raise UserError(f"compare.pairs names {unknown[0]!r}, which is not an arm. {near(unknown[0], axes[axis])}")
     return replace(compare, baseline=baseline, axis=axis)
 
 

@@ -1,10 +1,12 @@
 """The settings of a study, one class for each section of its file."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ftlit.errors import UserError
+from ftlit.metrics.direction import bounds
 from ftlit.study.plan.axes import Level, draw_values
 
 Correction = Literal["holm", "bh"]
@@ -67,8 +69,13 @@ class CompareSettings:
     """What is compared.
 
     Args:
-        metric: A metric of the task, named as in results.json.
+        metric: A metric of the task, named as in results.json. With a list, the first metric is compared, and the means of the
+            others are shown.
         baseline: The level that the other levels of its axis are compared with.
+        pairs: The comparisons that the study is about: those with the baseline (baseline), all pairs of levels (all), or a list
+            of pairs such as ``[[lora, full]]``. By default, those with the baseline if there is one. All other pairs are a
+            second family, with a correction of its own.
+        margin: A difference that does not matter. Arms that differ by less are found equivalent.
         axis: The axis whose levels are compared; by default the baseline's axis, or the first one.
         split: The split on which arms are compared.
         level: Significance level of the tests.
@@ -76,8 +83,10 @@ class CompareSettings:
         higher_is_better: Whether higher values of the metric are better; by default as the task's run records say.
     """
 
-    metric: str
+    metric: str | list[str]
     baseline: str | None = None
+    pairs: str | list[list[str]] | None = None
+    margin: float | None = None
     axis: str | None = None
     split: Literal["test", "validation"] = "test"
     level: float = 0.05
@@ -87,6 +96,29 @@ class CompareSettings:
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
             raise UserError(f"compare.level should be between 0 and 1, got {self.level}")
+        if not self.metrics:
+            raise UserError("compare.metric should name a metric, got an empty list")
+        if isinstance(self.pairs, str) and self.pairs not in ("baseline", "all"):
+            raise UserError(f"compare.pairs should be baseline, all or a list of pairs of arms, got {self.pairs!r}")
+        if self.pairs == "baseline" and self.baseline is None:
+            raise UserError("compare.pairs: baseline needs compare.baseline, the arm to compare with")
+        self._check_margin()
+
+    def _check_margin(self) -> None:
+        low, high = bounds(self.metrics[0])
+        if self.margin is not None and not 0 < self.margin < high - low:
+            most = f" and below {high - low:g}, the range of {self.metrics[0]}" if math.isfinite(high - low) else ""
+            raise UserError(f"compare.margin should be above 0{most}, got {self.margin:g}")
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics, of which the first is compared."""
+        return [self.metric] if isinstance(self.metric, str) else self.metric
+
+    @property
+    def primary(self) -> str:
+        """The metric that is compared."""
+        return self.metrics[0]
 
 
 @dataclass(frozen=True)

@@ -117,9 +117,10 @@ def check_metric(study: Study, task: Any, title: str) -> None:
     """
     from ftlit.tasks.shared.evaluator import metric_directions
 
-    metric, known = study.compare.metric, task.metric_names
-    if metric not in known:
-        raise UserError(f"compare.metric {metric!r} is not a metric of {title}. {near(metric, known)}")
+    metric, known = study.compare.primary, task.metric_names
+    for name in study.compare.metrics:
+        if name not in known:
+            raise UserError(f"compare.metric {name!r} is not a metric of {title}. {near(name, known)}")
     if study.compare.higher_is_better is None and metric not in metric_directions(task):
         raise UserError(f"compare.metric: {unknown_direction(metric, STUDY_KEY)}")
 

@@ -125,7 +125,7 @@ class Runner:
             self.say(f"died    {cell.title} (exit code {code}): it continues from its last checkpoint")
 
     def _numbers(self, cell: Cell) -> str:
-        metric, results = self.plan.study.compare.metric, self.results(cell)
+        metric, results = self.plan.study.compare.primary, self.results(cell)
         splits = [split for split in ("validation", "test") if split in results]
         numbers = [f"{split} {metric} {results[split].get(metric, float('nan')):.4f}" for split in splits]
         return f"{', '.join(numbers)}, {results['efficiency']['train_seconds']:.0f} s"

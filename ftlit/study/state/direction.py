@@ -17,7 +17,7 @@ def study_lower_is_better(study: Study, folder: Folder) -> bool:
     Raises:
         UserError: Nothing says it.
     """
-    metric = study.compare.metric
+    metric = study.compare.primary
     declared = recorded_directions(folder, metric)
     if study.compare.higher_is_better is not None:
         declared = {metric: study.compare.higher_is_better}

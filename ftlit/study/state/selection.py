@@ -34,7 +34,7 @@ class FixedTrials:
 
     def best(self, arm: Arm) -> dict[str, Any] | None:
         if arm.name not in self._chosen:
-            metric = self.plan.study.compare.metric
+            metric = self.plan.study.compare.primary
             scores = {cell.name: self.folder.score(cell, metric) for cell in self.trials(arm)}
             known = {name: score for name, score in scores.items() if score is not None}
             if len(known) < len(scores):

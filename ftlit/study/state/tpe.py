@@ -40,7 +40,7 @@ class Tpe:
     def __init__(self, plan: Plan, folder: Folder, may_propose: bool = False) -> None:
         assert plan.study.select is not None
         self.plan, self.folder, self.select, self.may_propose = plan, folder, plan.study.select, may_propose
-        self.metric = plan.study.compare.metric
+        self.metric = plan.study.compare.primary
         self.storage = storage_url(folder.path)
         self._optuna = optuna()
 

@@ -1,8 +1,7 @@
-"""Means over seeds with their intervals, and the arms of a study that differ.
+"""Means of arms with their intervals, and the arms of a study that differ.
 
-With several seeds, conclusions are about methods: they hold for new seeds and new examples (see `Uncertainty`). With one
-seed, they are about the two trained models: McNemar's exact test if predictions are right or wrong, else approximate
-randomisation, and the bootstrap over examples for intervals.
+With several seeds, conclusions are about methods: they hold for new seeds and new examples (see `Pool`). With one seed, they
+are about the two trained models: McNemar's exact test if predictions are right or wrong, else approximate randomisation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,36 +11,17 @@ from typing import Literal
 import numpy as np
 
 from ftlit.errors import UserError, near
-from ftlit.study.statistics.multiplicity import Correction, adjust, groups
-from ftlit.study.statistics.resampling import (
-    Evidence,
-    Score,
-    approximate_randomisation,
-    mcnemar,
-    per_seed,
-    randomisation_p,
-    resampled_scores,
-    shuffled_differences,
-)
-from ftlit.study.statistics.uncertainty import uncertainty
+from ftlit.study.statistics.intervals import of_differences, wilson
+from ftlit.study.statistics.models import mcnemar, randomisation_p, shuffled_differences
+from ftlit.study.statistics.multiplicity import Correction, Pair, adjust, is_all_pairs
+from ftlit.study.statistics.pool import Pool, pools
+from ftlit.study.statistics.runs import Evidence
+from ftlit.study.statistics.verdicts import Family, seeds_needed
 
-__all__ = [
-    "Comparison",
-    "Correction",
-    "Estimate",
-    "Evidence",
-    "Score",
-    "adjust",
-    "approximate_randomisation",
-    "compare",
-    "estimate",
-    "groups",
-    "mcnemar",
-    "per_seed",
-]
+Test = Literal["moderated t over seeds and examples", "moderated t over seeds", "McNemar", "approximate randomisation", "none"]
 
-Pair = tuple[str, str]
-Test = Literal["bootstrap over seeds and examples", "paired t over seeds", "McNemar", "approximate randomisation", "none"]
+FEWEST = 3  # seeds of an arm on which a claim can rest
+UNBOUNDED = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True)
@@ -67,22 +47,25 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of two arms over the seeds that both have.
+    """The difference of two arms.
 
     Attributes:
         arm: The first arm.
         other: The second arm, whose metric is subtracted.
-        difference: Mean difference over seeds.
+        difference: Difference of the means over seeds.
         low: Lower end of the confidence interval of the difference, not adjusted for multiple comparisons.
         high: Upper end of the confidence interval.
         p: The p-value of the difference; 1 if it cannot be tested.
-        p_adjusted: The p-value, adjusted for all comparisons.
-        different: Whether the adjusted p-value is at most the level.
-        detectable: The smallest true difference that such a design detects with a power of 80%, at the level divided by the
-            number of comparisons, which is the strictest level of either correction.
+        p_adjusted: The p-value, adjusted for all comparisons of its family.
+        different: Whether the adjusted p-value is at most the level, with three or more seeds of both arms or one of each.
+        equivalent: Whether the difference lies within the margin, by two one-sided tests that are adjusted likewise
+            (Schuirmann, 1987); None without a margin.
+        seeds_needed: Number of seeds of each arm with which the verdict would be reached with a power of 80%, if the true
+            difference is the one that was found; infinite if only more examples can decide.
         test: The test behind `p`.
-        seeds: Number of seeds that both arms have.
+        seeds: Number of seeds of the arm that has fewer.
         error: Standard error of the difference.
+        family: Whether the study asked for this comparison first (`primary`), or it is one of many more (`secondary`).
     """
 
     arm: str
@@ -93,78 +76,93 @@ class Comparison:
     p: float
     p_adjusted: float
     different: bool
-    detectable: float
+    equivalent: bool | None
+    seeds_needed: float
     test: Test
     seeds: int
     error: float
+    family: Family = "primary"
 
 
-def estimate(evidence: Evidence, level: float = 0.05, draws: int = 2000, seed: int = 0) -> Estimate:
-    """Estimate the metric of an arm on new seeds and examples, with a confidence interval.
+@dataclass(frozen=True)
+class Analysis:
+    """What a study says.
 
-    Args:
-        evidence: The evidence of the arm.
-        level: One minus the confidence level: 0.05 for intervals of 95%.
-        draws: Number of resamples of the examples.
-        seed: Seed of the resamples.
+    Attributes:
+        estimates: The metric of each arm.
+        comparisons: The comparisons of all families, one after the other.
+        freedom: The degrees of freedom that the arms together add to the variance of each, for each group of arms on the same
+            examples that has several seeds.
+        moderated: The deviation over seeds of each arm as all arms together suggest, where this is known.
     """
-    values = evidence.scores
-    known = uncertainty([(values, resampled_scores({0: evidence}, draws, seed)[0])])
-    mean, error = float(values.mean()), float(known.error[0])
-    reach = error * float(known.quantile(level)[0])
-    deviation = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-    return Estimate(mean, deviation, mean - reach, mean + reach, len(values), error)
+
+    estimates: dict[str, Estimate]
+    comparisons: list[Comparison]
+    freedom: list[float]
+    moderated: dict[str, float]
 
 
-def compare(
+def analyse(
     arms: Mapping[str, Evidence],
-    pairs: Sequence[Pair],
+    families: Sequence[Sequence[Pair]],
+    *,
     level: float = 0.05,
     correction: Correction = "holm",
+    margin: float | None = None,
+    bounds: tuple[float, float] = UNBOUNDED,
+    data: Mapping[str, str] | None = None,
+    added: Mapping[str, float] | None = None,
     draws: int = 2000,
     seed: int = 0,
-) -> list[Comparison]:
-    """Compare pairs of arms.
+) -> Analysis:
+    """Estimate the metric of every arm of a study, and compare arms.
 
     Args:
         arms: Evidence of each arm. The arms of a pair have the same examples in the same order.
-        pairs: Pairs of arms to compare; the metric of the second one is subtracted.
+        families: Pairs of arms to compare, of which the metric of the second one is subtracted. Each family has its own
+            correction; the first is the primary one.
         level: Significance level of the tests, and one minus the confidence level of the intervals.
         correction: Correction for multiple comparisons: ``holm`` or ``bh``.
-        draws: Number of bootstrap resamples, and of random swaps.
-        seed: Seed of the resamples and swaps.
-
-    Returns:
-        A comparison for each pair, in the order of `pairs`.
+        margin: A difference that does not matter; None if none is named.
+        bounds: The least and the largest value of the metric.
+        data: A name of the data on which each arm was evaluated, if there are several data sets.
+        added: Variances of the arms' means that are known from elsewhere, such as that of choosing a setting.
+        draws: Number of random swaps for arms with one seed.
+        seed: Seed of the swaps.
 
     Raises:
-        UserError: A pair names an unknown arm, or its arms have no seed in common or different examples.
+        UserError: A pair names an unknown arm, or its arms have different examples.
     """
-    if not pairs:
-        return []
-    common = [_common_seeds(arms, pair) for pair in pairs]
-    scores = {name: arms[name].scores for pair in pairs for name in pair}
-    drawn = resampled_scores({name: arms[name] for name in scores}, draws, seed)
-    means = np.array([_difference(scores, arms, *which).mean() for which in zip(pairs, common, strict=True)])
-    known = uncertainty(
-        (_difference(scores, arms, *which), _difference(drawn, arms, *which)) for which in zip(pairs, common, strict=True)
-    )
-    tests = [_test(arms, pair, seeds) for pair, seeds in zip(pairs, common, strict=True)]
-    p_values = known.p_value(means)
-    for i, p in _tests_of_models(arms, pairs, common, tests, draws, seed).items():
-        p_values[i] = p
-    adjusted = adjust(p_values.tolist(), correction)
-    reach, detectable = known.error * known.quantile(level), known.detectable(level / len(pairs))
-    return [
-        Comparison(
-            *pairs[i], float(means[i]), float(means[i] - reach[i]), float(means[i] + reach[i]), float(p_values[i]), adjusted[i],
-            adjusted[i] <= level, float(detectable[i]), tests[i], len(common[i]), float(known.error[i]),
-        )
-        for i in range(len(pairs))
-    ]  # fmt: skip
+    for pair in (pair for family in families for pair in family):
+        _check(arms, pair)
+    known = pools(arms, data or {}, added or {})
+    estimates: dict[str, Estimate] = {}
+    ends: dict[str, np.ndarray] = {}
+    for pool in known:
+        _estimate(pool, level, bounds, estimates, ends)
+    comparisons = []
+    for i, family in enumerate(families):
+        name: Family = "secondary" if i else "primary"
+        comparisons += _family(arms, known, list(family), ends, (level, correction, margin, bounds), (draws, seed), name)
+    ordered, deviations = {name: estimates[name] for name in arms}, dict[str, float]()
+    for pool in known:
+        deviations |= pool.deviations
+    return Analysis(ordered, comparisons, [pool.runs.freedom for pool in known if pool.runs is not None], deviations)
 
 
-def _common_seeds(arms: Mapping[str, Evidence], pair: Pair) -> list[int]:
+def estimate(evidence: Evidence, level: float = 0.05, bounds: tuple[float, float] = UNBOUNDED) -> Estimate:
+    """Estimate the metric of a single arm on new seeds and examples, with a confidence interval."""
+    return analyse({"": evidence}, [], level=level, bounds=bounds).estimates[""]
+
+
+def compare(
+    arms: Mapping[str, Evidence], pairs: Sequence[Pair], level: float = 0.05, correction: Correction = "holm"
+) -> list[Comparison]:
+    """Compare pairs of arms, which are one family."""
+    return analyse(arms, [pairs], level=level, correction=correction).comparisons
+
+
+def _check(arms: Mapping[str, Evidence], pair: Pair) -> None:
     for name in pair:
         if name not in arms:
             raise UserError(f"a comparison names the arm {name!r}, which does not exist. {near(name, arms)}")
@@ -174,50 +172,85 @@ def _common_seeds(arms: Mapping[str, Evidence], pair: Pair) -> list[int]:
             f"the arms {pair[0]!r} and {pair[1]!r} have {one.examples} and {other.examples} examples; only predictions for the "
             "same examples can be compared, so evaluate both on the same data"
         )
-    seeds = [seed for seed in one.seeds if seed in other.seeds]
-    if not seeds:
-        raise UserError(
-            f"the arms {pair[0]!r} and {pair[1]!r} have no seed in common ({_listed(one)}, and {_listed(other)}); arms are "
-            "compared over the seeds that both have"
+
+
+def _estimate(
+    pool: Pool, level: float, bounds: tuple[float, float], estimates: dict[str, Estimate], ends: dict[str, np.ndarray]
+) -> None:
+    errors, means = pool.of_arms(), pool.means
+    known = np.isfinite(means) & ((pool.sizes > 1) | (pool.units > 1))
+    reach = np.where(known, errors.reach(level), np.nan)
+    low, high = np.where(np.isfinite(reach), wilson(means, reach, np.full(len(means), pool.units), level, bounds), np.nan)
+    for i, name in enumerate(pool.names):
+        values = pool.scores[i]
+        deviation = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+        mean, first, last = float(means[i]), float(low[i]), float(high[i])
+        error = float(errors.error[i]) if known[i] else float("nan")
+        estimates[name] = Estimate(mean, deviation, first, last, len(values), error)
+        ends[name] = np.array([mean - first, last - mean])
+
+
+def _family(
+    arms: Mapping[str, Evidence],
+    known: Sequence[Pool],
+    pairs: list[Pair],
+    ends: Mapping[str, np.ndarray],
+    settings: tuple[float, Correction, float | None, tuple[float, float]],
+    resampling: tuple[int, int],
+    name: Family,
+) -> list[Comparison]:
+    """The comparisons of a family."""
+    if not pairs:
+        return []
+    level, correction, margin, bounds = settings
+    found = np.full((6, len(pairs)), np.nan)  # difference, low, high, p, p of equivalence, error
+    needed = np.full(len(pairs), np.inf)
+    for pool in known:
+        mine = [i for i, pair in enumerate(pairs) if pair[0] in pool.names]
+        if not mine:
+            continue
+        one, other = (np.array([pool.names.index(pairs[i][side]) for i in mine]) for side in (0, 1))
+        errors, difference = pool.of_pairs(one, other), pool.means[one] - pool.means[other]
+        sides = [np.stack([ends[pairs[i][side]] for i in mine], axis=1) for side in (0, 1)]
+        low, high = of_differences(difference, errors.reach(level), sides[0], sides[1], bounds)
+        same = errors.above(margin - abs(difference)) if margin is not None else np.full(len(mine), np.nan)
+        found[:, mine] = difference, low, high, errors.p_value(difference), same, errors.error
+        needed[mine] = seeds_needed(pool, one, other, level / len(pairs), margin)
+    tests = [_test(arms, pair) for pair in pairs]
+    for i, p in _tests_of_models(arms, pairs, tests, *resampling).items():
+        found[3, i] = p
+    found[3:5] = np.nan_to_num(found[3:5], nan=1.0)
+    adjusted, same_adjusted = (adjust(found[i].tolist(), correction, is_all_pairs(pairs)) for i in (3, 4))
+    counts = [sorted(len(arms[arm].seeds) for arm in pair) for pair in pairs]
+    trusted = [few >= FEWEST or many == 1 for few, many in counts]
+    return [
+        Comparison(
+            *pairs[i], float(found[0, i]), float(found[1, i]), float(found[2, i]), float(found[3, i]), adjusted[i],
+            trusted[i] and adjusted[i] <= level, None if margin is None else trusted[i] and same_adjusted[i] <= level,
+            float(needed[i]), tests[i], counts[i][0], float(found[5, i]), name,
         )
-    return seeds
+        for i in range(len(pairs))
+    ]  # fmt: skip
 
 
-def _listed(evidence: Evidence) -> str:
-    return " ".join(map(str, evidence.seeds)) or "none"
-
-
-def _difference(scores: Mapping[str, np.ndarray], arms: Mapping[str, Evidence], pair: Pair, seeds: Sequence[int]) -> np.ndarray:
-    """The difference of two arms' scores on some of their seeds, ``(..., seeds)``."""
-    one, other = (scores[name][..., arms[name].places(seeds)] for name in pair)
-    return one - other
-
-
-def _test(arms: Mapping[str, Evidence], pair: Pair, seeds: list[int]) -> Test:
+def _test(arms: Mapping[str, Evidence], pair: Pair) -> Test:
     """The test for a pair: with one seed it compares two models, else two methods."""
     one, other = (arms[name] for name in pair)
+    several = min(len(one.seeds), len(other.seeds)) > 1
     if one.examples == 1:
-        return "paired t over seeds" if len(seeds) > 1 else "none"
-    if len(seeds) > 1:
-        return "bootstrap over seeds and examples"
+        return "moderated t over seeds" if several else "none"
+    if several:
+        return "moderated t over seeds and examples"
     return "McNemar" if one.right_or_wrong and other.right_or_wrong else "approximate randomisation"
 
 
 def _tests_of_models(
-    arms: Mapping[str, Evidence],
-    pairs: Sequence[Pair],
-    common: Sequence[list[int]],
-    tests: Sequence[Test],
-    draws: int,
-    seed: int,
+    arms: Mapping[str, Evidence], pairs: Sequence[Pair], tests: Sequence[Test], draws: int, seed: int
 ) -> dict[int, float]:
-    """The p-values of pairs with one seed, by index of the pair."""
-    models = {
-        i: (arms[one].at(common[i][0]), arms[other].at(common[i][0]))
-        for i, (one, other) in enumerate(pairs)
-        if tests[i] in ("McNemar", "approximate randomisation")
-    }
-    found = {
+    """The p-values of pairs of which an arm has one seed, by index of the pair."""
+    models = {i: _same_seed(*(arms[name] for name in pair)) for i, pair in enumerate(pairs) if "moderated" not in tests[i]}
+    found = {i: 1.0 for i in models if tests[i] == "none"}
+    found |= {
         i: mcnemar(one.counts[0, :, 0], other.counts[0, :, 0]) for i, (one, other) in models.items() if tests[i] == "McNemar"
     }
     rest = {i: pair for i, pair in models.items() if i not in found}
@@ -225,3 +258,10 @@ def _tests_of_models(
         one, other = rest[i]
         found[i] = randomisation_p(float((one.scores - other.scores).mean()), shuffled)
     return found
+
+
+def _same_seed(one: Evidence, other: Evidence) -> tuple[Evidence, Evidence]:
+    """One run of each arm, with the same seed if both have it."""
+    common = [seed for seed in one.seeds if seed in other.seeds]
+    first, second = (common[0], common[0]) if common else (one.seeds[0], other.seeds[0])
+    return one.at(first), other.at(second)

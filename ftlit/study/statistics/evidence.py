@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftlit.metrics.evidence import EVIDENCE_KINDS, aligned
+from ftlit.metrics.evidence.intervals import documents
 from ftlit.metrics.evidence.rows import Rows
-from ftlit.study.statistics.compare import Evidence
+from ftlit.study.statistics.runs import Evidence
 
 
 def joint_evidence(
     kind: str | None, metric: str, arms: Mapping[str, Mapping[int, Rows]], settings: Mapping[str, Any] | None = None
 ) -> dict[str, Evidence] | None:
-    """The evidence of several arms over the same examples, counted in the same columns.
+    """The evidence of several arms over the same examples, counted in the same columns, and by document if rows name theirs.
 
     The columns of a macro average are the classes that any arm predicts. Arms that are compared with each other must
     therefore be counted together, so that the answers of one can take the place of another's.
@@ -32,13 +33,16 @@ def joint_evidence(
     named = {f"{arm} (seed {seed})": rows for arm, runs in arms.items() for seed, rows in runs.items()}
     if kind not in EVIDENCE_KINDS or not named:
         return None
-    sums = EVIDENCE_KINDS[kind].count(metric, list(aligned(named).values()), settings or {})
+    rows = list(aligned(named).values())
+    sums = EVIDENCE_KINDS[kind].count(metric, rows, settings or {})
     if sums is None:
         return None
+    numbers, count = documents(rows[0])
+    clusters = numbers if count < len(rows[0]) else None
     found, first = {}, 0
     for arm, runs in arms.items():
         counts = sums.counts[first : first + len(runs)]
-        found[arm] = Evidence(counts, sums.score, tuple(runs))
+        found[arm] = Evidence(counts, sums.score, tuple(runs), clusters)
         first += len(runs)
     return found
 

@@ -1,12 +1,16 @@
 """Multiple comparisons: adjusted p-values, and groups of arms that do not differ significantly."""
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from string import ascii_lowercase
 from typing import Protocol
 
 import numpy as np
 
 from ftlit.study.plan.settings import Correction
+
+Pair = tuple[str, str]
 
 
 class Verdict(Protocol):
@@ -20,13 +24,21 @@ class Verdict(Protocol):
     def different(self) -> bool: ...
 
 
-def adjust(p_values: Sequence[float], correction: Correction = "holm") -> list[float]:
+def is_all_pairs(pairs: Sequence[Pair]) -> bool:
+    """Whether a family contains each pair of its arms once."""
+    names = {name for pair in pairs for name in pair}
+    return len({frozenset(pair) for pair in pairs}) == len(pairs) == len(names) * (len(names) - 1) // 2
+
+
+def adjust(p_values: Sequence[float], correction: Correction = "holm", all_pairs: bool = False) -> list[float]:
     """Adjust p-values for multiple comparisons; returns them in the same order.
 
     Args:
         p_values: The p-values of all comparisons in the family.
         correction: ``holm`` (Holm 1979) bounds the probability of any false positive, ``bh`` (Benjamini and Hochberg 1995)
             the expected share of false positives among the differences found.
+        all_pairs: Whether the comparisons are all pairs of some arms. Once some arms differ, fewer of the other pairs can be
+            alike than there are, which makes ``holm`` less strict (Shaffer 1986).
     """
     p = np.asarray(p_values, dtype=float)
     if correction == "bh":
@@ -36,8 +48,20 @@ def adjust(p_values: Sequence[float], correction: Correction = "holm") -> list[f
     # Not statsmodels' multipletests, which runs the garbage collector at each call: 0.1 s once torch is loaded.
     order = p.argsort()
     adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    left = np.arange(len(p), 0, -1)
+    if all_pairs and len(p):
+        possible = np.array(sorted(_alike(round((1 + math.sqrt(1 + 8 * len(p))) / 2))))
+        left = possible[np.searchsorted(possible, left, side="right") - 1]
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * left), 1)
     return adjusted.tolist()
+
+
+@lru_cache
+def _alike(arms: int) -> frozenset[int]:
+    """The numbers of pairs that can be alike among so many arms: those of groups into which the arms fall."""
+    if arms < 2:
+        return frozenset([0])
+    return frozenset(size * (size - 1) // 2 + rest for size in range(1, arms + 1) for rest in _alike(arms - size))
 
 
 def groups(means: Mapping[str, float], comparisons: Sequence[Verdict]) -> dict[str, str]:

@@ -1,13 +1,13 @@
 """The question of a study, and the answer in sentences."""
 
 from collections.abc import Sequence
-from math import isfinite
+from math import isinf
 
 from ftlit.study.report.content.numbers import BlockSummary, Numbers
 from ftlit.study.report.render.document import Section, Text
 from ftlit.study.report.render.formats import interval, listed, number, plural
 from ftlit.study.state.folder import State
-from ftlit.study.statistics.compare import Comparison
+from ftlit.study.statistics.compare import FEWEST, Comparison
 
 MAX_SPELLED_OUT = 6  # settings; with more, the answer only says what they have in common
 
@@ -87,13 +87,31 @@ def _against(numbers: Numbers, summary: BlockSummary) -> str:
         for word, some in (("Better", better), ("Worse", worse))
         if some
     ]
-    alike = [one.arm for one in against if not one.different]
-    if alike and len(alike) == len(against):
-        parts.append(f"No arm differs significantly from {baseline}{_detectable(numbers, summary, against)}.")
-    elif alike:
-        some = [one for one in against if not one.different]
-        parts.append(f"No significant difference from {baseline}: {listed(alike)}{_detectable(numbers, summary, some)}.")
-    return " " + " ".join(parts)
+    if same := [one.arm for one in against if one.equivalent and not one.different]:
+        parts.append(f"Within {number(numbers.study.compare.margin, numbers.decimals)} of {baseline}: {listed(same)}.")
+    return " " + " ".join([*parts, *_open(numbers, [one for one in against if not (one.different or one.equivalent)])])
+
+
+def _open(numbers: Numbers, left: Sequence[Comparison]) -> list[str]:
+    """The arms about which the study cannot tell whether they differ from the baseline, and what would settle it."""
+    if not left:
+        return []
+    names, verb = listed([one.arm for one in left]), "differs" if len(left) == 1 else "differ"
+    return [f"Open is whether {names} {verb} from {left[0].other}; {settling(left)}."]
+
+
+def settling(left: Sequence[Comparison]) -> str:
+    """What would settle comparisons, as a clause."""
+    if min(one.seeds for one in left) < FEWEST:
+        return f"claims need at least {FEWEST} seeds of each arm"
+    counts = {
+        one.arm: "more test examples" if isinf(one.seeds_needed) else f"about {max(one.seeds_needed, one.seeds + 1):,.0f} seeds"
+        for one in left
+    }
+    if len(left) == 1 or len(set(counts.values())) == 1:
+        return f"it would take {next(iter(counts.values()))} to settle {'this' if len(left) == 1 else 'these'}"
+    several = listed(f"{what} for {arm}" for arm, what in counts.items())
+    return f"if the differences are as they were found, it would take {several} to settle these"
 
 
 def split_by_verdict(comparisons: Sequence[Comparison], lower: bool) -> tuple[list[Comparison], list[Comparison]]:
@@ -109,18 +127,6 @@ def _differences(numbers: Numbers, comparisons: Sequence[Comparison]) -> str:
         f"{one.arm} by {number(abs(one.difference), decimals)} {interval(one.low, one.high, decimals, sign=True)}"
         for one in sorted(comparisons, key=lambda one: -abs(one.difference))
     )
-
-
-def _detectable(numbers: Numbers, summary: BlockSummary, comparisons: Sequence[Comparison]) -> str:
-    """The smallest difference that the study could have detected, as a clause; empty if unknown."""
-    known = sorted(one.detectable for one in comparisons)
-    middle = known[len(known) // 2]
-    if not isfinite(middle):
-        return ""
-    found = number(middle, numbers.decimals)
-    if middle > max(abs(one.mean) for one in summary.estimates.values() if isfinite(one.mean)):
-        return f"; only a difference of about {found}, more than the {numbers.metric} of any arm, would have been detected"
-    return f"; a true difference of about {found} would have been detected with 80% probability"
 
 
 def overview(numbers: Numbers, summaries: Sequence[BlockSummary]) -> str:

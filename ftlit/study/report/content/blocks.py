@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ftlit.study.plan.cells import Plan
+from ftlit.study.plan.settings import CompareSettings
 from ftlit.study.state.runs import ArmRuns
 
 
@@ -58,13 +59,18 @@ def study_blocks(plan: Plan, found: Sequence[ArmRuns]) -> list[Block]:
     )
 
 
-def pairs(block: Block, baseline: str | None) -> list[tuple[str, str]]:
-    """All pairs of levels whose arms have a finished seed in common; the baseline is always the second of a pair."""
-    seeds = {label: {run.cell.seed for run in runs.repetitions} for label, runs in block.arms.items()}
-    others = [label for label in seeds if label != baseline]
-    against = [(label, baseline) for label in others if baseline is not None and baseline in seeds]
-    rest = [(one, other) for i, one in enumerate(others) for other in others[i + 1 :]]
-    return [(one, other) for one, other in [*against, *rest] if seeds[one] & seeds[other]]
+def families(block: Block, compare: CompareSettings) -> list[list[tuple[str, str]]]:
+    """The pairs of levels that the study is about, and then all pairs, unless these are the same.
+
+    Only arms with a finished run are compared; the baseline is always the second of a pair.
+    """
+    known, baseline = [label for label, runs in block.arms.items() if runs.repetitions], compare.baseline
+    others = [label for label in known if label != baseline]
+    against = [(label, baseline) for label in others if baseline is not None and baseline in known]
+    everything = [*against, *((one, other) for i, one in enumerate(others) for other in others[i + 1 :])]
+    if isinstance(compare.pairs, list):
+        return [[(one, other) for one, other in compare.pairs if {one, other} <= set(known)], everything]
+    return [everything] if baseline is None or compare.pairs == "all" else [against, everything]
 
 
 def ranked(means: dict[str, float], lower: bool) -> list[str]:

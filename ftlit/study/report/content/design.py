@@ -22,8 +22,8 @@ MAX_VALUES = 6  # of a setting
 MAX_UNFOLDED = 40  # rows; longer tables are folded away
 CORRECTIONS = {"holm": "Holm's", "bh": "Benjamini and Hochberg's"}
 TESTS = {
-    "bootstrap over seeds and examples": "paired by seed and example and tested by a bootstrap over both",
-    "paired t over seeds": "paired by seed and tested by Student's t test over seeds",
+    "moderated t over seeds and examples": "tested by a moderated t test over seeds and examples",
+    "moderated t over seeds": "tested by a moderated t test over seeds",
     "McNemar": "paired by example and tested by McNemar's exact test",
     "approximate randomisation": "paired by example and tested by approximate randomisation",
 }
@@ -103,11 +103,39 @@ def statistics(numbers: Numbers) -> str:
     done = [how for test, how in TESTS.items() if test in tests]
     if not done:
         return f"{text} With a single value per arm and no examples, differences cannot be tested."
-    return text + (
-        f" Differences are {listed(done)}. The p-values of all {plural(numbers.pairs, 'pair')} in all settings are adjusted as "
-        f"one family by {CORRECTIONS[settings.correction]} method; arms differ significantly if the adjusted p-value is "
-        f"at most {settings.level:g}."
+    families = f"The p-values of {_family(numbers)} are adjusted as one family by {CORRECTIONS[settings.correction]} method"
+    if any(summary.pairs is not summary.comparisons for summary in numbers.blocks):
+        families += ", and those of all pairs as a second one"
+    return (
+        f"{text} Differences are {listed(done)}.{_moderation(numbers)} {families}; arms differ significantly if the adjusted "
+        f"p-value is at most {settings.level:g}.{_equivalence(numbers)}"
     )
+
+
+def _family(numbers: Numbers) -> str:
+    compare, count = numbers.study.compare, plural(numbers.pairs, "comparison")
+    if isinstance(compare.pairs, list):
+        return f"the {count} that the study names"
+    if compare.baseline is None or compare.pairs == "all":
+        return f"all {plural(numbers.pairs, 'pair')} in all settings"
+    return f"the {count} with {compare.baseline}"
+
+
+def _moderation(numbers: Numbers) -> str:
+    """How much the arms say about the variance of each other."""
+    if not numbers.analysis.freedom:
+        return ""
+    known = listed(f"{value:.1f}" for value in numbers.analysis.freedom)
+    own = sorted({one.seeds - 1 for summary in numbers.blocks for one in summary.estimates.values() if one.seeds > 1})
+    return (
+        " The variance over seeds of each arm is estimated with the help of all arms, which add "
+        f"{known} degrees of freedom to the {listed(map(str, own))} of its own seeds."
+    )
+
+
+def _equivalence(numbers: Numbers) -> str:
+    margin = numbers.study.compare.margin
+    return f" Differences within {margin:g} are found by two one-sided tests each." if margin is not None else ""
 
 
 def _meaning(numbers: Numbers) -> str:

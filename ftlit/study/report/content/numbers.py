@@ -1,6 +1,6 @@
 """The numbers of a report, from which every format is made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
@@ -8,14 +8,16 @@ from math import isfinite
 from ftlit.metrics.direction import bounds
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.settings import Study
-from ftlit.study.report.content.blocks import Block, pairs, ranked, study_blocks
+from ftlit.study.report.content.blocks import Block, families, ranked, study_blocks
 from ftlit.study.report.content.paired import PairedEvidence, paired_evidence
 from ftlit.study.report.render.formats import decimals_for
 from ftlit.study.state.direction import study_lower_is_better
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.state.runs import ArmRuns, CellRun, finished_runs
-from ftlit.study.statistics.compare import Comparison, Estimate, compare, estimate, groups
+from ftlit.study.statistics.compare import Analysis, Comparison, Estimate, analyse
+from ftlit.study.statistics.multiplicity import groups
+from ftlit.study.statistics.runs import Evidence
 
 MAX_LETTERED = 60  # arms; with more, letters are unreadable
 
@@ -60,7 +62,8 @@ class BlockSummary:
         block: The block.
         paired: The evidence of its arms.
         estimates: Mean and interval of each arm with repetitions.
-        comparisons: Comparisons of all pairs of these arms.
+        comparisons: The comparisons of these arms that the study is about.
+        pairs: Comparisons of all pairs of these arms.
         letters: Letters of the arms; arms that share one do not differ significantly.
         costs: Cost of each arm with repetitions.
         order: The arms from best to worst.
@@ -70,16 +73,17 @@ class BlockSummary:
     paired: PairedEvidence
     estimates: dict[str, Estimate]
     comparisons: list[Comparison]
+    pairs: list[Comparison]
     letters: dict[str, str]
     costs: dict[str, ArmCost]
     order: list[str]
 
     @cached_property
     def _verdicts(self) -> dict[tuple[str, str], Comparison]:
-        return {(one.arm, one.other): one for one in self.comparisons if isfinite(one.difference)}
+        return {(one.arm, one.other): one for one in [*self.pairs, *self.comparisons] if isfinite(one.difference)}
 
     def verdict(self, one: str, other: str) -> Comparison | None:
-        """The comparison of two arms, in either order; None if they were not compared."""
+        """The comparison of two arms, in either order, of the first family if it is there; None if they were not compared."""
         return self._verdicts.get((one, other)) or self._verdicts.get((other, one))
 
     def against(self, baseline: str | None) -> list[Comparison]:
@@ -111,6 +115,7 @@ class Numbers:
         progress: The progress of the study.
         arms: The finished runs of every arm.
         blocks: The settings in which arms are compared.
+        analysis: The statistics of all arms.
         lower: Whether lower values of the metric are better.
     """
 
@@ -118,6 +123,7 @@ class Numbers:
     progress: Progress
     arms: list[ArmRuns]
     blocks: list[BlockSummary]
+    analysis: Analysis
     lower: bool
 
     @property
@@ -130,7 +136,7 @@ class Numbers:
 
     @property
     def metric(self) -> str:
-        return self.study.compare.metric
+        return self.study.compare.primary
 
     @cached_property
     def repetitions(self) -> list[CellRun]:
@@ -144,7 +150,7 @@ class Numbers:
 
     @cached_property
     def pairs(self) -> int:
-        """Number of comparisons in the family."""
+        """Number of comparisons in the first family."""
         return sum(len(summary.comparisons) for summary in self.blocks)
 
     @cached_property
@@ -164,45 +170,42 @@ def gather(plan: Plan, folder: Folder) -> Numbers:
     progress = Progress(plan, folder)
     found = finished_runs(progress)
     settings, compared = plan.study.compare, study_blocks(plan, found)
-    known = [paired_evidence(block, settings.metric, settings.split) for block in compared]
-    verdicts = _verdicts(compared, known, plan.study)
+    known = [paired_evidence(block, settings.primary, settings.split) for block in compared]
+    analysis = _analysis(compared, known, plan.study)
     lower = study_lower_is_better(plan.study, folder)
-    summaries = [_summary(block, what, verdicts, plan.study, lower) for block, what in zip(compared, known, strict=True)]
-    return Numbers(plan, progress, found, summaries, lower)
+    summaries = [_summary(block, what, analysis, plan.study, lower) for block, what in zip(compared, known, strict=True)]
+    return Numbers(plan, progress, found, summaries, analysis, lower)
 
 
-def _verdicts(compared: Sequence[Block], known: Sequence[PairedEvidence], study: Study) -> Mapping[tuple[str, str], Comparison]:
-    """The comparisons of all blocks, which are one family, by the names of both arms."""
-    evidence = {
-        block.names[label]: one for block, what in zip(compared, known, strict=True) for label, one in what.evidence.items()
-    }
-    wanted = [
-        (block.names[one], block.names[other]) for block in compared for one, other in pairs(block, study.compare.baseline)
-    ]
-    found = compare(evidence, wanted, level=study.compare.level, correction=study.compare.correction) if wanted else []
-    return {(one.arm, one.other): replace(one, different=one.different and one.seeds != 2) for one in found}
+def _analysis(compared: Sequence[Block], known: Sequence[PairedEvidence], study: Study) -> Analysis:
+    """The statistics of all blocks, whose comparisons make up the families, by the names of the arms."""
+    evidence, data = dict[str, Evidence](), dict[str, str]()
+    wanted: list[list[tuple[str, str]]] = [[], []]
+    for block, what in zip(compared, known, strict=True):
+        evidence |= {block.names[label]: one for label, one in what.evidence.items()}
+        data |= {block.names[label]: block.base for label in what.evidence}
+        for family, found in zip(wanted, families(block, study.compare), strict=False):
+            family += [(block.names[one], block.names[other]) for one, other in found]
+    settings = study.compare
+    return analyse(
+        evidence, wanted, level=settings.level, correction=settings.correction, margin=settings.margin,
+        bounds=bounds(settings.primary), data=data,
+    )  # fmt: skip
 
 
-def _summary(
-    block: Block, what: PairedEvidence, verdicts: Mapping[tuple[str, str], Comparison], study: Study, lower: bool
-) -> BlockSummary:
-    names = block.names
+def _summary(block: Block, what: PairedEvidence, analysis: Analysis, study: Study, lower: bool) -> BlockSummary:
+    labels = {name: label for label, name in block.names.items()}
     compared = [
-        replace(verdicts[names[one], names[other]], arm=one, other=other)
-        for one, other in pairs(block, study.compare.baseline)
-        if (names[one], names[other]) in verdicts
+        replace(one, arm=labels[one.arm], other=labels[one.other])
+        for one in analysis.comparisons
+        if one.arm in labels and one.other in labels
     ]
-    metric, level = study.compare.metric, study.compare.level
-    estimates = {label: _within(metric, estimate(one, level=level)) for label, one in what.evidence.items()}
+    first = [one for one in compared if one.family == "primary"]
+    pairs = [one for one in compared if one.family == "secondary"] or first
+    estimates = {label: analysis.estimates[block.names[label]] for label in what.evidence}
     means = {label: one.mean for label, one in estimates.items()}
     sign = -1 if lower else 1
     signed = {label: sign * mean for label, mean in means.items() if isfinite(mean)}
-    letters = groups(signed, compared) if 1 < len(signed) <= MAX_LETTERED else {}
+    letters = groups(signed, pairs) if 1 < len(signed) <= MAX_LETTERED else {}
     costs = {label: mean_cost(block.arms[label].repetitions) for label in estimates}
-    return BlockSummary(block, what, estimates, compared, letters, costs, ranked(means, lower))
-
-
-def _within(metric: str, one: Estimate) -> Estimate:
-    """An estimate whose interval ends where the metric does."""
-    low, high = bounds(metric)
-    return replace(one, low=max(one.low, low), high=min(one.high, high)) if isfinite(one.low + one.high) else one
+    return BlockSummary(block, what, estimates, first, pairs, letters, costs, ranked(means, lower))

@@ -12,8 +12,8 @@ from ftlit.study.report.content.blocks import Block
 from ftlit.study.report.content.examples import BlockExamples, block_examples
 from ftlit.study.report.render.formats import listed
 from ftlit.study.state.runs import CellRun
-from ftlit.study.statistics.compare import Evidence, per_seed
 from ftlit.study.statistics.evidence import joint_evidence
+from ftlit.study.statistics.runs import Evidence, per_seed
 from ftlit.util.settings import value_at
 
 SCORE_TOLERANCE = 1e-4  # metrics are computed in single precision

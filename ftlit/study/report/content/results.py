@@ -1,6 +1,7 @@
 """The comparison: a table for each setting, differences to the baseline, all pairs, and quality against cost."""
 
 from collections.abc import Sequence
+from math import isinf
 
 from ftlit.study.report.content.curves import learning, sensitivity
 from ftlit.study.report.content.numbers import BlockSummary, Numbers
@@ -85,10 +86,6 @@ def _notes(numbers: Numbers, summary: BlockSummary, compared: bool) -> list[str]
         )
     if summary.letters:
         notes.append("Arms that share a letter do not differ significantly.")
-    if uneven := [
-        one for one in summary.comparisons if one.seeds < max(summary.estimates[a].seeds for a in (one.arm, one.other))
-    ]:
-        notes.append(f"{f.plural(len(uneven), 'pair')} were compared over the seeds that both arms have.")
     return notes
 
 
@@ -103,10 +100,8 @@ def comparison(numbers: Numbers) -> Section:
             parts.append(difference_plot(numbers, block))
         if len(numbers.study.seeds) > 1:
             parts.append(Fold(f"{numbers.metric} of each seed{block.block.caption_suffix}", [seeds_table(numbers, block)]))
-        if len(block.comparisons) > 1:
-            parts.append(
-                Fold(f"All {len(block.comparisons):,} pairs{block.block.caption_suffix}", [pairs_table(numbers, block)])
-            )
+        if len(block.pairs) > 1:
+            parts.append(Fold(f"All {len(block.pairs):,} pairs{block.block.caption_suffix}", [pairs_table(numbers, block)]))
     if len(summaries) > MAX_PLOTTED:
         parts.append(Text(f"Differences are plotted for the first {MAX_PLOTTED} of {len(summaries)} settings."))
     return Section("Comparison", parts)
@@ -124,13 +119,14 @@ def seeds_table(numbers: Numbers, summary: BlockSummary) -> Table:
 
 def pairs_table(numbers: Numbers, summary: BlockSummary) -> Table:
     """All pairs of a setting, or those with the smallest p-values if there are too many."""
-    d = numbers.decimals
-    found: Sequence[Comparison] = summary.comparisons
-    notes = ["Detectable: the smallest true difference that this design detects with 80% probability."]
+    d, several = numbers.decimals, summary.pairs is not summary.comparisons
+    found: Sequence[Comparison] = summary.pairs
+    notes = ["Seeds needed: seeds of each arm that would settle the comparison, if the difference is as it was found."]
+    if several:
+        notes.append("These comparisons are a family of their own: p-values are adjusted for all of them.")
     if len(found) > MAX_PAIRS:
         found = sorted(found, key=lambda one: one.p)[:MAX_PAIRS]
-        notes.append(f"Only the {MAX_PAIRS} of {len(summary.comparisons):,} pairs with the smallest p-values are shown.")
-    rows = [_pair(one, d) for one in found]
+        notes.append(f"Only the {MAX_PAIRS} of {len(summary.pairs):,} pairs with the smallest p-values are shown.")
     columns = [
         "arm",
         "other",
@@ -138,18 +134,20 @@ def pairs_table(numbers: Numbers, summary: BlockSummary) -> Table:
         f"{numbers.confidence} interval",
         "p",
         "adj. p",
-        "different",
-        "detectable",
+        "verdict",
+        "seeds needed",
         "seeds",
     ]
+    rows = [_pair(one, d) for one in found]
     return Table(f"Pairs{summary.block.caption_suffix}", columns, rows, words=(0, 1, 6), notes=notes)
 
 
 def _pair(one: Comparison, decimals: int) -> list[str]:
+    verdict = "different" if one.different else "same within the margin" if one.equivalent else "open"
+    needed = f.NONE if verdict != "open" else "more examples" if isinf(one.seeds_needed) else f"{one.seeds_needed:,.0f}"
     return [
         one.arm, one.other, f.number(one.difference, decimals, sign=True), f.interval(one.low, one.high, decimals, sign=True),
-        f.p_text(one.p), f.p_text(one.p_adjusted), "yes" if one.different else "no", f.number(one.detectable, decimals),
-        str(one.seeds),
+        f.p_text(one.p), f.p_text(one.p_adjusted), verdict, needed, str(one.seeds),
     ]  # fmt: skip
 
 
