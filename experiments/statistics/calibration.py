@@ -46,7 +46,7 @@ def measured(world: World, studies: int, seed: int) -> list[float]:
         drawn = World(**{**vars(world), "deviations": tuple(np.array(world.deviations)[profile])})
         worse = np.zeros(arms)
         worse[rng.permutation(arms)[: 0 if alike else arms // 2]] = WORSE
-        truth = np.where(worse > 0, drawn.truth(WORSE), drawn.truth(0.0))
+        truth = np.where(worse > 0, world.truth(WORSE)[profile], world.truth(0.0)[profile])
         said = analyse(drawn.study(worse, rng), families, bounds=(0.0, 1.0))
         false = {"primary": False, "secondary": False}
         for one in said.comparisons:

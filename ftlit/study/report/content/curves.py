@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,27 +13,42 @@ from ftlit.study.report.render.formats import value_text
 from ftlit.study.report.render.plots import line_styles
 from ftlit.study.state.runs import CellRun
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 LINES = 8  # at most in a plot
 
 
+Curves = dict[str, tuple[list[float], np.ndarray]]  # steps and values, (runs, steps), by arm
+
+
 def learning(numbers: Numbers, summary: BlockSummary) -> Figure | None:
-    """The metric on validation over steps, one line per arm; None if runs were validated only once."""
+    """The metric and the loss on validation over steps, one line per arm; None if runs were validated only once."""
     arms = summary.arms_to_show(numbers.study.compare.baseline, LINES)
-    known = {label: curve(summary.block.arms[label].repetitions, numbers.metric) for label in arms}
-    curves = {label: points for label, points in known.items() if len(points[0]) > 1}
-    if not curves:
+    plotted: dict[str, Curves] = {}
+    for metric in dict.fromkeys([numbers.metric, "loss"]):
+        known = {label: curve(summary.block.arms[label].repetitions, metric) for label in arms}
+        if curves := {label: points for label, points in known.items() if len(points[0]) > 1}:
+            plotted[metric] = curves
+    if numbers.metric not in plotted:
         return None
     with styled():
-        drawing, (axes,) = panels(1, height=3.2)
-        looks = line_styles(numbers, list(curves))
-        for label, (steps, values) in curves.items():
-            axes.plot(steps, values.mean(0), **looks[label], markersize=3, linewidth=1.3, label=label)
-            axes.fill_between(steps, values.min(0), values.max(0), color=looks[label]["color"], alpha=0.13, linewidth=0)
-        axes.set(xlabel="step", ylabel=f"{numbers.metric} on validation")
-        axes.grid(axis="y")
-        legend_below(drawing, axes)
+        drawing, plots = panels(len(plotted), height=3.2)
+        looks = line_styles(numbers, [label for label in arms if any(label in curves for curves in plotted.values())])
+        for axes, (metric, curves) in zip(plots, plotted.items(), strict=True):
+            _draw_curves(axes, curves, looks, f"{metric} on validation")
+        legend_below(drawing, plots[0])
         text = "means over seeds at the steps that all seeds reached; bands range from the worst to the best seed."
-        return figure(drawing, f"Learning curves{summary.block.caption_suffix}", text + shown_note(summary, len(curves)))
+        shown = shown_note(summary, len(plotted[numbers.metric]))
+        return figure(drawing, f"Learning curves{summary.block.caption_suffix}", text + shown)
+
+
+def _draw_curves(axes: "Axes", curves: Curves, looks: Mapping[str, dict[str, Any]], label: str) -> None:
+    for name, (steps, values) in curves.items():
+        axes.plot(steps, values.mean(0), **looks[name], markersize=3, linewidth=1.3, label=name)
+        axes.fill_between(steps, values.min(0), values.max(0), color=looks[name]["color"], alpha=0.13, linewidth=0)
+    axes.set(xlabel="step", ylabel=label)
+    axes.grid(axis="y")
 
 
 def still_rising(numbers: Numbers) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.render.document import Code, Fold, Part, Section, Table, Text
-from ftlit.study.report.render.formats import NONE, chosen_text, listed, plural, seconds, size
+from ftlit.study.report.render.formats import NONE, chosen_text, listed, number, plural, seconds, size
 from ftlit.study.running.runner import duration
 from ftlit.study.state.runs import CellRun
 
@@ -126,7 +126,11 @@ def _cells(numbers: Numbers) -> Table:
         role = "trial and repetition" if name in final & chosen_by else "repetition" if name in final else "trial"
         splits = run.record.get("data", {}).get("splits", {})
         prints = " ".join(f"{split}:{found.get('fingerprint')}" for split, found in splits.items())
-        rows.append([name, run.cell.arm.name, role, str(run.cell.seed), chosen_text(run.cell.chosen), prints])
+        scores = [
+            number(run.results.get(split, {}).get(numbers.metric), numbers.decimals + 1) for split in ("validation", "test")
+        ]
+        rows.append([name, run.cell.arm.name, role, str(run.cell.seed), chosen_text(run.cell.chosen), *scores, prints])
     place = numbers.folder.path
     note = f"The config of a cell is {place}/configs/CELL.yaml, its run folder {place}/cells/CELL."
-    return Table("Cells", ["cell", "arm", "role", "seed", "chosen", "data"], rows, words=(0, 1, 2, 4, 5), notes=[note])
+    columns = ["cell", "arm", "role", "seed", "chosen", "validation", "test", "data"]
+    return Table("Cells", columns, rows, words=(0, 1, 2, 4, 7), notes=[f"Scores are {numbers.metric}. {note}"])

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from math import isinf
 
+import numpy as np
+
 from ftlit.study.report.content.curves import learning, sensitivity
 from ftlit.study.report.content.numbers import BlockSummary, Numbers
 from ftlit.study.report.render import formats as f
@@ -100,6 +102,8 @@ def comparison(numbers: Numbers) -> Section:
             parts.append(difference_plot(numbers, block))
         if len(numbers.study.seeds) > 1:
             parts.append(Fold(f"{numbers.metric} of each seed{block.block.caption_suffix}", [seeds_table(numbers, block)]))
+        if numbers.study.compare.metrics[1:]:
+            parts.append(others_table(numbers, block))
         if len(block.pairs) > 1:
             parts.append(Fold(f"All {len(block.pairs):,} pairs{block.block.caption_suffix}", [pairs_table(numbers, block)]))
     if len(summaries) > MAX_PLOTTED:
@@ -115,6 +119,19 @@ def seeds_table(numbers: Numbers, summary: BlockSummary) -> Table:
         values = [f.number(runs.get(seed, {}).get(numbers.metric), numbers.decimals + 1) for seed in study.seeds]
         rows.append([label, *values])
     return Table(f"Seeds{summary.block.caption_suffix}", ["arm", *(f"seed {seed}" for seed in study.seeds)], rows, words=(0,))
+
+
+def others_table(numbers: Numbers, summary: BlockSummary) -> Table:
+    """Means and deviations of the metrics that are not compared."""
+    metrics, split = numbers.study.compare.metrics[1:], numbers.study.compare.split
+    rows = []
+    for label in summary.estimates:
+        found = [run.results.get(split, {}) for run in summary.block.arms[label].repetitions]
+        values = [np.array([float(one.get(metric, np.nan)) for one in found]) for metric in metrics]
+        spread = [one.std(ddof=1) if len(one) > 1 else float("nan") for one in values]
+        rows.append([label, *(f.mean_text(v.mean(), dev, numbers.decimals) for v, dev in zip(values, spread, strict=True))])
+    notes = ["These metrics are exploratory: no claim is made about them."]
+    return Table(f"Other metrics{summary.block.caption_suffix}", ["arm", *metrics], rows, words=(0,), notes=notes)
 
 
 def pairs_table(numbers: Numbers, summary: BlockSummary) -> Table:

@@ -42,6 +42,7 @@ def difference_plot(numbers: Numbers, summary: BlockSummary) -> Figure:
         axes.axvline(0, color=INK, linewidth=0.6)
         for i, one in enumerate(reversed(some)):
             _interval(axes, one, i)
+            _dots(axes, summary, one.arm, i, summary.estimates[baseline].mean)
         axes.set_yticks(range(len(some)), [one.arm for one in reversed(some)])
         axes.set_ylim(-0.6, len(some) - 0.4)
         axes.tick_params(axis="y", length=0)
@@ -52,7 +53,16 @@ def difference_plot(numbers: Numbers, summary: BlockSummary) -> Figure:
         left = f" Only the best {MAX_ROWS - 5} and the worst 5 of {len(found)} are shown." if len(some) < len(found) else ""
         filled = f"filled markers have an adjusted p of at most {numbers.study.compare.level:g}"
         said = f"{title}: {', '.join(_spoken(one) for one in some)}"
-        return figure(drawing, title, f"{filled}; lines are {numbers.confidence} intervals.{left}", said)
+        dots = " Dots are the seeds of an arm minus the baseline's mean." if len(numbers.study.seeds) > 1 else ""
+        return figure(drawing, title, f"{filled}; lines are {numbers.confidence} intervals.{dots}{left}", said)
+
+
+def _dots(axes: "Axes", summary: BlockSummary, label: str, place: float, minus: float = 0.0, upright: bool = False) -> None:
+    """The metric of each seed of an arm, at a place on the other axis."""
+    values = summary.paired.evidence[label].scores - minus
+    if len(values) > 1:
+        places = [place] * len(values)
+        axes.plot(*((places, values) if upright else (values, places)), ".", color=INK, markersize=3, alpha=0.45, zorder=1)
 
 
 def _spoken(one: Comparison) -> str:
@@ -113,7 +123,7 @@ def against_costs(numbers: Numbers, summary: BlockSummary) -> Figure | None:
             axes.set_xlabel(COSTS[kind])
         plots[0].set_ylabel(numbers.metric)
         said = "; ".join(f"by {COSTS[kind].split(',')[0]} {listed(names, 8)}" for kind, names in fronts.items())
-        text = f"lines are {numbers.confidence} intervals. The Pareto front (filled and joined) is {said}."
+        text = f"lines are {numbers.confidence} intervals, dots are seeds. The Pareto front (filled and joined) is {said}."
         return figure(drawing, title, text)
 
 
@@ -123,6 +133,7 @@ def _scatter(axes: "Axes", numbers: Numbers, summary: BlockSummary, costs: Mappi
     for label, x in costs.items():
         one, style = summary.estimates[label], looks[label]
         axes.plot([x, x], [one.low, one.high], color=style["color"], linewidth=1)
+        _dots(axes, summary, label, x, upright=True)
         axes.plot([x], [one.mean], **style, markersize=5, markerfacecolor=style["color"] if label in best else "none")
         if len(costs) <= MAX_ROWS:
             axes.annotate(label, (x, one.mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
