@@ -27,6 +27,7 @@ from ftlit.study.report.content.blocks import families
 from ftlit.study.report.content.design import design
 from ftlit.study.report.content.examples import BlockExamples, by_label, disputed, thirds
 from ftlit.study.report.content.numbers import Numbers, gather
+from ftlit.study.report.content.paired import shared_texts
 from ftlit.study.report.content.provenance import failures, provenance
 from ftlit.study.report.content.results import main_table, main_tables
 from ftlit.study.report.content.warnings import warnings
@@ -174,6 +175,16 @@ def test_arms_without_a_seed_in_common_are_compared(tmp_path: Path) -> None:
     assert ("LoRA", "Full") in families(numbers.blocks[0].block, numbers.study.compare)[0]
     assert len(numbers.blocks[0].comparisons) == 3
     write_study_report(plan, again(folder))
+
+
+def test_rows_that_share_a_text_are_told() -> None:
+    context = "A paragraph of some length about which several questions are asked."
+    rows = [{"id": i, "question": f"Who {i}?", "context": f"{context} {i // 4}", "label": "x"} for i in range(8)]
+    said = shared_texts(rows)
+    assert said is not None
+    assert said.startswith("8 of 8 rows have the same 'context' as another, so they may not be independent")
+    assert said.endswith("name the column of their document by data.group.")
+    assert shared_texts([{**row, "context": f"{context} {i}"} for i, row in enumerate(rows)]) is None
 
 
 def test_less_is_better_where_it_is(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The predictions of a block's runs, paired by seed and example: the evidence for the statistics."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from ftlit.study.statistics.evidence import joint_evidence
 from ftlit.study.statistics.runs import Evidence, per_seed
 from ftlit.util.settings import value_at
 
+LONG, MANY = 40, 0.2  # characters of a text, and share of the rows, from which shared texts are told
 SCORE_TOLERANCE = 1e-4  # metrics are computed in single precision
 
 
@@ -81,7 +83,22 @@ def _by_example(
     if odd := _disagreeing(found, by_seed):
         note = f"The predictions of {listed(odd)} do not lead to the {metric} in their results, so only seeds were compared."
         return PairedEvidence(by_seed, examples, [note])
-    return PairedEvidence(found, examples)
+    one = next(iter(found.values()))
+    alike = shared_texts(next(iter(next(iter(rows.values())).values()))) if one.clusters is None else None
+    return PairedEvidence(found, examples, [alike] if alike else [])
+
+
+def shared_texts(rows: Rows) -> str | None:
+    """A note on rows that share a long text, such as questions about one document, which are not independent."""
+    for column in [name for name, value in rows[0].items() if isinstance(value, str) and name not in ("id", "label")]:
+        times = Counter(text for row in rows if len(text := str(row.get(column))) >= LONG)
+        shared = sum(count for count in times.values() if count > 1)
+        if shared >= MANY * len(rows):
+            return (
+                f"{shared:,} of {len(rows):,} rows have the same {column!r} as another, so they may not be independent, and "
+                "intervals too narrow: name the column of their document by data.group."
+            )
+    return None
 
 
 def _aligned_rows(arms: Mapping[str, Sequence[CellRun]], split: str) -> dict[str, dict[int, Rows]]:
