@@ -59,12 +59,14 @@ def study_blocks(plan: Plan, found: Sequence[ArmRuns]) -> list[Block]:
     )
 
 
-def families(block: Block, compare: CompareSettings) -> list[list[tuple[str, str]]]:
-    """The pairs of levels that the study is about, and then all pairs, unless these are the same.
+def families(known: Sequence[str], compare: CompareSettings) -> list[list[tuple[str, str]]]:
+    """The pairs of arms that are asked for, and then all pairs, unless these are the same.
 
-    Only arms with a finished run are compared; the baseline is always the second of a pair.
+    Args:
+        known: The arms that have finished runs. The baseline is always the second of a pair.
+        compare: What is asked for.
     """
-    known, baseline = [label for label, runs in block.arms.items() if runs.repetitions], compare.baseline
+    baseline = compare.baseline
     others = [label for label in known if label != baseline]
     against = [(label, baseline) for label in others if baseline is not None and baseline in known]
     everything = [*against, *((one, other) for i, one in enumerate(others) for other in others[i + 1 :])]
