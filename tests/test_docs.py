@@ -41,7 +41,8 @@ def by_page(given: list[tuple[str, str]]) -> list[object]:
 
 
 STUDIES = [block for block in blocks("yaml") if "axes:" in block[1]]
-CONFIGS = [block for block in blocks("yaml") if block not in STUDIES]
+SECTIONS = [block for block in blocks("yaml") if block[1].startswith(("compare:", "select:", "seeds:"))]  # of studies
+CONFIGS = [block for block in blocks("yaml") if block not in (*STUDIES, *SECTIONS)]
 
 
 def named_block(name: str) -> str:
@@ -173,6 +174,13 @@ def test_studies_are_read(text: str, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(absolute)
     arms = [arm.name for arm in Plan(read_study(tmp_path / "study.yaml")).arms]
     assert arms == ["full, 64", "full, 256", "lora, 16", "lora, 64", "lora, 256"]
+
+
+@pytest.mark.parametrize("text", by_page(SECTIONS))
+def test_sections_of_studies_are_read(text: str, tmp_path: Path) -> None:
+    study = yaml.safe_load(STUDIES[0][1].replace("../../", f"{ROOT}/").replace("../", f"{ROOT}/experiments/"))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study, **yaml.safe_load(text)}))
+    assert read_study(tmp_path / "study.yaml").compare.baseline == "full"
 
 
 @pytest.mark.parametrize("text", by_page(CONFIGS))

@@ -58,7 +58,7 @@ def adjust(p_values: Sequence[float], correction: Correction = "holm", all_pairs
 
 @lru_cache
 def _alike(arms: int) -> list[int]:
-    """The numbers of pairs that can be alike among so many arms: those of groups into which the arms fall, in ascending order."""
+    """The numbers of pairs that can be alike among so many arms, which fall into groups, in ascending order."""
     sums = [1]  # for each number of arms, the bits of the numbers of pairs that are possible
     for count in range(1, arms + 1):
         found = 0
