@@ -61,22 +61,23 @@ def preview(plan: Plan, steps: int, file: Path) -> str:
 
 def _pending(plan: Plan, progress: Progress | None, i: int) -> tuple[int, int]:
     study = plan.study
-    trials = study.select.budget - plan.shared if study.select else 0
+    trials = plan.budget - plan.shared
     if progress is None:
         return trials, len(study.seeds)
     arm, ended = progress.arms[i], {name for name, state in progress.states.items() if state in ("done", "failed")}
     final = {cell.name for cell in arm.repetitions}
     tried = {cell.name for cell in arm.trials} - final
-    return max(trials - len(tried & ended), 0), len(study.seeds) - len(final & ended)
+    extended = max(len(arm.trials) - plan.budget, 0)
+    return max(trials + extended - len(tried & ended), 0), len(study.seeds) - len(final & ended)
 
 
 def counts_text(plan: Plan, progress: Progress | None, left: list[PendingCells]) -> str:
     """The numbers of arms, trials and repetitions, and of cells that have not run."""
     study, arms = plan.study, len(plan.arms)
-    lines = [f"{study.name}: {arms:,} arms, at most {plan.size:,} cells, in {study.folder}"]
+    lines = [f"{study.name}: {arms:,} arms, {plan.size_text}, in {study.folder}"]
     if study.select:
         shared = f", {plan.shared} of them also a repetition" if plan.shared else ""
-        lines.append(f"{study.select.budget} trials of each arm{shared}, {study.select.budget * arms:,} in all")
+        lines.append(f"{plan.budget} trials of each arm{shared}, {plan.budget * arms:,} in all")
     lines.append(f"{len(study.seeds)} repetitions of each arm, {len(study.seeds) * arms:,} in all")
     counts = progress.counts if progress else {}
     known = ", ".join(f"{counts[state]:,} {state}" for state in ("done", "running", "failed") if counts.get(state))

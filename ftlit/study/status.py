@@ -6,6 +6,7 @@ from tabulate import tabulate
 
 from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell
+from ftlit.study.report.render.formats import choices_text
 from ftlit.study.running.runner import duration
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import ArmProgress, Progress
@@ -30,7 +31,7 @@ def status_text(progress: Progress) -> str:
 
 def _row(progress: Progress, arm: ArmProgress) -> list[str]:
     states = progress.states
-    chosen = "" if arm.chosen is None else ", ".join(f"{key.rsplit('.', 1)[-1]} {value}" for key, value in arm.chosen.items())
+    chosen = choices_text(arm.choices) if any(arm.choices.values()) else ""
     own = {cell.name for cell in [*arm.trials, *arm.repetitions]}
     trials = f"{sum(states[cell.name] == 'done' for cell in arm.trials)}/{len(arm.trials)}" if arm.trials else ""
     count = len(progress.plan.study.seeds)

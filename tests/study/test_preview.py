@@ -21,6 +21,7 @@ from ftlit.study.preview import preview
 from ftlit.study.state.folder import Folder
 from ftlit.util.files import write_json
 from tests.support.command_line import ROOT
+from tests.support.study.synthetic import first_trials
 
 MIB = 2**20
 FOUND = Preview(
@@ -120,9 +121,9 @@ def test_what_is_done_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     folder = Folder(plan.study.folder)
     folder.open(plan.study, file)
     arm = plan.arms[0]
-    for cell in plan.trials(arm):
+    for cell in first_trials(plan, arm):
         finish(folder, cell)
-    folder.fail(plan.trials(plan.arms[1])[1].name, "no")
+    folder.fail(first_trials(plan, plan.arms[1])[1].name, "no")
     text, _ = planned(file, FOUND, monkeypatch)
     assert "5 cells left to run; 2 done, 1 failed" in text
     assert "5 cells take" in text

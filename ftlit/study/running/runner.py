@@ -87,7 +87,7 @@ class Runner:
         """Whether cells of other runners are still to end, on which more cells may depend."""
         if progress.in_state("pending"):
             return True
-        return bool(progress.in_state("running")) and (self.wait_for_others or any(arm.chosen is None for arm in progress.arms))
+        return bool(progress.in_state("running")) and (self.wait_for_others or bool(progress.open))
 
     def _wait(self) -> dict[str, int]:
         if self.executor.running:

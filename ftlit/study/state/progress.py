@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ftlit.study.plan.cells import Arm, Cell, Plan
+from ftlit.study.plan.cells import Arm, Cell, Plan, Search
 from ftlit.study.state.folder import Folder, State
 from ftlit.study.state.selection import Selection, selection
 
@@ -17,13 +17,13 @@ class ArmProgress:
     Args:
         arm: The arm.
         trials: The cells from which the arm chooses.
-        chosen: The chosen values; None while the arm has not chosen.
-        repetitions: The cells of the arm for all seeds; empty while it has not chosen.
+        choices: The chosen values by the seed of the repetition that has them; seeds whose values are open are not there.
+        repetitions: The cells of the arm for these seeds.
     """
 
     arm: Arm
     trials: list[Cell]
-    chosen: dict[str, Any] | None
+    choices: dict[int, dict[str, Any]]
     repetitions: list[Cell]
 
 
@@ -43,12 +43,16 @@ class Progress:
     @cached_property
     def arms(self) -> list[ArmProgress]:
         """All arms with their trials and repetitions."""
-        found = []
-        for arm in self.plan.arms:
-            trials, chosen = self._choices.trials(arm), self._choices.best(arm)
-            repetitions = [] if chosen is None else self.plan.repetitions(arm, chosen)
-            found.append(ArmProgress(arm, trials, chosen, repetitions))
-        return found
+        return [self._arm(arm) for arm in self.plan.arms]
+
+    def _arm(self, arm: Arm) -> ArmProgress:
+        trials, choices = list[Cell](), dict[int, dict[str, Any]]()
+        for search in self.plan.searches(arm):
+            trials += self._choices.trials(search)
+            if (chosen := self._choices.best(search)) is not None:
+                choices |= dict.fromkeys(search.repeated, chosen)
+        repetitions = [cell for seed, chosen in choices.items() for cell in self.plan.repetitions(arm, chosen, [seed])]
+        return ArmProgress(arm, trials, choices, repetitions)
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -75,17 +79,27 @@ class Progress:
             counts["pending"] += unknown
         return counts
 
-    @property
-    def undecided(self) -> list[Arm]:
-        """Arms that cannot choose because all of their trials failed."""
+    @cached_property
+    def open(self) -> list[Search]:
+        """Searches that have not chosen."""
         return [
-            arm.arm
+            search
             for arm in self.arms
-            if arm.trials and arm.chosen is None and all(self.states[cell.name] == "failed" for cell in arm.trials)
+            for search in self.plan.searches(arm.arm)
+            if not set(search.repeated) <= set(arm.choices)
         ]
+
+    @property
+    def undecided(self) -> list[Search]:
+        """Searches that cannot choose because all of their trials failed, or all that went on to a round of halving."""
+        trials = {arm.arm.name: arm.trials for arm in self.arms}
+        return [search for search in self.open if self._failed([c for c in trials[search.arm.name] if c.seed in search.seeds])]
+
+    def _failed(self, trials: list[Cell]) -> bool:
+        last = [cell for cell in trials if cell.rung == trials[-1].rung]
+        return bool(last) and all(self.states[cell.name] == "failed" for cell in last)
 
     @property
     def unfinished(self) -> bool:
         """Whether cells are running or pending, or will be once an arm has chosen."""
-        choosing = any(arm.chosen is None and arm.arm not in self.undecided for arm in self.arms)
-        return choosing or bool(self.in_state("pending") or self.in_state("running"))
+        return len(self.open) > len(self.undecided) or bool(self.in_state("pending") or self.in_state("running"))

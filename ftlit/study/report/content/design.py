@@ -8,7 +8,7 @@ from ftlit.study.plan.axes import label_of
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.content.warnings import warnings
 from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
-from ftlit.study.report.render.formats import NONE, chosen_text, listed, plural, value_text
+from ftlit.study.report.render.formats import NONE, choices_text, listed, plural, value_text
 from ftlit.util.settings import value_at
 
 TRAINING = {  # what runs have in common, or in what they differ, by its key in their configs
@@ -58,14 +58,35 @@ def _selection(numbers: Numbers) -> str:
     if select is None:
         return "There was no selection: every arm ran with the values in its config."
     over = "; ".join(f"{key}: {_tried(values)}" for key, values in select.over.items())
-    how = {"grid": "All combinations were tried", "random": "Random draws were tried", "tpe": "Optuna's TPE chose the trials"}[
-        select.method
-    ]
-    return (
-        f"Every arm chose its own values for {over}. {how}, with the same budget of {plural(select.budget, 'trial')} for every "
-        f"arm ({plural(len(select.seeds), 'seed')} each), and the values with the best mean {numbers.metric} on "
-        "validation were chosen."
+    if select.by_seed:
+        who, seeds = "Each seed of every arm chose its own values", "with that seed"
+    else:
+        who, seeds = (
+            "Every arm chose its own values, once for all of its seeds,",
+            f"{plural(len(select.trial_seeds), 'seed')} each",
+        )
+    text = (
+        f"{who} for {over}. {_how(numbers)}, with the same budget of {plural(numbers.plan.budget, 'trial')} for every arm "
+        f"({seeds}); the best {numbers.metric} on validation decided{'' if select.by_seed else ', as a mean over these seeds'}."
     )
+    if select.extend:
+        text += f" A list was continued at an end that an arm chose, for every arm and at most {plural(select.extend, 'time')}."
+    return text
+
+
+def _how(numbers: Numbers) -> str:
+    select = numbers.study.select
+    assert select is not None
+    if select.method == "halving":
+        rounds = ", then ".join(map(str, select.rung_sizes))
+        return (
+            f"By successive halving, {rounds} settings were trained, each round {select.factor} times as long as the one before"
+        )
+    return {
+        "grid": "All combinations were tried",
+        "random": "Random draws were tried",
+        "tpe": "Optuna's TPE chose the trials",
+    }[select.method]
 
 
 def _tried(values: object) -> str:
@@ -202,8 +223,11 @@ def budget(numbers: Numbers) -> Table:
     """The numbers of finished and planned trials and repetitions of every arm."""
     study, rows = numbers.study, []
     for arm in numbers.arms:
-        chosen = NONE if arm.chosen is None else chosen_text(arm.chosen)
-        trials = [f"{len(arm.trials)} of {study.select.budget}", chosen] if study.select else []
+        trials = (
+            [f"{len(arm.trials)} of {max(numbers.plan.budget, len(arm.tried))}", choices_text(arm.choices)]
+            if study.select
+            else []
+        )
         rows.append([arm.arm.name, *trials, f"{len(arm.repetitions)} of {len(study.seeds)}"])
     selected = ["trials", "chosen"] if study.select else []
     return Table("Budget of every arm", ["arm", *selected, "repetitions"], rows, words=(0, 2) if study.select else (0,))

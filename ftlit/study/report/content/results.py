@@ -57,7 +57,7 @@ def main_table(numbers: Numbers, summary: BlockSummary) -> Table:
 
 def _row(numbers: Numbers, summary: BlockSummary, label: str, verdicts: dict[str, Comparison]) -> list[str]:
     runs, d = summary.block.arms[label], numbers.decimals
-    chosen = f.NONE if runs.chosen is None else f.chosen_text(runs.chosen)
+    chosen = f.choices_text(runs.choices)
     seeds = len(numbers.study.seeds)
     if label not in summary.estimates:
         return [label, chosen, f"0/{seeds}", *[f.NONE] * 11]
