@@ -159,12 +159,17 @@ class Plan:
                 chosen = with_values(arm.config, select.combinations()[0])
                 check_lengths(arm.name, chosen, select.factor ** (len(select.rung_sizes) - 1))
 
-    def searches(self, arm: Arm) -> list[Search]:
-        """How the repetitions of an arm get their values. Without a selection, a single search has nothing to try."""
-        select, seeds = self.study.select, self.study.seeds
+    def searches(self, arm: Arm, seeds: Sequence[int] | None = None) -> list[Search]:
+        """How the repetitions of an arm get their values. Without a selection, a single search has nothing to try.
+
+        Args:
+            arm: The arm.
+            seeds: Seeds of the repetitions; by default those of the study.
+        """
+        select, wanted = self.study.select, self.study.seeds if seeds is None else seeds
         if select is not None and select.by_seed:
-            return [Search(arm, (seed,), (seed,), seed) for seed in seeds]
-        return [Search(arm, tuple(select.trial_seeds) if select else (), tuple(seeds))]
+            return [Search(arm, (seed,), (seed,), seed) for seed in wanted]
+        return [Search(arm, tuple(select.trial_seeds) if select else (), tuple(wanted))]
 
     def settings(self, search: Search, over: dict[str, Any] | None = None) -> list[Setting]:
         """What a search tries in full length; nothing without a selection, or if TPE proposes the trials.

@@ -58,19 +58,21 @@ def _selection(numbers: Numbers) -> str:
     if select is None:
         return "There was no selection: every arm ran with the values in its config."
     over = "; ".join(f"{key}: {_tried(values)}" for key, values in select.over.items())
+    budget = plural(numbers.plan.budget, "trial")
     if select.by_seed:
-        who, seeds = "Each seed of every arm chose its own values", "with that seed"
-    else:
-        who, seeds = (
-            "Every arm chose its own values, once for all of its seeds,",
-            f"{plural(len(select.trial_seeds), 'seed')} each",
+        text = (
+            f"Every seed of every arm chose its own values for {over}, so the spread over seeds includes that of the choice. "
+            f"{_how(numbers)}, with the same budget of {budget} for every arm ({select.budget:,} for each seed), and the "
+            f"values with the best {numbers.metric} on validation were chosen."
         )
-    text = (
-        f"{who} for {over}. {_how(numbers)}, with the same budget of {plural(numbers.plan.budget, 'trial')} for every arm "
-        f"({seeds}); the best {numbers.metric} on validation decided{'' if select.by_seed else ', as a mean over these seeds'}."
-    )
+    else:
+        text = (
+            f"Every arm chose its own values for {over}, once for all of its seeds. {_how(numbers)}, with the same budget of "
+            f"{budget} for every arm ({plural(len(select.trial_seeds), 'seed')} each), and the values with the best mean "
+            f"{numbers.metric} on validation were chosen."
+        )
     if select.extend:
-        text += f" A list was continued at an end that an arm chose, for every arm and at most {plural(select.extend, 'time')}."
+        text += f" Lists were continued at the ends that arms chose, for every arm, at most {plural(select.extend, 'time')}."
     return text
 
 

@@ -9,6 +9,7 @@ from ftlit.metrics.direction import bounds
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.report.content.blocks import Block, families, ranked, study_blocks
+from ftlit.study.report.content.choosing import Tried, tried_settings
 from ftlit.study.report.content.paired import PairedEvidence, paired_evidence
 from ftlit.study.report.render.formats import decimals_for
 from ftlit.study.state.direction import study_lower_is_better
@@ -117,6 +118,7 @@ class Numbers:
         blocks: The settings in which arms are compared.
         analysis: The statistics of all arms.
         lower: Whether lower values of the metric are better.
+        tried: What each search has tried, by the name of its arm.
     """
 
     plan: Plan
@@ -125,6 +127,7 @@ class Numbers:
     blocks: list[BlockSummary]
     analysis: Analysis
     lower: bool
+    tried: dict[str, list[Tried]]
 
     @property
     def study(self) -> Study:
@@ -174,7 +177,7 @@ def gather(plan: Plan, folder: Folder) -> Numbers:
     analysis = _analysis(compared, known, plan.study)
     lower = study_lower_is_better(plan.study, folder)
     summaries = [_summary(block, what, analysis, plan.study, lower) for block, what in zip(compared, known, strict=True)]
-    return Numbers(plan, progress, found, summaries, analysis, lower)
+    return Numbers(plan, progress, found, summaries, analysis, lower, tried_settings(plan, found, lower))
 
 
 def _analysis(compared: Sequence[Block], known: Sequence[PairedEvidence], study: Study) -> Analysis:

@@ -3,6 +3,7 @@
 from math import isfinite
 
 from ftlit.study.plan.ends import end_of
+from ftlit.study.report.content.choosing import chance_choices
 from ftlit.study.report.content.curves import still_rising
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.render.formats import chosen_text, listed, plural
@@ -22,6 +23,11 @@ def warnings(numbers: Numbers) -> list[str]:
     if edges := _edges(numbers):
         found.append(
             f"These arms chose the largest or smallest value tried, so more extreme ones may be better: {listed(edges, 10)}."
+        )
+    if chance := chance_choices(numbers.tried):
+        found.append(
+            "Validation is too small to tell the best two settings of these arms apart, so chance may have chosen: "
+            f"{listed(chance, 10)}. With that many rows their differences, if they are as found, would be seen in 80% of cases."
         )
     if undecided := numbers.progress.undecided:
         found.append(
