@@ -15,7 +15,7 @@ from ftlit.study.report.content.numbers import Numbers, gather
 from ftlit.study.report.content.warnings import warnings
 from ftlit.study.report.render.document import Text
 from ftlit.study.statistics.choosing import Lead, choice_variance, lead
-from ftlit.study.statistics.compare import Evidence, per_seed
+from ftlit.study.statistics.runs import Evidence, per_seed
 from tests.support.study.synthetic import made
 
 LR = "model.optimizer.init_args.lr"

@@ -26,6 +26,7 @@ from ftlit.study.report.content.assemble import assemble_report
 from ftlit.study.report.content.blocks import families
 from ftlit.study.report.content.design import design
 from ftlit.study.report.content.examples import BlockExamples, by_label, disputed, thirds
+from ftlit.study.report.content.choosing import selection_variance
 from ftlit.study.report.content.numbers import Numbers, gather
 from ftlit.study.report.content.paired import shared_texts
 from ftlit.study.report.content.provenance import failures, provenance
@@ -100,7 +101,8 @@ def test_means_are_those_of_the_results_and_verdicts_those_of_the_statistics(num
     evidence = summary.paired.evidence
     assert evidence["LoRA"].examples == 200
     wanted = [[(one.arm, one.other) for one in found] for found in (summary.comparisons, summary.pairs)]
-    expected = analyse(evidence, wanted, bounds=(0.0, 1.0))
+    added = selection_variance(numbers.plan, numbers.arms, numbers.tried, numbers.lower)
+    expected = analyse(evidence, wanted, bounds=(0.0, 1.0), added=added)
     assert [*summary.comparisons, *summary.pairs] == expected.comparisons
     assert summary.estimates == expected.estimates
     assert [(one.arm, one.other) for one in summary.against("Full")] == [

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ftlit.study.statistics.compare import Evidence
+from ftlit.study.statistics.runs import Evidence
 
 DRAWS = 1000  # resamples of the examples
 SURE = 1.96  # standard errors by which the best setting leads if chance does not explain it, at a level of 5%
@@ -38,11 +38,11 @@ class Lead:
 
 
 def resampled_means(settings: Sequence[Evidence], seed: int = 0) -> np.ndarray:
-    """The metric of settings on the same resampled examples, as means over seeds, ``(draws, settings)``."""
-    counts = np.concatenate([one.counts for one in settings]).astype(float)
-    runs, examples, k = counts.shape
-    drawn = np.random.default_rng(seed).multinomial(examples, np.full(examples, 1 / examples), size=DRAWS)
-    sums = (drawn @ np.moveaxis(counts, 0, 1).reshape(examples, runs * k)).reshape(DRAWS, runs, k)
+    """The metric of settings on the same resampled examples or clusters, as means over seeds, ``(draws, settings)``."""
+    added = np.concatenate([one.units for one in settings]).astype(float)
+    runs, units, k = added.shape
+    drawn = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=DRAWS)
+    sums = (drawn @ np.moveaxis(added, 0, 1).reshape(units, runs * k)).reshape(DRAWS, runs, k)
     ends = np.cumsum([len(one.counts) for one in settings])[:-1]
     parts = zip(settings, np.split(sums, ends, axis=1), strict=True)
     return np.stack([np.asarray(one.score(part), dtype=float).mean(axis=1) for one, part in parts], axis=1)

@@ -12,7 +12,7 @@ from ftlit.study.report.render.formats import chosen_text
 from ftlit.study.state.runs import ArmRuns, CellRun
 from ftlit.study.state.selection import ranked
 from ftlit.study.statistics.choosing import choice_variance, lead
-from ftlit.study.statistics.compare import Evidence
+from ftlit.study.statistics.runs import Evidence
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ def _selection(numbers: Numbers) -> str:
             f"{budget} for every arm ({plural(len(select.trial_seeds), 'seed')} each), and the values with the best mean "
             f"{numbers.metric} on validation were chosen."
         )
+        if len(numbers.study.seeds) > 1:
+            text += " What another choice would have changed, by resampled rows of validation, widens every interval."
     if select.extend:
         text += f" Lists were continued at the ends that arms chose, for every arm, at most {plural(select.extend, 'time')}."
     return text

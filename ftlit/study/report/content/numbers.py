@@ -1,6 +1,6 @@
 """The numbers of a report, from which every format is made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
@@ -9,7 +9,7 @@ from ftlit.metrics.direction import bounds
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.report.content.blocks import Block, families, ranked, study_blocks
-from ftlit.study.report.content.choosing import Tried, tried_settings
+from ftlit.study.report.content.choosing import Tried, selection_variance, tried_settings
 from ftlit.study.report.content.paired import PairedEvidence, paired_evidence
 from ftlit.study.report.render.formats import decimals_for
 from ftlit.study.state.direction import study_lower_is_better
@@ -174,13 +174,14 @@ def gather(plan: Plan, folder: Folder) -> Numbers:
     found = finished_runs(progress)
     settings, compared = plan.study.compare, study_blocks(plan, found)
     known = [paired_evidence(block, settings.primary, settings.split) for block in compared]
-    analysis = _analysis(compared, known, plan.study)
     lower = study_lower_is_better(plan.study, folder)
+    tried = tried_settings(plan, found, lower)
+    analysis = _analysis(compared, known, plan.study, selection_variance(plan, found, tried, lower))
     summaries = [_summary(block, what, analysis, plan.study, lower) for block, what in zip(compared, known, strict=True)]
-    return Numbers(plan, progress, found, summaries, analysis, lower, tried_settings(plan, found, lower))
+    return Numbers(plan, progress, found, summaries, analysis, lower, tried)
 
 
-def _analysis(compared: Sequence[Block], known: Sequence[PairedEvidence], study: Study) -> Analysis:
+def _analysis(compared: Sequence[Block], known: Sequence[PairedEvidence], study: Study, added: Mapping[str, float]) -> Analysis:
     """The statistics of all blocks, whose comparisons make up the families, by the names of the arms."""
     evidence, data = dict[str, Evidence](), dict[str, str]()
     wanted: list[list[tuple[str, str]]] = [[], []]
@@ -192,7 +193,7 @@ def _analysis(compared: Sequence[Block], known: Sequence[PairedEvidence], study:
     settings = study.compare
     return analyse(
         evidence, wanted, level=settings.level, correction=settings.correction, margin=settings.margin,
-        bounds=bounds(settings.primary), data=data,
+        bounds=bounds(settings.primary), data=data, added=added,
     )  # fmt: skip
 
 
