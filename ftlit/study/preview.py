@@ -132,6 +132,8 @@ def cost_totals(study: Study, left: list[PendingCells], measured: dict[str, Prev
         lines.append(
             f"select.over varies {', '.join(others)}, which may change these figures: they were measured with the first value"
         )
+    if study.select and study.select.method == "halving":
+        lines.append("select.method: halving trains most trials for a part of this time, so they take less")
     return "\n".join(filter(None, lines))
 
 

@@ -24,9 +24,9 @@ from ftlit.study.report import write_study_report
 from ftlit.study.report.content.answer import answer
 from ftlit.study.report.content.assemble import assemble_report
 from ftlit.study.report.content.blocks import families
+from ftlit.study.report.content.choosing import selection_variance
 from ftlit.study.report.content.design import design
 from ftlit.study.report.content.examples import BlockExamples, by_label, disputed, thirds
-from ftlit.study.report.content.choosing import selection_variance
 from ftlit.study.report.content.numbers import Numbers, gather
 from ftlit.study.report.content.paired import shared_texts
 from ftlit.study.report.content.provenance import failures, provenance
