@@ -24,7 +24,6 @@ from ftlit.study.report import write_study_report
 from ftlit.study.report.content.answer import answer
 from ftlit.study.report.content.assemble import assemble_report
 from ftlit.study.report.content.blocks import families
-from ftlit.study.report.content.choosing import selection_variance
 from ftlit.study.report.content.design import design
 from ftlit.study.report.content.examples import BlockExamples, by_label, disputed, thirds
 from ftlit.study.report.content.numbers import Numbers, gather
@@ -37,6 +36,7 @@ from ftlit.study.report.render.document import Figure, Text
 from ftlit.study.report.render.formats import count, decimals_for, interval, listed, number, p_text, value_text
 from ftlit.study.report.render.latex import escaped
 from ftlit.study.report.render.plots import numeric_axis, pareto_front
+from ftlit.study.selection.choices import selection_variance
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.statistics.compare import analyse

@@ -13,9 +13,9 @@ from ftlit.study.plan.file import read_study
 from ftlit.study.report.content.numbers import gather
 from ftlit.study.report.content.warnings import warnings
 from ftlit.study.report.render.table import results_csv
+from ftlit.study.selection.trials import ranked, selection
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
-from ftlit.study.state.selection import ranked, selection
 from ftlit.study.status import status_text
 from ftlit.util.files import write_json
 from ftlit.util.settings import value_at

@@ -10,10 +10,10 @@ import yaml
 from ftlit.__main__ import main
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
+from ftlit.study.selection.tpe import Tpe
+from ftlit.study.selection.trials import selection
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
-from ftlit.study.state.selection import selection
-from ftlit.study.state.tpe import Tpe
 from tests.support.study.launched import opened, six_cells
 from tests.support.study.synthetic import write_cell
 

@@ -9,9 +9,9 @@ from ftlit.errors import UserError
 from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.running.worker import ALREADY_CLAIMED, DISK_FULL, DONE, FAILED, Job
+from ftlit.study.selection.trials import selection
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
-from ftlit.study.state.selection import selection
 
 MAX_DEATHS = 5  # a runner gives up on a cell whose process dies this often
 POLL_SECONDS = 1.0  # time between two looks at the folder

@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Any
 
 from ftlit.study.plan.cells import Arm, Cell, Plan, Search
+from ftlit.study.selection.trials import Selection, selection
 from ftlit.study.state.folder import Folder, State
-from ftlit.study.state.selection import Selection, selection
 
 
 @dataclass(frozen=True)

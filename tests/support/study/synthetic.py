@@ -13,9 +13,9 @@ import yaml
 from ftlit.runs.files import SCHEMA
 from ftlit.study.plan.cells import Arm, Cell, Plan
 from ftlit.study.plan.file import read_study
+from ftlit.study.selection.trials import selection
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
-from ftlit.study.state.selection import selection
 from ftlit.util.files import write_json, write_text
 
 LABELS = ("negative", "positive")

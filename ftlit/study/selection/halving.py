@@ -3,8 +3,8 @@
 from typing import Any
 
 from ftlit.study.plan.cells import Cell, Plan, Search, Setting
+from ftlit.study.selection.trials import Scores
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.selection import Scores
 
 
 class Halving:

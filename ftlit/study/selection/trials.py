@@ -131,11 +131,11 @@ def selection(plan: Plan, folder: Folder, may_propose: bool = False) -> Selectio
     """
     method = plan.study.select.method if plan.study.select else "grid"
     if method == "tpe":
-        from ftlit.study.state.tpe import Tpe
+        from ftlit.study.selection.tpe import Tpe
 
         return Tpe(plan, folder, may_propose)
     if method == "halving":
-        from ftlit.study.state.halving import Halving
+        from ftlit.study.selection.halving import Halving
 
         return Halving(plan, folder)
     return FixedTrials(plan, folder)

@@ -9,9 +9,9 @@ from ftlit.study.plan.cells import Plan, Search
 from ftlit.study.report.content.blocks import Block
 from ftlit.study.report.content.paired import paired_evidence
 from ftlit.study.report.render.formats import chosen_text
+from ftlit.study.selection.chance import choice_variance, lead
+from ftlit.study.selection.trials import ranked
 from ftlit.study.state.runs import ArmRuns, CellRun
-from ftlit.study.state.selection import ranked
-from ftlit.study.statistics.choosing import choice_variance, lead
 from ftlit.study.statistics.runs import Evidence
 
 
