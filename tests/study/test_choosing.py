@@ -120,7 +120,7 @@ def test_the_spread_over_seeds_has_the_choice_in_it_already(tmp_path: Path) -> N
     words = design(numbers).parts[1]
     assert isinstance(words, Text)
     assert "the spread over seeds includes that of the choice" in words.text
-    assert "9 trials for every arm (3 for each seed)" in words.text
+    assert "3 trials for every seed of every arm" in words.text
 
 
 def test_of_halving_the_last_round_with_a_choice_counts(tmp_path: Path) -> None:

@@ -204,24 +204,36 @@ class Plan:
         wanted = self.study.seeds if seeds is None else seeds
         return [replace(arm.cell(seed, self.study.seed_keys, chosen), final=True) for seed in wanted]
 
+    def trials_of_arm(self, seeds: int) -> int:
+        """Number of trials of an arm that has so many seeds."""
+        select, own = self.study.select, self.study.seeds[:seeds]
+        return select.budget * sum(len(search.seeds) for search in self.searches(self.arms[0], own)) if select else 0
+
+    def shared_of_arm(self, seeds: int) -> int:
+        """Number of these trials that are also repetitions once the arm has chosen; with pruning they are different runs."""
+        if self.study.select is None or self.study.select.prune:
+            return 0
+        searches = self.searches(self.arms[0], self.study.seeds[:seeds])
+        return sum(len(set(search.seeds) & set(search.repeated)) for search in searches)
+
+    def cells_of_arm(self, seeds: int) -> int:
+        """Number of cells of an arm that has so many seeds, if no list of values is extended."""
+        return self.trials_of_arm(seeds) + seeds - self.shared_of_arm(seeds)
+
     @property
     def budget(self) -> int:
         """Number of trials of an arm."""
-        select = self.study.select
-        return select.budget * sum(len(search.seeds) for search in self.searches(self.arms[0])) if select else 0
+        return self.trials_of_arm(len(self.study.seeds))
 
     @property
     def shared(self) -> int:
-        """Number of trials of an arm that are also repetitions once it has chosen; with pruning they are different runs."""
-        select = self.study.select
-        if select is None or select.prune:
-            return 0
-        return sum(len(set(search.seeds) & set(search.repeated)) for search in self.searches(self.arms[0]))
+        """Number of these trials that are also repetitions once the arm has chosen."""
+        return self.shared_of_arm(len(self.study.seeds))
 
     @property
     def size(self) -> int:
         """Number of cells if all of them run and no list of values is extended."""
-        return len(self.arms) * (self.budget + len(self.study.seeds) - self.shared)
+        return len(self.arms) * self.cells_of_arm(len(self.study.seeds))
 
     @property
     def size_text(self) -> str:

@@ -58,18 +58,17 @@ def _selection(numbers: Numbers) -> str:
     if select is None:
         return "There was no selection: every arm ran with the values in its config."
     over = "; ".join(f"{key}: {_tried(values)}" for key, values in select.over.items())
-    budget = plural(numbers.plan.budget, "trial")
     if select.by_seed:
         text = (
             f"Every seed of every arm chose its own values for {over}, so the spread over seeds includes that of the choice. "
-            f"{_how(numbers)}, with the same budget of {budget} for every arm ({select.budget:,} for each seed), and the "
+            f"{_how(numbers)}, with the same budget of {plural(select.budget, 'trial')} for every seed of every arm, and the "
             f"values with the best {numbers.metric} on validation were chosen."
         )
     else:
         text = (
             f"Every arm chose its own values for {over}, once for all of its seeds. {_how(numbers)}, with the same budget of "
-            f"{budget} for every arm ({plural(len(select.trial_seeds), 'seed')} each), and the values with the best mean "
-            f"{numbers.metric} on validation were chosen."
+            f"{plural(numbers.plan.budget, 'trial')} for every arm ({plural(len(select.trial_seeds), 'seed')} each), and the "
+            f"values with the best mean {numbers.metric} on validation were chosen."
         )
         if len(numbers.study.seeds) > 1:
             text += " What another choice would have changed, by resampled rows of validation, widens every interval."
