@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -123,9 +124,10 @@ class Plan:
         """A trial of an arm."""
         return replace(arm.cell(seed, self.study.seed_keys, chosen), trial=number)
 
-    def repetitions(self, arm: Arm, chosen: dict[str, Any]) -> list[Cell]:
-        """The cells of an arm for all seeds, with the chosen values."""
-        return [replace(arm.cell(seed, self.study.seed_keys, chosen), final=True) for seed in self.study.seeds]
+    def repetitions(self, arm: Arm, chosen: dict[str, Any], seeds: Sequence[int] | None = None) -> list[Cell]:
+        """The cells of an arm for all seeds, or for some, with the chosen values."""
+        wanted = self.study.seeds if seeds is None else seeds
+        return [replace(arm.cell(seed, self.study.seed_keys, chosen), final=True) for seed in wanted]
 
     @property
     def shared(self) -> int:
@@ -136,8 +138,23 @@ class Plan:
     @property
     def size(self) -> int:
         """Number of cells if all of them run."""
-        budget = self.study.select.budget if self.study.select else 0
-        return len(self.arms) * (budget + len(self.study.seeds) - self.shared)
+        return len(self.arms) * self.cells_of_arm(len(self.study.seeds))
+
+    @property
+    def least(self) -> int:
+        """Number of cells if no arm has more seeds than every arm has; without sequential seeds, all of them."""
+        return len(self.arms) * self.cells_of_arm(len(self.study.first_seeds))
+
+    @property
+    def size_text(self) -> str:
+        """The number of cells, for users."""
+        return f"{self.least:,} to {self.size:,} cells" if self.study.looks else f"at most {self.size:,} cells"
+
+    def cells_of_arm(self, seeds: int) -> int:
+        """Number of cells of an arm that has so many seeds."""
+        select, own = self.study.select, set(self.study.seeds[:seeds])
+        tried = set(select.seeds) if select and not select.prune else set()
+        return (select.budget if select else 0) + len(own - tried)
 
     def best(self, arm: Arm, scores: dict[str, float], lower: bool) -> dict[str, Any] | None:
         """The values that an arm chooses from a grid or random draws; None while some trials have no score.

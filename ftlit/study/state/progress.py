@@ -1,13 +1,16 @@
 """The progress of a study: which of its cells are done, running, failed or pending."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from ftlit.study.plan.cells import Arm, Cell, Plan
 from ftlit.study.state.folder import Folder, State
+from ftlit.study.state.looks import begun, look_at
 from ftlit.study.state.selection import Selection, selection
+from ftlit.study.statistics.course import Course
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class ArmProgress:
         arm: The arm.
         trials: The cells from which the arm chooses.
         chosen: The chosen values; None while the arm has not chosen.
-        repetitions: The cells of the arm for all seeds; empty while it has not chosen.
+        repetitions: The cells of the arm for its seeds; empty while it has not chosen.
     """
 
     arm: Arm
@@ -34,11 +37,34 @@ class Progress:
         plan: The study.
         folder: The folder of the study.
         choices: The selection of the study, if the caller keeps it between calls.
+        seeds: The number of seeds of each arm, as of an earlier look at a study with sequential seeds. By default, as many as
+            the results ask for.
     """
 
-    def __init__(self, plan: Plan, folder: Folder, choices: Selection | None = None) -> None:
+    def __init__(
+        self, plan: Plan, folder: Folder, choices: Selection | None = None, seeds: Mapping[str, int] | None = None
+    ) -> None:
         self.plan, self.folder = plan, folder
-        self._choices = choices or selection(plan, folder)
+        self._choices, self._seeds = choices or selection(plan, folder), seeds
+
+    @cached_property
+    def course(self) -> Course | None:
+        """The looks at the results so far, up to one for which results are missing; None without sequential seeds."""
+        if not self.plan.study.looks:
+            return None
+        course = begun(self.plan)
+        while not course.ended:
+            known = Progress(self.plan, self.folder, self._choices, course.seeds)
+            if known.unfinished:
+                break
+            course.enter(look_at(known, course))
+        return course
+
+    def seeds(self, arm: Arm) -> list[int]:
+        """The seeds of an arm that the results so far ask for."""
+        counts = self._seeds if self._seeds is not None else self.course.seeds if self.course else {}
+        first = self.plan.study.first_seeds
+        return self.plan.study.seeds[: counts.get(arm.name, len(first))]
 
     @cached_property
     def arms(self) -> list[ArmProgress]:
@@ -46,7 +72,7 @@ class Progress:
         found = []
         for arm in self.plan.arms:
             trials, chosen = self._choices.trials(arm), self._choices.best(arm)
-            repetitions = [] if chosen is None else self.plan.repetitions(arm, chosen)
+            repetitions = [] if chosen is None else self.plan.repetitions(arm, chosen, self.seeds(arm))
             found.append(ArmProgress(arm, trials, chosen, repetitions))
         return found
 
@@ -69,9 +95,13 @@ class Progress:
 
     @property
     def counts(self) -> Counter[State]:
-        """The number of cells in each state; cells that depend on a choice not made yet are pending."""
+        """The number of cells in each state; cells that depend on a choice not made yet are pending.
+
+        Cells of seeds that depend on a verdict not reached yet do not count.
+        """
         counts = Counter(self.states.values())
-        if (unknown := self.plan.size - len(self.cells)) > 0:
+        size = sum(self.plan.cells_of_arm(len(self.seeds(arm))) for arm in self.plan.arms)
+        if (unknown := size - len(self.cells)) > 0:
             counts["pending"] += unknown
         return counts
 
@@ -86,6 +116,20 @@ class Progress:
 
     @property
     def unfinished(self) -> bool:
-        """Whether cells are running or pending, or will be once an arm has chosen."""
+        """Whether cells are running or pending, or will be once an arm has chosen or a look has been taken."""
         choosing = any(arm.chosen is None and arm.arm not in self.undecided for arm in self.arms)
-        return choosing or bool(self.in_state("pending") or self.in_state("running"))
+        return choosing or self.looking or bool(self.in_state("pending") or self.in_state("running"))
+
+    @property
+    def looking(self) -> bool:
+        """Whether a look at the results is to come, which decides about more cells."""
+        return self._seeds is None and self.course is not None and not self.course.ended
+
+    @property
+    def at_most(self) -> int:
+        """Number of cells that open verdicts may ask for beyond the known ones."""
+        if not self.looking or self.course is None:
+            return 0
+        per_arm = self.plan.cells_of_arm
+        most, going = per_arm(len(self.plan.study.seeds)), self.course.going
+        return sum(most - per_arm(len(self.seeds(arm))) for arm in self.plan.arms if arm.name in going)

@@ -9,6 +9,7 @@ from ftlit.metrics.direction import bounds
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.report.content.blocks import Block, families, ranked, study_blocks
+from ftlit.study.report.content.looks import at_any_time
 from ftlit.study.report.content.paired import PairedEvidence, paired_evidence
 from ftlit.study.report.render.formats import decimals_for
 from ftlit.study.state.direction import study_lower_is_better
@@ -171,13 +172,22 @@ def gather(plan: Plan, folder: Folder) -> Numbers:
     found = finished_runs(progress)
     settings, compared = plan.study.compare, study_blocks(plan, found)
     known = [paired_evidence(block, settings.primary, settings.split) for block in compared]
-    analysis = _analysis(compared, known, plan.study)
+    analysis = _analysis(compared, known, plan.study, settings.level)
+    if progress.course is not None:
+        analysis = at_any_time(analysis, progress.course)
     lower = study_lower_is_better(plan.study, folder)
     summaries = [_summary(block, what, analysis, plan.study, lower) for block, what in zip(compared, known, strict=True)]
     return Numbers(plan, progress, found, summaries, analysis, lower)
 
 
-def _analysis(compared: Sequence[Block], known: Sequence[PairedEvidence], study: Study) -> Analysis:
+def analysed(progress: Progress, level: float) -> Analysis:
+    """The statistics of the finished runs at a level."""
+    settings, compared = progress.plan.study.compare, study_blocks(progress.plan, finished_runs(progress))
+    known = [paired_evidence(block, settings.primary, settings.split) for block in compared]
+    return _analysis(compared, known, progress.plan.study, level)
+
+
+def _analysis(compared: Sequence[Block], known: Sequence[PairedEvidence], study: Study, level: float) -> Analysis:
     """The statistics of all blocks, whose comparisons make up the families, by the names of the arms."""
     evidence, data = dict[str, Evidence](), dict[str, str]()
     wanted: list[list[tuple[str, str]]] = [[], []]
@@ -188,7 +198,7 @@ def _analysis(compared: Sequence[Block], known: Sequence[PairedEvidence], study:
             family += [(block.names[one], block.names[other]) for one, other in found]
     settings = study.compare
     return analyse(
-        evidence, wanted, level=settings.level, correction=settings.correction, margin=settings.margin,
+        evidence, wanted, level=level, correction=settings.correction, margin=settings.margin,
         bounds=bounds(settings.primary), data=data,
     )  # fmt: skip
 
