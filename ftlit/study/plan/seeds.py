@@ -24,7 +24,9 @@ class SequentialSeeds:
 
     def __post_init__(self) -> None:
         if self.at_least < FEWEST:
-            raise UserError(f"seeds.at_least should be {FEWEST} or more, since fewer seeds allow no verdict; got {self.at_least}")
+            raise UserError(
+                f"seeds.at_least should be {FEWEST} or more, since fewer seeds allow no verdict; got {self.at_least}"
+            )
         if self.at_most < self.at_least:
             raise UserError(f"seeds.at_most should not be below seeds.at_least, got {self.at_most} and {self.at_least}")
 

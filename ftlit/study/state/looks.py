@@ -56,6 +56,4 @@ def _compared(progress: "Progress", level: float) -> list[tuple[str, str, float 
     from ftlit.study.report.content.numbers import analysed
 
     found: Mapping[Pair, Any] = {(one.arm, one.other): one for one in reversed(analysed(progress, level).comparisons)}
-    return [
-        (*pair, one.p if one.seeds >= FEWEST else None, bool(one.equivalent)) for pair, one in found.items()
-    ]
+    return [(*pair, one.p if one.seeds >= FEWEST else None, bool(one.equivalent)) for pair, one in found.items()]

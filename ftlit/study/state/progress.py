@@ -125,11 +125,13 @@ class Progress:
         """Whether a look at the results is to come, which decides about more cells."""
         return self._seeds is None and self.course is not None and not self.course.ended
 
+    def most_seeds(self, arm: Arm) -> list[int]:
+        """The seeds of an arm if none of its open verdicts is reached before the last look."""
+        going = self.course.going if self.looking and self.course else set[str]()
+        return self.plan.study.seeds if arm.name in going else self.seeds(arm)
+
     @property
-    def at_most(self) -> int:
+    def possible(self) -> int:
         """Number of cells that open verdicts may ask for beyond the known ones."""
-        if not self.looking or self.course is None:
-            return 0
-        per_arm = self.plan.cells_of_arm
-        most, going = per_arm(len(self.plan.study.seeds)), self.course.going
-        return sum(most - per_arm(len(self.seeds(arm))) for arm in self.plan.arms if arm.name in going)
+        cells = self.plan.cells_of_arm
+        return sum(cells(len(self.most_seeds(arm))) - cells(len(self.seeds(arm))) for arm in self.plan.arms)

@@ -73,10 +73,9 @@ class Course:
                 self._close(pair, "different")
         undecided = max(sum(status != "different" for status in self.status.values()), 1)
         for pair in self.open:
-            one = found.get(pair)
             if pair in self.same:
                 self._close(pair, "same")
-            elif one is None or (one.p is not None and not last and self._hopeless(one.p, undecided)):
+            elif pair not in found or (not last and self._hopeless(found[pair].p, undecided)):
                 self._close(pair, "given up")
         self.going = {name for pair in self.open for name in pair}
         self.ended = last or not self.going
@@ -95,8 +94,8 @@ class Course:
         p = [self.p.get(pair, 1.0) for pair in pairs]
         return dict(zip(pairs, adjust(p, self.correction, is_all_pairs(pairs)), strict=True))
 
-    def _hopeless(self, p: float, undecided: int) -> bool:
-        return self.looks.predictive_power(self.look, p, self.level / undecided) < LITTLE_POWER
+    def _hopeless(self, p: float | None, undecided: int) -> bool:
+        return p is not None and self.looks.predictive_power(self.look, p, self.level / undecided) < LITTLE_POWER
 
     def _close(self, pair: Pair, status: Status) -> None:
         if self.status[pair] != status:

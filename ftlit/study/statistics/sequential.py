@@ -1,10 +1,11 @@
 """Tests that are repeated while seeds are added: the looks at the results, and p-values that hold at any of them.
 
-A study with sequential seeds looks at its results at numbers of seeds that are fixed beforehand. Until each look it may
-spend a part of the level (Lan and DeMets 1983) in proportion to the seeds so far (Kim and DeMets 1987), so that the probability
-of a false positive at any look is at most the level. The critical values follow from the joint distribution of the looks, by the recursion of Armitage, McPherson and Rowe (1969; see
-Jennison and Turnbull 2000, chapter 19): at n seeds, a mean has information in proportion to n, and its increments are
-independent. Examples that all seeds share make later looks more alike than that, which only makes the tests conservative.
+A study with sequential seeds looks at its results at numbers of seeds that are fixed beforehand. Until each look it may spend a
+part of the level (Lan and DeMets 1983) in proportion to the seeds so far (Kim and DeMets 1987), so that the probability of a
+false positive at any look is at most the level. The critical values follow from the joint distribution of the looks, by the
+recursion of Armitage, McPherson and Rowe (1969; see Jennison and Turnbull 2000, chapter 19): at n seeds, a mean has
+information in proportion to n, and its increments are independent. Examples that all seeds share make looks more alike than
+that, which only makes the tests conservative.
 
 The p-value of a look is turned into the smallest level of the whole design at which this look would have been significant
 (the repeated p-value of Jennison and Turnbull). Its minimum over all looks so far is a valid p-value whenever one stops, for
@@ -129,4 +130,4 @@ class Looks:
 
         share = self.seeds[look] / self.seeds[-1]
         ratio, critical = -ndtri(max(p, 1e-300) / 2), -ndtri(self.levels(level)[-1] / 2)
-        return float(ndtr((ratio / np.sqrt(share) - critical) / np.sqrt(1 / share - 1))) if share < 1 else float(ratio >= critical)
+        return float(ndtr((ratio / np.sqrt(share) - critical) / np.sqrt(1 / share - 1)))

@@ -32,9 +32,8 @@ def unfinished(numbers: Numbers) -> str:
     missing = [f"{counts[state]} {word}" for state, word in words.items() if counts[state]]
     if not missing:
         return ""
-    planned = len(numbers.plan.arms) * len(numbers.study.seeds)
     return (
-        f"The study is not complete: {len(numbers.repetitions)} of {planned} repetitions have finished "
+        f"The study is not complete: {len(numbers.repetitions)} of {numbers.all_planned} repetitions have finished "
         f"({plural(sum(counts.values()), 'cell')} in total: {counts['done']} done, {', '.join(missing)}). This report covers "
         "the finished ones only."
     )

@@ -3,6 +3,7 @@
 from ftlit.study.report.content.answer import answer
 from ftlit.study.report.content.breakdown import breakdown, disagreements
 from ftlit.study.report.content.design import design
+from ftlit.study.report.content.looks import seed_count
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.content.provenance import failures, provenance
 from ftlit.study.report.content.results import comparison, costs, main_tables, training_curves
@@ -22,8 +23,8 @@ def assemble_report(numbers: Numbers) -> Document:
     """The report with all sections that are not empty."""
     study = numbers.study
     lead = (
-        f"A study of {plural(len(numbers.plan.arms), 'arm')} and {plural(len(study.seeds), 'seed')}: "
-        f"{len(numbers.repetitions):,} of {len(numbers.plan.arms) * len(study.seeds):,} repetitions have finished."
+        f"A study of {plural(len(numbers.plan.arms), 'arm')} and {seed_count(study)}: "
+        f"{len(numbers.repetitions):,} of {numbers.all_planned:,} repetitions have finished."
     )
     found = [section for make in SECTIONS if (section := make(numbers)).parts]
     return Document(study.name, lead, found, main_tables(numbers), FILES)

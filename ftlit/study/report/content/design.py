@@ -5,6 +5,7 @@ from typing import Any
 
 from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.axes import label_of
+from ftlit.study.report.content.looks import looks_table, looks_text, seeds_text
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.content.warnings import warnings
 from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
@@ -32,6 +33,8 @@ TESTS = {
 def design(numbers: Numbers) -> Section:
     """Data, arms, seeds, selection with the budget of every arm, statistics, and warnings."""
     parts: list[Part] = [Text(_setting(numbers)), Text(_selection(numbers)), Text(_reads(numbers)), Text(statistics(numbers))]
+    course = numbers.progress.course
+    parts += [Text(looks_text(course)), looks_table(course)] if course else []
     parts += [Text(text, warning=True) for text in warnings(numbers)]
     data, table, trained = _data(numbers), budget(numbers), training(numbers)
     parts += [part for part in (data, trained) if part.rows]
@@ -47,7 +50,7 @@ def _setting(numbers: Numbers) -> str:
     kind = "all combinations" if study.design == "grid" else "some of the combinations"
     return (
         f"{bases}; {plural(len(numbers.plan.arms), 'arm')} from {kind} of {axes}.{left_out} Each arm is repeated with "
-        f"{plural(len(study.seeds), 'seed')} ({', '.join(map(str, study.seeds))}), which set {listed(study.seed_keys)}. "
+        f"{seeds_text(study)}. "
         f"Arms are compared by {numbers.metric} on {study.compare.split} ({'lower' if numbers.lower else 'higher'} is better), "
         f"within the same experiment and the same levels of all axes other than {study.compare.axis}."
     )
@@ -204,6 +207,6 @@ def budget(numbers: Numbers) -> Table:
     for arm in numbers.arms:
         chosen = NONE if arm.chosen is None else chosen_text(arm.chosen)
         trials = [f"{len(arm.trials)} of {study.select.budget}", chosen] if study.select else []
-        rows.append([arm.arm.name, *trials, f"{len(arm.repetitions)} of {len(study.seeds)}"])
+        rows.append([arm.arm.name, *trials, f"{len(arm.repetitions)} of {numbers.planned(arm.arm)}"])
     selected = ["trials", "chosen"] if study.select else []
     return Table("Budget of every arm", ["arm", *selected, "repetitions"], rows, words=(0, 2) if study.select else (0,))

@@ -4,11 +4,9 @@ from dataclasses import replace
 
 from ftlit.study.plan.settings import Study
 from ftlit.study.report.render.document import Table
-from ftlit.study.report.render.formats import p_text
+from ftlit.study.report.render.formats import listed, p_text, plural
 from ftlit.study.statistics.compare import Analysis, Comparison
-from ftlit.study.statistics.course import Course
-
-DECIDED = {"different": "different", "same": "the same within the margin", "given up": "given up", "open": "open"}
+from ftlit.study.statistics.course import LITTLE_POWER, Course
 
 
 def at_any_time(analysis: Analysis, course: Course) -> Analysis:
@@ -24,24 +22,28 @@ def at_any_time(analysis: Analysis, course: Course) -> Analysis:
     return replace(analysis, comparisons=[held(one) for one in analysis.comparisons])
 
 
+def seed_count(study: Study) -> str:
+    """The number of seeds of an arm."""
+    return f"{study.looks[0]} to {study.looks[-1]} seeds" if study.looks else plural(len(study.seeds), "seed")
+
+
 def seeds_text(study: Study) -> str:
-    """How many seeds an arm has, as words after "is repeated with"."""
-    if not study.looks:
-        count = len(study.seeds)
-        return f"{count} {'seed' if count == 1 else 'seeds'} ({', '.join(map(str, study.seeds))})"
-    return f"{study.looks[0]} to {study.looks[-1]} seeds, more of them where verdicts are open"
+    """The seeds of an arm, and which keys they set."""
+    which = "more of them where verdicts are open" if study.looks else f"({', '.join(map(str, study.seeds))})"
+    return f"{seed_count(study)}{',' if study.looks else ''} {which}, which set {listed(study.seed_keys)}"
 
 
 def looks_text(course: Course) -> str:
     """How seeds are added, and why this does not raise the number of false positives."""
     return (
-        "Seeds are added until the verdicts that the study is about are reached. Results are looked at with the numbers of seeds "
-        f"in the table of looks, and an arm goes on while any of its comparisons is open. So that the error is at most "
-        f"{course.level:g} whenever the study stops, each look spends a part of this level in proportion to the seeds added (Lan "
-        "and DeMets 1983), and p-values are the smallest levels at which a look so far would have been significant. Test examples "
-        "that all seeds share make looks more alike than was assumed, which only makes them stricter. A comparison that would be "
-        "decided with a probability below 10% even with the largest number of seeds is given up, which claims nothing. Intervals "
-        "are those of a fixed number of seeds."
+        "Seeds are added until the verdicts that the study is about are reached. Results are looked at with the numbers of "
+        "seeds in the table of looks, and an arm goes on while any of its comparisons is open. So that false positives are as "
+        "rare as with a single look, whenever the study stops, each look spends a part of the level "
+        f"{course.level:g} in proportion to the seeds added (Lan and DeMets 1983), and p-values are the smallest levels at "
+        "which a look so far would have been significant. Test examples that all seeds share make looks more alike than was "
+        "assumed, which only makes the tests stricter. A comparison that would be decided with a probability below "
+        f"{LITTLE_POWER:.0%} even with the largest number of seeds is given up, which claims nothing. Intervals are those of a "
+        "fixed number of seeds."
     )
 
 
@@ -56,8 +58,3 @@ def looks_table(course: Course) -> Table:
         rows.append([str(seeds), p_text(float(level)), *([str(count) for count in counts] if taken else ["", "", ""])])
     notes = ["Level: the p-value of the ordinary test at which a single comparison is significant; blank: looks not taken."]
     return Table("Looks at the results", ["seeds", "level", "different", "same", "given up"], rows, notes=notes)
-
-
-def open_verdicts(course: Course) -> list[tuple[str, str, str]]:
-    """The comparisons of the first family that are open or given up: arm, other, and which of the two."""
-    return [(*pair, DECIDED[status]) for pair, status in course.status.items() if status in ("open", "given up")]

@@ -6,7 +6,7 @@ from functools import cached_property
 from math import isfinite
 
 from ftlit.metrics.direction import bounds
-from ftlit.study.plan.cells import Plan
+from ftlit.study.plan.cells import Arm, Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.report.content.blocks import Block, families, ranked, study_blocks
 from ftlit.study.report.content.looks import at_any_time
@@ -143,6 +143,15 @@ class Numbers:
     def repetitions(self) -> list[CellRun]:
         """All finished repetitions."""
         return [run for arm in self.arms for run in arm.repetitions]
+
+    def planned(self, arm: Arm) -> int:
+        """Number of repetitions of an arm that the results so far ask for."""
+        return len(self.progress.seeds(arm))
+
+    @property
+    def all_planned(self) -> int:
+        """Number of repetitions of all arms that the results so far ask for."""
+        return sum(map(self.planned, self.plan.arms))
 
     @cached_property
     def runs(self) -> list[CellRun]:

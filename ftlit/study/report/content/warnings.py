@@ -28,7 +28,7 @@ def warnings(numbers: Numbers) -> list[str]:
         )
     if uneven := _uneven(numbers):
         found.append(f"These arms have fewer finished trials than the budget, as some failed or were pruned: {listed(uneven)}.")
-    if short := [arm.arm.name for arm in numbers.arms if 0 < len(arm.repetitions) < len(study.seeds)]:
+    if short := [arm.arm.name for arm in numbers.arms if 0 < len(arm.repetitions) < numbers.planned(arm.arm)]:
         found.append(f"Not all seeds of these arms have finished, which favours arms whose runs fail: {listed(short, 10)}.")
     if rising := still_rising(numbers):
         found.append(
