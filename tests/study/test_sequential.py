@@ -145,7 +145,7 @@ def test_a_look_without_new_seeds_is_no_second_chance() -> None:
 # Studies
 
 
-SEEDS = {"at_least": 3, "at_most": 12}
+SEEDS = {"at_least": 3, "at_most": 8}
 
 
 @pytest.mark.parametrize(("seeds", "looks"), [
@@ -222,7 +222,7 @@ def test_arms_whose_verdict_is_open_go_on(whole: tuple[Plan, Folder, list[str]])
 def test_a_study_that_is_killed_takes_the_same_course(whole: tuple[Plan, Folder, list[str]], tmp_path: Path) -> None:
     plan, folder = started(tmp_path)
     for _ in range(50):
-        executor = Immediate(plan, folder, stop_after=5)
+        executor = Immediate(plan, folder, stop_after=8)
         try:
             Runner(plan, Folder(folder.path), executor, str).run()
             break
@@ -266,21 +266,21 @@ def test_a_seed_that_failed_does_not_hold_up_the_others(tmp_path: Path) -> None:
 
 def test_status_says_what_is_open_and_what_it_may_cost(tmp_path: Path) -> None:
     plan, folder = started(tmp_path)
-    assert "4 arms, 12 to 48 cells" in preview(plan, 0, tmp_path)
+    assert "4 arms, 12 to 32 cells" in preview(plan, 0, tmp_path)
     run_until(plan, folder, lambda cell: cell.seed < 3)
     text = status_text(Progress(plan, folder))
     assert "open     LoRA against Full: p " in text
     assert "Frozen against" not in text
-    assert "next look with 4 of at most 12 seeds, which may take " in text
+    assert "next look with 4 of at most 8 seeds, which may take " in text
     assert "3/4" in text  # the arms that go on
     assert "3/3" in text  # Frozen, which stopped
     left = preview(plan, 0, tmp_path)
-    assert "3 to 27 cells left to run; 12 done" in left
+    assert "3 to 15 cells left to run; 12 done" in left
 
 
 def test_the_report_shows_the_looks(whole: tuple[Plan, Folder, list[str]]) -> None:
     text = markdown(assemble_report(gather(*whole[:2])))
-    assert "A study of 4 arms and 3 to 12 seeds: " in text
+    assert "A study of 4 arms and 3 to 8 seeds: " in text
     assert "Looks at the results" in text
     assert "| 3 | 0.0" in text
     assert "Worse than Full: Frozen" in text
@@ -289,7 +289,7 @@ def test_the_report_shows_the_looks(whole: tuple[Plan, Folder, list[str]]) -> No
 
 def test_trials_and_sequential_seeds(tmp_path: Path) -> None:
     plan, folder = started(tmp_path, select=STUDY["select"])
-    assert plan.size_text == "20 to 56 cells"
+    assert plan.size_text == "20 to 40 cells"
     run_until(plan, folder, lambda cell: True)
     progress = Progress(plan, folder)
     assert not progress.unfinished

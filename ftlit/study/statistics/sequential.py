@@ -15,7 +15,7 @@ others.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from math import log
 
 import numpy as np
@@ -81,6 +81,16 @@ class _Walk:
         self.places, self.mass = places, density * weights * limit[:, None]
 
 
+@lru_cache
+def _levels(seeds: tuple[int, ...]) -> np.ndarray:
+    """The levels of looks for each level in `GRID`, ``(levels, looks)``."""
+    from scipy.special import ndtr
+
+    information = np.array(seeds, dtype=float)
+    found = 2 * ndtr(-critical_values(information, GRID[:, None] * information / information[-1]))
+    return np.maximum.accumulate(found)
+
+
 @dataclass(frozen=True)
 class Looks:
     """The looks of a design.
@@ -91,18 +101,9 @@ class Looks:
 
     seeds: tuple[int, ...]
 
-    @cached_property
-    def _table(self) -> np.ndarray:
-        """The levels of the looks for each level in `GRID`, ``(levels, looks)``."""
-        from scipy.special import ndtr
-
-        information = np.array(self.seeds, dtype=float)
-        found = 2 * ndtr(-critical_values(information, GRID[:, None] * information / information[-1]))
-        return np.maximum.accumulate(found)
-
     def levels(self, level: float) -> np.ndarray:
         """The level of the test at each look, for a level of the whole design, ``(looks,)``."""
-        return np.array([np.exp(np.interp(log(level), np.log(GRID), np.log(one))) for one in self._table.T])
+        return np.array([np.exp(np.interp(log(level), np.log(GRID), np.log(one))) for one in _levels(self.seeds).T])
 
     def p_value(self, look: int, p: float) -> float:
         """The smallest level of the whole design at which a p-value of one look is significant; 1 if none is below a half.
@@ -111,7 +112,7 @@ class Looks:
             look: Number of the look, from 0.
             p: The p-value of the ordinary test at this look.
         """
-        levels = self._table[:, look]
+        levels = _levels(self.seeds)[:, look]
         if p > levels[-1]:
             return 1.0
         return float(np.exp(np.interp(log(max(p, levels[0])), np.log(levels), np.log(GRID))))
