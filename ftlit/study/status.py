@@ -25,7 +25,7 @@ def status_text(progress: Progress) -> str:
         parts.append("\n".join(f"running  {cell.title}: {_step_text(progress.folder, cell)}" for cell in running))
     if failed := progress.in_state("failed"):
         parts.append("\n".join(f"failed   {cell.title}: {progress.folder.error(cell.name)}" for cell in failed))
-    if progress.course is not None:
+    if progress.course is not None and progress.course.status:
         parts.append(verdicts_text(progress, progress.course))
     summary = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])  # type: ignore[index]
     parts.append(f"{progress.plan.study.name}: {summary or 'nothing'} of {total} cells{_time_left(progress)}")

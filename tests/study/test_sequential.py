@@ -81,7 +81,7 @@ def test_predictive_power() -> None:
     true = 1.5 / np.sqrt(5) + rng.normal(size=200_000) / np.sqrt(5)
     last = (1.5 * np.sqrt(5) + 5 * true + np.sqrt(5) * rng.normal(size=200_000)) / np.sqrt(10)
     share = (last > -ndtri(looks.levels(0.05)[-1] / 2)).mean()
-    assert looks.predictive_power(1, 2 * float(ndtr(-1.5)), 0.05) == pytest.approx(share, abs=0.005)
+    assert looks.predictive_power(1, 1.5, 0.05) == pytest.approx(share, abs=0.005)
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.3])
@@ -124,6 +124,28 @@ def test_the_same_within_a_margin_is_an_end() -> None:
     found.enter({("a", "full"): Found(0.2, same=True)})
     assert found.ended
     assert found.status == {("a", "full"): "same"}
+
+
+def test_nothing_to_compare_needs_no_look() -> None:
+    found = course()
+    assert found.ended
+    assert found.seeds == {}
+
+
+def test_what_may_turn_out_the_same_is_not_given_up() -> None:
+    for room, status in ((None, "given up"), (-3.0, "given up"), (1.5, "open")):
+        found = course(("a", "full"))
+        found.enter({("a", "full"): Found(0.99, room=room)})
+        assert found.status == {("a", "full"): status}
+
+
+def test_the_level_of_a_look_for_a_family() -> None:
+    """At each step of Holm's method, the level is at most that of a design of its own."""
+    found = course(*((f"arm {i}", "full") for i in range(10)))
+    for look in range(3):
+        found.look = look
+        for left in range(1, 11):
+            assert found.level_of_look / left <= found.looks.levels(0.05 / left)[look] * 1.0001
 
 
 def test_too_few_runs_say_nothing_and_no_run_is_the_end() -> None:

@@ -9,8 +9,9 @@ from tests.support.study.survival import disturbed, together, twelve_cells, undi
 
 
 @pytest.mark.slow
-def test_kills_change_nothing(tmp_path: Path, tiny: Any, sentiment: str) -> None:
-    file = twelve_cells(tmp_path / "twelve.yaml", tiny(), sentiment)
+@pytest.mark.parametrize("seeds", [6, {"at_least": 3, "at_most": 6}], ids=["fixed", "sequential"])
+def test_kills_change_nothing(tmp_path: Path, tiny: Any, sentiment: str, seeds: Any) -> None:
+    file = twelve_cells(tmp_path / "twelve.yaml", tiny(), sentiment, seeds)
     plain = undisturbed(file, tmp_path / "plain")
     assert set(plain.finished.values()) == {1}
     for other in (disturbed(file, tmp_path / "rough", kills=3), together(file, tmp_path / "two")):

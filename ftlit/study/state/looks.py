@@ -6,7 +6,6 @@ course. `looks.json` in the folder only saves the time of computing it again.
 
 import hashlib
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,7 @@ def look_at(progress: "Progress", course: Course) -> dict[Pair, Found]:
         progress: The progress of the study with the seeds of this look, all of whose cells have ended.
         course: The course.
     """
-    level = float(course.looks.levels(course.level)[course.look])
+    level = course.level_of_look
     names = {cell.name for arm in progress.arms for cell in arm.repetitions if progress.states[cell.name] == "done"}
     asked = [sorted(names), course.families, level, str(progress.plan.study.compare)]
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
@@ -48,12 +47,16 @@ def look_at(progress: "Progress", course: Course) -> dict[Pair, Found]:
         known[key] = _compared(progress, level)
         with suppress(OSError):  # such as a folder that only its owner may write
             write_json(path, known)
-    return {(one, other): Found(p, same) for one, other, p, same in known[key]}
+    return {(one, other): Found(*says) for one, other, *says in known[key]}
 
 
-def _compared(progress: "Progress", level: float) -> list[tuple[str, str, float | None, bool]]:
-    """The pairs with their p-values, and whether they are the same within the margin."""
+def _compared(progress: "Progress", level: float) -> list[tuple[Any, ...]]:
+    """The pairs with what a look says about them, as in `Found`."""
     from ftlit.study.report.content.numbers import analysed
 
-    found: Mapping[Pair, Any] = {(one.arm, one.other): one for one in reversed(analysed(progress, level).comparisons)}
-    return [(*pair, one.p if one.seeds >= FEWEST else None, bool(one.equivalent)) for pair, one in found.items()]
+    margin, found = progress.plan.study.compare.margin, dict[Pair, tuple[Any, ...]]()
+    for one in analysed(progress, level).comparisons:
+        room = None if margin is None or not one.error > 0 else (margin - abs(one.difference)) / one.error
+        says = (one.p if one.seeds >= FEWEST else None, bool(one.equivalent), room)
+        found.setdefault((one.arm, one.other), says)  # what the first family says, if it names the pair
+    return [(*pair, *says) for pair, says in found.items()]

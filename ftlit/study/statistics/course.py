@@ -9,6 +9,7 @@ from ftlit.study.statistics.sequential import Looks
 
 Status = Literal["different", "same", "open", "given up"]
 
+TINY = 1e-300
 LITTLE_POWER = 0.1  # a pair is given up if it would be decided with a smaller probability even by the largest number of seeds
 
 
@@ -19,10 +20,12 @@ class Found:
     Args:
         p: The p-value of the ordinary test; None if too few of the arms' runs succeeded for a claim.
         same: Whether both arms are the same within a margin, by a test at the level of the look.
+        room: How far the difference is within the margin, in standard errors; None without a margin.
     """
 
     p: float | None
     same: bool = False
+    room: float | None = None
 
 
 class Course:
@@ -49,8 +52,8 @@ class Course:
 
     def __init__(self, looks: Looks, families: Sequence[Sequence[Pair]], level: float, correction: Correction) -> None:
         self.looks, self.families, self.level, self.correction = looks, families, level, correction
-        self.look, self.ended = 0, False
         self.going = {name for pair in families[0] for name in pair}
+        self.look, self.ended = 0, not self.going
         self.seeds = dict.fromkeys(self.going, looks.seeds[0])
         self.p: dict[Pair, float] = {}
         self.same = set[Pair]()
@@ -75,13 +78,19 @@ class Course:
         for pair in self.open:
             if pair in self.same:
                 self._close(pair, "same")
-            elif pair not in found or (not last and self._hopeless(found[pair].p, undecided)):
+            elif pair not in found or (not last and self._hopeless(found[pair], undecided)):
                 self._close(pair, "given up")
         self.going = {name for pair in self.open for name in pair}
         self.ended = last or not self.going
         if not self.ended:
             self.look += 1
             self.seeds |= dict.fromkeys(self.going, self.looks.seeds[self.look])
+
+    @property
+    def level_of_look(self) -> float:
+        """The level of the current look for the tests of a family together, such that Holm's method keeps the whole level."""
+        most = max(len(pairs) for pairs in self.families)
+        return most * float(self.looks.levels(self.level / most)[self.look])
 
     @property
     def open(self) -> list[Pair]:
@@ -94,8 +103,17 @@ class Course:
         p = [self.p.get(pair, 1.0) for pair in pairs]
         return dict(zip(pairs, adjust(p, self.correction, is_all_pairs(pairs)), strict=True))
 
-    def _hopeless(self, p: float | None, undecided: int) -> bool:
-        return p is not None and self.looks.predictive_power(self.look, p, self.level / undecided) < LITTLE_POWER
+    def _hopeless(self, one: Found, undecided: int) -> bool:
+        """Whether a pair will probably be found neither different nor the same."""
+        from scipy.special import ndtri
+
+        if one.p is None:
+            return False
+        level, ratio = self.level / undecided, -float(ndtri(max(one.p, TINY) / 2))
+        power = self.looks.predictive_power(self.look, ratio, level)
+        if one.room is not None:
+            power += self.looks.predictive_power(self.look, one.room, level, sides=1)
+        return power < LITTLE_POWER
 
     def _close(self, pair: Pair, status: Status) -> None:
         if self.status[pair] != status:

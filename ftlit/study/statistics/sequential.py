@@ -117,18 +117,18 @@ class Looks:
             return 1.0
         return float(np.exp(np.interp(log(max(p, levels[0])), np.log(levels), np.log(GRID))))
 
-    def predictive_power(self, look: int, p: float, level: float) -> float:
+    def predictive_power(self, look: int, ratio: float, level: float, sides: int = 2) -> float:
         """The probability that the last look will be significant, given a look before it (Spiegelhalter et al. 1986).
 
         What is known of the true difference is what the look says, with its uncertainty.
 
         Args:
             look: Number of the look, from 0.
-            p: The p-value of the ordinary test at this look.
+            ratio: The distance from the null hypothesis at this look, in standard errors.
             level: The level of the whole design.
+            sides: Number of sides of the test.
         """
         from scipy.special import ndtr, ndtri
 
-        share = self.seeds[look] / self.seeds[-1]
-        ratio, critical = -ndtri(max(p, 1e-300) / 2), -ndtri(self.levels(level)[-1] / 2)
+        share, critical = self.seeds[look] / self.seeds[-1], -ndtri(self.levels(level)[-1] / sides)
         return float(ndtr((ratio / np.sqrt(share) - critical) / np.sqrt(1 / share - 1)))

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -40,8 +41,8 @@ class Outcome:
     killed: Counter[str]
 
 
-def twelve_cells(file: Path, model: str, data: str) -> Path:
-    """Write a study of two tuning methods and six seeds whose cells take some seconds."""
+def twelve_cells(file: Path, model: str, data: str, seeds: Any = 6) -> Path:
+    """Write a study of two tuning methods and at most six seeds whose cells take some seconds."""
     study = {
         "base": {
             "trainer": {"max_epochs": 12, "accelerator": "cpu"},
@@ -55,7 +56,7 @@ def twelve_cells(file: Path, model: str, data: str) -> Path:
             }},
         },
         "axes": {"tuning": {"full": {"model.tuning": "Full"}, "lora": {"model.tuning": "LoRA"}}},
-        "seeds": 6,
+        "seeds": seeds,
         "compare": {"metric": "accuracy", "baseline": "full"},
         "launch": {"jobs": 2, "threads": 1},
     }  # fmt: skip
