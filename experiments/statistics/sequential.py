@@ -105,10 +105,10 @@ def main() -> None:
     rows = []
     for worse, difference in ((0, 0.0), (7, 0.05), (7, 0.02)):
         tallies = {name: tally(design, studies, worse, difference) for name, design in DESIGNS.items()}
-        powers = [float(np.mean(one.found)) for one in tallies.values()][: len(FIXED)]
+        powers, first = np.unique([np.mean(tallies[f"{count} seeds"].found) for count in FIXED], return_index=True)
         for name, one in tallies.items():
             power, runs = float(np.mean(one.found)), float(np.mean(one.runs))
-            same = np.interp(power, np.maximum.accumulate(powers), np.array(FIXED) * len(NAMES))
+            same = float(np.interp(power, powers, np.array(FIXED)[first] * len(NAMES)))
             values = [np.mean(one.wrong), power if worse else None, np.mean(one.covered), runs, runs / same if worse else None]
             rows.append([worse, difference, name, *values])
     columns = ["arms worse", "by", "design", "any false positive", "power", "coverage", "runs", "share"]
