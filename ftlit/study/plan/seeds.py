@@ -7,7 +7,7 @@ from typing import Any
 from ftlit.errors import UserError
 
 GROWTH = 1.4  # about the factor by which the number of seeds grows from one look at the results to the next
-FEWEST = 3  # seeds of an arm on which a verdict can rest
+FEWEST = 3  # seeds of an arm on which a claim can rest
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from math import isinf
 
+from ftlit.study.plan.seeds import FEWEST
 from ftlit.study.report.content.numbers import BlockSummary, Numbers
 from ftlit.study.report.render.document import Section, Text
 from ftlit.study.report.render.formats import interval, listed, number, plural
 from ftlit.study.state.folder import State
-from ftlit.study.statistics.compare import FEWEST, Comparison
+from ftlit.study.statistics.compare import Comparison
 
 MAX_SPELLED_OUT = 6  # settings; with more, the answer only says what they have in common
 
