@@ -15,10 +15,10 @@ import numpy as np
 from tabulate import tabulate
 
 from ftlit.study.plan.seeds import SequentialSeeds
+from ftlit.study.sequential.course import Course, Found
+from ftlit.study.sequential.levels import Looks
 from ftlit.study.statistics.compare import Comparison, analyse
-from ftlit.study.statistics.course import Course, Found
 from ftlit.study.statistics.runs import per_seed
-from ftlit.study.statistics.sequential import Looks
 
 SST2 = (.013, .007, .008, .028, .007, .017, .014, .006, .005, .013, .011, .006, .025, .009)  # fmt: skip
 SHARED = 0.0015  # deviation of what the test examples contribute to an arm

@@ -8,9 +8,9 @@ from tabulate import tabulate
 from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell
 from ftlit.study.running.runner import duration
+from ftlit.study.sequential.course import Course
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import ArmProgress, Progress
-from ftlit.study.statistics.course import Course
 
 STATES = ("done", "running", "failed", "pending")
 

@@ -21,11 +21,11 @@ from ftlit.study.report.render.markdown import markdown
 from ftlit.study.report.render.table import results_csv
 from ftlit.study.running.runner import Runner
 from ftlit.study.running.worker import DONE, Job
+from ftlit.study.sequential.course import Course, Found
+from ftlit.study.sequential.levels import Looks, critical_values
+from ftlit.study.sequential.looks import LOOKS
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.looks import LOOKS
 from ftlit.study.state.progress import Progress
-from ftlit.study.statistics.course import Course, Found
-from ftlit.study.statistics.sequential import Looks, critical_values
 from ftlit.study.status import status_text
 from tests.support.study.synthetic import STUDY, made, write_cell
 

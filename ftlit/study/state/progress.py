@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import Any
 
 from ftlit.study.plan.cells import Arm, Cell, Plan
+from ftlit.study.sequential.course import Course
+from ftlit.study.sequential.looks import begun, look_at
 from ftlit.study.state.folder import Folder, State
-from ftlit.study.state.looks import begun, look_at
 from ftlit.study.state.selection import Selection, selection
-from ftlit.study.statistics.course import Course
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from ftlit.study.report.content.answer import answer
 from ftlit.study.report.content.breakdown import breakdown, disagreements
 from ftlit.study.report.content.design import design
-from ftlit.study.report.content.looks import seed_count
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.content.provenance import failures, provenance
 from ftlit.study.report.content.results import comparison, costs, main_tables, training_curves
 from ftlit.study.report.render.document import Document
 from ftlit.study.report.render.formats import plural
+from ftlit.study.sequential.texts import seed_count
 
 SECTIONS = (answer, design, comparison, costs, training_curves, breakdown, disagreements, failures, provenance)
 FILES = {

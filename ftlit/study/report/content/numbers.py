@@ -9,9 +9,9 @@ from ftlit.metrics.direction import bounds
 from ftlit.study.plan.cells import Arm, Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.report.content.blocks import Block, families, ranked, study_blocks
-from ftlit.study.report.content.looks import at_any_time
 from ftlit.study.report.content.paired import PairedEvidence, paired_evidence
 from ftlit.study.report.render.formats import decimals_for
+from ftlit.study.sequential.texts import at_any_time
 from ftlit.study.state.direction import study_lower_is_better
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.seeds import FEWEST
-from ftlit.study.statistics.course import Course, Found
+from ftlit.study.sequential.course import Course, Found
+from ftlit.study.sequential.levels import Looks
 from ftlit.study.statistics.multiplicity import Pair
-from ftlit.study.statistics.sequential import Looks
 from ftlit.util.files import read_json, write_json
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ftlit.study.sequential.levels import Looks
 from ftlit.study.statistics.multiplicity import Correction, Pair, adjust, is_all_pairs
-from ftlit.study.statistics.sequential import Looks
 
 Status = Literal["different", "same", "open", "given up"]
 
