@@ -31,25 +31,27 @@ def study(folder: Path, **keys: Any) -> tuple[Plan, Folder]:
     return made(folder, finish=False, **{"base": BASE, **keys})
 
 
-def finish(plan: Plan, folder: Folder, best: dict[tuple[str, int], float], stop_after: int = -1) -> Progress:
+def finish(plan: Plan, folder: Folder, best: dict[tuple[str, int], float] | None, stop_after: int = -1) -> Progress:
     """End cells one after the other; each arm and seed does best at a rate, and at a rate of 0 all of its trials fail.
 
     Args:
         plan: The study.
         folder: Its folder.
-        best: The best rates by arm and seed; 3e-4 for those that are not named.
+        best: The best rates by arm and seed; 3e-4 for those that are not named. None for results of some chance.
         stop_after: Number of cells after which the study is interrupted; -1 to go on to its end.
     """
     choices = selection(plan, folder, may_propose=True)
     while stop_after and (left := Progress(plan, folder, choices).in_state("pending")):
         for cell in left[:stop_after] if stop_after > 0 else left:
-            end(plan, folder, cell, best.get((cell.arm.name, cell.seed), 3e-4))
+            end(plan, folder, cell, None if best is None else best.get((cell.arm.name, cell.seed), 3e-4))
             stop_after -= 1
     return Progress(plan, Folder(folder.path))
 
 
-def end(plan: Plan, folder: Folder, cell: Cell, best: float) -> None:
-    """End a cell, which is the better the nearer its rate is to the best one."""
+def end(plan: Plan, folder: Folder, cell: Cell, best: float | None) -> None:
+    """End a cell, which is the better the nearer its rate is to the best one, if there is one."""
+    if best is None:
+        return write_cell(plan, folder, cell, 200)
     if not best:
         return folder.fail(cell.name, "no")
     write_cell(plan, folder, cell, 20)
@@ -170,6 +172,25 @@ def test_an_interrupted_study_ends_with_the_same_results(tmp_path: Path, method:
         found.append(results_csv(gather(plan, Folder(folder.path))))
     assert found[0] == found[1]
     assert found[0].count("repetition") == 11
+
+
+@pytest.mark.slow
+def test_seeds_that_are_added_choose_for_themselves(tmp_path: Path) -> None:
+    found = []
+    for name, kills in (("whole", []), ("broken", [5, 40, 11])):
+        select = {"over": {LR: [1e-4, 2e-4, 4e-4]}, "extend": 1}
+        plan, folder = study(tmp_path / name, select=select, seeds={"at_least": 3, "at_most": 30})
+        for cells in [*kills, -1]:
+            progress = finish(plan, Folder(folder.path), None, cells)
+        found.append(results_csv(gather(plan, Folder(folder.path))))
+    assert found[0] == found[1]
+    assert not progress.unfinished
+    assert max(len(arm.repetitions) for arm in progress.arms) > 3
+    for arm in progress.arms:
+        assert list(arm.choices) == [cell.seed for cell in arm.repetitions] == progress.seeds(arm.arm)
+        assert {cell.name for cell in arm.repetitions} <= {cell.name for cell in arm.trials}
+    tried = {frozenset(c.chosen[LR] for c in arm.trials if c.seed == seed) for arm in progress.arms for seed in arm.choices}
+    assert tried == {frozenset(cell.chosen[LR] for cell in progress.arms[0].trials)}  # what the first seeds asked for
 
 
 # Lists that are extended

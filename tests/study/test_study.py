@@ -169,7 +169,10 @@ MISTAKES = [
     ({"exclude": [{"tuning": "full"}, {"tuning": "lora"}]}, "exclude leaves no combination of the axes"),
     ({"design": "latin"}, "design should be grid, {random: 20, seed: 0} or {list: [...]}, got 'latin'"),
     ({"seeds": [0, 0]}, "seeds lists a seed twice"),
-    ({"seeds": "three"}, "seeds should be a list of integers, such as [0, 1, 2], or the number of seeds; got 'three'"),
+    (
+        {"seeds": "three"},
+        "seeds should be a list of integers, such as [0, 1, 2], the number of seeds, or {at_least: 3, at_most: 30}; got",
+    ),
     ({"select": {"over": {LR: {"low": 1, "high": 2}}}}, f"select.over.{LR} is a range; use a list of values"),
     ({"select": {"over": {LR: [1]}, "method": "tpe"}}, "select.method tpe needs select.trials"),
     ({"select": {"over": {LR: {"low": 2, "high": 1}}, "method": "random", "trials": 2}}, "low should be below high"),

@@ -11,6 +11,7 @@ from tests.support.study.survival import disturbed, together, twelve_cells, undi
 RATES = {"over": {"model.optimizer.init_args.lr": [1e-4, 1e-3, 1e-2]}, "nested": True}
 STUDIES: dict[str, tuple[dict[str, Any], dict[int, int]]] = {  # keys, and the number of cells by how often they finish
     "fixed": ({}, {1: 12}),
+    "sequential": ({"seeds": {"at_least": 3, "at_most": 6}}, {1: 12}),
     "nested": ({"seeds": 2, "select": RATES}, {1: 8, 2: 4}),  # a trial that is chosen is evaluated on test later
 }
 

@@ -236,7 +236,12 @@ class Plan:
         return len(self.arms) * self.cells_of_arm(len(self.study.seeds))
 
     @property
+    def least(self) -> int:
+        """Number of cells if no arm has more seeds than every arm has; without sequential seeds, all of them."""
+        return len(self.arms) * self.cells_of_arm(len(self.study.first_seeds))
+
+    @property
     def size_text(self) -> str:
         """The number of cells, for users."""
         more = " and those of extended values" if self.study.select and self.study.select.extend else ""
-        return f"at most {self.size:,} cells{more}"
+        return f"{f'{self.least:,} to' if self.study.looks else 'at most'} {self.size:,} cells{more}"

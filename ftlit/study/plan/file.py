@@ -6,6 +6,7 @@ from typing import Any
 
 from ftlit.errors import UserError, near
 from ftlit.study.plan.axes import Level, axis_levels
+from ftlit.study.plan.seeds import SequentialSeeds, listed_seeds
 from ftlit.study.plan.select import SelectSettings
 from ftlit.study.plan.settings import CompareSettings, Keep, LaunchSettings, Study
 from ftlit.study.plan.types import check_type, check_types
@@ -47,6 +48,7 @@ def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
     axes = {str(axis): axis_levels(str(axis), levels) for axis, levels in given["axes"].items()}
     select = _select(given.get("select"), bool(stored))
     launch, keep = _checked(LaunchSettings, "launch", given.get("launch") or {}), given.get("keep", "best")
+    seeds, looks = _seeds(given.get("seeds", [0]))
     return Study(
         name=name,
         question=str(given.get("question") or ""),
@@ -54,7 +56,8 @@ def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
         axes=axes,
         design=given.get("design", "grid"),
         exclude=[{str(k): str(v) for k, v in levels.items()} for levels in given.get("exclude") or []],
-        seeds=_seeds(given.get("seeds", [0])),
+        seeds=seeds,
+        looks=looks,
         seed_keys=list(given.get("seed_keys") or ["seed_everything"]),
         select=select,
         compare=_compare(given["compare"], axes),
@@ -107,13 +110,12 @@ def _bases(base: Any, path: Path) -> dict[str, dict[str, Any]]:
     return named
 
 
-def _seeds(given: Any) -> list[int]:
-    seeds = list(range(given)) if isinstance(given, int) and not isinstance(given, bool) else given
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
-        raise UserError(f"seeds should be a list of integers, such as [0, 1, 2], or the number of seeds; got {given!r}")
-    if len(set(seeds)) < len(seeds):
-        raise UserError(f"seeds lists a seed twice: {seeds}")
-    return seeds
+def _seeds(given: Any) -> tuple[list[int], tuple[int, ...]]:
+    """The seeds of the repetitions, and the numbers of seeds at which results are looked at if these decide how many run."""
+    if not isinstance(given, dict):
+        return listed_seeds(given), ()
+    settings: SequentialSeeds = _checked(SequentialSeeds, "seeds", given)
+    return list(range(settings.at_most)), settings.looks
 
 
 def _checked(kind: type, where: str, given: Any) -> Any:

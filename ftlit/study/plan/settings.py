@@ -107,7 +107,8 @@ class Study:
         axes: The levels of each axis by name.
         design: All combinations of levels (grid), a random subset (random: 20), or a list.
         exclude: Combinations of levels to leave out.
-        seeds: Seeds of the repetitions.
+        seeds: Seeds of the repetitions; with sequential seeds, those that an arm has at most.
+        looks: The numbers of seeds at which results decide which arms go on; empty if all seeds of all arms run.
         seed_keys: The config keys that a seed sets.
         select: The keys for which each arm chooses values; None without a selection.
         compare: What is compared.
@@ -124,6 +125,7 @@ class Study:
     design: Any
     exclude: list[dict[str, str]]
     seeds: list[int]
+    looks: tuple[int, ...]
     seed_keys: list[str]
     select: SelectSettings | None
     compare: CompareSettings
@@ -131,3 +133,8 @@ class Study:
     launch: LaunchSettings
     keep: Keep
     content: dict[str, Any]
+
+    @property
+    def first_seeds(self) -> list[int]:
+        """The seeds that every arm has."""
+        return self.seeds[: self.looks[0]] if self.looks else self.seeds

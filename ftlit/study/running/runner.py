@@ -85,7 +85,7 @@ class Runner:
 
     def _others_have_work(self, progress: Progress) -> bool:
         """Whether cells of other runners are still to end, on which more cells may depend."""
-        if progress.in_state("pending"):
+        if progress.in_state("pending") or progress.looking:
             return True
         return bool(progress.in_state("running")) and (self.wait_for_others or bool(progress.open))
 

@@ -67,7 +67,8 @@ class Scores:
 class FixedTrials:
     """Trials that are known from the start: a grid, random draws, or no trials.
 
-    The lists of a grid may be extended at an end that any arm chose, once all searches have chosen from those before.
+    The lists of a grid may be extended at an end that any arm chose, once all searches have chosen from those before. Seeds
+    that are added later have no say in this.
 
     Args:
         plan: The study.
@@ -112,7 +113,7 @@ class FixedTrials:
         found = []
         for arm in self.plan.arms:
             orders = []
-            for search in self.plan.searches(arm):
+            for search in self.plan.searches(arm, self.plan.study.first_seeds):
                 order = self.scores.best_first(self._tried(search))
                 if order is None:
                     return None

@@ -1,12 +1,15 @@
 """The progress of a study: which of its cells are done, running, failed or pending."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from ftlit.study.plan.cells import Arm, Cell, Plan, Search
 from ftlit.study.selection.trials import Selection, selection
+from ftlit.study.sequential.course import Course
+from ftlit.study.sequential.looks import begun, look_at
 from ftlit.study.state.folder import Folder, State
 
 
@@ -34,11 +37,34 @@ class Progress:
         plan: The study.
         folder: The folder of the study.
         choices: The selection of the study, if the caller keeps it between calls.
+        seeds: The number of seeds of each arm, as of an earlier look at a study with sequential seeds. By default, as many as
+            the results ask for.
     """
 
-    def __init__(self, plan: Plan, folder: Folder, choices: Selection | None = None) -> None:
+    def __init__(
+        self, plan: Plan, folder: Folder, choices: Selection | None = None, seeds: Mapping[str, int] | None = None
+    ) -> None:
         self.plan, self.folder = plan, folder
-        self._choices = choices or selection(plan, folder)
+        self._choices, self._seeds = choices or selection(plan, folder), seeds
+
+    @cached_property
+    def course(self) -> Course | None:
+        """The looks at the results so far, up to one for which results are missing; None without sequential seeds."""
+        if not self.plan.study.looks:
+            return None
+        course = begun(self.plan)
+        while not course.ended:
+            known = Progress(self.plan, self.folder, self._choices, course.seeds)
+            if known.unfinished:
+                break
+            course.enter(look_at(known, course))
+        return course
+
+    def seeds(self, arm: Arm) -> list[int]:
+        """The seeds of an arm that the results so far ask for."""
+        counts = self._seeds if self._seeds is not None else self.course.seeds if self.course else {}
+        first = self.plan.study.first_seeds
+        return self.plan.study.seeds[: counts.get(arm.name, len(first))]
 
     @cached_property
     def arms(self) -> list[ArmProgress]:
@@ -47,7 +73,7 @@ class Progress:
 
     def _arm(self, arm: Arm) -> ArmProgress:
         trials, choices = list[Cell](), dict[int, dict[str, Any]]()
-        for search in self.plan.searches(arm):
+        for search in self.plan.searches(arm, self.seeds(arm)):
             trials += self._choices.trials(search)
             if (chosen := self._choices.best(search)) is not None:
                 choices |= dict.fromkeys(search.repeated, chosen)
@@ -73,9 +99,13 @@ class Progress:
 
     @property
     def counts(self) -> Counter[State]:
-        """The number of cells in each state; cells that depend on a choice not made yet are pending."""
+        """The number of cells in each state; cells that depend on a choice not made yet are pending.
+
+        Cells of seeds that depend on a verdict not reached yet do not count.
+        """
         counts = Counter(self.states.values())
-        if (unknown := self.plan.size - len(self.cells)) > 0:
+        size = sum(self.plan.cells_of_arm(len(self.seeds(arm))) for arm in self.plan.arms)
+        if (unknown := size - len(self.cells)) > 0:
             counts["pending"] += unknown
         return counts
 
@@ -85,7 +115,7 @@ class Progress:
         return [
             search
             for arm in self.arms
-            for search in self.plan.searches(arm.arm)
+            for search in self.plan.searches(arm.arm, self.seeds(arm.arm))
             if not set(search.repeated) <= set(arm.choices)
         ]
 
@@ -101,5 +131,22 @@ class Progress:
 
     @property
     def unfinished(self) -> bool:
-        """Whether cells are running or pending, or will be once an arm has chosen."""
-        return len(self.open) > len(self.undecided) or bool(self.in_state("pending") or self.in_state("running"))
+        """Whether cells are running or pending, or will be once an arm has chosen or a look has been taken."""
+        choosing = len(self.open) > len(self.undecided)
+        return choosing or self.looking or bool(self.in_state("pending") or self.in_state("running"))
+
+    @property
+    def looking(self) -> bool:
+        """Whether a look at the results is to come, which decides about more cells."""
+        return self._seeds is None and self.course is not None and not self.course.ended
+
+    def most_seeds(self, arm: Arm) -> list[int]:
+        """The seeds of an arm if none of its open verdicts is reached before the last look."""
+        going = self.course.going if self.looking and self.course else set[str]()
+        return self.plan.study.seeds if arm.name in going else self.seeds(arm)
+
+    @property
+    def possible(self) -> int:
+        """Number of cells that open verdicts may ask for beyond the known ones."""
+        cells = self.plan.cells_of_arm
+        return sum(cells(len(self.most_seeds(arm))) - cells(len(self.seeds(arm))) for arm in self.plan.arms)

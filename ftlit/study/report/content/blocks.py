@@ -64,13 +64,27 @@ def families(block: Block, compare: CompareSettings) -> list[list[tuple[str, str
 
     Only arms with a finished run are compared; the baseline is always the second of a pair.
     """
-    known, baseline = [label for label, runs in block.arms.items() if runs.repetitions], compare.baseline
+    return families_of([label for label, runs in block.arms.items() if runs.repetitions], compare)
+
+
+def families_of(known: Sequence[str], compare: CompareSettings) -> list[list[tuple[str, str]]]:
+    """The same for levels, in the order of the axis."""
+    baseline = compare.baseline
     others = [label for label in known if label != baseline]
     against = [(label, baseline) for label in others if baseline is not None and baseline in known]
     everything = [*against, *((one, other) for i, one in enumerate(others) for other in others[i + 1 :])]
     if isinstance(compare.pairs, list):
         return [[(one, other) for one, other in compare.pairs if {one, other} <= set(known)], everything]
     return [everything] if baseline is None or compare.pairs == "all" else [against, everything]
+
+
+def plan_families(plan: Plan) -> list[list[tuple[str, str]]]:
+    """The families of all blocks together, by the names of the arms, once all arms have finished runs."""
+    compare, found = plan.study.compare, list[list[tuple[str, str]]]([[], []])
+    for block in study_blocks(plan, [ArmRuns(arm, {}, [], []) for arm in plan.arms]):
+        for family, pairs in zip(found, families_of(list(block.arms), compare), strict=False):
+            family += [(block.names[one], block.names[other]) for one, other in pairs]
+    return found
 
 
 def ranked(means: dict[str, float], lower: bool) -> list[str]:

@@ -9,6 +9,7 @@ from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.content.warnings import warnings
 from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
 from ftlit.study.report.render.formats import NONE, choices_text, listed, plural, value_text
+from ftlit.study.sequential.texts import looks_table, looks_text, seeds_text
 from ftlit.util.settings import value_at
 
 TRAINING = {  # what runs have in common, or in what they differ, by its key in their configs
@@ -32,6 +33,8 @@ TESTS = {
 def design(numbers: Numbers) -> Section:
     """Data, arms, seeds, selection with the budget of every arm, statistics, and warnings."""
     parts: list[Part] = [Text(_setting(numbers)), Text(_selection(numbers)), Text(_reads(numbers)), Text(statistics(numbers))]
+    course = numbers.progress.course
+    parts += [Text(looks_text(course)), looks_table(course)] if course else []
     parts += [Text(text, warning=True) for text in warnings(numbers)]
     data, table, trained = _data(numbers), budget(numbers), training(numbers)
     parts += [part for part in (data, trained) if part.rows]
@@ -47,7 +50,7 @@ def _setting(numbers: Numbers) -> str:
     kind = "all combinations" if study.design == "grid" else "some of the combinations"
     return (
         f"{bases}; {plural(len(numbers.plan.arms), 'arm')} from {kind} of {axes}.{left_out} Each arm is repeated with "
-        f"{plural(len(study.seeds), 'seed')} ({', '.join(map(str, study.seeds))}), which set {listed(study.seed_keys)}. "
+        f"{seeds_text(study)}. "
         f"Arms are compared by {numbers.metric} on {study.compare.split} ({'lower' if numbers.lower else 'higher'} is better), "
         f"within the same experiment and the same levels of all axes other than {study.compare.axis}."
     )
@@ -226,11 +229,8 @@ def budget(numbers: Numbers) -> Table:
     """The numbers of finished and planned trials and repetitions of every arm."""
     study, rows = numbers.study, []
     for arm in numbers.arms:
-        trials = (
-            [f"{len(arm.trials)} of {max(numbers.plan.budget, len(arm.tried))}", choices_text(arm.choices)]
-            if study.select
-            else []
-        )
-        rows.append([arm.arm.name, *trials, f"{len(arm.repetitions)} of {len(study.seeds)}"])
+        tried = f"{len(arm.trials)} of {numbers.planned_trials(arm)}"
+        trials = [tried, choices_text(arm.choices)] if study.select else []
+        rows.append([arm.arm.name, *trials, f"{len(arm.repetitions)} of {numbers.planned(arm.arm)}"])
     selected = ["trials", "chosen"] if study.select else []
     return Table("Budget of every arm", ["arm", *selected, "repetitions"], rows, words=(0, 2) if study.select else (0,))

@@ -35,7 +35,7 @@ def warnings(numbers: Numbers) -> list[str]:
         )
     if uneven := _uneven(numbers):
         found.append(f"These arms have fewer finished trials than the budget, as some failed or were pruned: {listed(uneven)}.")
-    if short := [arm.arm.name for arm in numbers.arms if 0 < len(arm.repetitions) < len(study.seeds)]:
+    if short := [arm.arm.name for arm in numbers.arms if 0 < len(arm.repetitions) < numbers.planned(arm.arm)]:
         found.append(f"Not all seeds of these arms have finished, which favours arms whose runs fail: {listed(short, 10)}.")
     if rising := still_rising(numbers):
         found.append(
@@ -73,7 +73,7 @@ def _edges(numbers: Numbers) -> list[str]:
 
 
 def _uneven(numbers: Numbers) -> list[str]:
-    planned = {arm.arm.name: max(numbers.plan.budget, len(arm.tried)) for arm in numbers.arms}
+    planned = {arm.arm.name: numbers.planned_trials(arm) for arm in numbers.arms}
     return [
         f"{arm.arm.name} ({len(arm.trials)} of {planned[arm.arm.name]})"
         for arm in numbers.arms
