@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ftlit.data import TokenMasking as TokenMasking
     from ftlit.data.batches.batching import Batching as Batching
     from ftlit.data.rows.augment import Augmentation as Augmentation
+    from ftlit.diff.arms.frame import compare as compare
     from ftlit.exports.back_translation import BackTranslation as BackTranslation
     from ftlit.exports.export import export as export
     from ftlit.exports.predict import load as load
@@ -86,6 +87,7 @@ _NAMES = {
     """,
     "ftlit.data.batches.batching": "Batching",
     "ftlit.data.rows.augment": "Augmentation",
+    "ftlit.diff.arms.frame": "compare",
     "ftlit.exports.back_translation": "BackTranslation",
     "ftlit.exports.export": "export",
     "ftlit.exports.predict": "load predict",

@@ -15,13 +15,18 @@ commands:
   predict    label new texts with a run                 ftlit predict --run runs/x --input texts.txt --output out.jsonl
   export     write a run as a Hugging Face folder       ftlit export --run runs/x --output folder
   diff       what differs between two runs              ftlit diff runs/a runs/b
+  compare    compare methods by their runs              ftlit compare runs/a0 runs/a1 runs/b0 runs/b1
   study      run and report an ablation study           ftlit study run experiments/studies/quickstart.yaml
 
 Each command explains itself: ftlit COMMAND --help
 """
-COMMANDS = ("fit", "validate", "test", "predict", "export", "diff", "study")
+COMMANDS = ("fit", "validate", "test", "predict", "export", "diff", "compare", "study")
 TRACEBACK = "FTLIT_TRACEBACK"  # environment variable
-LIGHT = {"diff": "ftlit.diff.command", "study": "ftlit.study.command"}  # modules that do without torch
+LIGHT = {  # modules that do without torch
+    "diff": "ftlit.diff.command",
+    "compare": "ftlit.diff.arms.command",
+    "study": "ftlit.study.command",
+}
 
 
 def main(args: list[str] | None = None) -> None:

@@ -204,8 +204,8 @@ def test_commands_parse(text: str, folder: Path, capsys: pytest.CaptureFixture[s
         code, output, errors = left_with(["study", "status", *rest], capsys)
         assert code == 0, errors
         assert "cells" in output
-    elif command == "diff":
-        assert "runs/a" in left_with(["diff", *options], capsys)[2]  # which does not exist: the options were understood
+    elif command in ("diff", "compare"):
+        assert f"{options[0]} does not exist" in left_with([command, *options], capsys)[2]  # the options were understood
     else:
         dry = [] if "--help" in text or ".help" in text or "--print_config" in text else ["--print_config"]
         code, output, errors = left_with([command, *options, *dry], capsys)

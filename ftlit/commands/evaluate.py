@@ -64,6 +64,7 @@ class Evaluation:
             task=type(self.model).__name__,
             evidence=self.model.evidence,
             higher_is_better=metric_directions(self.model),
+            monitor=self.model.monitor,
             **self._origin(),
             tuning=str(self.model.tuning),
             seed=seed,

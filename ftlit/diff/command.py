@@ -1,37 +1,16 @@
 """``python -m ftlit diff RUN_A RUN_B``: the settings and metrics in which two runs differ, likeliest causes first."""
 
-import argparse
 import json
 from dataclasses import asdict, dataclass
-from math import isfinite
-from typing import Any, NoReturn
 
 from tabulate import tabulate
 
-from ftlit.diff.metrics import (
-    EVALUATED_SPLITS,
-    MetricDifference,
-    common_split,
-    different_tasks,
-    metric_differences,
-    paired_predictions,
-)
+from ftlit.diff.checks import EVALUATED_SPLITS, check_given_once, common_split, different_tasks, unfinished
+from ftlit.diff.metrics import MetricDifference, metric_differences, paired_predictions
+from ftlit.diff.printing import MODELS, Parser, finite, short
 from ftlit.diff.settings import Difference, differences
 from ftlit.errors import DamagedFileError, UserError
 from ftlit.exports.run import Run, open_run
-
-MAX_VALUE_LENGTH = 48  # characters of a value in the table
-TWO_MODELS = (
-    "The intervals are about these two trained models on new examples of the same kind. Comparing the methods behind them "
-    "takes several seeds: see ftlit study."
-)
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that raises `UserError`."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see ftlit diff --help")
 
 
 def main(args: list[str]) -> None:
@@ -67,7 +46,7 @@ def diff(run_a: str, run_b: str, split: str | None = None, as_json: bool = False
         UserError: A folder holds no run, or a run has no results for the split.
     """
     found = compare_runs(open_run(run_a), open_run(run_b), split)
-    print(json.dumps(_finite(asdict(found)), indent=2, ensure_ascii=False) if as_json else text(found))
+    print(json.dumps(finite(asdict(found)), indent=2, ensure_ascii=False) if as_json else text(found))
 
 
 @dataclass(frozen=True)
@@ -97,15 +76,14 @@ def compare_runs(a: Run, b: Run, split: str | None = None) -> RunComparison:
     Raises:
         UserError: The two runs are the same, or one has no results for the split.
     """
-    if a.folder.resolve() == b.folder.resolve():
-        raise UserError(f"{a.folder} is given twice; expected the folders of two runs")
-    notes = _code_notes(a, b) + [_unfinished(run) for run in (a, b) if not run.finished]
+    check_given_once([a, b])
+    notes = _code_notes(a, b) + [f"{unfinished(run)}." for run in (a, b) if not run.finished]
     if different := different_tasks(a, b):
-        notes.append(different)
+        notes.append(f"{different}, so no metrics are compared.")
     comparable = not different and a.finished and b.finished
     metrics: list[MetricDifference] = []
     if comparable:
-        split = common_split(a, b, split)
+        split = common_split([a, b], split)
         try:
             arms = paired_predictions(a, b, split)
         except DamagedFileError:
@@ -115,11 +93,6 @@ def compare_runs(a: Run, b: Run, split: str | None = None) -> RunComparison:
             notes.append(f"The differences of metrics have no intervals: {error}.")
         metrics = metric_differences(a, b, split, arms)
     return RunComparison(str(a.folder), str(b.folder), differences(a, b), split if comparable else None, metrics, notes)
-
-
-def _unfinished(run: Run) -> str:
-    why = f" ({error})" if (error := run.record.get("error")) else ""
-    return f"{run.folder} is not finished, so no metrics are compared: its status is {run.status or 'not recorded'}{why}."
 
 
 def _code_notes(a: Run, b: Run) -> list[str]:
@@ -135,25 +108,16 @@ def text(found: RunComparison) -> str:
     if found.metrics:
         parts.append(_metrics_text(found))
     if any(metric.low is not None for metric in found.metrics):
-        parts.append(TWO_MODELS)
+        parts.append(MODELS)
     return "\n\n".join([*parts, *found.notes])
 
 
 def _settings_text(found: list[Difference]) -> str:
     if not found:
         return "The runs do not differ in config, data, code, versions or hardware."
-    rows = [[item.kind, item.key, _short(item.a), _short(item.b)] for item in found]
+    rows = [[item.kind, item.key, short(item.a), short(item.b)] for item in found]
     table = tabulate(rows, headers=["", "key", "A", "B"], tablefmt="simple", disable_numparse=True)
     return f"Differences, likeliest causes first\n{table}"
-
-
-def _short(value: Any) -> str:
-    if value is None:
-        return "–"
-    written = value if isinstance(value, str) else json.dumps(value, default=str)
-    if len(written) <= MAX_VALUE_LENGTH:
-        return written
-    return f"{written[: MAX_VALUE_LENGTH // 2]}…{written[-MAX_VALUE_LENGTH // 2 :]}"
 
 
 def _metrics_text(found: RunComparison) -> str:
@@ -170,12 +134,3 @@ def _metrics_text(found: RunComparison) -> str:
 
 def _interval(metric: MetricDifference) -> str | None:
     return None if metric.low is None else f"{metric.low:+.4f} to {metric.high:+.4f}"
-
-
-def _finite(value: Any) -> Any:
-    """Replace NaN and infinite numbers, which JSON does not have, by null."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not isfinite(value) else value

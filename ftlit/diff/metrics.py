@@ -3,17 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isclose, isfinite, isnan
-from typing import Any
 
+from ftlit.diff.checks import check_same_counting, evidence_kind, model_settings
 from ftlit.errors import UserError
 from ftlit.exports.run import Run
-from ftlit.metrics.evidence import METRIC_SETTINGS, aligned, why_no_evidence
+from ftlit.metrics.evidence import aligned, why_no_evidence
 from ftlit.metrics.evidence.rows import Rows
 from ftlit.study.statistics.compare import compare
 from ftlit.study.statistics.evidence import joint_evidence
 from ftlit.study.statistics.runs import Evidence
 
-EVALUATED_SPLITS = ("test", "validation")
 OUTDATED = "none: the predictions do not lead to these values"
 RESULT_TOLERANCE = 1e-3  # results are logged in single precision
 
@@ -43,48 +42,6 @@ class MetricDifference:
     test: str | None = None
 
 
-def model_settings(run: Run) -> dict[str, Any]:
-    """The ``init_args`` of a run's task."""
-    return (run.config.get("model") or {}).get("init_args") or {}
-
-
-def common_split(a: Run, b: Run, wanted: str | None) -> str:
-    """The split whose metrics are compared: the given one, else test if both runs have it, else validation.
-
-    Raises:
-        UserError: One of the runs has no results for it.
-    """
-    if wanted:
-        lacking = next((run for run in (a, b) if wanted not in run.results), None)
-        if lacking is None:
-            return wanted
-        raise UserError(f"{lacking.folder} has no results for {wanted}; {lacking.evaluation_command(wanted)} computes them")
-    common = [split for split in EVALUATED_SPLITS if split in a.results and split in b.results]
-    if not common:
-        has = [", ".join(split for split in EVALUATED_SPLITS if split in run.results) or "no split" for run in (a, b)]
-        raise UserError(
-            f"{a.folder} has results for {has[0]} and {b.folder} for {has[1]}, so they have no split in common; "
-            f"{a.evaluation_command('validation')}, and the same for the other run, computes results for validation"
-        )
-    return common[0]
-
-
-def evidence_kind(run: Run) -> str | None:
-    """The kind of evidence that the predictions of a run are."""
-    return run.record.get("evidence")
-
-
-def different_tasks(a: Run, b: Run) -> str | None:
-    """Why the metrics of two runs mean different things, as a sentence; None if they are comparable.
-
-    A task and its subclasses are comparable, since their predictions are the same kind of evidence.
-    """
-    tasks = [str(run.record.get("task")) for run in (a, b)]
-    if tasks[0] == tasks[1] or (evidence_kind(a) is not None and evidence_kind(a) == evidence_kind(b)):
-        return None
-    return f"The tasks differ ({tasks[0]} and {tasks[1]}), so no metrics are compared."
-
-
 def paired_predictions(a: Run, b: Run, split: str) -> dict[str, Mapping[int, Rows]]:
     """The predictions of both runs, example by example.
 
@@ -93,9 +50,7 @@ def paired_predictions(a: Run, b: Run, split: str) -> dict[str, Mapping[int, Row
     """
     if reason := why_no_evidence(str(a.record.get("task")), evidence_kind(a)):
         raise UserError(reason)
-    for key in METRIC_SETTINGS:
-        if model_settings(a).get(key) != model_settings(b).get(key):
-            raise UserError(f"model.{key} differs, so the metrics do not count the same things")
+    check_same_counting([a, b])
     rows = aligned({str(run.folder): run.prediction_rows(split) for run in (a, b)})
     return {name: {0: found} for name, found in rows.items()}
 

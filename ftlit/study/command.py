@@ -116,9 +116,14 @@ def existing_folder(plan: Plan) -> Folder:
     return folder
 
 
-def _check_installed() -> None:
+def check_installed(what: str = "the report of a study") -> None:
+    """Check that SciPy is installed, without importing it.
+
+    Raises:
+        UserError: It is not.
+    """
     if find_spec("scipy") is None:
-        raise UserError("the report of a study needs SciPy; install it with: pip install -e '.[study]'")
+        raise UserError(f"{what} needs SciPy; install it with: pip install -e '.[study]'")
 
 
 def run_study(plan: Plan, file: Path) -> None:
@@ -126,7 +131,7 @@ def run_study(plan: Plan, file: Path) -> None:
     from ftlit.study.running.check import check_study
     from ftlit.study.running.launchers import launch
 
-    _check_installed()
+    check_installed()
     study = plan.study
     print(f"{study.name}: {len(plan.arms)} arms, {plan.size_text}, in {study.folder}", flush=True)
     precision = check_study(plan)
@@ -176,7 +181,7 @@ def report_study(plan: Plan, file: Path) -> None:
     """Write the report from the finished cells."""
     from ftlit.study.report import write_study_report
 
-    _check_installed()
+    check_installed()
     folder = existing_folder(plan)
     done = Progress(plan, folder).counts["done"]
     if not done and (finished := folder.finished()):

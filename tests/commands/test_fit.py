@@ -47,6 +47,7 @@ def test_fit_leaves_the_run_folder_of_the_contract(
     assert results["baseline"]["test"]["mcc"] == 0
     assert record["higher_is_better"]["accuracy"] is True
     assert record["higher_is_better"]["loss"] is False
+    assert record["monitor"] == "val/accuracy"
 
 
 def test_the_best_checkpoint_is_evaluated_not_the_last(tiny: Callable[[str], str], sentiment: str, tmp_path: Path) -> None:

@@ -9,81 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from statsmodels.stats.contingency_tables import mcnemar
 
 from ftlit.__main__ import main
 from ftlit.diff.metrics import OUTDATED
 from ftlit.diff.settings import place
-from ftlit.runs.files import SCHEMA
 from ftlit.util.settings import flat
-
-CONFIG: dict[str, Any] = {
-    "seed_everything": 0,
-    "trainer": {"max_epochs": 3, "enable_progress_bar": None},
-    "model": {
-        "class_path": "ftlit.TextClassification",
-        "init_args": {
-            "backbone": "bert",
-            "tuning": {"class_path": "ftlit.Full", "init_args": {"embeddings": None}},
-            "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4}},
-        },
-    },
-    "data": {"class_path": "ftlit.TextClassificationData", "init_args": {"dataset": "sst2", "max_length": 64}},
-    "run_dir": "runs/x",
-}
-RECORD: dict[str, Any] = {
-    "schema": SCHEMA,
-    "status": "completed",
-    "task": "TextClassification",
-    "evidence": "labels",
-    "git": {"commit": "c0ffee", "dirty": False},
-    "versions": {"torch": "2.13.0", "ftlit": "0.1.0"},
-    "hardware": {"processor": "A", "gpus": []},
-    "data": {"splits": {"train": {"rows": 80, "fingerprint": "f1"}, "test": {"rows": 50, "fingerprint": "f2"}}},
-}
-Make = Callable[..., str]
-
-
-def answers(seed: int, share: float) -> list[dict[str, Any]]:
-    """Fifty answers of which about a share is right."""
-    right = np.random.default_rng(seed).random(50) < share
-    pairs = [("good", "good" if hit else "bad") for hit in right]
-    scores = {"good": 0.5, "bad": 0.5}
-    return [{"id": f"test:{i}", "label": a, "prediction": b, "scores": scores} for i, (a, b) in enumerate(pairs)]
-
-
-def accuracy(rows: list[dict[str, Any]]) -> float:
-    return sum(row["label"] == row["prediction"] for row in rows) / len(rows)
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Make:
-    """Writes a run folder and gives its name."""
-
-    def write(
-        name: str,
-        rows: list[dict[str, Any]],
-        config: dict[str, Any] = CONFIG,
-        results: dict[str, Any] | None = None,
-        **record: Any,
-    ) -> str:
-        folder = tmp_path / name
-        (folder / "predictions").mkdir(parents=True)
-        given = {"test": {"loss": 0.5, "accuracy": accuracy(rows)}} if results is None else results
-        (folder / "config.yaml").write_text(yaml.safe_dump({**config, "run_dir": str(folder)}))
-        (folder / "run.json").write_text(json.dumps({**RECORD, **record}))
-        (folder / "results.json").write_text(json.dumps(given))
-        (folder / "predictions" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        return str(folder)
-
-    return write
-
-
-def changed(**values: Any) -> dict[str, Any]:
-    """The config with some of the model's settings changed."""
-    model = {**CONFIG["model"], "init_args": {**CONFIG["model"]["init_args"], **values}}
-    return {**CONFIG, "model": model}
+from tests.support.run_folders import RECORD, Make, accuracy, answers, changed
 
 
 def as_json(args: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -287,6 +219,7 @@ def test_a_wrong_command_gets_one_line(args: list[str], line: str, capsys: pytes
     assert refused(args, capsys).startswith(line)
 
 
-def test_it_starts_without_torch() -> None:
-    code = "import ftlit.diff.command, sys; print({'torch', 'lightning', 'transformers'} & set(sys.modules))"
+@pytest.mark.parametrize("module", ["ftlit.diff.command", "ftlit.diff.arms.text"])
+def test_it_starts_without_torch(module: str) -> None:
+    code = f"import {module}, sys; print({{'torch', 'lightning', 'transformers'}} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -175,7 +175,7 @@ def test_arms_without_a_seed_in_common_are_compared(tmp_path: Path) -> None:
         for seed in seeds:
             shutil.rmtree(folder.run_dir(plan.repetitions(plan.arms[arm], {})[seed].name))
     numbers = gather(plan, again(folder))
-    assert ("LoRA", "Full") in families(numbers.blocks[0].block, numbers.study.compare)[0]
+    assert ("LoRA", "Full") in families(list(numbers.blocks[0].estimates), numbers.study.compare)[0]
     assert len(numbers.blocks[0].comparisons) == 3
     write_study_report(plan, again(folder))
 

@@ -1,5 +1,6 @@
 """Read a study file: which keys of an experiment vary, over which seeds, and what is compared."""
 
+from collections.abc import Collection
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -162,12 +163,21 @@ def _compare(given: Any, axes: dict[str, dict[str, Level]]) -> CompareSettings:
             raise UserError(f"compare.baseline {wanted!r} is not an arm. {near(wanted, labels)}")
         axis = holding[0]
     baseline = None if compare.baseline is None else str(compare.baseline)
+    check_pairs(compare, axes[axis])
+    return replace(compare, baseline=baseline, axis=axis)
+
+
+def check_pairs(compare: CompareSettings, arms: Collection[str]) -> None:
+    """Check that the pairs to compare are pairs of arms.
+
+    Raises:
+        UserError: One is not.
+    """
     for pair in compare.pairs if isinstance(compare.pairs, list) else []:
         if len(pair) != 2 or pair[0] == pair[1]:
             raise UserError(f"compare.pairs should list pairs of two different arms, such as [[lora, full]], got {pair}")
-        if unknown := [label for label in pair if label not in axes[axis]]:
-            raise UserError(f"compare.pairs names {unknown[0]!r}, which is not an arm. {near(unknown[0], axes[axis])}")
-    return replace(compare, baseline=baseline, axis=axis)
+        if unknown := [label for label in pair if label not in arms]:
+            raise UserError(f"compare.pairs names {unknown[0]!r}, which is not an arm. {near(unknown[0], arms)}")
 
 
 def parse_overrides(args: list[str]) -> dict[str, Any]:

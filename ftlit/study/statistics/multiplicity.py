@@ -50,18 +50,22 @@ def adjust(p_values: Sequence[float], correction: Correction = "holm", all_pairs
     adjusted = np.empty_like(p)
     left = np.arange(len(p), 0, -1)
     if all_pairs and len(p):
-        possible = np.array(sorted(_alike(round((1 + math.sqrt(1 + 8 * len(p))) / 2))))
+        possible = np.array(_alike(round((1 + math.sqrt(1 + 8 * len(p))) / 2)))
         left = possible[np.searchsorted(possible, left, side="right") - 1]
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * left), 1)
     return adjusted.tolist()
 
 
 @lru_cache
-def _alike(arms: int) -> frozenset[int]:
-    """The numbers of pairs that can be alike among so many arms: those of groups into which the arms fall."""
-    if arms < 2:
-        return frozenset([0])
-    return frozenset(size * (size - 1) // 2 + rest for size in range(1, arms + 1) for rest in _alike(arms - size))
+def _alike(arms: int) -> list[int]:
+    """The numbers of pairs that can be alike among so many arms: those of groups into which the arms fall, in ascending order."""
+    sums = [1]  # for each number of arms, the bits of the numbers of pairs that are possible
+    for count in range(1, arms + 1):
+        found = 0
+        for size in range(1, count + 1):
+            found |= sums[count - size] << size * (size - 1) // 2
+        sums.append(found)
+    return [number for number, bit in enumerate(reversed(f"{sums[arms]:b}")) if bit == "1"]
 
 
 def groups(means: Mapping[str, float], comparisons: Sequence[Verdict]) -> dict[str, str]:

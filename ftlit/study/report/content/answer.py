@@ -81,18 +81,29 @@ def _against(numbers: Numbers, summary: BlockSummary) -> str:
     against = summary.against(baseline)
     if not against:
         return f" There is no finished run of the baseline {baseline} to compare with."
-    better, worse = split_by_verdict(against, numbers.lower)
+    return " " + " ".join(in_comparison(against, numbers.lower, numbers.decimals, numbers.study.compare.margin))
+
+
+def in_comparison(against: Sequence[Comparison], lower: bool, decimals: int, margin: float | None) -> list[str]:
+    """Sentences about comparisons of several arms with the same other arm.
+
+    Args:
+        against: The comparisons.
+        lower: Whether lower values of the metric are better.
+        decimals: Number of decimals with which the metric is shown.
+        margin: The difference that does not matter.
+    """
+    other = against[0].other
+    better, worse = split_by_verdict(against, lower)
     parts = [
-        f"{word} than {baseline}: {_differences(numbers, some)}."
-        for word, some in (("Better", better), ("Worse", worse))
-        if some
+        f"{word} than {other}: {_differences(some, decimals)}." for word, some in (("Better", better), ("Worse", worse)) if some
     ]
     if same := [one.arm for one in against if one.equivalent and not one.different]:
-        parts.append(f"Within {number(numbers.study.compare.margin, numbers.decimals)} of {baseline}: {listed(same)}.")
-    return " " + " ".join([*parts, *_open(numbers, [one for one in against if not (one.different or one.equivalent)])])
+        parts.append(f"Within {number(margin, decimals)} of {other}: {listed(same)}.")
+    return [*parts, *_open([one for one in against if not (one.different or one.equivalent)])]
 
 
-def _open(numbers: Numbers, left: Sequence[Comparison]) -> list[str]:
+def _open(left: Sequence[Comparison]) -> list[str]:
     """The arms about which the study cannot tell whether they differ from the baseline, and what would settle it."""
     if not left:
         return []
@@ -121,8 +132,7 @@ def split_by_verdict(comparisons: Sequence[Comparison], lower: bool) -> tuple[li
     return [c for c in different if sign * c.difference > 0], [c for c in different if sign * c.difference < 0]
 
 
-def _differences(numbers: Numbers, comparisons: Sequence[Comparison]) -> str:
-    decimals = numbers.decimals
+def _differences(comparisons: Sequence[Comparison], decimals: int) -> str:
     return listed(
         f"{one.arm} by {number(abs(one.difference), decimals)} {interval(one.low, one.high, decimals, sign=True)}"
         for one in sorted(comparisons, key=lambda one: -abs(one.difference))

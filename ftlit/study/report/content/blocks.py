@@ -59,16 +59,13 @@ def study_blocks(plan: Plan, found: Sequence[ArmRuns]) -> list[Block]:
     )
 
 
-def families(block: Block, compare: CompareSettings) -> list[list[tuple[str, str]]]:
-    """The pairs of levels that the study is about, and then all pairs, unless these are the same.
+def families(known: Sequence[str], compare: CompareSettings) -> list[list[tuple[str, str]]]:
+    """The pairs of arms that are asked for, and then all pairs, unless these are the same.
 
-    Only arms with a finished run are compared; the baseline is always the second of a pair.
+    Args:
+        known: The arms that have finished runs. The baseline is always the second of a pair.
+        compare: What is asked for.
     """
-    return families_of([label for label, runs in block.arms.items() if runs.repetitions], compare)
-
-
-def families_of(known: Sequence[str], compare: CompareSettings) -> list[list[tuple[str, str]]]:
-    """The same for levels, in the order of the axis."""
     baseline = compare.baseline
     others = [label for label in known if label != baseline]
     against = [(label, baseline) for label in others if baseline is not None and baseline in known]
@@ -82,7 +79,7 @@ def plan_families(plan: Plan) -> list[list[tuple[str, str]]]:
     """The families of all blocks together, by the names of the arms, once all arms have finished runs."""
     compare, found = plan.study.compare, list[list[tuple[str, str]]]([[], []])
     for block in study_blocks(plan, [ArmRuns(arm, {}, [], []) for arm in plan.arms]):
-        for family, pairs in zip(found, families_of(list(block.arms), compare), strict=False):
+        for family, pairs in zip(found, families(list(block.arms), compare), strict=False):
             family += [(block.names[one], block.names[other]) for one, other in pairs]
     return found
 

@@ -10,6 +10,7 @@ from ftlit.study.report.content.warnings import warnings
 from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
 from ftlit.study.report.render.formats import NONE, choices_text, listed, plural, value_text
 from ftlit.study.sequential.texts import looks_table, looks_text, seeds_text
+from ftlit.study.statistics.compare import Analysis
 from ftlit.util.settings import value_at
 
 TRAINING = {  # what runs have in common, or in what they differ, by its key in their configs
@@ -134,8 +135,8 @@ def statistics(numbers: Numbers) -> str:
     if any(summary.pairs is not summary.comparisons for summary in numbers.blocks):
         families += ", and those of all pairs as a second one"
     return (
-        f"{text} Differences are {listed(done)}.{_moderation(numbers)} {families}; arms differ significantly if the adjusted "
-        f"p-value is at most {settings.level:g}.{_equivalence(numbers)}"
+        f"{text} Differences are {listed(done)}.{moderation(numbers.analysis)} {families}; arms differ significantly if the "
+        f"adjusted p-value is at most {settings.level:g}.{_equivalence(numbers)}"
     )
 
 
@@ -148,12 +149,12 @@ def _family(numbers: Numbers) -> str:
     return f"the {count} with {compare.baseline}"
 
 
-def _moderation(numbers: Numbers) -> str:
-    """How much the arms say about the variance of each other."""
-    if not numbers.analysis.freedom:
+def moderation(analysis: Analysis) -> str:
+    """How much the arms say about the variance of each other, as a sentence after a space."""
+    if not analysis.freedom:
         return ""
-    known = listed(f"{value:.1f}" for value in numbers.analysis.freedom)
-    own = sorted({one.seeds - 1 for summary in numbers.blocks for one in summary.estimates.values() if one.seeds > 1})
+    known = listed(f"{value:.1f}" for value in analysis.freedom)
+    own = sorted({one.seeds - 1 for one in analysis.estimates.values() if one.seeds > 1})
     return (
         " The variance over seeds of each arm is estimated with the help of all arms, which add "
         f"{known} degrees of freedom to the {listed(map(str, own))} of its own seeds."

@@ -217,7 +217,7 @@ def _analysis(
     for block, what in zip(compared, known, strict=True):
         evidence |= {block.names[label]: one for label, one in what.evidence.items()}
         data |= {block.names[label]: block.base for label in what.evidence}
-        for family, found in zip(wanted, families(block, study.compare), strict=False):
+        for family, found in zip(wanted, families(list(what.evidence), study.compare), strict=False):
             family += [(block.names[one], block.names[other]) for one, other in found]
     settings = study.compare
     return analyse(

@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ftlit.errors import DamagedFileError, UserError
 from ftlit.metrics.evidence import aligned, why_no_evidence
 from ftlit.metrics.evidence.rows import Rows
+from ftlit.runs.reading import RunFolder
 from ftlit.study.report.content.blocks import Block
 from ftlit.study.report.content.examples import BlockExamples, block_examples
 from ftlit.study.report.render.formats import listed
@@ -38,23 +40,26 @@ class PairedEvidence:
 
 def paired_evidence(block: Block, metric: str, split: str) -> PairedEvidence:
     """The evidence of a block: by seed and example, or by seed only if the predictions cannot be paired by example."""
-    arms = {label: runs.repetitions for label, runs in block.arms.items() if runs.repetitions}
-    by_seed = {label: _by_seed(runs, metric, split) for label, runs in arms.items()}
+    arms = {label: {run.cell.seed: run for run in runs.repetitions} for label, runs in block.arms.items() if runs.repetitions}
+    known = {label: by_seed(runs, metric, split) for label, runs in arms.items()}
     if not arms:
-        return PairedEvidence(by_seed)
-    kind, reason = _common_kind([run for runs in arms.values() for run in runs])
+        return PairedEvidence(known)
+    runs = [run for seeds in arms.values() for run in seeds.values()]
+    kind, reason = common_kind(runs)
     if kind is None:
-        return PairedEvidence(by_seed, notes=[f"Only seeds were compared, because {reason}."])
+        return PairedEvidence(known, notes=[f"Only seeds were compared, because {reason}."])
     try:
-        return _by_example(kind, metric, split, arms, by_seed)
+        rows = _aligned_rows(arms, split)
+        found, notes = counted(kind, metric, rows, known, value_at(runs[0].cell.config, "model.init_args") or {})
     except DamagedFileError:
         raise
     except UserError as error:
         note = f"Only seeds were compared, because the predictions could not be paired: {error}."
-        return PairedEvidence(by_seed, notes=[note])
+        return PairedEvidence(known, notes=[note])
+    return PairedEvidence(found, block_examples(kind, rows), notes)
 
 
-def _common_kind(runs: Sequence[CellRun]) -> tuple[str | None, str]:
+def common_kind(runs: Sequence[RunFolder]) -> tuple[str | None, str]:
     """The kind of evidence that all runs have in common, or None and the reason why they have none."""
     tasks = {run.record.get("evidence"): str(run.record.get("task")) for run in runs}
     for kind, task in tasks.items():
@@ -65,27 +70,32 @@ def _common_kind(runs: Sequence[CellRun]) -> tuple[str | None, str]:
     return next(iter(tasks)), ""
 
 
-def _by_example(
-    kind: str, metric: str, split: str, arms: Mapping[str, Sequence[CellRun]], by_seed: dict[str, Evidence]
-) -> PairedEvidence:
-    """The evidence by seed and example.
+def counted(
+    kind: str,
+    metric: str,
+    rows: Mapping[str, Mapping[int, Rows]],
+    known: dict[str, Evidence],
+    settings: Mapping[str, Any],
+) -> tuple[dict[str, Evidence], list[str]]:
+    """The evidence of arms by seed and example, and notes; by seed only if the predictions do not lead to the metric.
 
-    Raises:
-        UserError: Predictions are missing, or belong to different examples.
+    Args:
+        kind: Kind of evidence of the predictions.
+        metric: Name of the metric.
+        rows: The predictions of each arm by seed.
+        known: The evidence of each arm by seed only.
+        settings: The task's ``init_args``.
     """
-    rows = _aligned_rows(arms, split)
-    settings = value_at(next(iter(arms.values()))[0].cell.config, "model.init_args") or {}
     found = joint_evidence(kind, metric, rows, settings)
-    examples = block_examples(kind, rows)
     if found is None:
-        note = f"{metric} cannot be computed from the saved predictions, so only seeds were compared."
-        return PairedEvidence(by_seed, examples, [note])
-    if odd := _disagreeing(found, by_seed):
-        note = f"The predictions of {listed(odd)} do not lead to the {metric} in their results, so only seeds were compared."
-        return PairedEvidence(by_seed, examples, [note])
+        return known, [f"{metric} cannot be computed from the saved predictions, so only seeds were compared."]
+    if odd := _disagreeing(found, known):
+        return known, [
+            f"The predictions of {listed(odd)} do not lead to the {metric} in their results, so only seeds were compared."
+        ]
     one = next(iter(found.values()))
     alike = shared_texts(next(iter(next(iter(rows.values())).values()))) if one.clusters is None else None
-    return PairedEvidence(found, examples, [alike] if alike else [])
+    return found, [alike] if alike else []
 
 
 def shared_texts(rows: Rows) -> str | None:
@@ -101,26 +111,26 @@ def shared_texts(rows: Rows) -> str | None:
     return None
 
 
-def _aligned_rows(arms: Mapping[str, Sequence[CellRun]], split: str) -> dict[str, dict[int, Rows]]:
+def _aligned_rows(arms: Mapping[str, Mapping[int, CellRun]], split: str) -> dict[str, dict[int, Rows]]:
     """The predictions of each arm by seed, all in the same order of examples."""
-    read = {(label, run.cell.seed): run.prediction_rows(split) for label, runs in arms.items() for run in runs}
-    names = {f"{label} (seed {seed})": (label, seed) for label, seed in read}
+    names = {f"{label} (seed {seed})": (label, seed) for label, runs in arms.items() for seed in runs}
+    read = {name: arms[label][seed].prediction_rows(split) for name, (label, seed) in names.items()}
     found: dict[str, dict[int, Rows]] = {label: {} for label in arms}
-    for name, rows in aligned({name: read[key] for name, key in names.items()}).items():
+    for name, rows in aligned(read).items():
         label, seed = names[name]
         found[label][seed] = rows
     return found
 
 
-def _by_seed(runs: Sequence[CellRun], metric: str, split: str) -> Evidence:
-    values = [float(run.results[split].get(metric, float("nan"))) for run in runs]
-    return per_seed(values, tuple(run.cell.seed for run in runs))
+def by_seed(runs: Mapping[int, RunFolder], metric: str, split: str) -> Evidence:
+    """The evidence of one arm's runs, by seed only."""
+    return per_seed([float(run.results[split].get(metric, float("nan"))) for run in runs.values()], tuple(runs))
 
 
-def _disagreeing(found: Mapping[str, Evidence], by_seed: Mapping[str, Evidence]) -> list[str]:
+def _disagreeing(found: Mapping[str, Evidence], known: Mapping[str, Evidence]) -> list[str]:
     """Arms whose metric differs between the predictions and the results."""
     return [
         label
         for label, evidence in found.items()
-        if not np.allclose(evidence.scores, by_seed[label].scores, rtol=SCORE_TOLERANCE, atol=SCORE_TOLERANCE, equal_nan=True)
+        if not np.allclose(evidence.scores, known[label].scores, rtol=SCORE_TOLERANCE, atol=SCORE_TOLERANCE, equal_nan=True)
     ]

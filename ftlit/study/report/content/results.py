@@ -145,22 +145,17 @@ def pairs_table(numbers: Numbers, summary: BlockSummary) -> Table:
     if len(found) > MAX_PAIRS:
         found = sorted(found, key=lambda one: one.p)[:MAX_PAIRS]
         notes.append(f"Only the {MAX_PAIRS} of {len(summary.pairs):,} pairs with the smallest p-values are shown.")
-    columns = [
-        "arm",
-        "other",
-        "arm − other",
-        f"{numbers.confidence} interval",
-        "p",
-        "adj. p",
-        "verdict",
-        "seeds needed",
-        "seeds",
-    ]
-    rows = [_pair(one, d) for one in found]
+    columns, rows = pair_columns(numbers.confidence), [pair_row(one, d) for one in found]
     return Table(f"Pairs{summary.block.caption_suffix}", columns, rows, words=(0, 1, 6), notes=notes)
 
 
-def _pair(one: Comparison, decimals: int) -> list[str]:
+def pair_columns(confidence: str) -> list[str]:
+    """The columns of a table of comparisons."""
+    return ["arm", "other", "arm − other", f"{confidence} interval", "p", "adj. p", "verdict", "seeds needed", "seeds"]
+
+
+def pair_row(one: Comparison, decimals: int) -> list[str]:
+    """A comparison as a row of a table, with its verdict in words."""
     verdict = "different" if one.different else "same within the margin" if one.equivalent else "open"
     needed = f.NONE if verdict != "open" else "more examples" if isinf(one.seeds_needed) else f"{one.seeds_needed:,.0f}"
     return [
