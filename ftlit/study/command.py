@@ -133,7 +133,7 @@ def run_study(plan: Plan, file: Path) -> None:
 
     check_installed()
     study = plan.study
-    print(f"{study.name}: {len(plan.arms)} arms, at most {plan.size} cells, in {study.folder}", flush=True)
+    print(f"{study.name}: {len(plan.arms)} arms, {plan.size_text}, in {study.folder}", flush=True)
     precision = check_study(plan)
     folder = Folder(study.folder, study.compare.split)
     folder.open(study, file)

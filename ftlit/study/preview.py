@@ -1,6 +1,7 @@
 """Plan a study before it runs: count its cells, and estimate time and memory from a few real steps of each kind of cell."""
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +25,24 @@ class PendingCells:
     Args:
         arm: The arm.
         trials: Number of cells that are trials only.
-        repetitions: Number of cells that are repetitions.
+        repetitions: Number of cells that are repetitions; with sequential seeds, at most.
+        optional: Number of these that run only while verdicts are open.
     """
 
     arm: Arm
     trials: int
     repetitions: int
+    optional: int = 0
+
+    @property
+    def most(self) -> int:
+        """Number of cells if no verdict is reached early."""
+        return self.trials + self.repetitions
+
+    @property
+    def least(self) -> int:
+        """Number of cells that run in any case."""
+        return self.most - self.optional
 
 
 def preview(plan: Plan, steps: int, file: Path) -> str:
@@ -59,30 +72,42 @@ def preview(plan: Plan, steps: int, file: Path) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def _pending(plan: Plan, progress: Progress | None, i: int) -> tuple[int, int]:
+def _pending(plan: Plan, progress: Progress | None, i: int) -> tuple[int, int, int]:
     study = plan.study
-    trials = study.select.budget - plan.shared if study.select else 0
     if progress is None:
-        return trials, len(study.seeds)
+        first, every = len(study.first_seeds), len(study.seeds)
+        return plan.budget - plan.shared, every, plan.cells_of_arm(every) - plan.cells_of_arm(first)
     arm, ended = progress.arms[i], {name for name, state in progress.states.items() if state in ("done", "failed")}
     final = {cell.name for cell in arm.repetitions}
     tried = {cell.name for cell in arm.trials} - final
-    return max(trials - len(tried & ended), 0), len(study.seeds) - len(final & ended)
+    now, most = len(progress.seeds(arm.arm)), len(progress.most_seeds(arm.arm))
+    extended = max(len(arm.trials) - plan.trials_of_arm(now), 0)
+    trials = plan.cells_of_arm(most) - most + extended - len(tried & ended)
+    return max(trials, 0), most - len(final & ended), plan.cells_of_arm(most) - plan.cells_of_arm(now)
 
 
 def counts_text(plan: Plan, progress: Progress | None, left: list[PendingCells]) -> str:
     """The numbers of arms, trials and repetitions, and of cells that have not run."""
     study, arms = plan.study, len(plan.arms)
-    lines = [f"{study.name}: {arms:,} arms, at most {plan.size:,} cells, in {study.folder}"]
+    lines = [f"{study.name}: {arms:,} arms, {plan.size_text}, in {study.folder}"]
     if study.select:
         shared = f", {plan.shared} of them also a repetition" if plan.shared else ""
-        lines.append(f"{study.select.budget} trials of each arm{shared}, {study.select.budget * arms:,} in all")
-    lines.append(f"{len(study.seeds)} repetitions of each arm, {len(study.seeds) * arms:,} in all")
+        lines.append(f"{plan.budget} trials of each arm{shared}, {plan.budget * arms:,} in all")
+    some, most = len(study.first_seeds), len(study.seeds)
+    lines.append(f"{_range(some, most)} repetitions of each arm, {_range(some * arms, most * arms)} in all")
     counts = progress.counts if progress else {}
     known = ", ".join(f"{counts[state]:,} {state}" for state in ("done", "running", "failed") if counts.get(state))
-    cells = sum(arm.trials + arm.repetitions for arm in left)
-    lines.append(f"{cells:,} cells left to run" + (f"; {known}" if known else ""))
+    lines.append(f"{_cells(left)} left to run" + (f"; {known}" if known else ""))
     return "\n".join(lines)
+
+
+def _cells(left: Iterable[PendingCells]) -> str:
+    found = list(left)
+    return f"{_range(sum(arm.least for arm in found), sum(arm.most for arm in found))} cells"
+
+
+def _range(least: int, most: int) -> str:
+    return f"{most:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def splits(study: Study, repetition: bool) -> list[str]:
@@ -95,7 +120,7 @@ def cost_table(study: Study, left: list[PendingCells], measured: dict[str, Previ
     headers = ["arm", "cells", "step (median)", "step (longest)", "a cell", "memory", "checkpoint", "fits"]
     rows = []
     for arm in left:
-        found, count = measured[arm.arm.name], arm.trials + arm.repetitions
+        found, count = measured[arm.arm.name], _range(arm.least, arm.most)
         if found.problem:
             rows.append([arm.arm.name, count, "", "", "", "", "", "no"])
             continue
@@ -119,8 +144,10 @@ def cost_totals(study: Study, left: list[PendingCells], measured: dict[str, Prev
         for arm, found in known
         for final, count in ((False, arm.trials), (True, arm.repetitions))
     )
+    saved = sum(found.seconds(splits(study, True)) * arm.optional for arm, found in known)
+    shortest = f"{duration((seconds - saved) / at_once)} to " if saved else ""
     lines = [
-        f"{sum(arm.trials + arm.repetitions for arm, _ in known):,} cells take {duration(seconds / at_once)} "
+        f"{_cells(arm for arm, _ in known)} take {shortest}{duration(seconds / at_once)} "
         f"({seconds / at_once / 3600:.2f} hours) with {at_once} at a time, measured one by one and without early stopping",
         _disk(study, known, at_once),
         _memory(known, -(-at_once // max(len(devices), 1))),
@@ -131,6 +158,8 @@ def cost_totals(study: Study, left: list[PendingCells], measured: dict[str, Prev
         lines.append(
             f"select.over varies {', '.join(others)}, which may change these figures: they were measured with the first value"
         )
+    if study.select and study.select.method == "halving":
+        lines.append("select.method: halving trains most trials for a part of this time, so they take less")
     return "\n".join(filter(None, lines))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from ftlit.study.state.tpe import PRUNED, has_storage, optuna, pruner, storage_url
+from ftlit.study.selection.tpe import PRUNED, has_storage, optuna, pruner, storage_url
 from ftlit.util.private import trial_id
 
 

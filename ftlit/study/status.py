@@ -1,12 +1,15 @@
 """The progress of a study as text."""
 
 import time
+from collections import Counter
 
 from tabulate import tabulate
 
 from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell
+from ftlit.study.report.render.formats import choices_text
 from ftlit.study.running.runner import duration
+from ftlit.study.sequential.course import Course
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import ArmProgress, Progress
 
@@ -23,6 +26,8 @@ def status_text(progress: Progress) -> str:
         parts.append("\n".join(f"running  {cell.title}: {_step_text(progress.folder, cell)}" for cell in running))
     if failed := progress.in_state("failed"):
         parts.append("\n".join(f"failed   {cell.title}: {progress.folder.error(cell.name)}" for cell in failed))
+    if progress.course is not None and progress.course.status:
+        parts.append(verdicts_text(progress, progress.course))
     summary = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])  # type: ignore[index]
     parts.append(f"{progress.plan.study.name}: {summary or 'nothing'} of {total} cells{_time_left(progress)}")
     return "\n\n".join(parts)
@@ -30,13 +35,29 @@ def status_text(progress: Progress) -> str:
 
 def _row(progress: Progress, arm: ArmProgress) -> list[str]:
     states = progress.states
-    chosen = "" if arm.chosen is None else ", ".join(f"{key.rsplit('.', 1)[-1]} {value}" for key, value in arm.chosen.items())
+    chosen = choices_text(arm.choices) if any(arm.choices.values()) else ""
     own = {cell.name for cell in [*arm.trials, *arm.repetitions]}
     trials = f"{sum(states[cell.name] == 'done' for cell in arm.trials)}/{len(arm.trials)}" if arm.trials else ""
-    count = len(progress.plan.study.seeds)
+    count = len(progress.seeds(arm.arm))
     done = sum(states[cell.name] == "done" for cell in arm.repetitions)
     marks = [sum(states[name] == state for name in own) for state in ("running", "failed")]
     return [arm.arm.name, chosen, trials, f"{done}/{count}", *(str(mark or "") for mark in marks)]
+
+
+def verdicts_text(progress: Progress, course: Course) -> str:
+    """The verdicts of a study with sequential seeds that are open, and what they may cost."""
+    counts = Counter(course.status.values())
+    said = ", ".join(f"{count} {status}" for status, count in counts.items())
+    if course.ended:
+        return f"verdicts: {said}; no more seeds will run"
+    looks, p = course.looks.seeds, course.adjusted(0)
+    lines = [
+        f"open     {' against '.join(pair)}" + (f": p {p[pair]:.3f} so far" if course.look else "") for pair in course.open
+    ]
+    more, seconds = progress.possible, _mean_seconds(progress)
+    cost = f" and {duration(seconds * more / max(progress.counts['running'], 1))}" if seconds and more else ""
+    following = f"next look with {looks[course.look]} of at most {looks[-1]} seeds"
+    return "\n".join([*lines, f"verdicts: {said}; {following}, which may take {more} more cells{cost}"])
 
 
 def _step_text(folder: Folder, cell: Cell) -> str:
@@ -50,11 +71,14 @@ def _step_text(folder: Folder, cell: Cell) -> str:
 def _time_left(progress: Progress) -> str:
     """The time for the remaining cells, assuming that they take as long as the finished ones and as many run at a time."""
     left = progress.counts["pending"] + progress.counts["running"]
+    seconds, jobs = _mean_seconds(progress), max(progress.counts["running"], 1)
+    return f", about {duration(seconds * left / jobs)} left with {jobs} at a time" if left and seconds else ""
+
+
+def _mean_seconds(progress: Progress) -> float | None:
+    """The mean training time of finished cells; None without any."""
     seconds = [s for cell in progress.in_state("done")[-50:] if (s := _seconds(progress.folder, cell)) is not None]
-    if not left or not seconds:
-        return ""
-    jobs = max(progress.counts["running"], 1)
-    return f", about {duration(sum(seconds) / len(seconds) * left / jobs)} left with {jobs} at a time"
+    return sum(seconds) / len(seconds) if seconds else None
 
 
 def _seconds(folder: Folder, cell: Cell) -> float | None:

@@ -21,7 +21,7 @@ from tests.support.hostile import WAYS, Planted, planted
 from tests.support.models import tiny_tokenizer
 from tests.support.small import classifier
 from tests.support.speeds import some_by_default
-from tests.support.study.synthetic import made
+from tests.support.study.synthetic import first_trials, made
 
 Tiny = Callable[[str], str]
 Finished = Callable[..., Path]
@@ -51,7 +51,7 @@ def present(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def report(run: Path) -> None:
     """Report a study with the stranger's run in the place of one of its cells."""
     plan, folder = made(run.parent, axes={"tuning": {"Full": {"model.tuning": "Full"}, "LoRA": {"model.tuning": "LoRA"}}})
-    cell = folder.run_dir(plan.trials(plan.arms[0])[0].name)
+    cell = folder.run_dir(first_trials(plan, plan.arms[0])[0].name)
     shutil.copytree(run, cell, dirs_exist_ok=True)
     main(["study", "report", str(run.parent / "made.yaml")])
 

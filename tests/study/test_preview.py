@@ -19,8 +19,10 @@ from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.file import read_study
 from ftlit.study.preview import preview
 from ftlit.study.state.folder import Folder
+from ftlit.study.state.progress import Progress
 from ftlit.util.files import write_json
 from tests.support.command_line import ROOT
+from tests.support.study.synthetic import first_trials
 
 MIB = 2**20
 FOUND = Preview(
@@ -36,7 +38,8 @@ FOUND = Preview(
     last_bytes=30 * MIB,
     prediction_bytes={"validation": MIB, "test": 2 * MIB},
 )
-SELECT = {"over": {"model.optimizer.init_args.lr": [1e-4, 1e-3]}, "seeds": [0]}
+LR = "model.optimizer.init_args.lr"
+SELECT = {"over": {LR: [1e-4, 1e-3]}, "seeds": [0]}
 
 
 def study(tmp_path: Path, **changes: Any) -> Path:
@@ -120,9 +123,9 @@ def test_what_is_done_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     folder = Folder(plan.study.folder)
     folder.open(plan.study, file)
     arm = plan.arms[0]
-    for cell in plan.trials(arm):
+    for cell in first_trials(plan, arm):
         finish(folder, cell)
-    folder.fail(plan.trials(plan.arms[1])[1].name, "no")
+    folder.fail(first_trials(plan, plan.arms[1])[1].name, "no")
     text, _ = planned(file, FOUND, monkeypatch)
     assert "5 cells left to run; 2 done, 1 failed" in text
     assert "5 cells take" in text
@@ -145,6 +148,25 @@ def test_arms_that_differ_in_rates_are_measured_once(tmp_path: Path, monkeypatch
     axes = {"tuning": ["Full", "LoRA"], "warmup_ratio": [0.0, 0.1], "layer_decay": [0.9, 1.0]}
     _, tried = planned(study(tmp_path, axes=axes), FOUND, monkeypatch)
     assert tried == ["Full, 0.0, 0.9", "LoRA, 0.0, 0.9"]
+
+
+def test_short_trials_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    select = {"over": {LR: [1e-4, 3e-4, 1e-3]}, "method": "halving"}
+    text, _ = planned(study(tmp_path, select=select, set={"trainer.max_epochs": 3}), FOUND, monkeypatch)
+    assert "12 trials of each arm, 3 of them also a repetition, 24 in all" in text
+    assert "select.method: halving trains most trials for a part of this time, so they take less" in text
+
+
+def test_extended_lists_are_counted_once_they_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = study(tmp_path, select={"over": {LR: [1e-4, 3e-4, 1e-3]}, "extend": 1}, seeds=1)
+    plan = Plan(read_study(file))
+    folder = Folder(plan.study.folder)
+    folder.open(plan.study, file)
+    assert "2 arms, at most 6 cells and those of extended values" in preview(plan, 0, file)
+    for cell in [cell for arm in plan.arms for cell in first_trials(plan, arm)]:
+        finish(folder, cell)  # all alike, so the first of them is chosen
+    assert "2 cells left to run; 6 done" in preview(plan, 0, file)
+    assert {cell.chosen[LR] for cell in Progress(plan, folder).in_state("pending")} == {3e-5}
 
 
 def test_other_selected_keys_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

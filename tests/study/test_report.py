@@ -36,13 +36,15 @@ from ftlit.study.report.render.document import Figure, Text
 from ftlit.study.report.render.formats import count, decimals_for, interval, listed, number, p_text, value_text
 from ftlit.study.report.render.latex import escaped
 from ftlit.study.report.render.plots import numeric_axis, pareto_front
+from ftlit.study.selection.choices import selection_variance
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.statistics.compare import analyse
 from ftlit.study.statistics.multiplicity import adjust
 from ftlit.util.files import read_json, write_json, write_text
-from tests.support.study.synthetic import STUDY, made, write_all
+from tests.support.study.synthetic import STUDY, first_trials, made, write_all
 
+LR = "model.optimizer.init_args.lr"
 SHOTS = {**STUDY["axes"], "shots": [8, 32, 128]}
 
 
@@ -99,7 +101,8 @@ def test_means_are_those_of_the_results_and_verdicts_those_of_the_statistics(num
     evidence = summary.paired.evidence
     assert evidence["LoRA"].examples == 200
     wanted = [[(one.arm, one.other) for one in found] for found in (summary.comparisons, summary.pairs)]
-    expected = analyse(evidence, wanted, bounds=(0.0, 1.0))
+    added = selection_variance(numbers.plan, numbers.arms, numbers.tried, numbers.lower)
+    expected = analyse(evidence, wanted, bounds=(0.0, 1.0), added=added)
     assert [*summary.comparisons, *summary.pairs] == expected.comparisons
     assert summary.estimates == expected.estimates
     assert [(one.arm, one.other) for one in summary.against("Full")] == [
@@ -325,7 +328,7 @@ def test_nothing_has_run(tmp_path: Path) -> None:
 
 def test_trials_without_repetitions(tmp_path: Path) -> None:
     plan, folder = made(tmp_path, finish=False)
-    write_all(plan, folder, plan.trials(plan.arms[0]), 40)
+    write_all(plan, folder, first_trials(plan, plan.arms[0]), 40)
     text = write_study_report(plan, again(folder))[1].read_text()
     assert "No repetition was evaluated on test." in text
     assert "| Full | 3 of 3 |" in text
@@ -347,8 +350,8 @@ def test_numbers_of_the_data_that_chose_are_warned_of(tmp_path: Path) -> None:
 
 
 def test_the_end_of_the_tried_values_and_failures(tmp_path: Path) -> None:
-    plan, folder = made(tmp_path, 200, select={"over": {"model.optimizer.init_args.lr": [3e-4, 1e-3, 1e-2]}})
-    failed = plan.repetitions(plan.arms[3], {"model.optimizer.init_args.lr": 3e-4})[2]
+    plan, folder = made(tmp_path, 200, select={"over": {LR: [3e-4, 1e-3, 1e-2]}, "nested": False})
+    failed = plan.repetitions(plan.arms[3], {LR: 3e-4})[2]
     shutil.rmtree(folder.run_dir(failed.name))
     folder.fail(failed.name, "the loss is nan at step 3 | <b>")
     numbers = gather(plan, again(folder))

@@ -25,7 +25,7 @@ from ftlit.study.status import status_text
 from ftlit.util.files import read_json, write_json, write_text
 from ftlit.util.settings import with_value
 from tests.support.study.launched import count, opened, six_cells
-from tests.support.study.synthetic import made
+from tests.support.study.synthetic import first_trials, made
 
 LR = "model.optimizer.init_args.lr"
 
@@ -108,13 +108,13 @@ def test_a_failure_is_recorded_and_the_others_go_on(tmp_path: Path, tiny: Any, s
 
 @pytest.mark.slow
 def test_selection_reads_no_test(tmp_path: Path, tiny: Any, sentiment: str) -> None:
-    plan = edited(six_cells(tmp_path, tiny(), sentiment), seeds=2, select={"over": {LR: [1e-5, 1e-2]}})
+    plan = edited(six_cells(tmp_path, tiny(), sentiment), seeds=2, select={"over": {LR: [1e-5, 1e-2]}, "nested": False})
     folder, _ = run(plan)
     progress = Progress(plan, folder)
     assert progress.counts == {"done": 6}
     for arm in progress.arms:
         scores = {cell.chosen[LR]: folder.score(cell, "accuracy") for cell in arm.trials}
-        assert scores[arm.chosen[LR]] == max(scores.values())  # type: ignore[index, type-var]
+        assert scores[arm.choices[0][LR]] == max(scores.values())  # type: ignore[type-var]
         final = {cell.name for cell in arm.repetitions}
         for cell in arm.trials:
             assert ("test" in read_json(folder.run_dir(cell.name) / "results.json")) == (cell.name in final)
@@ -265,7 +265,7 @@ def test_mistakes_are_found_before_anything_runs(
 def test_a_trial_that_becomes_a_repetition(checkpoint: bool, command: str, tmp_path: Path) -> None:
     """Trials that were not chosen lose their checkpoints, so they train again when an edited study repeats them."""
     plan, folder = made(tmp_path)
-    cell = replace(plan.trials(plan.arms[0])[0], final=True)
+    cell = replace(first_trials(plan, plan.arms[0])[0], final=True)
     if checkpoint:
         write_text(folder.run_dir(cell.name) / BEST, "weights")
     given = arguments(Job(folder.path, cell, "test", "best", 1), folder)

@@ -20,7 +20,7 @@ from ftlit.study.state.folder import Folder
 from ftlit.util.files import read_json, write_json
 from ftlit.util.settings import read_yaml, value_at, with_value
 from tests.metrics.test_direction import WithErrors
-from tests.support.study.synthetic import made, write_all
+from tests.support.study.synthetic import first_trials, made, write_all
 
 BASE = {
     "model": {"class_path": "TextClassification", "init_args": {"backbone": "tiny", "tuning": "Full"}},
@@ -147,42 +147,6 @@ def test_other_data_are_another_cell(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert names[0] != names[1]
 
 
-# Selection
-
-
-def test_the_trial_that_wins_is_the_first_repetition(tmp_path: Path) -> None:
-    found = plan(tmp_path, select={"over": {LR: [1e-5, 1e-4, 1e-3]}})
-    arm = found.arms[0]
-    trials = found.trials(arm)
-    assert [cell.chosen[LR] for cell in trials] == [1e-5, 1e-4, 1e-3]
-    scores = dict(zip([cell.name for cell in trials], [0.5, 0.9, float("nan")], strict=True))
-    assert found.best(arm, {trials[0].name: 0.5}, lower=False) is None
-    assert found.best(arm, scores, lower=False) == {LR: 1e-4}
-    assert found.best(arm, scores, lower=True) == {LR: 1e-5}
-    repetitions = found.repetitions(arm, {LR: 1e-4})
-    assert [cell.name == trials[1].name for cell in repetitions] == [True, False]
-    assert found.size == 4 * (3 + 2 - 1)
-
-
-def test_the_lowest_loss_wins(tmp_path: Path) -> None:
-    found = plan(tmp_path, select={"over": {LR: [1e-5, 1e-4]}}, compare={"metric": "loss"})
-    trials = found.trials(found.arms[0])
-    assert found.best(found.arms[0], {trials[0].name: 0.5, trials[1].name: 0.9}, lower=True) == {LR: 1e-5}
-
-
-def test_every_arm_draws_the_same_values(tmp_path: Path) -> None:
-    select = {
-        "over": {LR: {"low": 1e-5, "high": 1e-2, "log": True}, "model.warmup_ratio": [0, 0.1]},
-        "method": "random",
-        "trials": 6,
-    }
-    found = plan(tmp_path, select=select)
-    first, *others = [[cell.chosen for cell in found.trials(arm)] for arm in found.arms]
-    assert len(first) == 6
-    assert all(other == first for other in others)
-    assert all(1e-5 <= chosen[LR] <= 1e-2 for chosen in first)
-
-
 # Mistakes
 
 PROBE = {"model.tuning": "Frozen"}
@@ -205,10 +169,27 @@ MISTAKES = [
     ({"exclude": [{"tuning": "full"}, {"tuning": "lora"}]}, "exclude leaves no combination of the axes"),
     ({"design": "latin"}, "design should be grid, {random: 20, seed: 0} or {list: [...]}, got 'latin'"),
     ({"seeds": [0, 0]}, "seeds lists a seed twice"),
-    ({"seeds": "three"}, "seeds should be a list of integers, such as [0, 1, 2], or the number of seeds; got 'three'"),
+    (
+        {"seeds": "three"},
+        "seeds should be a list of integers, such as [0, 1, 2], the number of seeds, or {at_least: 3, at_most: 30}; got",
+    ),
     ({"select": {"over": {LR: {"low": 1, "high": 2}}}}, f"select.over.{LR} is a range; use a list of values"),
     ({"select": {"over": {LR: [1]}, "method": "tpe"}}, "select.method tpe needs select.trials"),
     ({"select": {"over": {LR: {"low": 2, "high": 1}}, "method": "random", "trials": 2}}, "low should be below high"),
+    ({"select": {"nested": True}}, "select needs the key 'over'"),
+    ({"select": {"over": {LR: [1]}, "nested": True, "seeds": [0]}}, "select.seeds goes with select.nested: false"),
+    ({"select": {"over": {LR: [1, 2, 4]}, "extend": -1}}, "select.extend should be at least 0, got -1"),
+    ({"select": {"over": {LR: [1, 2]}, "extend": 1}}, "select.extend needs a list of three or more numbers in equal steps"),
+    ({"select": {"over": {LR: [1, 2, 4]}, "extend": 1, "method": "random", "trials": 2}}, "goes with select.method: grid, not"),
+    ({"select": {"over": {LR: [1, 2, 4]}, "rungs": 2}}, "select.rungs goes with select.method: halving, not with grid"),
+    ({"select": {"over": {LR: [1, 2, 4]}, "method": "halving", "rungs": 1}}, "select.rungs should be at least 2, got 1"),
+    ({"select": {"over": {LR: [1, 2, 4]}, "method": "halving", "factor": 1}}, "select.factor should be at least 2, got 1"),
+    ({"select": {"over": {LR: [1, 2, 4]}, "method": "halving", "rungs": 3}}, "needs at least 9 settings to choose from, got 3"),
+    ({"select": {"over": {LR: [1, 2, 4]}, "method": "halving"}}, "the arm 'full, 16' has neither; set one of them"),
+    (
+        {"select": {"over": {LR: [1, 2, 4]}, "method": "halving"}, "set": {"trainer.max_epochs": 2}},
+        "begins with 1/3 of trainer.max_epochs, which should be at least 3 but is 2 in the arm 'full, 16'",
+    ),
     ({"launch": {"launcher": "slrum"}}, "launch.launcher is 'slrum'. Did you mean 'slurm'?"),
     ({"keep": "last"}, "keep is 'last'. There are: none, best, all."),
     ({"base": "missing.yaml"}, "is not a YAML file; paths are relative to the folder of study.yaml"),
@@ -261,7 +242,7 @@ def test_mistakes(tmp_path: Path, keys: dict[str, Any], text: str) -> None:
 def trials(folder: Path, keys: dict[str, Any]) -> list[list[Cell]]:
     """What a study with these keys would try."""
     found = plan(folder, **keys)
-    return [found.trials(arm) for arm in found.arms]
+    return [first_trials(found, arm) for arm in found.arms]
 
 
 def test_options_of_the_command(tmp_path: Path) -> None:

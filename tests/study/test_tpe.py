@@ -10,10 +10,10 @@ import yaml
 from ftlit.__main__ import main
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
+from ftlit.study.selection.tpe import Tpe
+from ftlit.study.selection.trials import selection
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
-from ftlit.study.state.selection import selection
-from ftlit.study.state.tpe import Tpe
 from tests.support.study.launched import opened, six_cells
 from tests.support.study.synthetic import write_cell
 
@@ -61,8 +61,7 @@ def test_the_best_trial_is_chosen(tmp_path: Path) -> None:
     tried(plan, folder)
     for arm in Progress(plan, folder).arms:
         scores = {cell.chosen[LR]: folder.score(cell, "accuracy") for cell in arm.trials}
-        assert arm.chosen is not None
-        assert scores[arm.chosen[LR]] == max(scores.values())  # type: ignore[type-var]
+        assert scores[arm.choices[0][LR]] == max(scores.values())  # type: ignore[type-var]
 
 
 def test_status_asks_for_nothing(tmp_path: Path) -> None:
@@ -75,7 +74,7 @@ def test_status_asks_for_nothing(tmp_path: Path) -> None:
 def test_a_trial_that_falls_behind_is_stopped(tmp_path: Path, tiny: Any, sentiment: str) -> None:
     plan = searching(tmp_path, tiny(), sentiment, prune=True)
     folder = opened(plan)
-    arm, search = plan.arms[0], Tpe(plan, folder, may_propose=True)
+    arm, search = plan.searches(plan.arms[0])[0], Tpe(plan, folder, may_propose=True)
     study = search._study(arm)
     for _ in range(5):  # earlier trials that were right from the first step on
         trial = search._propose(arm)

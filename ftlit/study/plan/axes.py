@@ -111,7 +111,7 @@ def _check_labels(where: str, labels: dict[str, str], axes: dict[str, dict[str, 
             raise UserError(f"{where} names {label!r} of the axis {axis!r}. {near(label, axes[axis])}")
 
 
-def draw_values(over: dict[str, Any], trials: int | None, seed: int) -> list[dict[str, Any]]:
+def draw_values(over: dict[str, Any], trials: int | None, seed: int | str) -> list[dict[str, Any]]:
     """Values for several keys: all combinations, or `trials` random draws.
 
     Args:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ftlit.errors import UserError
 from ftlit.study.plan.axes import combine_levels
 from ftlit.study.plan.fingerprint import data_fingerprint
+from ftlit.study.plan.lengths import check_lengths, shortened
 from ftlit.study.plan.settings import Study
 from ftlit.util.options import OPTIONS
 from ftlit.util.settings import value_at, with_values
@@ -50,6 +52,7 @@ class Cell:
         config: The config that is passed to `fit`.
         final: Whether the cell is a repetition, evaluated on the compared split, rather than a trial of the selection.
         trial: Number of the trial in Optuna's storage.
+        rung: Round of halving, from 1, of a trial that trains for a part of its length; None for the full length.
     """
 
     arm: Arm
@@ -58,6 +61,7 @@ class Cell:
     config: dict[str, Any]
     final: bool = False
     trial: int | None = None
+    rung: int | None = None
 
     @cached_property
     def name(self) -> str:
@@ -71,7 +75,42 @@ class Cell:
         """A readable name of the cell."""
         chosen = "".join(f" {key.rsplit('.', 1)[-1]}={value:.3g}" if isinstance(value, float) else
                          f" {key.rsplit('.', 1)[-1]}={value}" for key, value in self.chosen.items())  # fmt: skip
-        return f"{self.arm.name}{chosen} seed {self.seed}"
+        return f"{self.arm.name}{chosen} seed {self.seed}" + (f", rung {self.rung}" if self.rung else "")
+
+
+@dataclass(frozen=True)
+class Search:
+    """How values are found: by an arm for all of its seeds, or by one of its seeds for itself.
+
+    Args:
+        arm: The arm.
+        seeds: Seeds of each trial.
+        repeated: Seeds of the repetitions that have the values found.
+        own: The seed that chooses for itself; None if the arm chooses for all seeds.
+    """
+
+    arm: Arm
+    seeds: tuple[int, ...]
+    repeated: tuple[int, ...]
+    own: int | None = None
+
+    @property
+    def name(self) -> str:
+        """A name that no other search of the study has."""
+        return self.arm.name if self.own is None else f"{self.arm.name}, seed {self.own}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Values that a search tries.
+
+    Args:
+        chosen: The values by key.
+        cells: A trial for each seed of the search.
+    """
+
+    chosen: dict[str, Any]
+    cells: list[Cell]
 
 
 @dataclass(frozen=True)
@@ -100,6 +139,7 @@ class Plan:
         return found
 
     def _check(self, arms: list[Arm]) -> None:
+        self._check_lengths(arms)
         for axis, levels in self.study.axes.items():
             if all(value_at(arm.config, key) == value_at(config, key)
                    for config in self.study.bases.values() for arm in arms
@@ -112,52 +152,96 @@ class Plan:
                 raise UserError(f"the arms {seen[text].name!r} and {arm.name!r} have the same config; leave one of them out")
             seen[text] = arm
 
-    def trials(self, arm: Arm) -> list[Cell]:
-        """The cells from which an arm chooses; empty without a selection, or if TPE proposes them."""
+    def _check_lengths(self, arms: list[Arm]) -> None:
         select = self.study.select
-        if select is None:
-            return []
-        return [self.trial(arm, chosen, seed) for chosen in select.combinations() for seed in select.seeds]
+        if select is not None and select.method == "halving":
+            for arm in arms:
+                chosen = with_values(arm.config, select.combinations()[0])
+                check_lengths(arm.name, chosen, select.factor ** (len(select.rung_sizes) - 1))
+
+    def searches(self, arm: Arm, seeds: Sequence[int] | None = None) -> list[Search]:
+        """How the repetitions of an arm get their values. Without a selection, a single search has nothing to try.
+
+        Args:
+            arm: The arm.
+            seeds: Seeds of the repetitions; by default those of the study.
+        """
+        select, wanted = self.study.select, self.study.seeds if seeds is None else seeds
+        if select is not None and select.by_seed:
+            return [Search(arm, (seed,), (seed,), seed) for seed in wanted]
+        return [Search(arm, tuple(select.trial_seeds) if select else (), tuple(wanted))]
+
+    def settings(self, search: Search, over: dict[str, Any] | None = None) -> list[Setting]:
+        """What a search tries in full length; nothing without a selection, or if TPE proposes the trials.
+
+        Args:
+            search: The search.
+            over: The values of each key, if they are more than in the study's file.
+        """
+        select = self.study.select
+        return [self.setting(search, chosen) for chosen in select.combinations(over, search.own)] if select else []
+
+    def setting(self, search: Search, chosen: dict[str, Any], rung: int | None = None, divisor: int = 1) -> Setting:
+        """The trials of some values.
+
+        Args:
+            search: The search.
+            chosen: The values.
+            rung: Round of halving, from 1; None for trials in full length.
+            divisor: The part of the full length that these trials train for is one by this number.
+        """
+        cells = [self.trial(search.arm, chosen, seed) for seed in search.seeds]
+        if rung is not None:
+            cells = [replace(cell, config=shortened(cell.config, divisor), rung=rung) for cell in cells]
+        return Setting(chosen, cells)
 
     def trial(self, arm: Arm, chosen: dict[str, Any], seed: int, number: int | None = None) -> Cell:
         """A trial of an arm."""
         return replace(arm.cell(seed, self.study.seed_keys, chosen), trial=number)
 
-    def repetitions(self, arm: Arm, chosen: dict[str, Any]) -> list[Cell]:
-        """The cells of an arm for all seeds, with the chosen values."""
-        return [replace(arm.cell(seed, self.study.seed_keys, chosen), final=True) for seed in self.study.seeds]
+    def repetitions(self, arm: Arm, chosen: dict[str, Any], seeds: Sequence[int] | None = None) -> list[Cell]:
+        """The cells of an arm for all seeds, or for some, with the chosen values."""
+        wanted = self.study.seeds if seeds is None else seeds
+        return [replace(arm.cell(seed, self.study.seed_keys, chosen), final=True) for seed in wanted]
+
+    def trials_of_arm(self, seeds: int) -> int:
+        """Number of trials of an arm that has so many seeds."""
+        select, own = self.study.select, self.study.seeds[:seeds]
+        return select.budget * sum(len(search.seeds) for search in self.searches(self.arms[0], own)) if select else 0
+
+    def shared_of_arm(self, seeds: int) -> int:
+        """Number of these trials that are also repetitions once the arm has chosen; with pruning they are different runs."""
+        if self.study.select is None or self.study.select.prune:
+            return 0
+        searches = self.searches(self.arms[0], self.study.seeds[:seeds])
+        return sum(len(set(search.seeds) & set(search.repeated)) for search in searches)
+
+    def cells_of_arm(self, seeds: int) -> int:
+        """Number of cells of an arm that has so many seeds, if no list of values is extended."""
+        return self.trials_of_arm(seeds) + seeds - self.shared_of_arm(seeds)
+
+    @property
+    def budget(self) -> int:
+        """Number of trials of an arm."""
+        return self.trials_of_arm(len(self.study.seeds))
 
     @property
     def shared(self) -> int:
-        """Number of trials of an arm that are also repetitions once it has chosen; with pruning they are different runs."""
-        select = self.study.select
-        return 0 if select is None or select.prune else len(set(select.seeds) & set(self.study.seeds))
+        """Number of these trials that are also repetitions once the arm has chosen."""
+        return self.shared_of_arm(len(self.study.seeds))
 
     @property
     def size(self) -> int:
-        """Number of cells if all of them run."""
-        budget = self.study.select.budget if self.study.select else 0
-        return len(self.arms) * (budget + len(self.study.seeds) - self.shared)
+        """Number of cells if all of them run and no list of values is extended."""
+        return len(self.arms) * self.cells_of_arm(len(self.study.seeds))
 
-    def best(self, arm: Arm, scores: dict[str, float], lower: bool) -> dict[str, Any] | None:
-        """The values that an arm chooses from a grid or random draws; None while some trials have no score.
+    @property
+    def least(self) -> int:
+        """Number of cells if no arm has more seeds than every arm has; without sequential seeds, all of them."""
+        return len(self.arms) * self.cells_of_arm(len(self.study.first_seeds))
 
-        Args:
-            arm: The arm.
-            scores: The metric on validation by cell name. Failed trials have NaN and are never chosen.
-            lower: Whether lower values of the metric are better.
-        """
-        select = self.study.select
-        if select is None:
-            return {}
-        means = []
-        for chosen in select.combinations():
-            names = [self.trial(arm, chosen, seed).name for seed in select.seeds]
-            if any(name not in scores for name in names):
-                return None
-            means.append((sum(scores[name] for name in names) / len(names), chosen))
-        known = [(mean, chosen) for mean, chosen in means if mean == mean]
-        if not known:
-            return None
-        sign = -1 if lower else 1
-        return max(known, key=lambda pair: sign * pair[0])[1]
+    @property
+    def size_text(self) -> str:
+        """The number of cells, for users."""
+        more = " and those of extended values" if self.study.select and self.study.select.extend else ""
+        return f"{f'{self.least:,} to' if self.study.looks else 'at most'} {self.size:,} cells{more}"

@@ -7,13 +7,9 @@ from typing import Any
 
 from ftlit.errors import UserError, near
 from ftlit.study.plan.axes import Level, axis_levels
-from ftlit.study.plan.settings import (
-    CompareSettings,
-    Keep,
-    LaunchSettings,
-    SelectSettings,
-    Study,
-)
+from ftlit.study.plan.seeds import SequentialSeeds, listed_seeds
+from ftlit.study.plan.select import SelectSettings
+from ftlit.study.plan.settings import CompareSettings, Keep, LaunchSettings, Study
 from ftlit.study.plan.types import check_type, check_types
 from ftlit.util.settings import parse_yaml, read_yaml, with_value, with_values
 
@@ -42,16 +38,18 @@ def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
     Raises:
         UserError: A key or value in the file is wrong.
     """
+    stored = {}
     if path.is_dir():
-        path, overrides = _file_in(path), {"folder": str(path), **(overrides or {})}
-    given = _overridden(read_yaml(path), overrides or {})
+        path, stored = _file_in(path), {"folder": str(path)}
+    given = _overridden(read_yaml(path), {**stored, **(overrides or {})})
     _check_keys(given, path)
     name = str(given.get("name") or path.stem)
     experiments = _bases(given["base"], path)
     bases = {label: with_values(base, given.get("set") or {}) for label, base in experiments.items()}
     axes = {str(axis): axis_levels(str(axis), levels) for axis, levels in given["axes"].items()}
-    select = _checked(SelectSettings, "select", given["select"]) if given.get("select") else None
+    select = _select(given.get("select"), bool(stored))
     launch, keep = _checked(LaunchSettings, "launch", given.get("launch") or {}), given.get("keep", "best")
+    seeds, looks = _seeds(given.get("seeds", [0]))
     return Study(
         name=name,
         question=str(given.get("question") or ""),
@@ -59,14 +57,15 @@ def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
         axes=axes,
         design=given.get("design", "grid"),
         exclude=[{str(k): str(v) for k, v in levels.items()} for levels in given.get("exclude") or []],
-        seeds=_seeds(given.get("seeds", [0])),
+        seeds=seeds,
+        looks=looks,
         seed_keys=list(given.get("seed_keys") or ["seed_everything"]),
         select=select,
         compare=_compare(given["compare"], axes),
         folder=Path(given.get("folder") or Path("runs/studies") / name),
         launch=launch,
         keep=keep,
-        content={**given, "name": name, "base": experiments},
+        content={**given, "name": name, "base": experiments, **_written(given.get("select"), select)},
     )
 
 
@@ -112,13 +111,12 @@ def _bases(base: Any, path: Path) -> dict[str, dict[str, Any]]:
     return named
 
 
-def _seeds(given: Any) -> list[int]:
-    seeds = list(range(given)) if isinstance(given, int) and not isinstance(given, bool) else given
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
-        raise UserError(f"seeds should be a list of integers, such as [0, 1, 2], or the number of seeds; got {given!r}")
-    if len(set(seeds)) < len(seeds):
-        raise UserError(f"seeds lists a seed twice: {seeds}")
-    return seeds
+def _seeds(given: Any) -> tuple[list[int], tuple[int, ...]]:
+    """The seeds of the repetitions, and the numbers of seeds at which results are looked at if these decide how many run."""
+    if not isinstance(given, dict):
+        return listed_seeds(given), ()
+    settings: SequentialSeeds = _checked(SequentialSeeds, "seeds", given)
+    return list(range(settings.at_most)), settings.looks
 
 
 def _checked(kind: type, where: str, given: Any) -> Any:
@@ -134,6 +132,21 @@ def _checked(kind: type, where: str, given: Any) -> Any:
     except TypeError as error:
         missing = [f.name for f in fields(kind) if f.name not in given and f.name in str(error)]
         raise UserError(f"{where} needs the key {', '.join(missing)!r}") from error
+
+
+def _select(given: Any, stored: bool) -> SelectSettings | None:
+    """The selection; one in the folder of a study that does not say whether it is nested is not."""
+    if not given:
+        return None
+    settings: SelectSettings = _checked(
+        SelectSettings, "select", {"nested": False, **given} if stored and isinstance(given, dict) else given
+    )
+    return settings
+
+
+def _written(given: Any, select: SelectSettings | None) -> dict[str, Any]:
+    """The section `select` as it is written into the folder of a study: a nested one says so."""
+    return {"select": {**given, "nested": True}} if select is not None and select.by_seed else {}
 
 
 def _compare(given: Any, axes: dict[str, dict[str, Level]]) -> CompareSettings:

@@ -7,61 +7,12 @@ from typing import Any, Literal
 
 from ftlit.errors import UserError
 from ftlit.metrics.direction import bounds
-from ftlit.study.plan.axes import Level, draw_values
+from ftlit.study.plan.axes import Level
+from ftlit.study.plan.select import SelectSettings
 
 Correction = Literal["holm", "bh"]
 Keep = Literal["none", "best", "all"]
 Launcher = Literal["local", "slurm", "ray"]
-Method = Literal["grid", "random", "tpe"]
-
-
-@dataclass(frozen=True)
-class SelectSettings:
-    """How each arm chooses the values of some keys: on validation only, and with the same number of trials for every arm.
-
-    Args:
-        over: The values to try for each key: a list, or a range ``{low: 1e-5, high: 1e-3, log: true}``.
-        seeds: Seeds of each trial; the mean over them decides.
-        method: All combinations (grid), random draws (random), or Optuna's TPE (tpe).
-        trials: Number of trials of each arm, for random and tpe.
-        prune: Whether to stop trials that fall behind early (tpe).
-        seed: Seed of the draws.
-    """
-
-    over: dict[str, Any]
-    seeds: list[int] = field(default_factory=lambda: [0])
-    method: Method = "grid"
-    trials: int | None = None
-    prune: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.trials is not None and self.trials < 1:
-            raise UserError(f"select.trials should be at least 1, got {self.trials}")
-        if empty := [key for key, values in self.over.items() if values == []]:
-            raise UserError(f"select.over.{empty[0]} should have at least one value, got []")
-        ranges = [key for key, values in self.over.items() if not isinstance(values, list)]
-        if self.method == "grid" and ranges:
-            raise UserError(f"select.over.{ranges[0]} is a range; use a list of values, or set select.method to random or tpe")
-        if self.method != "grid" and not self.trials:
-            raise UserError(f"select.method {self.method} needs select.trials, the number of trials of each arm")
-        if self.method == "grid" and self.trials:
-            raise UserError("select.trials goes with select.method random or tpe; a grid tries all combinations")
-        if self.prune and self.method != "tpe":
-            raise UserError("select.prune goes with select.method: tpe")
-        if not self.over or not self.seeds:
-            raise UserError("select needs the keys and values to try (over) and at least one seed (seeds)")
-
-    def combinations(self) -> list[dict[str, Any]]:
-        """The values to try, the same for every arm; empty for TPE, which proposes them one by one."""
-        if self.method == "tpe":
-            return []
-        return draw_values(self.over, self.trials, self.seed)
-
-    @property
-    def budget(self) -> int:
-        """Number of trials of an arm."""
-        return (self.trials or len(self.combinations())) * len(self.seeds)
 
 
 @dataclass(frozen=True)
@@ -156,7 +107,8 @@ class Study:
         axes: The levels of each axis by name.
         design: All combinations of levels (grid), a random subset (random: 20), or a list.
         exclude: Combinations of levels to leave out.
-        seeds: Seeds of the repetitions.
+        seeds: Seeds of the repetitions; with sequential seeds, those that an arm has at most.
+        looks: The numbers of seeds at which results decide which arms go on; empty if all seeds of all arms run.
         seed_keys: The config keys that a seed sets.
         select: The keys for which each arm chooses values; None without a selection.
         compare: What is compared.
@@ -173,6 +125,7 @@ class Study:
     design: Any
     exclude: list[dict[str, str]]
     seeds: list[int]
+    looks: tuple[int, ...]
     seed_keys: list[str]
     select: SelectSettings | None
     compare: CompareSettings
@@ -180,3 +133,8 @@ class Study:
     launch: LaunchSettings
     keep: Keep
     content: dict[str, Any]
+
+    @property
+    def first_seeds(self) -> list[int]:
+        """The seeds that every arm has."""
+        return self.seeds[: self.looks[0]] if self.looks else self.seeds

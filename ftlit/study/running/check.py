@@ -50,11 +50,11 @@ def config_samples(plan: Plan) -> list[ConfigSample]:
 
 def first_cell(plan: Plan, arm: Arm) -> Cell:
     """A cell of an arm: a trial if the study has a selection, else a repetition."""
-    study = plan.study
-    if study.select is None:
+    select = plan.study.select
+    if select is None:
         return plan.repetitions(arm, {})[0]
-    chosen = {key: values[0] if isinstance(values, list) else values["low"] for key, values in study.select.over.items()}
-    return plan.trial(arm, chosen, study.select.seeds[0])
+    chosen = {key: values[0] if isinstance(values, list) else values["low"] for key, values in select.over.items()}
+    return plan.trial(arm, chosen, plan.searches(arm)[0].seeds[0])
 
 
 def check_study(plan: Plan) -> dict[str, str]:

@@ -9,9 +9,9 @@ from ftlit.errors import UserError
 from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.running.worker import ALREADY_CLAIMED, DISK_FULL, DONE, FAILED, Job
+from ftlit.study.selection.trials import selection
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
-from ftlit.study.state.selection import selection
 
 MAX_DEATHS = 5  # a runner gives up on a cell whose process dies this often
 POLL_SECONDS = 1.0  # time between two looks at the folder
@@ -85,9 +85,9 @@ class Runner:
 
     def _others_have_work(self, progress: Progress) -> bool:
         """Whether cells of other runners are still to end, on which more cells may depend."""
-        if progress.in_state("pending"):
+        if progress.in_state("pending") or progress.looking:
             return True
-        return bool(progress.in_state("running")) and (self.wait_for_others or any(arm.chosen is None for arm in progress.arms))
+        return bool(progress.in_state("running")) and (self.wait_for_others or bool(progress.open))
 
     def _wait(self) -> dict[str, int]:
         if self.executor.running:

@@ -9,6 +9,7 @@ failed/<cell>.json  error of a cell that failed
 claims/<cell>       lock, held by the process that runs a cell
 history.jsonl       when each cell was started, finished or failed, and by which process
 plan.json           estimated time and memory of a cell of each arm
+looks.json          what the looks at sequential seeds said, which follows from the cells
 report/             report.html, report.md, results.csv, efficiency.csv, table.tex
 """
 

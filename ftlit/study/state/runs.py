@@ -1,6 +1,6 @@
 """The finished runs of a study, as the report reads them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,17 @@ class ArmRuns:
 
     Args:
         arm: The arm.
-        chosen: The chosen values; None while the arm has not chosen.
+        choices: The chosen values by the seed of the repetition that has them; seeds whose values are open are not there.
         trials: Its finished trials.
         repetitions: Its finished repetitions, in the order of the study's seeds.
+        tried: The cells of all trials that are known, finished or not.
     """
 
     arm: Arm
-    chosen: dict[str, Any] | None
+    choices: dict[int, dict[str, Any]]
     trials: list[CellRun]
     repetitions: list[CellRun]
+    tried: list[Cell] = field(default_factory=list)
 
 
 def finished_runs(progress: Progress) -> list[ArmRuns]:
@@ -45,4 +47,4 @@ def finished_runs(progress: Progress) -> list[ArmRuns]:
     def runs(cells: list[Cell]) -> list[CellRun]:
         return [CellRun(cell, progress.folder.run_dir(cell.name)) for cell in cells if progress.folder.done(cell)]
 
-    return [ArmRuns(arm.arm, arm.chosen, runs(arm.trials), runs(arm.repetitions)) for arm in progress.arms]
+    return [ArmRuns(arm.arm, arm.choices, runs(arm.trials), runs(arm.repetitions), arm.trials) for arm in progress.arms]

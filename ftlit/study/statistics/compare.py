@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from ftlit.errors import UserError, near
+from ftlit.study.plan.seeds import FEWEST
 from ftlit.study.statistics.intervals import of_differences, wilson
 from ftlit.study.statistics.models import mcnemar, randomisation_p, shuffled_differences
 from ftlit.study.statistics.multiplicity import Correction, Pair, adjust, is_all_pairs
@@ -20,7 +21,6 @@ from ftlit.study.statistics.verdicts import Family, seeds_needed
 
 Test = Literal["moderated t over seeds and examples", "moderated t over seeds", "McNemar", "approximate randomisation", "none"]
 
-FEWEST = 3  # seeds of an arm on which a claim can rest
 UNBOUNDED = (-np.inf, np.inf)
 
 

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -40,8 +41,8 @@ class Outcome:
     killed: Counter[str]
 
 
-def twelve_cells(file: Path, model: str, data: str) -> Path:
-    """Write a study of two tuning methods and six seeds whose cells take some seconds."""
+def twelve_cells(file: Path, model: str, data: str, **keys: Any) -> Path:
+    """Write a study of two tuning methods and six seeds, or with other keys, whose cells take some seconds."""
     study = {
         "base": {
             "trainer": {"max_epochs": 12, "accelerator": "cpu"},
@@ -58,6 +59,7 @@ def twelve_cells(file: Path, model: str, data: str) -> Path:
         "seeds": 6,
         "compare": {"metric": "accuracy", "baseline": "full"},
         "launch": {"jobs": 2, "threads": 1},
+        **keys,
     }  # fmt: skip
     file.write_text(yaml.safe_dump(study, sort_keys=False))
     return file

@@ -11,10 +11,11 @@ import numpy as np
 import yaml
 
 from ftlit.runs.files import SCHEMA
-from ftlit.study.plan.cells import Cell, Plan
+from ftlit.study.plan.cells import Arm, Cell, Plan
 from ftlit.study.plan.file import read_study
-from ftlit.study.state.direction import study_lower_is_better
+from ftlit.study.selection.trials import selection
 from ftlit.study.state.folder import Folder
+from ftlit.study.state.progress import Progress
 from ftlit.util.files import write_json, write_text
 
 LABELS = ("negative", "positive")
@@ -27,7 +28,7 @@ STUDY: dict[str, Any] = {
     },
     "axes": {"tuning": {name: {"model.tuning": name} for name in ("Full", "LoRA", "BitFit", "Frozen")}},
     "seeds": [0, 1, 2],
-    "select": {"over": {"model.optimizer.init_args.lr": [1e-4, 3e-4, 1e-3]}},
+    "select": {"over": {"model.optimizer.init_args.lr": [1e-4, 3e-4, 1e-3]}, "nested": False},
     "compare": {"metric": "accuracy", "baseline": "Full"},
 }
 SKILL = {"Full": 0.86, "LoRA": 0.88, "BitFit": 0.85, "Frozen": 0.72}  # of others, by their place among the arms
@@ -50,14 +51,15 @@ def made(folder: Path, examples: int = 200, finish: bool = True, **keys: Any) ->
     place = Folder(plan.study.folder, plan.study.compare.split)
     place.open(plan.study, file)
     if finish:
-        for arm in plan.arms:
-            trials = plan.trials(arm)
-            write_all(plan, place, trials, examples)
-            metric = plan.study.compare.metric
-            scores = {cell.name: place.score(cell, metric) or 0.0 for cell in trials}
-            chosen = plan.best(arm, scores, study_lower_is_better(plan.study, place))
-            write_all(plan, place, plan.repetitions(arm, chosen or {}), examples)
+        choices = selection(plan, place, may_propose=True)
+        while left := Progress(plan, place, choices).in_state("pending"):
+            write_all(plan, place, left, examples)
     return plan, Folder(plan.study.folder, plan.study.compare.split)
+
+
+def first_trials(plan: Plan, arm: Arm) -> list[Cell]:
+    """The trials of an arm that are known from the start."""
+    return [cell for search in plan.searches(arm) for one in plan.settings(search) for cell in one.cells]
 
 
 def write_all(plan: Plan, folder: Folder, cells: Iterable[Cell], examples: int) -> None:

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from math import isinf
 
+from ftlit.study.plan.seeds import FEWEST
 from ftlit.study.report.content.numbers import BlockSummary, Numbers
 from ftlit.study.report.render.document import Section, Text
 from ftlit.study.report.render.formats import interval, listed, number, plural
 from ftlit.study.state.folder import State
-from ftlit.study.statistics.compare import FEWEST, Comparison
+from ftlit.study.statistics.compare import Comparison
 
 MAX_SPELLED_OUT = 6  # settings; with more, the answer only says what they have in common
 
@@ -32,9 +33,8 @@ def unfinished(numbers: Numbers) -> str:
     missing = [f"{counts[state]} {word}" for state, word in words.items() if counts[state]]
     if not missing:
         return ""
-    planned = len(numbers.plan.arms) * len(numbers.study.seeds)
     return (
-        f"The study is not complete: {len(numbers.repetitions)} of {planned} repetitions have finished "
+        f"The study is not complete: {len(numbers.repetitions)} of {numbers.all_planned} repetitions have finished "
         f"({plural(sum(counts.values()), 'cell')} in total: {counts['done']} done, {', '.join(missing)}). This report covers "
         "the finished ones only."
     )

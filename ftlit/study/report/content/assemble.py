@@ -8,6 +8,7 @@ from ftlit.study.report.content.provenance import failures, provenance
 from ftlit.study.report.content.results import comparison, costs, main_tables, training_curves
 from ftlit.study.report.render.document import Document
 from ftlit.study.report.render.formats import plural
+from ftlit.study.sequential.texts import seed_count
 
 SECTIONS = (answer, design, comparison, costs, training_curves, breakdown, disagreements, failures, provenance)
 FILES = {
@@ -22,8 +23,8 @@ def assemble_report(numbers: Numbers) -> Document:
     """The report with all sections that are not empty."""
     study = numbers.study
     lead = (
-        f"A study of {plural(len(numbers.plan.arms), 'arm')} and {plural(len(study.seeds), 'seed')}: "
-        f"{len(numbers.repetitions):,} of {len(numbers.plan.arms) * len(study.seeds):,} repetitions have finished."
+        f"A study of {plural(len(numbers.plan.arms), 'arm')} and {seed_count(study)}: "
+        f"{len(numbers.repetitions):,} of {numbers.all_planned:,} repetitions have finished."
     )
     found = [section for make in SECTIONS if (section := make(numbers)).parts]
     return Document(study.name, lead, found, main_tables(numbers), FILES)

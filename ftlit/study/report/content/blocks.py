@@ -75,6 +75,15 @@ def families(known: Sequence[str], compare: CompareSettings) -> list[list[tuple[
     return [everything] if baseline is None or compare.pairs == "all" else [against, everything]
 
 
+def plan_families(plan: Plan) -> list[list[tuple[str, str]]]:
+    """The families of all blocks together, by the names of the arms, once all arms have finished runs."""
+    compare, found = plan.study.compare, list[list[tuple[str, str]]]([[], []])
+    for block in study_blocks(plan, [ArmRuns(arm, {}, [], []) for arm in plan.arms]):
+        for family, pairs in zip(found, families(list(block.arms), compare), strict=False):
+            family += [(block.names[one], block.names[other]) for one, other in pairs]
+    return found
+
+
 def ranked(means: dict[str, float], lower: bool) -> list[str]:
     """Names from best to worst; those without a value come last."""
     sign = 1 if lower else -1

@@ -101,7 +101,7 @@ def _best_by_value(numbers: Numbers, summary: BlockSummary, label: str, key: str
     trials = defaultdict(list)
     for run in summary.block.arms[label].trials:
         value = run.results.get("validation", {}).get(numbers.metric)
-        if value is not None and value == value:
+        if value is not None and value == value and run.cell.rung is None:
             trials[tuple((name, str(chosen)) for name, chosen in run.cell.chosen.items())].append((run.cell.chosen[key], value))
     found: dict[Any, float] = {}
     for points in trials.values():
@@ -120,9 +120,8 @@ def _plot(numbers: Numbers, summary: BlockSummary, key: str, lines: Mapping[str,
         for label, points in lines.items():
             style: dict[str, Any] = {**line_styles(numbers, list(lines))[label], "markersize": 4, "linewidth": 1.3}
             axes.plot([place[at] for at in points], list(points.values()), markerfacecolor="none", label=label, **style)
-            at = (summary.block.arms[label].chosen or {}).get(key)
-            if at in points:
-                axes.plot([place[at]], [points[at]], **style)
+            filled = [at for at in points if any(one.get(key) == at for one in summary.block.arms[label].choices.values())]
+            axes.plot([place[at] for at in filled], [points[at] for at in filled], **{**style, "linestyle": "none"})
         if numeric and spread_over(values):
             logarithmic(axes)
         if len(values) <= 8:
@@ -131,5 +130,5 @@ def _plot(numbers: Numbers, summary: BlockSummary, key: str, lines: Mapping[str,
         axes.set(xlabel=short, ylabel=f"{numbers.metric} on validation")
         axes.grid(axis="y")
         legend_below(drawing, axes)
-        text = "trials at the best values of the other selected keys; the chosen value is filled."
+        text = "trials at the best values of the other selected keys; values that were chosen are filled."
         return figure(drawing, f"Sensitivity to {short}{summary.block.caption_suffix}", text + shown_note(summary, len(lines)))

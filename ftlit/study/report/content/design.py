@@ -8,7 +8,8 @@ from ftlit.study.plan.axes import label_of
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.content.warnings import warnings
 from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
-from ftlit.study.report.render.formats import NONE, chosen_text, listed, plural, value_text
+from ftlit.study.report.render.formats import NONE, choices_text, listed, plural, value_text
+from ftlit.study.sequential.texts import looks_table, looks_text, seeds_text
 from ftlit.study.statistics.compare import Analysis
 from ftlit.util.settings import value_at
 
@@ -33,6 +34,8 @@ TESTS = {
 def design(numbers: Numbers) -> Section:
     """Data, arms, seeds, selection with the budget of every arm, statistics, and warnings."""
     parts: list[Part] = [Text(_setting(numbers)), Text(_selection(numbers)), Text(_reads(numbers)), Text(statistics(numbers))]
+    course = numbers.progress.course
+    parts += [Text(looks_text(course)), looks_table(course)] if course else []
     parts += [Text(text, warning=True) for text in warnings(numbers)]
     data, table, trained = _data(numbers), budget(numbers), training(numbers)
     parts += [part for part in (data, trained) if part.rows]
@@ -48,7 +51,7 @@ def _setting(numbers: Numbers) -> str:
     kind = "all combinations" if study.design == "grid" else "some of the combinations"
     return (
         f"{bases}; {plural(len(numbers.plan.arms), 'arm')} from {kind} of {axes}.{left_out} Each arm is repeated with "
-        f"{plural(len(study.seeds), 'seed')} ({', '.join(map(str, study.seeds))}), which set {listed(study.seed_keys)}. "
+        f"{seeds_text(study)}. "
         f"Arms are compared by {numbers.metric} on {study.compare.split} ({'lower' if numbers.lower else 'higher'} is better), "
         f"within the same experiment and the same levels of all axes other than {study.compare.axis}."
     )
@@ -59,14 +62,38 @@ def _selection(numbers: Numbers) -> str:
     if select is None:
         return "There was no selection: every arm ran with the values in its config."
     over = "; ".join(f"{key}: {_tried(values)}" for key, values in select.over.items())
-    how = {"grid": "All combinations were tried", "random": "Random draws were tried", "tpe": "Optuna's TPE chose the trials"}[
-        select.method
-    ]
-    return (
-        f"Every arm chose its own values for {over}. {how}, with the same budget of {plural(select.budget, 'trial')} for every "
-        f"arm ({plural(len(select.seeds), 'seed')} each), and the values with the best mean {numbers.metric} on "
-        "validation were chosen."
-    )
+    if select.by_seed:
+        text = (
+            f"Every seed of every arm chose its own values for {over}, so the spread over seeds includes that of the choice. "
+            f"{_how(numbers)}, with the same budget of {plural(select.budget, 'trial')} for every seed of every arm, and the "
+            f"values with the best {numbers.metric} on validation were chosen."
+        )
+    else:
+        text = (
+            f"Every arm chose its own values for {over}, once for all of its seeds. {_how(numbers)}, with the same budget of "
+            f"{plural(numbers.plan.budget, 'trial')} for every arm ({plural(len(select.trial_seeds), 'seed')} each), and the "
+            f"values with the best mean {numbers.metric} on validation were chosen."
+        )
+        if len(numbers.study.seeds) > 1:
+            text += " What another choice would have changed, by resampled rows of validation, widens every interval."
+    if select.extend:
+        text += f" Lists were continued at the ends that arms chose, for every arm, at most {plural(select.extend, 'time')}."
+    return text
+
+
+def _how(numbers: Numbers) -> str:
+    select = numbers.study.select
+    assert select is not None
+    if select.method == "halving":
+        rounds = ", then ".join(map(str, select.rung_sizes))
+        return (
+            f"By successive halving, {rounds} settings were trained, each round {select.factor} times as long as the one before"
+        )
+    return {
+        "grid": "All combinations were tried",
+        "random": "Random draws were tried",
+        "tpe": "Optuna's TPE chose the trials",
+    }[select.method]
 
 
 def _tried(values: object) -> str:
@@ -203,8 +230,8 @@ def budget(numbers: Numbers) -> Table:
     """The numbers of finished and planned trials and repetitions of every arm."""
     study, rows = numbers.study, []
     for arm in numbers.arms:
-        chosen = NONE if arm.chosen is None else chosen_text(arm.chosen)
-        trials = [f"{len(arm.trials)} of {study.select.budget}", chosen] if study.select else []
-        rows.append([arm.arm.name, *trials, f"{len(arm.repetitions)} of {len(study.seeds)}"])
+        tried = f"{len(arm.trials)} of {numbers.planned_trials(arm)}"
+        trials = [tried, choices_text(arm.choices)] if study.select else []
+        rows.append([arm.arm.name, *trials, f"{len(arm.repetitions)} of {numbers.planned(arm.arm)}"])
     selected = ["trials", "chosen"] if study.select else []
     return Table("Budget of every arm", ["arm", *selected, "repetitions"], rows, words=(0, 2) if study.select else (0,))

@@ -1,16 +1,18 @@
 """The numbers of a report, from which every format is made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
 
 from ftlit.metrics.direction import bounds
-from ftlit.study.plan.cells import Plan
+from ftlit.study.plan.cells import Arm, Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.report.content.blocks import Block, families, ranked, study_blocks
 from ftlit.study.report.content.paired import PairedEvidence, paired_evidence
 from ftlit.study.report.render.formats import decimals_for
+from ftlit.study.selection.choices import Tried, selection_variance, tried_settings
+from ftlit.study.sequential.texts import at_any_time
 from ftlit.study.state.direction import study_lower_is_better
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
@@ -117,6 +119,7 @@ class Numbers:
         blocks: The settings in which arms are compared.
         analysis: The statistics of all arms.
         lower: Whether lower values of the metric are better.
+        tried: What each search has tried, by the name of its arm.
     """
 
     plan: Plan
@@ -125,6 +128,7 @@ class Numbers:
     blocks: list[BlockSummary]
     analysis: Analysis
     lower: bool
+    tried: dict[str, list[Tried]]
 
     @property
     def study(self) -> Study:
@@ -142,6 +146,19 @@ class Numbers:
     def repetitions(self) -> list[CellRun]:
         """All finished repetitions."""
         return [run for arm in self.arms for run in arm.repetitions]
+
+    def planned(self, arm: Arm) -> int:
+        """Number of repetitions of an arm that the results so far ask for."""
+        return len(self.progress.seeds(arm))
+
+    def planned_trials(self, arm: ArmRuns) -> int:
+        """Number of trials of an arm that the results so far ask for."""
+        return max(self.plan.trials_of_arm(self.planned(arm.arm)), len(arm.tried))
+
+    @property
+    def all_planned(self) -> int:
+        """Number of repetitions of all arms that the results so far ask for."""
+        return sum(map(self.planned, self.plan.arms))
 
     @cached_property
     def runs(self) -> list[CellRun]:
@@ -171,13 +188,29 @@ def gather(plan: Plan, folder: Folder) -> Numbers:
     found = finished_runs(progress)
     settings, compared = plan.study.compare, study_blocks(plan, found)
     known = [paired_evidence(block, settings.primary, settings.split) for block in compared]
-    analysis = _analysis(compared, known, plan.study)
     lower = study_lower_is_better(plan.study, folder)
+    tried = tried_settings(plan, found, lower)
+    added = selection_variance(plan, found, tried, lower)
+    analysis = _analysis(compared, known, plan.study, settings.level, added)
+    if progress.course is not None:
+        analysis = at_any_time(analysis, progress.course)
     summaries = [_summary(block, what, analysis, plan.study, lower) for block, what in zip(compared, known, strict=True)]
-    return Numbers(plan, progress, found, summaries, analysis, lower)
+    return Numbers(plan, progress, found, summaries, analysis, lower, tried)
 
 
-def _analysis(compared: Sequence[Block], known: Sequence[PairedEvidence], study: Study) -> Analysis:
+def analysed(progress: Progress, level: float) -> Analysis:
+    """The statistics of the finished runs at a level."""
+    plan, found = progress.plan, finished_runs(progress)
+    settings, compared = plan.study.compare, study_blocks(plan, found)
+    known = [paired_evidence(block, settings.primary, settings.split) for block in compared]
+    lower = study_lower_is_better(plan.study, progress.folder)
+    added = selection_variance(plan, found, tried_settings(plan, found, lower), lower)
+    return _analysis(compared, known, plan.study, level, added)
+
+
+def _analysis(
+    compared: Sequence[Block], known: Sequence[PairedEvidence], study: Study, level: float, added: Mapping[str, float]
+) -> Analysis:
     """The statistics of all blocks, whose comparisons make up the families, by the names of the arms."""
     evidence, data = dict[str, Evidence](), dict[str, str]()
     wanted: list[list[tuple[str, str]]] = [[], []]
@@ -188,8 +221,8 @@ def _analysis(compared: Sequence[Block], known: Sequence[PairedEvidence], study:
             family += [(block.names[one], block.names[other]) for one, other in found]
     settings = study.compare
     return analyse(
-        evidence, wanted, level=settings.level, correction=settings.correction, margin=settings.margin,
-        bounds=bounds(settings.primary), data=data,
+        evidence, wanted, level=level, correction=settings.correction, margin=settings.margin,
+        bounds=bounds(settings.primary), data=data, added=added,
     )  # fmt: skip
 
 

@@ -57,8 +57,8 @@ def main_table(numbers: Numbers, summary: BlockSummary) -> Table:
 
 def _row(numbers: Numbers, summary: BlockSummary, label: str, verdicts: dict[str, Comparison]) -> list[str]:
     runs, d = summary.block.arms[label], numbers.decimals
-    chosen = f.NONE if runs.chosen is None else f.chosen_text(runs.chosen)
-    seeds = len(numbers.study.seeds)
+    chosen = f.choices_text(runs.choices)
+    seeds = numbers.planned(runs.arm)
     if label not in summary.estimates:
         return [label, chosen, f"0/{seeds}", *[f.NONE] * 11]
     one, cost, verdict = summary.estimates[label], summary.costs[label], verdicts.get(label)
@@ -114,11 +114,12 @@ def comparison(numbers: Numbers) -> Section:
 def seeds_table(numbers: Numbers, summary: BlockSummary) -> Table:
     """The metric of each arm with each seed."""
     study, rows = numbers.study, []
+    seeds = study.seeds[: max(map(numbers.planned, numbers.plan.arms))]
     for label in summary.estimates:
         runs = {run.cell.seed: run.results.get(study.compare.split, {}) for run in summary.block.arms[label].repetitions}
-        values = [f.number(runs.get(seed, {}).get(numbers.metric), numbers.decimals + 1) for seed in study.seeds]
+        values = [f.number(runs.get(seed, {}).get(numbers.metric), numbers.decimals + 1) for seed in seeds]
         rows.append([label, *values])
-    return Table(f"Seeds{summary.block.caption_suffix}", ["arm", *(f"seed {seed}" for seed in study.seeds)], rows, words=(0,))
+    return Table(f"Seeds{summary.block.caption_suffix}", ["arm", *(f"seed {seed}" for seed in seeds)], rows, words=(0,))
 
 
 def others_table(numbers: Numbers, summary: BlockSummary) -> Table:

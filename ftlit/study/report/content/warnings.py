@@ -2,9 +2,11 @@
 
 from math import isfinite
 
+from ftlit.study.plan.ends import end_of
 from ftlit.study.report.content.curves import still_rising
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.render.formats import chosen_text, listed, plural
+from ftlit.study.selection.choices import chance_choices
 
 TWO_SEEDS = "Two seeds say too little about the spread of seeds: no difference is called significant. Use three or more."
 
@@ -22,13 +24,18 @@ def warnings(numbers: Numbers) -> list[str]:
         found.append(
             f"These arms chose the largest or smallest value tried, so more extreme ones may be better: {listed(edges, 10)}."
         )
+    if chance := chance_choices(numbers.tried):
+        found.append(
+            "Validation is too small to tell the best two settings of these arms apart, so chance may have chosen: "
+            f"{listed(chance, 10)}. With that many rows their differences, if they are as found, would be seen in 80% of cases."
+        )
     if undecided := numbers.progress.undecided:
         found.append(
-            f"All trials of these arms failed, so they could not choose values: {listed(arm.name for arm in undecided)}."
+            f"All trials of these arms failed, so they could not choose values: {listed(search.name for search in undecided)}."
         )
     if uneven := _uneven(numbers):
         found.append(f"These arms have fewer finished trials than the budget, as some failed or were pruned: {listed(uneven)}.")
-    if short := [arm.arm.name for arm in numbers.arms if 0 < len(arm.repetitions) < len(study.seeds)]:
+    if short := [arm.arm.name for arm in numbers.arms if 0 < len(arm.repetitions) < numbers.planned(arm.arm)]:
         found.append(f"Not all seeds of these arms have finished, which favours arms whose runs fail: {listed(short, 10)}.")
     if rising := still_rising(numbers):
         found.append(
@@ -54,26 +61,23 @@ def _unknown(numbers: Numbers) -> list[str]:
 
 
 def _edges(numbers: Numbers) -> list[str]:
-    """Arms that chose the smallest or largest of three or more numbers."""
+    """Arms most of whose seeds chose the smallest or largest of three or more numbers."""
     over = numbers.study.select.over if numbers.study.select else {}
-    ends = {}
-    for key, values in over.items():
-        if isinstance(values, list) and len(values) > 2 and all(isinstance(v, int | float) for v in values):
-            ends[key] = (min(values), max(values))
-    return [
-        f"{arm.arm.name} ({chosen_text({key: arm.chosen[key]})})"
-        for arm in numbers.arms
-        for key, both in ends.items()
-        if arm.chosen and arm.chosen.get(key) in both
-    ]
+    found = []
+    for arm in numbers.arms:
+        for key in [key for key, values in over.items() if isinstance(values, list)]:
+            tried = list(dict.fromkeys(cell.chosen[key] for cell in arm.tried))
+            if end := end_of(tried, [values[key] for values in arm.choices.values()]):
+                found.append(f"{arm.arm.name} ({chosen_text({key: {'low': min, 'high': max}[end](tried)})})")
+    return found
 
 
 def _uneven(numbers: Numbers) -> list[str]:
-    budget = numbers.study.select.budget if numbers.study.select else 0
+    planned = {arm.arm.name: numbers.planned_trials(arm) for arm in numbers.arms}
     return [
-        f"{arm.arm.name} ({len(arm.trials)} of {budget})"
+        f"{arm.arm.name} ({len(arm.trials)} of {planned[arm.arm.name]})"
         for arm in numbers.arms
-        if arm.chosen is not None and len(arm.trials) < budget
+        if arm.choices and len(arm.trials) < planned[arm.arm.name]
     ]
 
 

@@ -1,7 +1,8 @@
 """Format numbers for readers: as many decimals as the interval justifies, a true minus sign, a dash for missing values."""
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 NONE = "–"
@@ -74,6 +75,14 @@ def share(value: float | None) -> str:
 def chosen_text(chosen: dict[str, Any]) -> str:
     """Chosen values, with the last parts of their keys."""
     return ", ".join(f"{key.rsplit('.', 1)[-1]} {value_text(value)}" for key, value in chosen.items())
+
+
+def choices_text(choices: Mapping[int, dict[str, Any]]) -> str:
+    """What the seeds of an arm chose, by their number if they differ; a dash if none has chosen."""
+    chosen = Counter(chosen_text(values) for values in choices.values())
+    if len(chosen) == 1:
+        return next(iter(chosen))
+    return "; ".join(f"{text} ({plural(seeds, 'seed')})" for text, seeds in chosen.most_common()) or NONE
 
 
 def value_text(value: Any) -> str:

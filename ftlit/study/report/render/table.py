@@ -51,7 +51,7 @@ def _in_order(numbers: Numbers) -> Iterator[tuple[ArmRuns, str, CellRun]]:
     for arm in numbers.arms:
         for run in arm.trials:
             if run.cell.name not in repeated:
-                yield arm, "trial", run
+                yield arm, "trial" if run.cell.rung is None else f"trial, rung {run.cell.rung}", run
         for run in arm.repetitions:
             yield arm, "repetition", run
 

@@ -13,9 +13,9 @@ from ftlit.errors import UserError, near
 from ftlit.study.plan.cells import Plan
 from ftlit.study.running.launchers.local import Local
 from ftlit.study.running.runner import Runner
+from ftlit.study.selection.trials import Selection, selection
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
-from ftlit.study.state.selection import Selection, selection
 from ftlit.util.files import read_json, write_json
 from ftlit.util.private import slurm_parameters
 

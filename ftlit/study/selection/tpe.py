@@ -1,7 +1,8 @@
 """Selection by Optuna's tree-structured Parzen estimator (Bergstra et al., 2011), kept in the study's folder.
 
-Each arm proposes one trial after the other, and the values of a trial depend only on the study's seed, the arm's finished
-trials and the trial's number. So the same values are tried however many cells run at a time, and after any interruption.
+Each search proposes one trial after the other, and the values of a trial depend only on the selection's seed, the search's
+finished trials and the trial's number. So the same values are tried however many cells run at a time, and after any
+interruption.
 """
 
 import hashlib
@@ -15,14 +16,14 @@ from filelock import FileLock
 
 from ftlit.errors import UserError
 from ftlit.study.plan.axes import bounds
-from ftlit.study.plan.cells import Arm, Cell, Plan
+from ftlit.study.plan.cells import Cell, Plan, Search
 from ftlit.study.state.direction import study_lower_is_better
 from ftlit.study.state.folder import Folder
 from ftlit.util.settings import value_at, with_value
 
 STORAGE = "optuna.db"
 PRUNED = "pruned"  # a file in the run folder of a pruned trial
-STARTUP_TRIALS = 4  # random trials of each arm before the estimator is used
+STARTUP_TRIALS = 4  # random trials of each search before the estimator is used
 
 
 class Tpe:
@@ -44,34 +45,34 @@ class Tpe:
         self.storage = storage_url(folder.path)
         self._optuna = optuna()
 
-    def trials(self, arm: Arm) -> list[Cell]:
+    def trials(self, search: Search) -> list[Cell]:
         if not self._exists:
             return []
-        if self.may_propose and self._tell_finished(arm):
-            self._propose(arm)
-        return [cell for trial in self._known(arm) for cell in self._cells(arm, trial)]
+        if self.may_propose and self._tell_finished(search):
+            self._propose(search)
+        return [cell for trial in self._known(search) for cell in self._cells(search, trial)]
 
-    def best(self, arm: Arm) -> dict[str, Any] | None:
+    def best(self, search: Search) -> dict[str, Any] | None:
         if not self._exists:
             return None
-        done = [trial for trial in self._known(arm) if trial.state.is_finished()]
+        done = [trial for trial in self._known(search) if trial.state.is_finished()]
         if len(done) < (self.select.trials or 0) or not any(trial.state.name == "COMPLETE" for trial in done):
             return None
-        return self._values(self._study(arm).best_trial.params)
+        return self._values(self._study(search).best_trial.params)
 
     @property
     def _exists(self) -> bool:
         return (self.folder.path / "study.json").is_file()
 
-    def _known(self, arm: Arm) -> list[Any]:
-        return self._study(arm).get_trials(deepcopy=False)
+    def _known(self, search: Search) -> list[Any]:
+        return self._study(search).get_trials(deepcopy=False)
 
-    def _tell_finished(self, arm: Arm) -> bool:
-        """Report finished trials to Optuna; returns whether all have finished and the arm needs more."""
+    def _tell_finished(self, search: Search) -> bool:
+        """Report finished trials to Optuna; returns whether all have finished and the search needs more."""
         with self._alone():
-            study = self._study(arm)
+            study = self._study(search)
             for trial in study.get_trials(deepcopy=False, states=[self._optuna.trial.TrialState.RUNNING]):
-                cells = self._cells(arm, trial)
+                cells = self._cells(search, trial)
                 scores = [self.folder.score(cell, self.metric) for cell in cells]
                 if any(score is None for score in scores):
                     return False
@@ -84,11 +85,12 @@ class Tpe:
         state = states.FAIL if mean != mean else states.PRUNED if pruned else states.COMPLETE
         study.tell(trial.number, mean if state is states.COMPLETE else None, state=state, skip_if_finished=True)
 
-    def _propose(self, arm: Arm) -> Any:
+    def _propose(self, search: Search) -> Any:
         with self._alone():
-            study = self._study(arm)
+            study = self._study(search)
             number = len(study.get_trials(deepcopy=False))
-            seed = int(hashlib.sha256(f"{self.select.seed} {number}".encode()).hexdigest()[:8], 16)
+            source = f"{self.select.seed} {number}" if search.own is None else f"{self.select.seed} {search.own} {number}"
+            seed = int(hashlib.sha256(source.encode()).hexdigest()[:8], 16)
             study.sampler = self._optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
             trial = study.ask(self._distributions())
             return study.get_trials(deepcopy=False)[trial.number]
@@ -108,18 +110,17 @@ class Tpe:
         over = self.select.over
         return {key: over[key][value] if isinstance(over[key], list) else value for key, value in params.items()}
 
-    def _cells(self, arm: Arm, trial: Any) -> list[Cell]:
+    def _cells(self, search: Search, trial: Any) -> list[Cell]:
         chosen = self._values(trial.params)
-        cells = [self.plan.trial(arm, chosen, seed, trial.number) for seed in self.select.seeds]
+        cells = [self.plan.trial(search.arm, chosen, seed, trial.number) for seed in search.seeds]
         if not self.select.prune:
             return cells
-        return [with_pruning(cell, study_name(arm), self.metric) for cell in cells]
+        return [with_pruning(cell, search.name, self.metric) for cell in cells]
 
-    def _study(self, arm: Arm) -> Any:
+    def _study(self, search: Search) -> Any:
         direction = "minimize" if study_lower_is_better(self.plan.study, self.folder) else "maximize"
-        name = study_name(arm)
         return self._optuna.create_study(
-            storage=self.storage, study_name=name, direction=direction, load_if_exists=True, pruner=pruner()
+            storage=self.storage, study_name=search.name, direction=direction, load_if_exists=True, pruner=pruner()
         )
 
     @contextmanager
@@ -156,11 +157,6 @@ def storage_url(folder: Path) -> str:
 def has_storage(folder: Path) -> bool:
     """Whether the folder of a study has such a database."""
     return (folder / STORAGE).is_file()
-
-
-def study_name(arm: Arm) -> str:
-    """Name of an arm in Optuna's storage."""
-    return arm.name
 
 
 def with_pruning(cell: Cell, name: str, metric: str) -> Cell:
