@@ -157,6 +157,9 @@ def test_seeds_that_share_something_are_compared_within_seeds() -> None:
     assert found.different
     assert found.error < 0.02
     assert analyse(arms, []).estimates["a"].error > 0.03  # on new seeds, arms still vary
+    order = [3, 5, 0, 1, 4, 2]
+    turned = {**arms, "b": per_seed(arms["b"].scores[order], tuple(order))}  # the same runs in another order
+    assert comparison(turned).error == pytest.approx(found.error)
     mixed = {name: per_seed(rng.permutation(arm.scores)) for name, arm in arms.items()}
     assert comparison(mixed).error > 0.03
 

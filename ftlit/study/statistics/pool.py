@@ -124,9 +124,10 @@ def _over_seeds(
         return None, None
     freedom = np.array([len(values) - 1.0 for values in scores])
     runs = moderated(np.array([values.var(ddof=1) for values in scores]), freedom, own)
-    if runs is None or len(set(seeds)) > 1:
+    if runs is None or len({frozenset(some) for some in seeds}) > 1:
         return runs, runs
-    rest, cost = within_seeds(scores, 1 / runs.typical)
+    ordered = [values[np.argsort(some)] for values, some in zip(scores, seeds, strict=True)]
+    rest, cost = within_seeds(ordered, 1 / runs.typical)
     if not cost:
         return runs, runs
     fewer = freedom * (1 - cost)

@@ -134,9 +134,15 @@ def split_by_verdict(comparisons: Sequence[Comparison], lower: bool) -> tuple[li
 
 def _differences(comparisons: Sequence[Comparison], decimals: int) -> str:
     return listed(
-        f"{one.arm} by {number(abs(one.difference), decimals)} {interval(one.low, one.high, decimals, sign=True)}"
+        f"{one.arm} by {number(abs(one.difference), decimals)} {_size(one, decimals)}"
         for one in sorted(comparisons, key=lambda one: -abs(one.difference))
     )
+
+
+def _size(one: Comparison, decimals: int) -> str:
+    """The interval of the size of a difference."""
+    low, high = (one.low, one.high) if one.difference > 0 else (-one.high, -one.low)
+    return interval(low, high, decimals)
 
 
 def overview(numbers: Numbers, summaries: Sequence[BlockSummary]) -> str:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,8 @@ def counted(
 
 def shared_texts(rows: Rows) -> str | None:
     """A note on rows that share a long text, such as questions about one document, which are not independent."""
-    for column in [name for name, value in rows[0].items() if isinstance(value, str) and name not in ("id", "label")]:
+    inputs = takewhile(lambda name: name != "label", rows[0])  # what follows the label is not given
+    for column in [name for name in inputs if isinstance(rows[0][name], str) and name != "id"]:
         times = Counter(text for row in rows if len(text := str(row.get(column))) >= LONG)
         shared = sum(count for count in times.values() if count > 1)
         if shared >= MANY * len(rows):

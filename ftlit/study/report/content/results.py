@@ -5,6 +5,7 @@ from math import isinf
 
 import numpy as np
 
+from ftlit.study.plan.seeds import FEWEST
 from ftlit.study.report.content.curves import learning, sensitivity
 from ftlit.study.report.content.numbers import BlockSummary, Numbers
 from ftlit.study.report.render import formats as f
@@ -157,7 +158,10 @@ def pair_columns(confidence: str) -> list[str]:
 def pair_row(one: Comparison, decimals: int) -> list[str]:
     """A comparison as a row of a table, with its verdict in words."""
     verdict = "different" if one.different else "same within the margin" if one.equivalent else "open"
-    needed = f.NONE if verdict != "open" else "more examples" if isinf(one.seeds_needed) else f"{one.seeds_needed:,.0f}"
+    needed = f.NONE
+    if verdict == "open":
+        known = "more examples" if isinf(one.seeds_needed) else f"{one.seeds_needed:,.0f}"
+        needed = f"at least {FEWEST}" if one.seeds < FEWEST else known
     return [
         one.arm, one.other, f.number(one.difference, decimals, sign=True), f.interval(one.low, one.high, decimals, sign=True),
         f.p_text(one.p), f.p_text(one.p_adjusted), verdict, needed, str(one.seeds),
