@@ -114,7 +114,6 @@ def test_one_arm_alone_has_student_s_t() -> None:
 def test_with_known_variation_of_the_arms_it_is_the_moderated_t_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of Smyth (2004): a variance between the arm's own and that of all, with the degrees of freedom of both."""
     monkeypatch.setattr(variances, "FREEDOM", np.array([8.0]))
-    monkeypatch.setattr(variances, "FREEDOM_WEIGHT", np.ones(1))
     monkeypatch.setattr(variances, "VARIANCES", 400)
     monkeypatch.setattr(variances, "SCALES", 400)
     rng, freedom = np.random.default_rng(3), 2
@@ -399,3 +398,13 @@ def test_a_large_difference_is_found() -> None:
     assert found.different
     assert found.test == "moderated t over seeds and examples"
     assert found.difference > found.error > 0
+
+
+@pytest.mark.slow
+def test_two_unlike_arms_are_seldom_told_apart() -> None:
+    """500 studies of two arms with five seeds, whose deviations are as 1 to 5, as in Welch's test."""
+    rng, false = np.random.default_rng(19), 0
+    for _ in range(500):
+        arms = {name: per_seed(rng.normal(0, scale, 5)) for name, scale in (("a", 1.0), ("b", 5.0))}
+        false += comparison(arms).different
+    assert false <= stats.binom.ppf(0.999, 500, 0.05)

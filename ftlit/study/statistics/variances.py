@@ -13,10 +13,12 @@ from functools import cached_property
 
 import numpy as np
 
-# Chosen by experiments/statistics/calibration.py: with more weight on alike arms, studies of unlike arms claim too much.
 FREEDOM = np.geomspace(0.25, 100, 10)
-FREEDOM_WEIGHT = FREEDOM**0.35
+# The weight of many degrees of freedom, as an exponent, for few arms and for many: few cannot show that they are alike. They
+# were chosen by experiments/statistics/calibration.py: with more weight on alike arms, studies of unlike arms claim too much.
+ARMS, EXPONENTS = (4, 14), (-0.35, 0.35)
 SCALES, VARIANCES, SPAN = 60, 64, 50.0
+LEAST_CHANCE = 1e-12  # of a prior that is looked at
 LEAST = 1e-3  # of the typical variance, in place of seeds that agree entirely
 
 
@@ -66,10 +68,12 @@ def moderated(observed: np.ndarray, freedom: np.ndarray, least: np.ndarray) -> V
     priors = _priors(grid, np.geomspace(low / SPAN, high * SPAN, SCALES))
     allowed = np.maximum(possible.astype(float) @ priors.T, 1e-12)
     evidence = np.maximum(likelihood @ priors.T / allowed, 1e-300)  # (arms, priors)
-    log = np.log(evidence).sum(axis=0) + np.repeat(np.log(FREEDOM_WEIGHT), SCALES)
+    exponent = np.interp((freedom > 0).sum(), ARMS, EXPONENTS)
+    log = np.log(evidence).sum(axis=0) + np.repeat(exponent * np.log(FREEDOM), SCALES)
     chance = np.exp(log - log.max())
     chance /= chance.sum()
-    weights = likelihood * ((chance / (evidence * allowed)) @ priors)
+    some = chance > LEAST_CHANCE
+    weights = likelihood * ((chance[some] / (evidence * allowed)[:, some]) @ priors[some])
     known = float(chance.reshape(len(FREEDOM), SCALES).sum(axis=1) @ FREEDOM)
     return Variances(grid, weights / weights.sum(axis=1, keepdims=True), np.where(freedom > 0, observed, np.nan), known)
 
