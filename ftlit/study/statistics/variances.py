@@ -16,7 +16,7 @@ import numpy as np
 FREEDOM = np.geomspace(0.25, 100, 10)
 # The weight of many degrees of freedom, as an exponent, for few arms and for many: few cannot show that they are alike. They
 # were chosen by experiments/statistics/calibration.py: with more weight on alike arms, studies of unlike arms claim too much.
-ARMS, EXPONENTS = (4, 14), (-0.35, 0.35)
+ARMS, EXPONENTS = (2, 14), (-0.35, 0.35)
 SCALES, VARIANCES, SPAN = 60, 64, 50.0
 LEAST_CHANCE = 1e-12  # of a prior that is looked at
 LEAST = 1e-3  # of the typical variance, in place of seeds that agree entirely
@@ -68,7 +68,7 @@ def moderated(observed: np.ndarray, freedom: np.ndarray, least: np.ndarray) -> V
     priors = _priors(grid, np.geomspace(low / SPAN, high * SPAN, SCALES))
     allowed = np.maximum(possible.astype(float) @ priors.T, 1e-12)
     evidence = np.maximum(likelihood @ priors.T / allowed, 1e-300)  # (arms, priors)
-    exponent = np.interp((freedom > 0).sum(), ARMS, EXPONENTS)
+    exponent = np.interp(np.log(max((freedom > 0).sum(), 1)), np.log(ARMS), EXPONENTS)
     log = np.log(evidence).sum(axis=0) + np.repeat(exponent * np.log(FREEDOM), SCALES)
     chance = np.exp(log - log.max())
     chance /= chance.sum()
