@@ -11,7 +11,7 @@ from tests.support.study.survival import disturbed, together, twelve_cells, undi
 RATES = {"over": {"model.optimizer.init_args.lr": [1e-4, 1e-3, 1e-2]}, "nested": True}
 STUDIES: dict[str, tuple[dict[str, Any], dict[int, int]]] = {  # keys, and the number of cells by how often they finish
     "fixed": ({}, {1: 12}),
-    "sequential": ({"seeds": {"at_least": 3, "at_most": 6}}, {1: 12}),
+    "sequential": ({"seeds": {"at_least": 3, "at_most": 6}}, {}),  # as many as the verdicts need, each once
     "nested": ({"seeds": 2, "select": RATES}, {1: 8, 2: 4}),  # a trial that is chosen is evaluated on test later
 }
 
@@ -21,7 +21,8 @@ STUDIES: dict[str, tuple[dict[str, Any], dict[int, int]]] = {  # keys, and the n
 def test_kills_change_nothing(tmp_path: Path, tiny: Any, sentiment: str, keys: dict[str, Any], ends: dict[int, int]) -> None:
     file = twelve_cells(tmp_path / "twelve.yaml", tiny(), sentiment, **keys)
     plain = undisturbed(file, tmp_path / "plain")
-    assert Counter(plain.finished.values()) == ends
+    counts = Counter(plain.finished.values())
+    assert counts == ends if ends else (set(counts) == {1} and 6 <= counts.total() <= 12)
     for other in (disturbed(file, tmp_path / "rough", kills=3), together(file, tmp_path / "two")):
         assert other.results == plain.results
         assert other.finished == plain.finished
