@@ -117,7 +117,7 @@ class Preview:
     def _activations(self) -> str:
         def said(name: str) -> str:
             found = self.recomputation[name]
-            cost = f"{mebibytes(found['bytes'])} in {found['seconds']:.3f} s" if found else "more than there is"
+            cost = f"{mebibytes(found['bytes'])} in {found['seconds']:.3f} s" if found else "more memory than the device has"
             return f"{cost} {name} gradient checkpointing" + (" (as set)" if self.recomputed == (name == "with") else "")
 
         return "for the longest batch " + ", ".join(map(said, self.recomputation))

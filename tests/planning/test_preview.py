@@ -183,5 +183,5 @@ def test_memory_and_time_are_told_with_and_without_gradient_checkpointing(given:
 def test_memory_that_runs_out_without_gradient_checkpointing_is_said() -> None:
     measured = {"without": None, "with": {"bytes": 2.0**20, "seconds": 0.5}}
     found = Preview(tokens={"median": 1, "longest": 1}, step_seconds={"median": 1.0, "longest": 1.0}, recomputation=measured)
-    said = "more than there is without gradient checkpointing (as set), 1 MiB in 0.500 s with gradient checkpointing"
+    said = "more memory than the device has without gradient checkpointing (as set), 1 MiB in 0.500 s with"
     assert said in found.text(["validation"])

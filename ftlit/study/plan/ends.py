@@ -26,7 +26,7 @@ def extendable(values: Any) -> bool:
 
 
 def next_value(key: str, values: Any, end: End) -> float | None:
-    """The next value of a list with equal steps or about equal factors; None if there is none that the key could have.
+    """The next value of a list with equal steps or about equal factors; None if the key cannot have one.
 
     Factors may alternate, as in 1, 3, 10, 30, so the next one is that before the last. The sign of the values stays.
 
@@ -60,7 +60,7 @@ def _alike(steps: Sequence[float], most: float) -> bool:
 
 
 def end_of(values: Any, chosen: Sequence[Any]) -> End | None:
-    """The end of a list at which most of the chosen values lie; None if there is none, or if the list is not of numbers."""
+    """The end of a list at which most of the chosen values lie; None without such an end or for a list without numbers."""
     known = numbers(values)
     if known is None:
         return None

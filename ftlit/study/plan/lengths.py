@@ -39,6 +39,6 @@ def check_lengths(name: str, config: dict[str, Any], divisor: int) -> None:
 
 
 def _limits(config: dict[str, Any]) -> dict[str, int]:
-    """The limits of epochs and steps that a config has; -1 is none."""
+    """The limits of epochs and steps of a config, where -1 means no limit."""
     found = {key: value_at(config, key) for key in LIMITS}
     return {key: limit for key, limit in found.items() if type(limit) is int and limit > 0}
