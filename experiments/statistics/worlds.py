@@ -59,12 +59,12 @@ class World:
         """The expected metric of arms that are worse by `worse`, ``(arms,)``, over new seeds and examples."""
         return np.array([_truth(self, deviation, worse) for deviation in self.deviations])
 
-    def study(self, worse: np.ndarray, rng: np.random.Generator) -> dict[str, Evidence]:
-        """Evidence of arms with so much smaller shares of right answers, ``(arms,)``."""
+    def study(self, worse: np.ndarray, rng: np.random.Generator) -> tuple[dict[str, Evidence], dict[str, float]]:
+        """Evidence of arms that are worse by so much, ``(arms,)``, and what choices add to the variances of their means."""
         arms, units = len(self.deviations), -(-self.examples // self.cluster)
         documents = np.repeat(np.arange(units), self.cluster)[: self.examples]
-        rights = self._rights(np.array(self.deviations)[:, None], worse[:, None], rng, (arms, self.seeds))
-        odds = np.interp(rights, _shares(self.taste), ODDS)
+        rights = self.rights(np.array(self.deviations)[:, None], worse[:, None], rng, (arms, self.seeds))
+        odds = odds_of(rights, self.taste)
 
         def effect(shape: tuple[int, ...], deviation: float) -> np.ndarray:
             shared = rng.normal(size=(*shape, units))[..., documents] if self.correlation else 0.0
@@ -76,13 +76,13 @@ class World:
         clusters = documents if self.cluster > 1 else None
         if not self.rare:
             counts = np.stack([right, np.ones_like(right)], -1).astype(float)
-            return {f"arm {i}": Evidence(counts[i], accuracy, clusters=clusters) for i in range(arms)}
+            return {f"arm {i}": Evidence(counts[i], accuracy, clusters=clusters) for i in range(arms)}, {}
         positive = rng.random(self.examples) < POSITIVES
         false = ~positive & (rng.random(right.shape) < (POSITIVES * (1 - rights) / 2)[..., None])
         counts = np.stack([right & positive, false, ~right & positive], -1).astype(float)
-        return {f"arm {i}": Evidence(counts[i], f1) for i in range(arms)}
+        return {f"arm {i}": Evidence(counts[i], f1) for i in range(arms)}, {}
 
-    def _rights(self, deviation: np.ndarray, worse: np.ndarray, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    def rights(self, deviation: np.ndarray, worse: np.ndarray, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """The share of right answers of each run."""
         found = self.mean - worse + deviation * SEED_EFFECTS[self.effects](rng, shape)
         found = np.where(rng.random(shape) < self.collapsing, (self.mean - worse) / 2, found)
@@ -91,9 +91,14 @@ class World:
 
 @lru_cache
 def _truth(world: World, deviation: float, worse: float) -> float:
-    rights = world._rights(np.array(deviation), np.array(worse), np.random.default_rng(0), (400_000,))
+    rights = world.rights(np.array(deviation), np.array(worse), np.random.default_rng(0), (400_000,))
     metric = 2 * rights / (2 * rights + 1.5 * (1 - rights)) if world.rare else rights
     return float(metric.mean())
+
+
+def odds_of(rights: np.ndarray, taste: float) -> np.ndarray:
+    """The log odds of an example of mean difficulty, for runs with these shares of right answers."""
+    return np.interp(rights, _shares(taste), ODDS)
 
 
 @lru_cache

@@ -1,6 +1,6 @@
 """How far chance decides which of several trained settings is best on validation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +69,17 @@ def choice_variance(settings: Sequence[Evidence], lower: bool, deviation: float 
     found = found + np.random.default_rng([seed, 1]).normal(0.0, deviation, found.shape)
     found = np.where(np.isfinite(found), -found if lower else found, -np.inf)
     return float(means[known][found.argmax(axis=1)].var())
+
+
+def pooled(variances: Mapping[str, float]) -> dict[str, float]:
+    """The variances of the choices of arms, each moved halfway to the mean of all.
+
+    An arm whose best setting leads by chance on few examples would look as if its choice were certain.
+    """
+    if not variances:
+        return {}
+    mean = sum(variances.values()) / len(variances)
+    return {name: (own + mean) / 2 for name, own in variances.items()}
 
 
 def lead(best: Evidence, second: Evidence) -> Lead:

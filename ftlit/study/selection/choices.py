@@ -9,7 +9,7 @@ from ftlit.study.plan.cells import Plan, Search
 from ftlit.study.report.content.blocks import Block
 from ftlit.study.report.content.paired import paired_evidence
 from ftlit.study.report.render.formats import chosen_text
-from ftlit.study.selection.chance import choice_variance, lead
+from ftlit.study.selection.chance import choice_variance, lead, pooled
 from ftlit.study.selection.trials import ranked
 from ftlit.study.state.runs import ArmRuns, CellRun
 from ftlit.study.statistics.runs import Evidence
@@ -78,8 +78,8 @@ def selection_variance(plan: Plan, arms: Sequence[ArmRuns], tried: dict[str, lis
     All repetitions of such an arm share one choice, so their spread says nothing about it, and more seeds do not make the
     variance smaller: it adds to the squared standard error of the arm's mean, undivided, on the scale of the metric. It is
     estimated on validation, by choosing again on resampled examples (see `choice_variance`); that seeds differ counts as
-    well where an arm has two or more repetitions. With `select.nested`, the spread over seeds includes the choice already,
-    and nothing is added.
+    well where an arm has two or more repetitions. The arms of a study inform each other (see `pooled`). With `select.nested`,
+    the spread over seeds includes the choice already, and nothing is added.
 
     Args:
         plan: The study.
@@ -97,7 +97,7 @@ def selection_variance(plan: Plan, arms: Sequence[ArmRuns], tried: dict[str, lis
         for one in tried.get(arm.arm.name, []):
             deviation = _deviation(arm, plan.study.compare.primary) / one.seeds**0.5
             found[arm.arm.name] = choice_variance(one.settings, lower, deviation)
-    return found
+    return pooled(found)
 
 
 def _deviation(arm: ArmRuns, metric: str) -> float:
