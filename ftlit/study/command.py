@@ -8,8 +8,10 @@ from pathlib import Path
 from ftlit.errors import UserError, near
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import parse_overrides, read_study
+from ftlit.study.plan.fingerprint import use_recorded
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
+from ftlit.util.files import read_json
 
 HELP = """usage: ftlit study ACTION FILE [--key value ...]
 
@@ -110,6 +112,7 @@ def existing_folder(plan: Plan) -> Folder:
     if not (plan.study.folder / "study.json").is_file():
         raise UserError(f"{plan.study.folder} holds no study yet; start it with: ftlit study run FILE")
     folder = Folder(plan.study.folder, plan.study.compare.split)
+    use_recorded(read_json(folder.path / "study.json").get("data", {}))
     if changes := folder.changes(plan.study):
         some = ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
         print(f"note: the study was last run with other values of {some}; ftlit study ACTION {folder.path} uses those")

@@ -287,14 +287,19 @@ def run_once(folder: Path, overrides: dict[str, Any]) -> Plan:
     return found
 
 
-def test_commands_work_from_the_folder_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_work_from_the_folder_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("text,label\nfine,good\n")
     found = run_once(tmp_path, {"seeds": [4, 5], "set.data.limit_test": 20})
-    (tmp_path / "study.yaml").unlink()
-    (tmp_path / "study").rename(tmp_path / "moved")
+    Path("study.yaml").unlink()
+    Path("study").rename("moved")
     again = Plan(read_study(tmp_path / "moved"))
     assert [arm.name for arm in again.arms] == [arm.name for arm in found.arms]
     names = [[cell.name for arm in one.arms for cell in one.repetitions(arm, {})] for one in (found, again)]
     assert names[0] == names[1]
+    Path("rows.csv").unlink()
     for action in ("status", "report", "diff"):
         main([action, str(tmp_path / "moved")])
     said = capsys.readouterr().out

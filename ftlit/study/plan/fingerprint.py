@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from ftlit.util.options import declared, option
 from ftlit.util.settings import flat
 
 CHUNK_BYTES = 1 << 20
+_RECORDED: dict[str, str] = {}  # hashes by name, of what this machine may lack
 
 
 def data_fingerprint(config: dict[str, Any]) -> str:
@@ -23,9 +25,20 @@ def data_fingerprint(config: dict[str, Any]) -> str:
     digest = hashlib.sha256()
     texts = _texts(config.get("data"))
     for text in sorted(texts):
-        content = _content(text) if texts[text] else ""
+        content = (_content(text) or _RECORDED.get(text, "")) if texts[text] else ""
         digest.update(text.encode() + b"\0" + content.encode() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def contents(configs: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """The hash of every file, folder, package and module that the sections `data` of configs name, by its name."""
+    named = {text for config in configs for text, may in _texts(config.get("data")).items() if may}
+    return {text: content for text in sorted(named) if (content := _content(text))}
+
+
+def use_recorded(hashes: dict[str, str]) -> None:
+    """Use the hashes that a study recorded where its files do not exist here, so that its runs are recognised."""
+    _RECORDED.update(hashes)
 
 
 def _texts(section: Any) -> dict[str, bool]:

@@ -1,6 +1,6 @@
 """The folder of a study: its only record, shared by all processes that work on the study.
 
-study.json          name and file of the study, and the precision of cells whose config names none
+study.json          name and file of the study, the precision of cells whose config names none, and the hashes of its data
 study.yaml          the study as it was last run: its file with included files and options of the command
 configs/<cell>.yaml config of a cell, as passed to `fit`
 cells/<cell>/       run folder of a cell
@@ -31,8 +31,9 @@ from ftlit.errors import UserError
 from ftlit.runs.files import CHECKPOINTS, LAST, RECORD
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.secrets import write_config
-from ftlit.study.plan.cells import Cell
+from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.file import STUDY_FILE
+from ftlit.study.plan.fingerprint import contents
 from ftlit.study.plan.settings import Study
 from ftlit.study.state.tracking import grouped
 from ftlit.util.files import read_json, write_json
@@ -84,7 +85,9 @@ class Folder:
         if runs or not (self.path / STUDY_FILE).is_file():
             write_config(self.path / STUDY_FILE, yaml.safe_dump(study.content, sort_keys=False, allow_unicode=True))
         if not file.is_dir():
-            write_json(self.path / "study.json", {**known, "name": name, "file": str(file)})
+            known |= {"name": name, "file": str(file)}
+        data = contents(arm.config for arm in Plan(study).arms)
+        write_json(self.path / "study.json", {**known, "data": {**known.get("data", {}), **data}})
 
     def settle_precision(self, defaults: dict[str, str]) -> None:
         """Decide once which precision the cells have whose config names none, so that all machines train them in the same.
