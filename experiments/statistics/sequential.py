@@ -1,15 +1,14 @@
 """Error and power of studies that add seeds where verdicts are open, against the runs that they take.
 
-    python experiments/statistics/sequential.py --studies 200    # prints the table
+    PYTHONPATH=. python experiments/statistics/sequential.py --studies 1000
 
-Fourteen arms whose deviations over seeds are those measured on SST-2, dealt out anew in each study. The metric of a run is the
-arm's true value, plus an effect of the test examples that all runs of the arm share, plus an effect of the seed, both normal.
-Arms are compared with the first one. The share is that of the runs which a fixed number of seeds takes for the same power.
+Writes experiments/results/sequential.md.
 """
 
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
@@ -19,6 +18,7 @@ from ftlit.study.sequential.course import Course, Found
 from ftlit.study.sequential.levels import Looks
 from ftlit.study.statistics.compare import Comparison, analyse
 from ftlit.study.statistics.runs import per_seed
+from ftlit.util.files import write_text
 
 SST2 = (.013, .007, .008, .028, .007, .017, .014, .006, .005, .013, .011, .006, .025, .009)  # fmt: skip
 SHARED = 0.0015  # deviation of what the test examples contribute to an arm
@@ -98,10 +98,32 @@ def tally(design: Design, studies: int, worse: int, difference: float) -> Tally:
     return found
 
 
+def report(table: str, studies: int) -> str:
+    """The table, with the command on top and what its columns are."""
+    return f"""# Sequential seeds: error, power and runs
+
+    PYTHONPATH=. python experiments/statistics/sequential.py --studies {studies}
+
+{table}
+
+Fourteen arms whose deviations over seeds are those measured on SST-2, dealt out anew in each of {studies:,} studies. The metric
+of a run is the arm's true value, plus an effect of the test examples that all runs of the arm share (a deviation of {SHARED}),
+plus an effect of the seed, both normal. Arms are compared with the first one, of which so many are worse by so much.
+
+- *any false positive*: share of studies that call an arm different that is not; its binomial error is
+  {np.sqrt(LEVEL * (1 - LEVEL) / studies):.3f}.
+- *power*: share of the arms that are worse which are found. *coverage*: of the 95% intervals of differences, when a study ends.
+- *share*: runs, as a share of those of a fixed number of seeds with the same power.
+"""
+
+
 def main() -> None:
+    """Simulate the studies and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=200)
-    studies = parser.parse_args().studies
+    parser.add_argument("--studies", type=int, default=1000)
+    parser.add_argument("--out", type=Path, default=Path("experiments/results/sequential.md"))
+    args = parser.parse_args()
+    studies = args.studies
     rows = []
     for worse, difference in ((0, 0.0), (7, 0.05), (7, 0.02)):
         tallies = {name: tally(design, studies, worse, difference) for name, design in DESIGNS.items()}
@@ -113,7 +135,7 @@ def main() -> None:
             rows.append([worse, difference, name, *values])
     columns = ["arms worse", "by", "design", "any false positive", "power", "coverage", "runs", "share"]
     formats = ("", "g", "", ".3f", ".3f", ".3f", ".0f", ".2f")
-    print(tabulate(rows, headers=columns, tablefmt="github", floatfmt=formats))
+    write_text(args.out, report(tabulate(rows, headers=columns, tablefmt="github", floatfmt=formats), studies))
 
 
 if __name__ == "__main__":
