@@ -219,6 +219,18 @@ def test_a_small_difference_is_equivalent_within_a_margin() -> None:
     assert analyse(arms, pairs).comparisons[0].equivalent is None
 
 
+def test_an_arm_with_which_all_are_compared_borrows_less_from_the_others() -> None:
+    rng = np.random.default_rng(0)
+    arms = {name: per_seed(0.8 + 0.02 * rng.normal(size=3)) for name in "abcdef"} | {"g": per_seed([0.7, 0.8, 0.9])}
+    baseline, every = [(name, "g") for name in "abcdef"], list(combinations("abcdefg", 2))
+    alone = {(one.arm, one.other): one for one in compare(arms, every)}
+    both = analyse(arms, [baseline, every]).comparisons
+    for one in both:
+        before = alone[one.arm, one.other]
+        assert one.error > 1.02 * before.error if one.other == "g" else one.error == before.error
+    assert [one.error for one in both if one.other == "g"][:6] == [one.error for one in both if one.other == "g"][6:]
+
+
 def test_the_seeds_needed_have_the_power_that_was_asked_for() -> None:
     arms = {"a": per_seed([0.1, 0.3, 0.2, 0.0, 0.15, 0.25]), "b": per_seed([0.12, 0.22, 0.05, 0.02, 0.2, 0.09])}
     found = comparison(arms)

@@ -140,10 +140,10 @@ def analyse(
     ends: dict[str, np.ndarray] = {}
     for pool in known:
         _estimate(pool, level, bounds, estimates, ends)
-    comparisons = []
+    comparisons, hub = [], _hub(families[0]) if families else None
     for i, family in enumerate(families):
         name: Family = "secondary" if i else "primary"
-        comparisons += _family(arms, known, list(family), ends, (level, correction, margin, bounds), (draws, seed), name)
+        comparisons += _family(arms, known, list(family), ends, (level, correction, margin, bounds), (draws, seed), name, hub)
     ordered, deviations = {name: estimates[name] for name in arms}, dict[str, float]()
     for pool in known:
         deviations |= pool.deviations
@@ -190,6 +190,12 @@ def _estimate(
         ends[name] = np.array([mean - first, last - mean])
 
 
+def _hub(pairs: Sequence[Pair]) -> str | None:
+    """The arm that all of several pairs have in common, such as a baseline; None if there is none."""
+    common = set.intersection(*map(set, pairs)) if len(pairs) > 1 else set[str]()
+    return min(common, default=None)
+
+
 def _family(
     arms: Mapping[str, Evidence],
     known: Sequence[Pool],
@@ -198,6 +204,7 @@ def _family(
     settings: tuple[float, Correction, float | None, tuple[float, float]],
     resampling: tuple[int, int],
     name: Family,
+    hub: str | None,
 ) -> list[Comparison]:
     """The comparisons of a family."""
     if not pairs:
@@ -210,7 +217,8 @@ def _family(
         if not mine:
             continue
         one, other = (np.array([pool.names.index(pairs[i][side]) for i in mine]) for side in (0, 1))
-        errors, difference = pool.of_pairs(one, other), pool.means[one] - pool.means[other]
+        errors = pool.of_pairs(one, other, pool.names.index(hub) if hub in pool.names else None)
+        difference = pool.means[one] - pool.means[other]
         sides = [np.stack([ends[pairs[i][side]] for i in mine], axis=1) for side in (0, 1)]
         low, high = of_differences(difference, errors.reach(level), sides[0], sides[1], bounds)
         same = errors.above(margin - abs(difference)) if margin is not None else np.full(len(mine), np.nan)

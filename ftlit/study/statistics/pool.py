@@ -64,11 +64,17 @@ class Pool:
         places = np.arange(len(self.names))
         return self._errors(self.runs, places, None, self.common.diagonal())
 
-    def of_pairs(self, one: np.ndarray, other: np.ndarray) -> Errors:
-        """The errors of the differences between arms, whose indices are `one` and `other`, ``(pairs,)``."""
+    def of_pairs(self, one: np.ndarray, other: np.ndarray, hub: int | None = None) -> Errors:
+        """The errors of the differences between arms.
+
+        Args:
+            one: Indices of the first arms, ``(pairs,)``.
+            other: Indices of the second arms.
+            hub: Index of an arm with which many others are compared.
+        """
         diagonal = self.common.diagonal()
         examples = np.maximum(diagonal[one] + diagonal[other] - 2 * self.common[one, other], 0.0)
-        return self._errors(self.rest, one, other, examples)
+        return self._errors(self.rest, one, other, examples, hub)
 
     def variance_of_a_seed(self) -> np.ndarray:
         """The typical variance of each arm's runs, ``(arms,)``; NaN if unknown."""
@@ -77,10 +83,14 @@ class Pool:
             found[self.several] = self.rest.typical
         return found
 
-    def _errors(self, known: Variances | None, one: np.ndarray, other: np.ndarray | None, examples: np.ndarray) -> Errors:
+    def _errors(
+        self, known: Variances | None, one: np.ndarray, other: np.ndarray | None, examples: np.ndarray, hub: int | None = None
+    ) -> Errors:
         grid = known.grid if known is not None else np.zeros(1)
         weights = np.full((len(self.names), len(grid)), np.nan if known is None and self.units == 1 else 0.0)
         weights[self.several] = known.weights if known is not None else weights[self.several] + 1.0
+        if known is not None and hub in self.several:
+            weights[hub] = known.cautious[self.several.index(hub)]
         sizes, alone = self.sizes.astype(float), np.setdiff1d(np.arange(len(self.names)), self.several)
         weights[alone, 0], sizes[alone] = 1.0, np.inf
         lone = np.where(np.isin(np.arange(len(self.names)), alone), self.own, 0.0)

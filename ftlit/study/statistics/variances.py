@@ -31,10 +31,13 @@ class Variances:
         weights: Probability of each possible variance for each arm, ``(arms, grid)``.
         observed: The variances of the seeds that were seen, ``(arms,)``; NaN for one seed.
         freedom: The degrees of freedom that the arms together add to those of each arm, on average.
+        cautious: The probabilities with less weight on arms that are alike, ``(arms, grid)``, for an arm with which many others
+            are compared: if its variance is taken to be too small, all of these comparisons claim too much at once.
     """
 
     grid: np.ndarray
     weights: np.ndarray
+    cautious: np.ndarray
     observed: np.ndarray
     freedom: float
 
@@ -69,13 +72,16 @@ def moderated(observed: np.ndarray, freedom: np.ndarray, least: np.ndarray) -> V
     allowed = np.maximum(possible.astype(float) @ priors.T, 1e-12)
     evidence = np.maximum(likelihood @ priors.T / allowed, 1e-300)  # (arms, priors)
     exponent = np.interp(np.log(max((freedom > 0).sum(), 1)), np.log(ARMS), EXPONENTS)
-    log = np.log(evidence).sum(axis=0) + np.repeat(exponent * np.log(FREEDOM), SCALES)
-    chance = np.exp(log - log.max())
-    chance /= chance.sum()
-    some = chance > LEAST_CHANCE
-    weights = likelihood * ((chance[some] / (evidence * allowed)[:, some]) @ priors[some])
+    found = []
+    for power in (min(exponent, EXPONENTS[0]), exponent):
+        log = np.log(evidence).sum(axis=0) + np.repeat(power * np.log(FREEDOM), SCALES)
+        chance = np.exp(log - log.max())
+        chance /= chance.sum()
+        some = chance > LEAST_CHANCE
+        weights = likelihood * ((chance[some] / (evidence * allowed)[:, some]) @ priors[some])
+        found.append(weights / weights.sum(axis=1, keepdims=True))
     known = float(chance.reshape(len(FREEDOM), SCALES).sum(axis=1) @ FREEDOM)
-    return Variances(grid, weights / weights.sum(axis=1, keepdims=True), np.where(freedom > 0, observed, np.nan), known)
+    return Variances(grid, found[1], found[0], np.where(freedom > 0, observed, np.nan), known)
 
 
 def _likelihood(values: np.ndarray, freedom: np.ndarray, grid: np.ndarray) -> np.ndarray:
