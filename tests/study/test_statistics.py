@@ -227,8 +227,10 @@ def test_an_arm_with_which_all_are_compared_borrows_less_from_the_others() -> No
     both = analyse(arms, [baseline, every]).comparisons
     for one in both:
         before = alone[one.arm, one.other]
-        assert one.error > 1.02 * before.error if one.other == "g" else one.error == before.error
-    assert [one.error for one in both if one.other == "g"][:6] == [one.error for one in both if one.other == "g"][6:]
+        wider = (one.high - one.low) / (before.high - before.low)
+        assert wider > 1.02 if one.other == "g" else wider == 1
+    ends = [(one.low, one.high) for one in both if one.other == "g"]
+    assert ends[:6] == ends[6:]
 
 
 def test_the_seeds_needed_have_the_power_that_was_asked_for() -> None:
