@@ -24,6 +24,9 @@ from ftlit.util.options import OPTIONS
 # Keys that affect neither time nor memory.
 NO_EFFECT_ON_COST = {key.rsplit(".", 1)[-1] for key, option in OPTIONS.items() if not option.time}
 
+# Python removes the semaphores of a process that was killed, but warns of them.
+KILLED_QUIETLY = "ignore::UserWarning:multiprocessing.resource_tracker"
+
 
 def cell_kind(config: dict[str, Any]) -> str:
     """The part of a config that decides the time and memory of a cell: all but learning rates and seeds."""
@@ -51,6 +54,7 @@ def _in_process(cell: Cell, study: Study, steps: int) -> Preview:
     """Measure a cell in a process that is forked like those of cells."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ftlit.study.running.preload"])
+    os.environ.setdefault("PYTHONWARNINGS", KILLED_QUIETLY)
     mine, theirs = context.Pipe(duplex=False)
     device = next(iter(gpus()), None)
     process = context.Process(target=_answer, args=(cell, steps, study.launch.threads, device, theirs))
