@@ -195,7 +195,9 @@ def cost_totals(study: Study, left: list[PendingCells], measured: dict[str, Prev
             f"select.over varies {', '.join(others)}, which may change these figures: they were measured with the first value"
         )
     if study.select and study.select.method == "halving":
-        lines.append("a cell in the table has its full length; those that select.method: halving cuts short are counted as such")
+        lines.append(
+            "a cell in the table has its full length; those that select.method: halving cuts short are counted as such"
+        )
     return "\n".join(filter(None, lines))
 
 
