@@ -24,8 +24,9 @@ from ftlit.study.report import write_study_report
 from ftlit.study.report.content.answer import answer
 from ftlit.study.report.content.assemble import assemble_report
 from ftlit.study.report.content.blocks import families
+from ftlit.study.report.content.breakdown import confusion_table
 from ftlit.study.report.content.design import design
-from ftlit.study.report.content.examples import BlockExamples, by_label, disputed, thirds
+from ftlit.study.report.content.examples import BlockExamples, block_examples, by_label, disputed, thirds
 from ftlit.study.report.content.numbers import Numbers, gather
 from ftlit.study.report.content.paired import shared_texts
 from ftlit.study.report.content.provenance import failures, provenance
@@ -562,6 +563,22 @@ def test_examples_by_length_label_and_dispute() -> None:
     assert disputed(examples, ["one", "two"], 3) == [1, 4, 5]
     assert disputed(examples, ["one"], 3) == []
     assert thirds(BlockExamples(["", "", ""], [], None, [])) == {}
+
+
+def test_confusion_is_summed_over_seeds() -> None:
+    def rows(*said: str) -> list[dict[str, Any]]:
+        return [{"id": i, "text": "t", "label": "ab"[i % 2], "prediction": one} for i, one in enumerate(said)]
+
+    found = block_examples("labels", {"one": {0: rows(*"aaabab"), 1: rows(*"ababab")}, "two": {0: rows(*"bababa")}})
+    table = confusion_table("one", found.confusions["one"])
+    assert (table.columns, table.rows) == (["true \\ predicted", "a", "b"], [["a", "6", "0"], ["b", "1", "5"]])
+    assert found.confusions["two"] == {("a", "b"): 3, ("b", "a"): 3}
+    many = Counter({(f"c{i:02}", f"c{i + 1:02}"): i for i in range(30)} | {("c00", "c00"): 99})
+    table = confusion_table("one", many)
+    assert table.rows[0] == ["c29", "c30", "29"]
+    assert len(table.rows) == 20
+    scores = [{**row, "label": 0.5, "prediction": 0.5} for row in rows(*"ababab")]
+    assert block_examples("values", {"one": {0: scores}}).confusions == {}
 
 
 def test_who_is_right() -> None:
