@@ -303,10 +303,10 @@ def test_status_says_what_is_open_and_what_it_may_cost(tmp_path: Path) -> None:
 
 def test_the_report_shows_the_looks(whole: tuple[Plan, Folder, list[str]]) -> None:
     text = markdown(assemble_report(gather(*whole[:2])))
-    assert "A study of 4 arms and 3 to 8 seeds: " in text
+    assert "A study of 4 arms with 3 to 8 seeds each: " in text
     assert "Looks at the results" in text
     assert "| 3 | 0.0" in text
-    assert "Worse than Full: Frozen" in text
+    assert "Significantly worse than Full: Frozen" in text
     assert "Not all seeds" not in text  # arms that stopped are complete
 
 

@@ -96,8 +96,8 @@ def disagreements(numbers: Numbers) -> Section:
             parts.append(_examples(examples, found, arms, summary))
     if parts:
         text = (
-            "Each cell is the share of an arm's seeds with a right prediction. The table shows the examples on which these "
-            "shares differ most."
+            "The table shows the examples on which the arms differ most, with the share of each arm's seeds that predict them "
+            "correctly."
         )
         parts.insert(0, Text(text))
     return Section("Where arms disagree", parts, essential=False)
