@@ -52,10 +52,12 @@ def _setting(numbers: Numbers) -> str:
     where = f"the experiment{'s' if len(study.bases) > 1 else ''} {listed(study.bases, 12)}"
     within = ["the same experiment"] if len(study.bases) > 1 else []
     within += [f"the same levels of all axes other than {study.compare.axis}"] if several else []
+    better = "lower" if numbers.lower else "higher"
     return (
-        f"The study varies {axes} in {where}{ways}, which makes {plural(len(numbers.plan.arms), 'arm')}.{left_out} Each arm is "
-        f"repeated with {seeds_text(study)}. Arms are compared by {numbers.metric} on {study.compare.split} "
-        f"({'lower' if numbers.lower else 'higher'} is better){f', within {listed(within)}' if within else ''}."
+        f"The study varies {axes} in {where}{ways}, which makes {plural(len(numbers.plan.arms), 'arm')} to compare."
+        f"{left_out} Each arm is repeated with {seeds_text(study)}. "
+        f"Arms are compared by {numbers.metric} on {study.compare.split} ({better} is better)"
+        f"{f', within {listed(within)}' if within else ''}."
     )
 
 
@@ -67,9 +69,9 @@ def _selection(numbers: Numbers) -> str:
     value, one = ("value", "value") if len(select.over) == 1 else ("values", "combination")
     if select.by_seed:
         text = (
-            f"Every seed of every arm chose its own {value} of {over}, so the spread over seeds includes that of the choice. "
-            f"{_how(numbers)}, with {plural(select.budget, 'trial')} for every seed of every arm, and the {one} with the best "
-            f"{numbers.metric} on validation was chosen."
+            f"Every seed of every arm chose its own {value} of {over}, so that the spread over seeds includes the effect of "
+            f"the choice. {_how(numbers)}, with {plural(select.budget, 'trial')} for every seed of every arm, and the {one} "
+            f"with the best {numbers.metric} on validation was chosen."
         )
     else:
         text = (

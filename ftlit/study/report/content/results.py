@@ -34,14 +34,14 @@ def main_table(numbers: Numbers, summary: BlockSummary) -> Table:
         f"{numbers.metric} ± SD": True,
         f"{numbers.confidence} interval": True,
         f"difference to {baseline}": bool(verdicts),
-        "its interval": bool(verdicts),
+        f"its {numbers.confidence} interval": bool(verdicts),
         "adjusted p": bool(verdicts),
         "group": bool(summary.letters),
         "trained parameters": True,
-        "of all": True,
-        "training": True,
+        "of all parameters": True,
+        "training time": True,
         "peak memory": True,
-        "checkpoint": True,
+        "checkpoint size": True,
     }
     rows = [_row(numbers, summary, label, verdicts) for label in summary.block.arms]
     kept = [i for i, there in enumerate(columns.values()) if there]
@@ -89,7 +89,7 @@ def _notes(numbers: Numbers, summary: BlockSummary, compared: bool) -> list[str]
         )
     if summary.letters:
         notes.append("Group: arms that share a letter do not differ significantly, by the comparisons of all pairs.")
-    notes.append("Trained parameters, training time, peak memory and size of the best checkpoint are means over seeds.")
+    notes.append("Parameters, time, memory and size of the best checkpoint are means over seeds.")
     return notes
 
 
@@ -152,7 +152,7 @@ def pairs_table(numbers: Numbers, summary: BlockSummary) -> Table:
         "if no number of seeds would. Seeds: those of the arm that has fewer."
     ]
     if several:
-        notes.append("All pairs are a family of their own, so p-values are adjusted for all of them.")
+        notes.append("All pairs are a family of their own, so adjusted p and seeds needed take all of them into account.")
     if len(found) > MAX_PAIRS:
         found = sorted(found, key=lambda one: one.p)[:MAX_PAIRS]
         notes.append(f"Only the {MAX_PAIRS} of {len(summary.pairs):,} pairs with the smallest p-values are shown.")

@@ -62,7 +62,7 @@ def _dots(axes: "Axes", summary: BlockSummary, label: str, place: float, minus: 
     values = summary.paired.evidence[label].scores - minus
     if len(values) > 1:
         places = [place] * len(values)
-        axes.plot(*((places, values) if upright else (values, places)), ".", color=INK, markersize=3, alpha=0.45, zorder=1)
+        axes.plot(*((places, values) if upright else (values, places)), ".", color=INK, markersize=3, alpha=0.6, zorder=3)
 
 
 def _spoken(one: Comparison) -> str:
