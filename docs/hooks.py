@@ -9,7 +9,7 @@ from ftlit.util.options import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = "experiments/results"
-KINDS = (".md", ".png", ".html", ".csv", ".tex")
+KINDS = (".md", ".png", ".svg", ".html", ".csv", ".tex")
 EFFECTS = ("rows", "encoding", "order", "training", "evaluation")
 
 

@@ -61,11 +61,16 @@ class Preview:
         """Memory that must be free for the run."""
         return self.peak_reserved_bytes or self.peak_memory_bytes
 
-    def seconds(self, splits: list[str]) -> float:
-        """Seconds of the whole run, including the evaluation of the best checkpoint on the given splits."""
+    def seconds(self, splits: list[str], part: float = 1.0) -> float:
+        """Seconds of the whole run, including the evaluation of the best checkpoint on the given splits.
+
+        Args:
+            splits: The splits.
+            part: The part of its full length that the run trains for.
+        """
         evaluations = sum(self.evaluation_seconds.get(split, 0.0) for split in splits)
-        during = self.validations * self.validation_seconds
-        return self.setup_seconds + self.train_seconds + during + evaluations * (2 if self.untrained else 1)
+        during = self.train_seconds + self.validations * self.validation_seconds
+        return self.setup_seconds + during * part + evaluations * (2 if self.untrained else 1)
 
     def predictions(self, splits: list[str]) -> int:
         """Size in bytes of the predictions for the given splits."""

@@ -1,6 +1,7 @@
 """Plan a study before it runs: count its cells, and estimate time and memory from a few real steps of each kind of cell."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,14 @@ from tabulate import tabulate
 from ftlit.errors import UserError
 from ftlit.planning.preview import Preview, mebibytes
 from ftlit.study.plan.cells import Arm, Plan
+from ftlit.study.plan.lengths import part_of_length
 from ftlit.study.plan.settings import Study
 from ftlit.study.profile import NO_EFFECT_ON_COST, measure_arms
+from ftlit.study.running.check import first_cell
 from ftlit.study.running.launchers import gpus, jobs
 from ftlit.study.running.runner import duration
 from ftlit.study.state.folder import Folder
-from ftlit.study.state.progress import Progress
+from ftlit.study.state.progress import ArmProgress, Progress
 
 
 @dataclass(frozen=True)
@@ -24,25 +27,41 @@ class PendingCells:
 
     Args:
         arm: The arm.
-        trials: Number of cells that are trials only.
+        trials: Number of cells that are trials only, by the part of the full length that they train for.
         repetitions: Number of cells that are repetitions; with sequential seeds, at most.
-        optional: Number of these that run only while verdicts are open.
+        more_trials: Those of the trials that run only while verdicts are open.
+        more_repetitions: The number of repetitions that do.
     """
 
     arm: Arm
-    trials: int
+    trials: Counter[float]
     repetitions: int
-    optional: int = 0
+    more_trials: Counter[float]
+    more_repetitions: int
 
     @property
     def most(self) -> int:
         """Number of cells if no verdict is reached early."""
-        return self.trials + self.repetitions
+        return self.trials.total() + self.repetitions
 
     @property
     def least(self) -> int:
         """Number of cells that run in any case."""
-        return self.most - self.optional
+        return self.most - self.more_trials.total() - self.more_repetitions
+
+    def seconds(self, study: Study, found: Preview) -> tuple[float, float]:
+        """The seconds of all cells, and of those that run only while verdicts are open.
+
+        Args:
+            study: The study.
+            found: What a cell in full length takes.
+        """
+
+        def total(trials: Counter[float], repetitions: int) -> float:
+            tried = sum(found.seconds(splits(study, False), part) * count for part, count in trials.items())
+            return tried + found.seconds(splits(study, True)) * repetitions
+
+        return total(self.trials, self.repetitions), total(self.more_trials, self.more_repetitions)
 
 
 def preview(plan: Plan, steps: int, file: Path) -> str:
@@ -58,7 +77,7 @@ def preview(plan: Plan, steps: int, file: Path) -> str:
     """
     folder = Folder(plan.study.folder, plan.study.compare.split)
     progress = Progress(plan, folder) if (folder.path / "study.json").is_file() else None
-    left = [PendingCells(arm, *_pending(plan, progress, i)) for i, arm in enumerate(plan.arms)]
+    left = [_pending(plan, progress, i) for i in range(len(plan.arms))]
     if not steps:
         return counts_text(plan, progress, left)
     measured = dict(measure_arms(plan, steps))
@@ -72,18 +91,40 @@ def preview(plan: Plan, steps: int, file: Path) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def _pending(plan: Plan, progress: Progress | None, i: int) -> tuple[int, int, int]:
-    study = plan.study
+def _pending(plan: Plan, progress: Progress | None, i: int) -> PendingCells:
+    """The cells of the arm with the index `i` that have not run."""
     if progress is None:
-        first, every = len(study.first_seeds), len(study.seeds)
-        return plan.budget - plan.shared, every, plan.cells_of_arm(every) - plan.cells_of_arm(first)
-    arm, ended = progress.arms[i], {name for name, state in progress.states.items() if state in ("done", "failed")}
+        now, most = len(plan.study.first_seeds), len(plan.study.seeds)
+        ended, finished = Counter[int](), 0
+    else:
+        own = progress.arms[i]
+        now, most = len(progress.seeds(own.arm)), len(progress.most_seeds(own.arm))
+        ended, finished = _ended(plan, progress, own)
+        ended[1] -= max(len(own.trials) - plan.trials_of_arm(now), 0)  # those of extended lists
+    trials, config = _only_trials(plan, most), first_cell(plan, plan.arms[i]).config
+
+    def parts(by_divisor: Counter[int]) -> Counter[float]:
+        """Numbers of cells, by the part of the length instead of its divisor."""
+        return Counter({part_of_length(config, divisor): count for divisor, count in by_divisor.items() if count > 0})
+
+    more = trials - _only_trials(plan, now)
+    trials.subtract(ended)
+    return PendingCells(plan.arms[i], parts(trials), most - finished, parts(more), most - now)
+
+
+def _only_trials(plan: Plan, seeds: int) -> Counter[int]:
+    """Number of trials of an arm that has so many seeds that are no repetitions, by the divisor of their length."""
+    return plan.lengths_of_arm(seeds) - Counter({1: plan.shared_of_arm(seeds)})
+
+
+def _ended(plan: Plan, progress: Progress, arm: ArmProgress) -> tuple[Counter[int], int]:
+    """The trials of an arm that have ended and are no repetitions, by the divisor of their length; and its repetitions."""
+    ended = {name for name, state in progress.states.items() if state in ("done", "failed")}
     final = {cell.name for cell in arm.repetitions}
-    tried = {cell.name for cell in arm.trials} - final
-    now, most = len(progress.seeds(arm.arm)), len(progress.most_seeds(arm.arm))
-    extended = max(len(arm.trials) - plan.trials_of_arm(now), 0)
-    trials = plan.cells_of_arm(most) - most + extended - len(tried & ended)
-    return max(trials, 0), most - len(final & ended), plan.cells_of_arm(most) - plan.cells_of_arm(now)
+    select = plan.study.select
+    divisors = select.rung_divisors if select else []
+    tried = {cell.name: divisors[cell.rung - 1] if cell.rung else 1 for cell in arm.trials}
+    return Counter(divisor for name, divisor in tried.items() if name in ended - final), len(final & ended)
 
 
 def counts_text(plan: Plan, progress: Progress | None, left: list[PendingCells]) -> str:
@@ -139,12 +180,7 @@ def cost_totals(study: Study, left: list[PendingCells], measured: dict[str, Prev
         return ""
     devices = gpus() if study.launch.launcher == "local" else []
     at_once = jobs(study.launch, devices)
-    seconds = sum(
-        found.seconds(splits(study, final)) * count
-        for arm, found in known
-        for final, count in ((False, arm.trials), (True, arm.repetitions))
-    )
-    saved = sum(found.seconds(splits(study, True)) * arm.optional for arm, found in known)
+    seconds, saved = (sum(some) for some in zip(*(arm.seconds(study, found) for arm, found in known), strict=True))
     shortest = f"{duration((seconds - saved) / at_once)} to " if saved else ""
     lines = [
         f"{_cells(arm for arm, _ in known)} take {shortest}{duration(seconds / at_once)} "
@@ -159,7 +195,9 @@ def cost_totals(study: Study, left: list[PendingCells], measured: dict[str, Prev
             f"select.over varies {', '.join(others)}, which may change these figures: they were measured with the first value"
         )
     if study.select and study.select.method == "halving":
-        lines.append("select.method: halving trains most trials for a part of this time, so they take less")
+        lines.append(
+            "a cell in the table has its full length; those that select.method: halving cuts short are counted as such"
+        )
     return "\n".join(filter(None, lines))
 
 
@@ -168,8 +206,8 @@ def _disk(study: Study, known: list[tuple[PendingCells, Preview]], at_once: int)
     for arm, found in known:
         checkpoints = found.best_bytes + (found.last_bytes if study.keep == "all" else 0)
         kept += arm.repetitions * (found.predictions(splits(study, True)) + (0 if study.keep == "none" else checkpoints))
-        kept += arm.trials * (found.predictions(splits(study, False)) + (checkpoints if study.keep == "all" else 0))
-        temporary += 0 if study.keep == "all" else arm.trials * found.best_bytes
+        kept += arm.trials.total() * (found.predictions(splits(study, False)) + (checkpoints if study.keep == "all" else 0))
+        temporary += 0 if study.keep == "all" else arm.trials.total() * found.best_bytes
     free = shutil.disk_usage(next(path for path in [study.folder, *study.folder.absolute().parents] if path.exists())).free
     ends = f"{mebibytes(kept)} of disk space in the end (keep: {study.keep})"
     text = f"{ends}, {mebibytes(kept + temporary)} at most while it runs; {mebibytes(free)} are free"

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.running.check import first_cell, problems
 from ftlit.study.running.launchers import gpus
+from ftlit.study.running.worker import follow_parent
 from ftlit.util.options import OPTIONS
 
 # Keys that affect neither time nor memory.
 NO_EFFECT_ON_COST = {key.rsplit(".", 1)[-1] for key, option in OPTIONS.items() if not option.time}
+
+# Python removes the semaphores of a process that was killed, but warns of them.
+KILLED_QUIETLY = "ignore::UserWarning:multiprocessing.resource_tracker"
 
 
 def cell_kind(config: dict[str, Any]) -> str:
@@ -49,6 +54,7 @@ def _in_process(cell: Cell, study: Study, steps: int) -> Preview:
     """Measure a cell in a process that is forked like those of cells."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ftlit.study.running.preload"])
+    os.environ.setdefault("PYTHONWARNINGS", KILLED_QUIETLY)
     mine, theirs = context.Pipe(duplex=False)
     device = next(iter(gpus()), None)
     process = context.Process(target=_answer, args=(cell, steps, study.launch.threads, device, theirs))
@@ -58,6 +64,9 @@ def _in_process(cell: Cell, study: Study, steps: int) -> Preview:
         found = mine.recv()
     except EOFError:
         found = None
+    except KeyboardInterrupt:
+        process.kill()
+        raise
     process.join()
     if isinstance(found, str):
         raise UserError(found)
@@ -65,16 +74,20 @@ def _in_process(cell: Cell, study: Study, steps: int) -> Preview:
 
 
 def _answer(cell: Cell, steps: int, threads: int, device: str | None, answer: Any) -> None:
-    """Send the measurements of a cell, or an error message."""
+    """Send the measurements of a cell, or an error message; nothing if nobody waits for them any more."""
+    follow_parent()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     import torch
 
     torch.set_num_threads(threads)
+    found: Preview | str
     try:
-        answer.send(_rehearsed(cell, steps))
+        found = _rehearsed(cell, steps)
     except UserError as error:
-        answer.send(str(error))
+        found = str(error)
+    with suppress(BrokenPipeError):
+        answer.send(found)
 
 
 def _rehearsed(cell: Cell, steps: int) -> Preview:

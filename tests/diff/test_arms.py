@@ -128,7 +128,7 @@ def test_the_answer_in_words(make: Make, capsys: pytest.CaptureFixture[str]) -> 
     said = capsys.readouterr().out
     assert said.startswith("accuracy on test\narm")
     assert "Full has the best accuracy on test, 0." in said
-    assert "Worse than Full: LoRA by 0." in said
+    assert "Significantly worse than Full: LoRA by 0." in said
     assert "  different " in said
     assert "trained models" not in said
 
@@ -150,7 +150,7 @@ def test_all_pairs_and_the_margin(make: Make, capsys: pytest.CaptureFixture[str]
     main(["compare", *folders, "--baseline", "LoRA", "--margin", "0.9"])
     said = capsys.readouterr().out
     assert "same within the margin" in said
-    assert "Within 0.900 of LoRA: Full." in said
+    assert "The same as LoRA within the margin of 0.900: Full." in said
     assert len(as_json([*folders, "--baseline", "LoRA", "--pairs", "all"], capsys)["comparisons"]) == 3
 
 

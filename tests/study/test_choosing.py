@@ -119,7 +119,7 @@ def test_the_spread_over_seeds_has_the_choice_in_it_already(tmp_path: Path) -> N
     assert "LoRA (3 of 3 seeds, about" in said(numbers)[0]
     words = design(numbers).parts[1]
     assert isinstance(words, Text)
-    assert "the spread over seeds includes that of the choice" in words.text
+    assert "the spread over seeds includes the effect of the choice" in words.text
     assert "3 trials for every seed of every arm" in words.text
 
 

@@ -1,6 +1,7 @@
 """The plan of a study: cells are counted at once, kinds of cells measured once, and sums are those of all cells left."""
 
 import json
+import multiprocessing
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from ftlit.study import profile as measured
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.file import read_study
 from ftlit.study.preview import preview
+from ftlit.study.running.check import first_cell
+from ftlit.study.running.runner import duration
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.util.files import write_json
@@ -150,11 +153,21 @@ def test_arms_that_differ_in_rates_are_measured_once(tmp_path: Path, monkeypatch
     assert tried == ["Full, 0.0, 0.9", "LoRA, 0.0, 0.9"]
 
 
-def test_short_trials_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_of_halving_count_with_their_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     select = {"over": {LR: [1e-4, 3e-4, 1e-3]}, "method": "halving"}
-    text, _ = planned(study(tmp_path, select=select, set={"trainer.max_epochs": 3}), FOUND, monkeypatch)
+    file = study(tmp_path, select=select, set={"trainer.max_epochs": 4})
+    text, _ = planned(file, FOUND, monkeypatch)
     assert "12 trials of each arm, 3 of them also a repetition, 24 in all" in text
-    assert "select.method: halving trains most trials for a part of this time, so they take less" in text
+    short, whole = 2 + (30 + 4) / 2 + 4, 2 + 30 + 4 + 4 + 20  # a third of 4 epochs, rounded up, is half of them
+    seconds = 2 * 3 * (3 * short + whole) / 2
+    assert f"24 cells take {duration(seconds)} ({seconds / 3600:.2f} hours) with 2 at a time" in text
+    assert "those that select.method: halving cuts short are counted as such" in text
+    plan = Plan(read_study(file))
+    folder = Folder(plan.study.folder)
+    for cell in Progress(plan, folder).cells:  # the first round
+        finish(folder, cell)
+    text, _ = planned(file, FOUND, monkeypatch)
+    assert f"6 cells take {duration(3 * whole)} (" in text
 
 
 def test_extended_lists_are_counted_once_they_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +216,16 @@ def test_a_folder_of_another_study_is_left_alone(tmp_path: Path, monkeypatch: py
     assert "The plan was not saved:" in text
     assert "belongs to the study 'another'" in text
     assert sorted((tmp_path / "folder").rglob("*")) == before
+
+
+def test_measurements_that_nobody_waits_for_end_quietly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(read_study(study(tmp_path)))
+    monkeypatch.setattr(measured, "_rehearsed", lambda *args: FOUND)
+    monkeypatch.setattr(measured, "follow_parent", lambda: None)
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)
+    mine, theirs = multiprocessing.Pipe(duplex=False)
+    mine.close()
+    measured._answer(first_cell(plan, plan.arms[0]), 1, 1, None, theirs)
 
 
 @pytest.mark.slow

@@ -24,8 +24,9 @@ from ftlit.study.report import write_study_report
 from ftlit.study.report.content.answer import answer
 from ftlit.study.report.content.assemble import assemble_report
 from ftlit.study.report.content.blocks import families
+from ftlit.study.report.content.breakdown import confusion_table
 from ftlit.study.report.content.design import design
-from ftlit.study.report.content.examples import BlockExamples, by_label, disputed, thirds
+from ftlit.study.report.content.examples import BlockExamples, block_examples, by_label, disputed, thirds
 from ftlit.study.report.content.numbers import Numbers, gather
 from ftlit.study.report.content.paired import shared_texts
 from ftlit.study.report.content.provenance import failures, provenance
@@ -142,15 +143,15 @@ def test_arms_within_the_margin_are_said_to_be_the_same(tmp_path: Path) -> None:
     numbers = gather(*made(tmp_path, 400, select=None, compare=compare, seeds=[0, 1, 2, 3]))
     same = [one.arm for one in numbers.blocks[0].against("Full") if one.equivalent and not one.different]
     assert same
-    assert re.search(rf"Within 0\.50* of Full: {same[0]}", words(numbers))
+    assert re.search(rf"The same as Full within the margin of 0\.50*: {same[0]}", words(numbers))
     assert "found by two one-sided tests" in words(numbers)
 
 
 def test_a_setting_without_its_baseline_has_no_differences(tmp_path: Path) -> None:
     numbers = gather(*made(tmp_path, 60, axes=SHOTS, select=None, exclude=[{"tuning": "Full", "shots": 8}]))
     first, second, _ = (main_table(numbers, summary) for summary in numbers.blocks)
-    assert "minus Full" not in first.columns
-    assert "minus Full" in second.columns
+    assert "difference to Full" not in first.columns
+    assert "difference to Full" in second.columns
     assert "There is no finished run of the baseline Full to compare with." in words(numbers)
 
 
@@ -197,7 +198,7 @@ def test_less_is_better_where_it_is(tmp_path: Path) -> None:
     assert summary.order[-1] == "Frozen"
     assert set(summary.letters["LoRA"]) - set(summary.letters["Frozen"]) == {"a"}
     table = main_table(numbers, summary)
-    difference = dict(zip(table.columns, table.rows[1], strict=True))["minus Frozen"]
+    difference = dict(zip(table.columns, table.rows[1], strict=True))["difference to Frozen"]
     assert re.fullmatch(r"−0\.\d+ ▲", difference)
     assert "loss cannot be computed from the saved predictions, so only seeds were compared." in words(numbers)
     assert {one.test for one in summary.comparisons} == {"moderated t over seeds"}
@@ -208,7 +209,7 @@ def test_less_is_better_where_it_is(tmp_path: Path) -> None:
 def test_one_number_of_each_arm_cannot_be_tested(tmp_path: Path) -> None:
     numbers = gather(*made(tmp_path, 60, compare={"metric": "loss", "baseline": "Full"}, seeds=[0], select=None))
     assert "With a single value per arm and no examples, differences cannot be tested." in words(numbers)
-    assert "Open is whether LoRA, BitFit and Frozen differ from Full; claims need at least 3 seeds of each arm." in words(
+    assert "It is open whether LoRA, BitFit and Frozen differ from Full: claims need at least 3 seeds of each arm." in words(
         numbers
     )
 
@@ -219,7 +220,8 @@ def test_an_open_verdict_says_what_would_settle_it(tmp_path: Path) -> None:
     assert left
     assert all(one.seeds_needed >= 3 for one in left)
     assert re.search(
-        r"Open is whether .* from Full; .*it would take .*about [\d,]+ seeds.* to settle th(is|ese)\.", words(numbers)
+        r"It is open whether .* from Full: if the true .*, it would take .*about [\d,]+ seeds of each arm to settle .*\.",
+        words(numbers),
     )
 
 
@@ -322,7 +324,7 @@ def test_groups_agree_with_the_best_that_the_answer_names(numbers: Numbers) -> N
 def test_nothing_has_run(tmp_path: Path) -> None:
     plan, folder = made(tmp_path, finish=False)
     text = write_study_report(plan, folder)[1].read_text()
-    assert "0 of 12 repetitions have finished (20 cells in total: 0 done, 20 not yet run)" in text
+    assert "0 of 12 repetitions have finished (20 runs in total: 0 done, 20 not yet run)" in text
     assert "No repetition has finished yet, so there is no answer." in text
 
 
@@ -337,10 +339,13 @@ def test_trials_without_repetitions(tmp_path: Path) -> None:
 
 def test_how_often_test_was_read(tmp_path: Path) -> None:
     plan, folder = made(tmp_path, 40)
-    expected = "12 finished repetitions were evaluated on test, after training had ended; the selection did not use it."
+    expected = (
+        "12 finished repetitions (runs with the chosen values) were evaluated on test, after training had ended; the selection "
+        "did not use test."
+    )
     assert expected in words(gather(plan, again(folder)))
     write_json(folder.run_dir("0123456789ab") / "results.json", {"test": {"accuracy": 0.9}})
-    assert "In addition, 1 run in this folder, not compared now, used it earlier." in words(gather(plan, again(folder)))
+    assert "In addition, 1 run in this folder, not compared now, used test earlier." in words(gather(plan, again(folder)))
 
 
 def test_numbers_of_the_data_that_chose_are_warned_of(tmp_path: Path) -> None:
@@ -358,7 +363,7 @@ def test_the_end_of_the_tried_values_and_failures(tmp_path: Path) -> None:
     assert "These arms chose the largest or smallest value tried, so more extreme ones may be better: Full (lr 3e-4)" in words(
         numbers
     )
-    assert "1 of 20 cells failed" in words(numbers)
+    assert "1 of 20 runs failed" in words(numbers)
     text = write_study_report(plan, again(folder))[1].read_text()
     assert f"| {failed.name} | the loss is nan at step 3 \\| &lt;b&gt; |" in text
 
@@ -370,7 +375,7 @@ def test_interruptions_are_counted(simple: tuple[Plan, Folder], tmp_path: Path) 
     for _ in range(3):
         folder.note("started", name)
     folder.note("failed", name)
-    assert "1 cell had 2 interruptions and continued from the last checkpoint." in words(gather(plan, folder))
+    assert "1 run had 2 interruptions and continued from the last checkpoint." in words(gather(plan, folder))
 
 
 def test_different_versions_and_uncommitted_changes_are_told(tmp_path: Path) -> None:
@@ -562,6 +567,22 @@ def test_examples_by_length_label_and_dispute() -> None:
     assert disputed(examples, ["one", "two"], 3) == [1, 4, 5]
     assert disputed(examples, ["one"], 3) == []
     assert thirds(BlockExamples(["", "", ""], [], None, [])) == {}
+
+
+def test_confusion_is_summed_over_seeds() -> None:
+    def rows(*said: str) -> list[dict[str, Any]]:
+        return [{"id": i, "text": "t", "label": "ab"[i % 2], "prediction": one} for i, one in enumerate(said)]
+
+    found = block_examples("labels", {"one": {0: rows(*"aaabab"), 1: rows(*"ababab")}, "two": {0: rows(*"bababa")}})
+    table = confusion_table("one", found.confusions["one"])
+    assert (table.columns, table.rows) == (["true \\ predicted", "a", "b"], [["a", "6", "0"], ["b", "1", "5"]])
+    assert found.confusions["two"] == {("a", "b"): 3, ("b", "a"): 3}
+    many = Counter({(f"c{i:02}", f"c{i + 1:02}"): i for i in range(30)} | {("c00", "c00"): 99})
+    table = confusion_table("one", many)
+    assert table.rows[0] == ["c29", "c30", "29"]
+    assert len(table.rows) == 20
+    scores = [{**row, "label": 0.5, "prediction": 0.5} for row in rows(*"ababab")]
+    assert block_examples("values", {"one": {0: scores}}).confusions == {}
 
 
 def test_who_is_right() -> None:

@@ -26,6 +26,7 @@ from ftlit.study.sequential.levels import Looks, critical_values
 from ftlit.study.sequential.looks import LOOKS
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
+from ftlit.study.statistics.compare import analyse
 from ftlit.study.status import status_text
 from tests.support.study.synthetic import STUDY, made, write_cell
 
@@ -302,11 +303,34 @@ def test_status_says_what_is_open_and_what_it_may_cost(tmp_path: Path) -> None:
 
 def test_the_report_shows_the_looks(whole: tuple[Plan, Folder, list[str]]) -> None:
     text = markdown(assemble_report(gather(*whole[:2])))
-    assert "A study of 4 arms and 3 to 8 seeds: " in text
+    assert "A study of 4 arms with 3 to 8 seeds each: " in text
     assert "Looks at the results" in text
     assert "| 3 | 0.0" in text
-    assert "Worse than Full: Frozen" in text
+    assert "Significantly worse than Full: Frozen" in text
     assert "Not all seeds" not in text  # arms that stopped are complete
+
+
+def test_intervals_have_the_level_of_their_look(whole: tuple[Plan, Folder, list[str]]) -> None:
+    numbers = gather(*whole[:2])
+    course = numbers.progress.course
+    assert course is not None
+    levels = dict(zip(course.looks.seeds, course.looks.levels(course.level), strict=True))
+    evidence = numbers.blocks[0].paired.evidence
+    for one in numbers.analysis.comparisons:
+        level = levels[max(len(evidence[name].seeds) for name in (one.arm, one.other))]
+        fixed = next(
+            known
+            for known in analyse(evidence, course.families, level=level, bounds=(0, 1)).comparisons
+            if (known.arm, known.other) == (one.arm, one.other)
+        )
+        assert one.high - one.low == pytest.approx(fixed.high - fixed.low)
+        assert (one.low > 0 or one.high < 0) == (fixed.p <= level)
+    early = next(one for one in numbers.analysis.comparisons if (one.arm, one.other) == ("Frozen", "Full"))
+    later = analyse(evidence, course.families, level=course.level, bounds=(0, 1)).comparisons[2]
+    assert (later.arm, later.other) == ("Frozen", "Full")
+    assert early.high - early.low > later.high - later.low
+    single = analyse(evidence, [], level=levels[len(evidence["Frozen"].seeds)], bounds=(0, 1)).estimates["Frozen"]
+    assert numbers.analysis.estimates["Frozen"] == single
 
 
 def test_trials_and_sequential_seeds(tmp_path: Path) -> None:

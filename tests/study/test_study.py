@@ -182,6 +182,8 @@ MISTAKES = [
     ({"select": {"over": {LR: [1, 2]}, "extend": 1}}, "select.extend needs a list of three or more numbers in equal steps"),
     ({"select": {"over": {LR: [1, 2, 4]}, "extend": 1, "method": "random", "trials": 2}}, "goes with select.method: grid, not"),
     ({"select": {"over": {LR: [1, 2, 4]}, "rungs": 2}}, "select.rungs goes with select.method: halving, not with grid"),
+    ({"select": {"over": {LR: [1, 2, 4]}, "factor": 3}}, "select.factor goes with select.method: halving, not with grid"),
+    ({"select": {"over": {LR: [1, 2, 4]}, "seed": 0}}, "select.seed is for values that are drawn, and without select.trials"),
     ({"select": {"over": {LR: [1, 2, 4]}, "method": "halving", "rungs": 1}}, "select.rungs should be at least 2, got 1"),
     ({"select": {"over": {LR: [1, 2, 4]}, "method": "halving", "factor": 1}}, "select.factor should be at least 2, got 1"),
     ({"select": {"over": {LR: [1, 2, 4]}, "method": "halving", "rungs": 3}}, "needs at least 9 settings to choose from, got 3"),

@@ -7,7 +7,7 @@ from tabulate import tabulate
 
 from ftlit.diff.arms.command import ArmComparison
 from ftlit.diff.printing import MODELS
-from ftlit.study.report.content.answer import in_comparison
+from ftlit.study.report.content.answer import in_brackets, in_comparison
 from ftlit.study.report.content.blocks import ranked
 from ftlit.study.report.content.design import moderation
 from ftlit.study.report.content.results import pair_columns, pair_row
@@ -30,7 +30,7 @@ def text(found: ArmComparison) -> str:
 
 def _arms(found: ArmComparison, decimals: int) -> str:
     rows = [[name, str(one.seeds), *_estimate(one, decimals)] for name, one in found.analysis.estimates.items()]
-    headers = ["arm", "seeds", "mean ± dev.", f"{CONFIDENCE} interval"]
+    headers = ["arm", "seeds", "mean ± SD", f"{CONFIDENCE} interval"]
     return f"{found.settings.primary} on {found.settings.split}\n{_table(rows, headers)}"
 
 
@@ -47,14 +47,18 @@ def answer(found: ArmComparison, decimals: int) -> str:
     """The best arm, and how the arms compare with the baseline, or else with the best arm."""
     estimates = found.analysis.estimates
     best = ranked({name: one.mean for name, one in estimates.items()}, found.lower)[0]
-    mean = f"{number(estimates[best].mean, decimals)} ({CONFIDENCE} interval {_estimate(estimates[best], decimals)[1]})"
+    first = estimates[best]
+    mean = number(first.mean, decimals) + in_brackets(CONFIDENCE, first.low, first.high, decimals)
     what = f"{found.settings.primary} on {found.settings.split}"
     if len(estimates) == 1:
         return f"All runs have the same config apart from their seeds, so there is nothing to compare. Mean {what}: {mean}."
     reference = found.settings.baseline or best
     against = [_from(one, reference) for one in found.analysis.comparisons if reference in (one.arm, one.other)]
     return " ".join(
-        [f"{best} has the best {what}, {mean}.", *in_comparison(against, found.lower, decimals, found.settings.margin)]
+        [
+            f"{best} has the best {what}, {mean}.",
+            *in_comparison(against, found.lower, found.settings.margin, decimals, CONFIDENCE),
+        ]
     )
 
 

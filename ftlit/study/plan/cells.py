@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -157,7 +158,7 @@ class Plan:
         if select is not None and select.method == "halving":
             for arm in arms:
                 chosen = with_values(arm.config, select.combinations()[0])
-                check_lengths(arm.name, chosen, select.factor ** (len(select.rung_sizes) - 1))
+                check_lengths(arm.name, chosen, select.rung_divisors[0])
 
     def searches(self, arm: Arm, seeds: Sequence[int] | None = None) -> list[Search]:
         """How the repetitions of an arm get their values. Without a selection, a single search has nothing to try.
@@ -204,10 +205,17 @@ class Plan:
         wanted = self.study.seeds if seeds is None else seeds
         return [replace(arm.cell(seed, self.study.seed_keys, chosen), final=True) for seed in wanted]
 
+    def lengths_of_arm(self, seeds: int) -> Counter[int]:
+        """Number of trials of an arm that has so many seeds, by their length: the part of the full one is one by the key."""
+        select, own = self.study.select, self.study.seeds[:seeds]
+        if select is None:
+            return Counter()
+        times = sum(len(search.seeds) for search in self.searches(self.arms[0], own))
+        return Counter({divisor: count * times for divisor, count in select.lengths.items()})
+
     def trials_of_arm(self, seeds: int) -> int:
         """Number of trials of an arm that has so many seeds."""
-        select, own = self.study.select, self.study.seeds[:seeds]
-        return select.budget * sum(len(search.seeds) for search in self.searches(self.arms[0], own)) if select else 0
+        return self.lengths_of_arm(seeds).total()
 
     def shared_of_arm(self, seeds: int) -> int:
         """Number of these trials that are also repetitions once the arm has chosen; with pruning they are different runs."""

@@ -8,7 +8,7 @@ from typing import Any
 from ftlit.errors import UserError, near
 from ftlit.study.plan.axes import Level, axis_levels
 from ftlit.study.plan.seeds import SequentialSeeds, listed_seeds
-from ftlit.study.plan.select import SelectSettings
+from ftlit.study.plan.select import SelectSettings, check_used
 from ftlit.study.plan.settings import CompareSettings, Keep, LaunchSettings, Study
 from ftlit.study.plan.types import check_type, check_types
 from ftlit.util.settings import parse_yaml, read_yaml, with_value, with_values
@@ -141,6 +141,7 @@ def _select(given: Any, stored: bool) -> SelectSettings | None:
     settings: SelectSettings = _checked(
         SelectSettings, "select", {"nested": False, **given} if stored and isinstance(given, dict) else given
     )
+    check_used(settings, given)
     return settings
 
 

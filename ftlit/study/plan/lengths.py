@@ -13,6 +13,11 @@ def shortened(config: dict[str, Any], divisor: int) -> dict[str, Any]:
     return with_values(config, {key: -(-limit // divisor) for key, limit in _limits(config).items()})
 
 
+def part_of_length(config: dict[str, Any], divisor: int) -> float:
+    """The part of its full length that a shortened config trains for."""
+    return max((-(-limit // divisor) / limit for limit in _limits(config).values()), default=1.0)
+
+
 def check_lengths(name: str, config: dict[str, Any], divisor: int) -> None:
     """Check that a training can be cut into so many parts.
 

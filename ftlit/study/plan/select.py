@@ -1,5 +1,7 @@
 """The section `select` of a study's file: how arms choose the values of some keys."""
 
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -112,6 +114,12 @@ class SelectSettings:
         return draw_values(over or self.over, self.trials, self.seed if own is None else f"{self.seed} {own}")
 
     @property
+    def rung_divisors(self) -> list[int]:
+        """The part of the full length that each round of halving trains for is one by this number."""
+        rounds = len(self.rung_sizes)
+        return [self.factor ** (rounds - 1 - i) for i in range(rounds)]
+
+    @property
     def rung_sizes(self) -> list[int]:
         """The number of settings in each round of halving, from the first to the one in full length."""
         sizes = [len(self.combinations())]
@@ -122,6 +130,30 @@ class SelectSettings:
     @property
     def budget(self) -> int:
         """Number of trials of a search, with one seed."""
+        return self.lengths.total()
+
+    @property
+    def lengths(self) -> Counter[int]:
+        """Number of trials of a search by their length: the part of the full one is one by the key."""
         if self.method == "halving":
-            return sum(self.rung_sizes)
-        return self.trials if self.trials and self.method == "tpe" else len(self.combinations())
+            return Counter(dict(zip(self.rung_divisors, self.rung_sizes, strict=True)))
+        return Counter({1: self.trials if self.trials and self.method == "tpe" else len(self.combinations())})
+
+
+def check_used(select: SelectSettings, given: Collection[str]) -> None:
+    """Check that every key in the study's file has an effect.
+
+    Args:
+        select: The section.
+        given: Its keys in the file.
+
+    Raises:
+        UserError: A key has no effect with this method.
+    """
+    if "factor" in given and select.method != "halving":
+        raise UserError(f"select.factor goes with select.method: halving, not with {select.method}; leave it out")
+    if "seed" in given and select.trials is None:
+        raise UserError(
+            "select.seed is for values that are drawn, and without select.trials all combinations are tried; leave it out, or "
+            "set select.trials and a select.method that draws (random, tpe or halving)"
+        )

@@ -66,8 +66,7 @@ def arguments(job: Job, folder: Folder) -> list[str]:
 
 def work(job: Job) -> None:
     """Run a cell, unless it is done or another process has it, and exit with one of the codes above."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner handles Ctrl-C, and then ends this process
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    follow_parent()
     clear_option_variables()
     if job.device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = job.device
@@ -131,6 +130,12 @@ def _failure_sentence(error: BaseException, log: Path) -> str:
         lines = log.read_text("utf-8", errors="replace").splitlines()
         return next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), "see its log")
     return f"{type(error).__name__}: {error}"
+
+
+def follow_parent() -> None:
+    """Leave Ctrl-C to the process that waits for this one, and end when it has died."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
 def _end_with_parent(parent: int) -> None:

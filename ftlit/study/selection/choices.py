@@ -115,6 +115,8 @@ def chance_choices(tried: dict[str, list[Tried]]) -> list[str]:
         unsure = [one for one in leads if one.by_chance]
         if unsure:
             rows = median(one.rows_needed for one in unsure)
-            needed = f"about {float(f'{rows:.2g}'):,.0f} rows instead of {unsure[0].rows:,}" if isfinite(rows) else "a tie"
+            needed = (
+                f"about {float(f'{rows:.2g}'):,.0f} rows instead of {unsure[0].rows:,}" if isfinite(rows) else "equally good"
+            )
             found.append(f"{name} ({f'{len(unsure)} of {len(leads)} seeds, ' if len(leads) > 1 else ''}{needed})")
     return found

@@ -33,19 +33,17 @@ class Halving:
         sizes, rounds = self.select.rung_sizes, list[list[Setting]]()
         left = self.select.combinations(own=search.own)
         for i, size in enumerate(sizes):
-            rounds.append(self._round(search, left[:size], i, len(sizes)))
+            rounds.append(self._round(search, left[:size], i))
             order = self.scores.best_first(rounds[-1])
             if not order:
                 break
             left = [setting.chosen for setting in order]
         return rounds
 
-    def _round(self, search: Search, tried: list[dict[str, Any]], i: int, rounds: int) -> list[Setting]:
+    def _round(self, search: Search, tried: list[dict[str, Any]], i: int) -> list[Setting]:
         """The trials of a round, which do not change once it has begun."""
         if (search.name, i) not in self._made:
-            last = i == rounds - 1
-            divisor = self.select.factor ** (rounds - 1 - i)
-            self._made[search.name, i] = [
-                self.plan.setting(search, chosen, None if last else i + 1, divisor) for chosen in tried
-            ]
+            divisor = self.select.rung_divisors[i]
+            rung = i + 1 if divisor > 1 else None
+            self._made[search.name, i] = [self.plan.setting(search, chosen, rung, divisor) for chosen in tried]
         return self._made[search.name, i]

@@ -92,6 +92,15 @@ class Course:
         most = max(len(pairs) for pairs in self.families)
         return most * float(self.looks.levels(self.level / most)[self.look])
 
+    def interval_level(self, names: Sequence[str]) -> float:
+        """The level of the interval of an arm, or of the difference of two, by their names.
+
+        It is the level of the test at their last look, so that the intervals of all looks together hold the truth with the
+        probability that one of them should have (the repeated confidence intervals of Jennison and Turnbull 1989).
+        """
+        seeds = max(self.seeds.get(name, self.looks.seeds[0]) for name in names)
+        return float(self.looks.levels(self.level)[self.looks.seeds.index(seeds)])
+
     @property
     def open(self) -> list[Pair]:
         """The pairs of the first family about which nothing has been decided."""

@@ -42,8 +42,9 @@ def looks_text(course: Course) -> str:
         f"{course.level:g} in proportion to the seeds added (Lan and DeMets 1983), and p-values are the smallest levels at "
         "which a look so far would have been significant. Test examples that all seeds share make looks more alike than was "
         "assumed, which only makes the tests stricter. A comparison that would be decided with a probability below "
-        f"{LITTLE_POWER:.0%} even with the largest number of seeds is given up, which claims nothing. Intervals are those of a "
-        "fixed number of seeds."
+        f"{LITTLE_POWER:.0%} even with the largest number of seeds is given up, which claims nothing. Intervals have the level "
+        "of the look at which their arms stopped, so that they are wide enough for a study that stops when it has seen enough "
+        "(Jennison and Turnbull 1989)."
     )
 
 

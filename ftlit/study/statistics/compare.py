@@ -4,7 +4,7 @@ With several seeds, conclusions are about methods: they hold for new seeds and n
 are about the two trained models: McNemar's exact test if predictions are right or wrong, else approximate randomisation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -112,6 +112,7 @@ def analyse(
     bounds: tuple[float, float] = UNBOUNDED,
     data: Mapping[str, str] | None = None,
     added: Mapping[str, float] | None = None,
+    interval_level: Callable[[Sequence[str]], float] | None = None,
     draws: int = 2000,
     seed: int = 0,
 ) -> Analysis:
@@ -127,6 +128,7 @@ def analyse(
         bounds: The least and the largest value of the metric.
         data: A name of the data on which each arm was evaluated, if there are several data sets.
         added: Variances of the arms' means that are known from elsewhere, such as that of choosing a setting.
+        interval_level: The level of the interval of an arm, or of the difference of two, by their names; `level` by default.
         draws: Number of random swaps for arms with one seed.
         seed: Seed of the swaps.
 
@@ -135,15 +137,16 @@ def analyse(
     """
     for pair in (pair for family in families for pair in family):
         _check(arms, pair)
-    known = pools(arms, data or {}, added or {})
+    known, level_of = pools(arms, data or {}, added or {}), interval_level or (lambda names: level)
     estimates: dict[str, Estimate] = {}
     ends: dict[str, np.ndarray] = {}
     for pool in known:
-        _estimate(pool, level, bounds, estimates, ends)
+        _estimate(pool, np.array([level_of([name]) for name in pool.names]), bounds, estimates, ends)
     comparisons, hub = [], _hub(families[0]) if families else None
     for i, family in enumerate(families):
         name: Family = "secondary" if i else "primary"
-        comparisons += _family(arms, known, list(family), ends, (level, correction, margin, bounds), (draws, seed), name, hub)
+        settings = (level, np.array([level_of(pair) for pair in family]), correction, margin, bounds)
+        comparisons += _family(arms, known, list(family), ends, settings, (draws, seed), name, hub)
     ordered, deviations = {name: estimates[name] for name in arms}, dict[str, float]()
     for pool in known:
         deviations |= pool.deviations
@@ -175,12 +178,12 @@ def _check(arms: Mapping[str, Evidence], pair: Pair) -> None:
 
 
 def _estimate(
-    pool: Pool, level: float, bounds: tuple[float, float], estimates: dict[str, Estimate], ends: dict[str, np.ndarray]
+    pool: Pool, levels: np.ndarray, bounds: tuple[float, float], estimates: dict[str, Estimate], ends: dict[str, np.ndarray]
 ) -> None:
     errors, means = pool.of_arms(), pool.means
     known = np.isfinite(means) & ((pool.sizes > 1) | (pool.units > 1))
-    reach = np.where(known, errors.reach(level), np.nan)
-    low, high = np.where(np.isfinite(reach), wilson(means, reach, np.full(len(means), pool.units), level, bounds), np.nan)
+    reach = np.where(known, errors.reach(levels), np.nan)
+    low, high = np.where(np.isfinite(reach), wilson(means, reach, np.full(len(means), pool.units), levels, bounds), np.nan)
     for i, name in enumerate(pool.names):
         values = pool.scores[i]
         deviation = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
@@ -201,7 +204,7 @@ def _family(
     known: Sequence[Pool],
     pairs: list[Pair],
     ends: Mapping[str, np.ndarray],
-    settings: tuple[float, Correction, float | None, tuple[float, float]],
+    settings: tuple[float, np.ndarray, Correction, float | None, tuple[float, float]],
     resampling: tuple[int, int],
     name: Family,
     hub: str | None,
@@ -209,7 +212,7 @@ def _family(
     """The comparisons of a family."""
     if not pairs:
         return []
-    level, correction, margin, bounds = settings
+    level, levels, correction, margin, bounds = settings
     found = np.full((6, len(pairs)), np.nan)  # difference, low, high, p, p of equivalence, error
     needed = np.full(len(pairs), np.inf)
     for pool in known:
@@ -220,7 +223,7 @@ def _family(
         errors = pool.of_pairs(one, other, pool.names.index(hub) if hub in pool.names else None)
         difference = pool.means[one] - pool.means[other]
         sides = [np.stack([ends[pairs[i][side]] for i in mine], axis=1) for side in (0, 1)]
-        low, high = of_differences(difference, errors.reach(level), sides[0], sides[1], bounds)
+        low, high = of_differences(difference, errors.reach(levels[mine]), sides[0], sides[1], bounds)
         same = errors.above(margin - abs(difference)) if margin is not None else np.full(len(mine), np.nan)
         found[:, mine] = difference, low, high, errors.p_value(difference), same, errors.error
         needed[mine] = seeds_needed(pool, one, other, level / len(pairs), margin)

@@ -45,8 +45,12 @@ class Errors:
         known = np.isfinite(self.weights).all(axis=1) & np.isfinite(distance) & (distance != 0) & (self.error > 0)
         return np.where(known, np.minimum(2 * self.above(np.where(known, abs(distance), 0.0)), 1.0), 1.0)
 
-    def reach(self, level: float) -> np.ndarray:
-        """Half the width of confidence intervals at level 1 - `level`, ``(means,)``; NaN if unknown."""
+    def reach(self, level: float | np.ndarray) -> np.ndarray:
+        """Half the width of confidence intervals, ``(means,)``; NaN if unknown.
+
+        Args:
+            level: One minus the confidence level, one for each mean or the same for all.
+        """
         largest = np.sqrt(np.nan_to_num(self.variances).max(axis=1))
         found = root(lambda x: level / 2 - self.above(x), 0 * largest, 10 * largest)
         return np.where(np.isfinite(self.weights).all(axis=1), found, np.nan)

@@ -3,7 +3,9 @@
 import numpy as np
 
 
-def wilson(means: np.ndarray, reach: np.ndarray, units: np.ndarray, level: float, bounds: tuple[float, float]) -> np.ndarray:
+def wilson(
+    means: np.ndarray, reach: np.ndarray, units: np.ndarray, level: float | np.ndarray, bounds: tuple[float, float]
+) -> np.ndarray:
     """The ends of intervals of means, ``(2, means)``.
 
     In the middle of its range, the interval of a metric with bounds is its mean ± `reach`. Near the bounds it is that of Wilson
@@ -13,7 +15,7 @@ def wilson(means: np.ndarray, reach: np.ndarray, units: np.ndarray, level: float
         means: The means, ``(means,)``.
         reach: Half the widths of symmetric intervals, ``(means,)``.
         units: Number of independent examples behind each, for a mean at a bound.
-        level: One minus the confidence level.
+        level: One minus the confidence level, one for each mean or the same for all.
         bounds: The least and the largest value of the metric, which may be infinite.
     """
     low, high = bounds

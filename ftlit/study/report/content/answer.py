@@ -35,7 +35,7 @@ def unfinished(numbers: Numbers) -> str:
         return ""
     return (
         f"The study is not complete: {len(numbers.repetitions)} of {numbers.all_planned} repetitions have finished "
-        f"({plural(sum(counts.values()), 'cell')} in total: {counts['done']} done, {', '.join(missing)}). This report covers "
+        f"({plural(sum(counts.values()), 'run')} in total: {counts['done']} done, {', '.join(missing)}). This report covers "
         "the finished ones only."
     )
 
@@ -48,25 +48,28 @@ def in_words(numbers: Numbers, summary: BlockSummary) -> str:
     what, alone = f"{numbers.metric} on {numbers.study.compare.split}", len(summary.estimates) == 1
     text = (
         f"{where}{best} {'reaches' if alone else 'has the best'} {what}{':' if alone else ','} "
-        f"{number(found.mean, decimals)}{_in_brackets(numbers.confidence, found.low, found.high, decimals)}."
+        f"{number(found.mean, decimals)}{in_brackets(numbers.confidence, found.low, found.high, decimals)}."
     )
     if alone:
         return text
-    return text + _beside(summary, best, alike) + _against(numbers, summary)
+    return text + _beside(summary, best, alike, numbers.study.compare.baseline) + _against(numbers, summary)
 
 
-def _in_brackets(confidence: str, low: float, high: float, decimals: int) -> str:
+def in_brackets(confidence: str, low: float, high: float, decimals: int) -> str:
+    """An interval in brackets, after a space; nothing if it is not known."""
     ends = interval(low, high, decimals)
     return f" ({confidence} interval {ends[1:-1].replace(', ', ' to ')})" if ends.startswith("[") else ""
 
 
-def _beside(summary: BlockSummary, best: str, alike: Sequence[str]) -> str:
-    """How the other arms compare with the best one."""
+def _beside(summary: BlockSummary, best: str, alike: Sequence[str], baseline: str | None) -> str:
+    """How the other arms compare with the best one, except for what the comparison with the baseline says."""
+    told = {one.arm for one in summary.against(baseline)} if best == baseline else set[str]()
+    left = [label for label in alike if label not in told]
     uncompared = [label for label in summary.order if label != best and summary.verdict(best, label) is None]
-    parts = [f"{_do_not_differ(alike)} significantly from it."] if alike else []
+    parts = [f" {_do_not_differ(left)} significantly from it."] if left else []
     if uncompared:
-        parts.append(f"{listed(uncompared)} could not be compared with it.")
-    return " " + " ".join(parts or ["It differs significantly from every other arm."])
+        parts.append(f" {listed(uncompared)} could not be compared with it.")
+    return "".join(parts) if parts or told else " It differs significantly from every other arm."
 
 
 def _do_not_differ(labels: Sequence[str]) -> str:
@@ -81,25 +84,31 @@ def _against(numbers: Numbers, summary: BlockSummary) -> str:
     against = summary.against(baseline)
     if not against:
         return f" There is no finished run of the baseline {baseline} to compare with."
-    return " " + " ".join(in_comparison(against, numbers.lower, numbers.decimals, numbers.study.compare.margin))
+    margin, show = numbers.study.compare.margin, (numbers.decimals, numbers.confidence)
+    return " " + " ".join(in_comparison(against, numbers.lower, margin, *show))
 
 
-def in_comparison(against: Sequence[Comparison], lower: bool, decimals: int, margin: float | None) -> list[str]:
+def in_comparison(
+    against: Sequence[Comparison], lower: bool, margin: float | None, decimals: int, confidence: str
+) -> list[str]:
     """Sentences about comparisons of several arms with the same other arm.
 
     Args:
         against: The comparisons.
         lower: Whether lower values of the metric are better.
-        decimals: Number of decimals with which the metric is shown.
         margin: The difference that does not matter.
+        decimals: Number of decimals with which the metric is shown.
+        confidence: The confidence level of the intervals, in percent.
     """
     other = against[0].other
     better, worse = split_by_verdict(against, lower)
     parts = [
-        f"{word} than {other}: {_differences(some, decimals)}." for word, some in (("Better", better), ("Worse", worse)) if some
+        f"Significantly {word} than {other}: {_differences(some, decimals, confidence)}."
+        for word, some in (("better", better), ("worse", worse))
+        if some
     ]
     if same := [one.arm for one in against if one.equivalent and not one.different]:
-        parts.append(f"Within {number(margin, decimals)} of {other}: {listed(same)}.")
+        parts.append(f"The same as {other} within the margin of {number(margin, decimals)}: {listed(same)}.")
     return [*parts, *_open([one for one in against if not (one.different or one.equivalent)])]
 
 
@@ -108,21 +117,21 @@ def _open(left: Sequence[Comparison]) -> list[str]:
     if not left:
         return []
     names, verb = listed([one.arm for one in left]), "differs" if len(left) == 1 else "differ"
-    return [f"Open is whether {names} {verb} from {left[0].other}; {settling(left)}."]
+    return [f"It is open whether {names} {verb} from {left[0].other}: {settling(left)}."]
 
 
 def settling(left: Sequence[Comparison]) -> str:
     """What would settle comparisons, as a clause."""
     if min(one.seeds for one in left) < FEWEST:
         return f"claims need at least {FEWEST} seeds of each arm"
-    counts = {
-        one.arm: "more test examples" if isinf(one.seeds_needed) else f"about {max(one.seeds_needed, one.seeds + 1):,.0f} seeds"
-        for one in left
-    }
-    if len(left) == 1 or len(set(counts.values())) == 1:
-        return f"it would take {next(iter(counts.values()))} to settle {'this' if len(left) == 1 else 'these'}"
-    several = listed(f"{what} for {arm}" for arm, what in counts.items())
-    return f"if the differences are as they were found, it would take {several} to settle these"
+    found: dict[str, list[str]] = {}
+    for one in left:
+        seeds = f"about {max(one.seeds_needed, one.seeds + 1):,.0f} seeds of each arm"
+        found.setdefault("more test examples" if isinf(one.seeds_needed) else seeds, []).append(one.arm)
+    this = "this" if len(left) == 1 else "these"
+    needed = listed(f"{what} to settle {this if len(found) == 1 else listed(arms)}" for what, arms in found.items())
+    true = "difference is the one" if len(left) == 1 else "differences are those"
+    return f"if the true {true} found here, it would take {needed}"
 
 
 def split_by_verdict(comparisons: Sequence[Comparison], lower: bool) -> tuple[list[Comparison], list[Comparison]]:
@@ -132,17 +141,17 @@ def split_by_verdict(comparisons: Sequence[Comparison], lower: bool) -> tuple[li
     return [c for c in different if sign * c.difference > 0], [c for c in different if sign * c.difference < 0]
 
 
-def _differences(comparisons: Sequence[Comparison], decimals: int) -> str:
+def _differences(comparisons: Sequence[Comparison], decimals: int, confidence: str) -> str:
     return listed(
-        f"{one.arm} by {number(abs(one.difference), decimals)} {_size(one, decimals)}"
+        f"{one.arm} by {number(abs(one.difference), decimals)}{_size(one, decimals, confidence)}"
         for one in sorted(comparisons, key=lambda one: -abs(one.difference))
     )
 
 
-def _size(one: Comparison, decimals: int) -> str:
+def _size(one: Comparison, decimals: int, confidence: str) -> str:
     """The interval of the size of a difference."""
     low, high = (one.low, one.high) if one.difference > 0 else (-one.high, -one.low)
-    return interval(low, high, decimals)
+    return in_brackets(confidence, low, high, decimals)
 
 
 def overview(numbers: Numbers, summaries: Sequence[BlockSummary]) -> str:

@@ -12,7 +12,7 @@ from ftlit.study.sequential.texts import seed_count
 
 SECTIONS = (answer, design, comparison, costs, training_curves, breakdown, disagreements, failures, provenance)
 FILES = {
-    "report.html": "the full report with plots, all pairs, breakdowns and every cell",
+    "report.html": "the full report with plots, all pairs, breakdowns and every run",
     "results.csv": "all metrics of every finished run",
     "efficiency.csv": "time, memory, machine and dates of these runs",
     "table.tex": "the main table in LaTeX",
@@ -23,7 +23,7 @@ def assemble_report(numbers: Numbers) -> Document:
     """The report with all sections that are not empty."""
     study = numbers.study
     lead = (
-        f"A study of {plural(len(numbers.plan.arms), 'arm')} and {seed_count(study)}: "
+        f"A study of {plural(len(numbers.plan.arms), 'arm')} with {seed_count(study)} each: "
         f"{len(numbers.repetitions):,} of {numbers.all_planned:,} repetitions have finished."
     )
     found = [section for make in SECTIONS if (section := make(numbers)).parts]

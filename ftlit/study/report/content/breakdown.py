@@ -1,14 +1,17 @@
 """Where arms differ: by class, by input length, and on single examples."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ftlit.commands.report import confusion_rows
 from ftlit.study.report.content.curves import shown_note
 from ftlit.study.report.content.examples import BlockExamples, by_label, disputed, thirds
 from ftlit.study.report.content.numbers import BlockSummary, Numbers
-from ftlit.study.report.render.document import Part, Section, Table, Text
+from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
 from ftlit.study.report.render.formats import number, plural, share
+from ftlit.util.label_sets import SHOWN_LABELS
 
 ARMS, CLASSES, EXAMPLES, CHARACTERS, SETTINGS = 8, 12, 10, 300, 6
 
@@ -19,6 +22,7 @@ def breakdown(numbers: Numbers) -> Section:
     for summary, examples in _with_examples(numbers):
         arms = summary.arms_to_show(numbers.study.compare.baseline, 3 * ARMS)
         parts += [*_classes(summary, examples, arms), *_lengths(numbers, summary, examples, arms)]
+        parts += _confusions(numbers, summary, examples)
     return Section("Results by class and input length", parts, essential=False)
 
 
@@ -59,6 +63,30 @@ def _lengths(numbers: Numbers, summary: BlockSummary, examples: BlockExamples, a
     return [Table(f"{numbers.metric} by input length{summary.block.caption_suffix}", ["arm", *heads], rows, notes=[note])]
 
 
+def _confusions(numbers: Numbers, summary: BlockSummary, examples: BlockExamples) -> list[Fold]:
+    """Which classes each arm takes for which others."""
+    if not examples.confusions:
+        return []
+    arms = summary.arms_to_show(numbers.study.compare.baseline, ARMS)
+    tables = [confusion_table(arm, examples.confusions[arm]) for arm in arms]
+    text = Text(f"Counts are summed over the seeds of an arm.{shown_note(summary, len(arms))}")
+    return [Fold(f"Confusion of classes by arm{summary.block.caption_suffix}", [text, *tables])]
+
+
+def confusion_table(arm: str, counts: Counter[tuple[str, str]]) -> Table:
+    """The confusion matrix of an arm, or the pairs of classes that it confuses most often if there are many classes."""
+    caption, names = f"Confusion of {arm}", sorted({name for pair in counts for name in pair})
+    if len(names) > SHOWN_LABELS:
+        wrong = sorted((-count, *pair) for pair, count in counts.items() if pair[0] != pair[1])[:SHOWN_LABELS]
+        rows = [[true, said, str(-count)] for count, true, said in wrong]
+        return Table(
+            caption, ["true", "predicted", "count"], rows, (0, 1), [f"The commonest of {len(names)} classes' confusions."]
+        )
+    matrix = [[counts[true, said] for said in names] for true in names]
+    head, *cells = confusion_rows({"confusion": matrix, "labels": names})
+    return Table(caption, head, [list(map(str, row)) for row in cells])
+
+
 def disagreements(numbers: Numbers) -> Section:
     """The examples on which arms disagree most."""
     parts: list[Part] = []
@@ -68,8 +96,8 @@ def disagreements(numbers: Numbers) -> Section:
             parts.append(_examples(examples, found, arms, summary))
     if parts:
         text = (
-            "Each cell is the share of an arm's seeds with a right prediction. The table shows the examples on which these "
-            "shares differ most."
+            "The table shows the examples on which the arms differ most, with the share of each arm's seeds that predict them "
+            "correctly."
         )
         parts.insert(0, Text(text))
     return Section("Where arms disagree", parts, essential=False)

@@ -130,5 +130,7 @@ def _plot(numbers: Numbers, summary: BlockSummary, key: str, lines: Mapping[str,
         axes.set(xlabel=short, ylabel=f"{numbers.metric} on validation")
         axes.grid(axis="y")
         legend_below(drawing, axes)
-        text = "trials at the best values of the other selected keys; values that were chosen are filled."
+        several = numbers.study.select is not None and len(numbers.study.select.over) > 1
+        others = ", at the best values of the other selected keys" if several else ""
+        text = f"means of the trials with each value{others}; filled where a seed chose the value."
         return figure(drawing, f"Sensitivity to {short}{summary.block.caption_suffix}", text + shown_note(summary, len(lines)))

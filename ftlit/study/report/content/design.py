@@ -45,15 +45,19 @@ def design(numbers: Numbers) -> Section:
 
 def _setting(numbers: Numbers) -> str:
     study = numbers.study
-    bases = f"{plural(len(study.bases), 'experiment')} ({listed(study.bases, 12)})"
-    axes = "; ".join(f"{axis}: {', '.join(levels)}" for axis, levels in study.axes.items())
+    axes = listed((f"{axis} ({', '.join(levels)})" for axis, levels in study.axes.items()), 12)
+    several = len(study.axes) > 1
+    ways = f", in {'all' if study.design == 'grid' else 'some of the'} combinations" if several else ""
     left_out = f" Left out: {'; '.join(', '.join(out.values()) for out in study.exclude)}." if study.exclude else ""
-    kind = "all combinations" if study.design == "grid" else "some of the combinations"
+    where = f"the experiment{'s' if len(study.bases) > 1 else ''} {listed(study.bases, 12)}"
+    within = ["the same experiment"] if len(study.bases) > 1 else []
+    within += [f"the same levels of all axes other than {study.compare.axis}"] if several else []
+    better = "lower" if numbers.lower else "higher"
     return (
-        f"{bases}; {plural(len(numbers.plan.arms), 'arm')} from {kind} of {axes}.{left_out} Each arm is repeated with "
-        f"{seeds_text(study)}. "
-        f"Arms are compared by {numbers.metric} on {study.compare.split} ({'lower' if numbers.lower else 'higher'} is better), "
-        f"within the same experiment and the same levels of all axes other than {study.compare.axis}."
+        f"The study varies {axes} in {where}{ways}, which makes {plural(len(numbers.plan.arms), 'arm')} to compare."
+        f"{left_out} Each arm is repeated with {seeds_text(study)}. "
+        f"Arms are compared by {numbers.metric} on {study.compare.split} ({better} is better)"
+        f"{f', within {listed(within)}' if within else ''}."
     )
 
 
@@ -61,21 +65,25 @@ def _selection(numbers: Numbers) -> str:
     select = numbers.study.select
     if select is None:
         return "There was no selection: every arm ran with the values in its config."
-    over = "; ".join(f"{key}: {_tried(values)}" for key, values in select.over.items())
+    over = listed((f"{key} ({_tried(values)})" for key, values in select.over.items()), 12)
+    value, one = ("value", "value") if len(select.over) == 1 else ("values", "combination")
     if select.by_seed:
         text = (
-            f"Every seed of every arm chose its own values for {over}, so the spread over seeds includes that of the choice. "
-            f"{_how(numbers)}, with the same budget of {plural(select.budget, 'trial')} for every seed of every arm, and the "
-            f"values with the best {numbers.metric} on validation were chosen."
+            f"Every seed of every arm chose its own {value} of {over}, so that the spread over seeds includes the effect of "
+            f"the choice. {_how(numbers)}, with {plural(select.budget, 'trial')} for every seed of every arm, and the {one} "
+            f"with the best {numbers.metric} on validation was chosen."
         )
     else:
         text = (
-            f"Every arm chose its own values for {over}, once for all of its seeds. {_how(numbers)}, with the same budget of "
-            f"{plural(numbers.plan.budget, 'trial')} for every arm ({plural(len(select.trial_seeds), 'seed')} each), and the "
-            f"values with the best mean {numbers.metric} on validation were chosen."
+            f"Every arm chose its own {value} of {over}, once for all of its seeds. {_how(numbers)}, with "
+            f"{plural(numbers.plan.budget, 'trial')} for every arm ({plural(len(select.trial_seeds), 'seed')} each), and "
+            f"the {one} with the best mean {numbers.metric} on validation was chosen."
         )
         if len(numbers.study.seeds) > 1:
-            text += " What another choice would have changed, by resampled rows of validation, widens every interval."
+            text += (
+                " How much another choice would have changed is estimated by resampling rows of validation, and widens every "
+                "interval."
+            )
     if select.extend:
         text += f" Lists were continued at the ends that arms chose, for every arm, at most {plural(select.extend, 'time')}."
     return text
@@ -90,7 +98,7 @@ def _how(numbers: Numbers) -> str:
             f"By successive halving, {rounds} settings were trained, each round {select.factor} times as long as the one before"
         )
     return {
-        "grid": "All combinations were tried",
+        "grid": f"All {'values' if len(select.over) == 1 else 'combinations'} were tried",
         "random": "Random draws were tried",
         "tpe": "Optuna's TPE chose the trials",
     }[select.method]
@@ -99,7 +107,10 @@ def _how(numbers: Numbers) -> str:
 def _tried(values: object) -> str:
     if isinstance(values, list):
         return ", ".join(map(value_text, values))
-    return ", ".join(f"{key} {value_text(value)}" for key, value in values.items()) if isinstance(values, dict) else str(values)
+    if not isinstance(values, dict):
+        return str(values)
+    scale = ", on a logarithmic scale" if values.get("log") else ""
+    return f"between {value_text(values['low'])} and {value_text(values['high'])}{scale}"
 
 
 def _reads(numbers: Numbers) -> str:
@@ -112,12 +123,13 @@ def _reads(numbers: Numbers) -> str:
     others = [path for path in cells.iterdir() if path.name not in known] if cells.is_dir() else []
     earlier = sum("test" in RunFolder(path).results for path in others)
     were = "was" if repetitions == 1 else "were"
-    text = f"{plural(repetitions, 'finished repetition')} {were} evaluated on test, after training had ended"
-    text += "; the selection did not use it." if numbers.study.select else "."
+    what = " (runs with the chosen values)" if numbers.study.select else ""
+    text = f"{plural(repetitions, 'finished repetition')}{what} {were} evaluated on test, after training had ended"
+    text += "; the selection did not use test." if numbers.study.select else "."
     if not repetitions:
         text = "No repetition was evaluated on test."
     if trials or earlier:
-        text += f" In addition, {plural(trials + earlier, 'run')} in this folder, not compared now, used it earlier."
+        text += f" In addition, {plural(trials + earlier, 'run')} in this folder, not compared now, used test earlier."
     return text
 
 
@@ -133,9 +145,9 @@ def statistics(numbers: Numbers) -> str:
         return f"{text} With a single value per arm and no examples, differences cannot be tested."
     families = f"The p-values of {_family(numbers)} are adjusted as one family by {CORRECTIONS[settings.correction]} method"
     if any(summary.pairs is not summary.comparisons for summary in numbers.blocks):
-        families += ", and those of all pairs as a second one"
+        families += ", and those of all pairs as another"
     return (
-        f"{text} Differences are {listed(done)}.{moderation(numbers.analysis)} {families}; arms differ significantly if the "
+        f"{text} Differences are {listed(done)}.{moderation(numbers.analysis)} {families}. Arms differ significantly if the "
         f"adjusted p-value is at most {settings.level:g}.{_equivalence(numbers)}"
     )
 
@@ -156,14 +168,14 @@ def moderation(analysis: Analysis) -> str:
     known = listed(f"{value:.1f}" for value in analysis.freedom)
     own = sorted({one.seeds - 1 for one in analysis.estimates.values() if one.seeds > 1})
     return (
-        " The variance over seeds of each arm is estimated with the help of all arms, which add "
-        f"{known} degrees of freedom to the {listed(map(str, own))} of its own seeds."
+        " The variance over seeds of each arm is estimated with the help of all arms (Smyth 2004), which adds "
+        f"{known} degrees of freedom to the {listed(map(str, own))} from its own seeds."
     )
 
 
 def _equivalence(numbers: Numbers) -> str:
     margin = numbers.study.compare.margin
-    return f" Differences within {margin:g} are found by two one-sided tests each." if margin is not None else ""
+    return f" That a difference is within {margin:g} is found by two one-sided tests." if margin is not None else ""
 
 
 def _meaning(numbers: Numbers) -> str:
@@ -176,9 +188,9 @@ def _meaning(numbers: Numbers) -> str:
         if any(one.examples == 1 for one in summary.paired.evidence.values())
     ]
     if not by_seed:
-        return "They are about the methods: they generalise to new seeds and new examples."
+        return "They are about methods, not about single trained models: they generalise to new seeds and new examples."
     where = "" if len(by_seed) == len(numbers.blocks) else " where only seeds are compared, and elsewhere to new examples too"
-    return f"They are about the methods: they generalise to new seeds on the same examples{where}."
+    return f"They are about methods, not about single trained models: they generalise to new seeds on the same examples{where}."
 
 
 def _data(numbers: Numbers) -> Table:
@@ -193,17 +205,22 @@ def _data(numbers: Numbers) -> Table:
             rows.append(
                 [base, split, _use(numbers, split), size, prints.pop() if len(prints) == 1 else f"{len(prints)} different"]
             )
-    varied = "A split has different fingerprints if an axis or the seed changes the data."
-    notes = [varied] if any(row[-1].endswith("different") for row in rows) else []
+    notes = ["A fingerprint is a hash of the rows of a split; it differs where an axis or the seed changes the data."]
     return Table("Data", ["experiment", "split", "used for", "rows", "fingerprint"], rows, words=(0, 1, 2, 4), notes=notes)
 
 
 def _use(numbers: Numbers, split: str) -> str:
     """What a split was used for."""
-    uses = {"train": ["training"], "validation": ["early stopping", "choice of checkpoint"]}.get(split, [])
+    uses = {"train": ["training"], "validation": ["choice of checkpoint"]}.get(split, [])
+    uses += ["early stopping"] if split == "validation" and _stops_early(numbers) else []
     uses += ["selection"] if split == "validation" and numbers.study.select else []
     uses += ["the comparison"] if split == numbers.study.compare.split else []
     return ", ".join(uses) or NONE
+
+
+def _stops_early(numbers: Numbers) -> bool:
+    """Whether any run may stop early, as runs do unless their config says that they have no patience."""
+    return any(run.cell.config.get("patience", True) is not None for run in numbers.runs)
 
 
 def training(numbers: Numbers) -> Table:
@@ -212,9 +229,7 @@ def training(numbers: Numbers) -> Table:
     rows = [[name, _values(value_at(config, key) for config in configs)] for name, key in TRAINING.items()]
     rows.append(["steps", _values(run.record.get("steps") for run in numbers.repetitions)])
     shown = [row for row in rows if row[1] != NONE]
-    return Table(
-        "Training", ["setting", "value"], shown, words=(0, 1), notes=["Settings that an axis varies have several values."]
-    )
+    return Table("Settings of training", ["setting", "value"], shown, words=(0, 1))
 
 
 def _values(found: Iterable[Any]) -> str:
@@ -227,11 +242,20 @@ def _values(found: Iterable[Any]) -> str:
 
 
 def budget(numbers: Numbers) -> Table:
-    """The numbers of finished and planned trials and repetitions of every arm."""
+    """The numbers of finished and of planned trials and repetitions of every arm."""
     study, rows = numbers.study, []
     for arm in numbers.arms:
         tried = f"{len(arm.trials)} of {numbers.planned_trials(arm)}"
         trials = [tried, choices_text(arm.choices)] if study.select else []
         rows.append([arm.arm.name, *trials, f"{len(arm.repetitions)} of {numbers.planned(arm.arm)}"])
     selected = ["trials", "chosen"] if study.select else []
-    return Table("Budget of every arm", ["arm", *selected, "repetitions"], rows, words=(0, 2) if study.select else (0,))
+    notes = (
+        [
+            "Trials are the runs from which values are chosen, on validation. Repetitions are the runs with the chosen values, "
+            "one for each seed; a trial with these values may be one."
+        ]
+        if study.select
+        else []
+    )
+    words = (0, 2) if study.select else (0,)
+    return Table("Finished runs of every arm", ["arm", *selected, "repetitions"], rows, words, notes)

@@ -1,7 +1,8 @@
 """The examples of a split by class and by length, and those on which arms disagree."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,15 @@ class BlockExamples:
         labels: The right answers.
         right: Share of each arm's seeds that are right, ``(arms, examples)``; None if predictions are not right or wrong.
         arms: The arms by level, in the order of `right`.
+        confusions: How often each arm predicted a class where another or the same was right, summed over its seeds; empty if
+            the right answers are not classes.
     """
 
     texts: list[str]
     labels: list[Any]
     right: np.ndarray | None
     arms: list[str]
+    confusions: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict)
 
     def shares(self, arms: Sequence[str]) -> np.ndarray:
         """Share of the seeds that are right, ``(arms, examples)``, for some of the arms."""
@@ -50,7 +54,18 @@ def block_examples(kind: str, by_arm: Mapping[str, Mapping[int, Rows]]) -> Block
     if is_right := EVIDENCE_KINDS[kind].is_right:
         shares = [np.mean([[is_right(row) for row in rows] for rows in runs.values()], axis=0) for runs in by_arm.values()]
         right = np.array(shares)
-    return BlockExamples([_input(row) for row in first], [row.get("label") for row in first], right, list(by_arm))
+    labels = [row.get("label") for row in first]
+    confusions = {arm: _confusion(runs) for arm, runs in by_arm.items()} if is_right and _are_classes(labels) else {}
+    return BlockExamples([_input(row) for row in first], labels, right, list(by_arm), confusions)
+
+
+def _are_classes(labels: Sequence[Any]) -> bool:
+    """Whether right answers are classes: texts that occur three times on average."""
+    return all(isinstance(label, str) for label in labels) and 1 < len(set(labels)) <= len(labels) / 3
+
+
+def _confusion(runs: Mapping[int, Rows]) -> Counter[tuple[str, str]]:
+    return Counter((row["label"], str(row["prediction"])) for rows in runs.values() for row in rows)
 
 
 def _input(row: Mapping[str, Any]) -> str:
@@ -80,11 +95,9 @@ def thirds(examples: BlockExamples) -> dict[str, np.ndarray]:
 
 def by_label(examples: BlockExamples, limit: int) -> dict[str, np.ndarray]:
     """The examples of each class, most frequent classes first; empty if the right answers are not classes."""
-    if not all(isinstance(label, str) for label in examples.labels):
+    if not _are_classes(examples.labels):
         return {}
     names, places, counts = np.unique(np.array(examples.labels), return_inverse=True, return_counts=True)
-    if not 1 < len(names) <= len(places) / 3:
-        return {}
     return {str(names[i]): np.flatnonzero(places == i) for i in np.argsort(-counts, kind="stable")[:limit]}
 
 

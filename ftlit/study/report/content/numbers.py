@@ -1,6 +1,6 @@
 """The numbers of a report, from which every format is made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
@@ -191,9 +191,10 @@ def gather(plan: Plan, folder: Folder) -> Numbers:
     lower = study_lower_is_better(plan.study, folder)
     tried = tried_settings(plan, found, lower)
     added = selection_variance(plan, found, tried, lower)
-    analysis = _analysis(compared, known, plan.study, settings.level, added)
-    if progress.course is not None:
-        analysis = at_any_time(analysis, progress.course)
+    course = progress.course
+    analysis = _analysis(compared, known, plan.study, settings.level, added, course.interval_level if course else None)
+    if course is not None:
+        analysis = at_any_time(analysis, course)
     summaries = [_summary(block, what, analysis, plan.study, lower) for block, what in zip(compared, known, strict=True)]
     return Numbers(plan, progress, found, summaries, analysis, lower, tried)
 
@@ -209,7 +210,12 @@ def analysed(progress: Progress, level: float) -> Analysis:
 
 
 def _analysis(
-    compared: Sequence[Block], known: Sequence[PairedEvidence], study: Study, level: float, added: Mapping[str, float]
+    compared: Sequence[Block],
+    known: Sequence[PairedEvidence],
+    study: Study,
+    level: float,
+    added: Mapping[str, float],
+    interval_level: Callable[[Sequence[str]], float] | None = None,
 ) -> Analysis:
     """The statistics of all blocks, whose comparisons make up the families, by the names of the arms."""
     evidence, data = dict[str, Evidence](), dict[str, str]()
@@ -222,7 +228,7 @@ def _analysis(
     settings = study.compare
     return analyse(
         evidence, wanted, level=level, correction=settings.correction, margin=settings.margin,
-        bounds=bounds(settings.primary), data=data, added=added,
+        bounds=bounds(settings.primary), data=data, added=added, interval_level=interval_level,
     )  # fmt: skip
 
 

@@ -18,13 +18,13 @@ def failures(numbers: Numbers) -> Section:
     """The cells that failed, with their errors."""
     failed = numbers.progress.in_state("failed")
     if not failed:
-        return Section("Failures", [Text("No cell failed.")])
+        return Section("Failures", [Text("No run failed.")])
     rows = [[cell.title, cell.name, numbers.folder.error(cell.name) or NONE] for cell in failed[:MAX_FAILURES]]
     notes = [f"Their output is in {numbers.folder.path}/logs."]
     if len(failed) > MAX_FAILURES:
         notes.append(f"The first {MAX_FAILURES} of {len(failed)} are shown.")
-    table = Table("Failed cells", ["cell", "name", "error"], rows, words=(0, 1, 2), notes=notes)
-    text = f"{len(failed)} of {plural(sum(numbers.progress.counts.values()), 'cell')} failed; the results do not include them."
+    table = Table("Failed runs", ["run", "name", "error"], rows, words=(0, 1, 2), notes=notes)
+    text = f"{len(failed)} of {plural(sum(numbers.progress.counts.values()), 'run')} failed; the results do not include them."
     return Section("Failures", [Text(text), table])
 
 
@@ -37,9 +37,9 @@ def provenance(numbers: Numbers) -> Section:
         Text(_spent(numbers)),
         _environment(numbers),
         *predicted(numbers),
-        Text("Every cell is an ordinary run and can be repeated on its own:"),
+        Text("Every run can be repeated on its own, such as the last one:"),
         Code(again),
-        Fold(f"All {len(numbers.runs):,} finished cells", [_cells(numbers)]),
+        Fold(f"All {len(numbers.runs):,} finished runs", [_cells(numbers)]),
     ]
     return Section("Provenance", parts)
 
@@ -57,7 +57,7 @@ def _spent(numbers: Numbers) -> str:
     text = f"{plural(len(numbers.runs), 'run')} trained for {duration(sum(spent))} in total."
     if broken:
         text += (
-            f" {plural(len(broken), 'cell')} had {plural(sum(broken.values()), 'interruption')} and continued from the last "
+            f" {plural(len(broken), 'run')} had {plural(sum(broken.values()), 'interruption')} and continued from the last "
             "checkpoint."
         )
     elif events:
@@ -131,6 +131,15 @@ def _cells(numbers: Numbers) -> Table:
         ]
         rows.append([name, run.cell.arm.name, role, str(run.cell.seed), chosen_text(run.cell.chosen), *scores, prints])
     place = numbers.folder.path
-    note = f"The config of a cell is {place}/configs/CELL.yaml, its run folder {place}/cells/CELL."
-    columns = ["cell", "arm", "role", "seed", "chosen", "validation", "test", "data"]
-    return Table("Cells", columns, rows, words=(0, 1, 2, 4, 7), notes=[f"Scores are {numbers.metric}. {note}"])
+    note = f"The config of a run is {place}/configs/CELL.yaml, its folder {place}/cells/CELL."
+    columns = [
+        "cell",
+        "arm",
+        "role",
+        "seed",
+        "chosen",
+        f"{numbers.metric} on validation",
+        "on test",
+        "fingerprints of the data",
+    ]
+    return Table("Finished runs", columns, rows, words=(0, 1, 2, 4, 7), notes=[f"Cell: the name of a run. {note}"])

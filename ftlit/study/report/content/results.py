@@ -31,17 +31,17 @@ def main_table(numbers: Numbers, summary: BlockSummary) -> Table:
         "arm": True,
         "chosen": study.select is not None,
         "seeds": True,
-        f"{numbers.metric} ± dev.": True,
+        f"{numbers.metric} ± SD": True,
         f"{numbers.confidence} interval": True,
-        f"minus {baseline}": bool(verdicts),
-        "its interval": bool(verdicts),
-        "adj. p": bool(verdicts),
+        f"difference to {baseline}": bool(verdicts),
+        f"its {numbers.confidence} interval": bool(verdicts),
+        "adjusted p": bool(verdicts),
         "group": bool(summary.letters),
-        "trained": True,
-        "share": True,
-        "train s": True,
-        "memory": True,
-        "checkpoint": True,
+        "trained parameters": True,
+        "of all parameters": True,
+        "training time": True,
+        "peak memory": True,
+        "checkpoint size": True,
     }
     rows = [_row(numbers, summary, label, verdicts) for label in summary.block.arms]
     kept = [i for i, there in enumerate(columns.values()) if there]
@@ -66,8 +66,8 @@ def _row(numbers: Numbers, summary: BlockSummary, label: str, verdicts: dict[str
     return [
         label, chosen, str(one.seeds) if one.seeds == seeds else f"{one.seeds}/{seeds}",
         f.mean_text(one.mean, one.deviation, d), f.interval(one.low, one.high, d), *_difference(numbers, label, verdict),
-        summary.letters.get(label, f.NONE), f.count(cost.trained), f.share(cost.share), f.seconds(cost.seconds),
-        f.size(cost.memory), f.size(cost.checkpoint),
+        summary.letters.get(label, f.NONE), f.count(cost.trained), f.share(cost.share),
+        f.with_unit(f.seconds(cost.seconds), "s"), f.size(cost.memory), f.size(cost.checkpoint),
     ]  # fmt: skip
 
 
@@ -81,14 +81,15 @@ def _difference(numbers: Numbers, label: str, verdict: Comparison | None) -> lis
 
 
 def _notes(numbers: Numbers, summary: BlockSummary, compared: bool) -> list[str]:
-    notes = ["Means and standard deviations over seeds; costs are means over seeds."]
+    notes = [f"{numbers.metric} ± SD: mean and standard deviation over seeds."]
     if compared:
         notes.append(
-            f"▲ significantly better and ▼ significantly worse than {numbers.study.compare.baseline} (adjusted p); "
-            "intervals are not adjusted."
+            f"▲ significantly better and ▼ significantly worse than {numbers.study.compare.baseline}, by the adjusted p-value; "
+            "intervals are not adjusted for the number of comparisons."
         )
     if summary.letters:
-        notes.append("Arms that share a letter do not differ significantly.")
+        notes.append("Group: arms that share a letter do not differ significantly, by the comparisons of all pairs.")
+    notes.append("Parameters, time, memory and size of the best checkpoint are means over seeds.")
     return notes
 
 
@@ -120,7 +121,12 @@ def seeds_table(numbers: Numbers, summary: BlockSummary) -> Table:
         runs = {run.cell.seed: run.results.get(study.compare.split, {}) for run in summary.block.arms[label].repetitions}
         values = [f.number(runs.get(seed, {}).get(numbers.metric), numbers.decimals + 1) for seed in seeds]
         rows.append([label, *values])
-    return Table(f"Seeds{summary.block.caption_suffix}", ["arm", *(f"seed {seed}" for seed in seeds)], rows, words=(0,))
+    return Table(
+        f"{numbers.metric} on {study.compare.split} by seed{summary.block.caption_suffix}",
+        ["arm", *(f"seed {seed}" for seed in seeds)],
+        rows,
+        words=(0,),
+    )
 
 
 def others_table(numbers: Numbers, summary: BlockSummary) -> Table:
@@ -140,19 +146,23 @@ def pairs_table(numbers: Numbers, summary: BlockSummary) -> Table:
     """All pairs of a setting, or those with the smallest p-values if there are too many."""
     d, several = numbers.decimals, summary.pairs is not summary.comparisons
     found: Sequence[Comparison] = summary.pairs
-    notes = ["Seeds needed: seeds of each arm that would settle the comparison, if the difference is as it was found."]
+    notes = [
+        "Verdict: open comparisons have not been found to be different, nor the same. Seeds needed: the seeds of each arm that "
+        "would settle an open comparison in 80% of cases, if the true difference is the one found here; “more examples” "
+        "if no number of seeds would. Seeds: those of the arm that has fewer."
+    ]
     if several:
-        notes.append("These comparisons are a family of their own: p-values are adjusted for all of them.")
+        notes.append("All pairs are a family of their own, so adjusted p and seeds needed take all of them into account.")
     if len(found) > MAX_PAIRS:
         found = sorted(found, key=lambda one: one.p)[:MAX_PAIRS]
         notes.append(f"Only the {MAX_PAIRS} of {len(summary.pairs):,} pairs with the smallest p-values are shown.")
     columns, rows = pair_columns(numbers.confidence), [pair_row(one, d) for one in found]
-    return Table(f"Pairs{summary.block.caption_suffix}", columns, rows, words=(0, 1, 6), notes=notes)
+    return Table(f"All pairs{summary.block.caption_suffix}", columns, rows, words=(0, 1, 6), notes=notes)
 
 
 def pair_columns(confidence: str) -> list[str]:
     """The columns of a table of comparisons."""
-    return ["arm", "other", "arm − other", f"{confidence} interval", "p", "adj. p", "verdict", "seeds needed", "seeds"]
+    return ["arm", "other", "arm − other", f"{confidence} interval", "p", "adjusted p", "verdict", "seeds needed", "seeds"]
 
 
 def pair_row(one: Comparison, decimals: int) -> list[str]:

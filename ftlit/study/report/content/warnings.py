@@ -26,8 +26,9 @@ def warnings(numbers: Numbers) -> list[str]:
         )
     if chance := chance_choices(numbers.tried):
         found.append(
-            "Validation is too small to tell the best two settings of these arms apart, so chance may have chosen: "
-            f"{listed(chance, 10)}. With that many rows their differences, if they are as found, would be seen in 80% of cases."
+            "Validation is too small to tell the two best settings of these arms apart, so chance may have chosen: "
+            f"{listed(chance, 10)}. With the number of rows in brackets, they would be told apart in 80% of cases, if "
+            "the true difference is the one found here."
         )
     if undecided := numbers.progress.undecided:
         found.append(

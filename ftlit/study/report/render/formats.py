@@ -67,6 +67,11 @@ def seconds(value: float | None) -> str:
     return NONE if value is None else f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
 
 
+def with_unit(text: str, unit: str) -> str:
+    """A number with its unit; a dash stays as it is."""
+    return text if text == NONE else f"{text} {unit}"
+
+
 def share(value: float | None) -> str:
     """A share as a percentage with two digits."""
     return NONE if value is None else f"{100 * value:.0f}%" if value >= 0.1 else f"{100 * value:.2g}%"

@@ -11,7 +11,7 @@ ESCAPES = {
     "▲": r"$\uparrow$", "▼": r"$\downarrow$", "…": r"\dots{}", "‖": r"$\Vert$",
 }  # fmt: skip
 PATTERN = re.compile("|".join(map(re.escape, ESCAPES)))
-OMITTED = ("memory", "checkpoint", "share")  # columns for which a page of a paper is too narrow
+OMITTED = ("peak memory", "checkpoint size", "of all parameters")  # columns for which a page of a paper is too narrow
 
 
 def latex(document: Document, statement: str) -> str:

@@ -51,9 +51,9 @@ def difference_plot(numbers: Numbers, summary: BlockSummary) -> Figure:
         axes.set_axisbelow(True)
         axes.set_xlabel(f"{numbers.metric} minus that of {baseline}")
         left = f" Only the best {MAX_ROWS - 5} and the worst 5 of {len(found)} are shown." if len(some) < len(found) else ""
-        filled = f"filled markers have an adjusted p of at most {numbers.study.compare.level:g}"
+        filled = f"filled markers differ significantly (adjusted p of at most {numbers.study.compare.level:g})"
         said = f"{title}: {', '.join(_spoken(one) for one in some)}"
-        dots = " Dots are the seeds of an arm minus the baseline's mean." if len(numbers.study.seeds) > 1 else ""
+        dots = f" Small dots are the seeds of an arm, minus the mean of {baseline}." if len(numbers.study.seeds) > 1 else ""
         return figure(drawing, title, f"{filled}; lines are {numbers.confidence} intervals.{dots}{left}", said)
 
 
@@ -62,7 +62,7 @@ def _dots(axes: "Axes", summary: BlockSummary, label: str, place: float, minus: 
     values = summary.paired.evidence[label].scores - minus
     if len(values) > 1:
         places = [place] * len(values)
-        axes.plot(*((places, values) if upright else (values, places)), ".", color=INK, markersize=3, alpha=0.45, zorder=1)
+        axes.plot(*((places, values) if upright else (values, places)), ".", color=INK, markersize=3, alpha=0.6, zorder=3)
 
 
 def _spoken(one: Comparison) -> str:
@@ -122,8 +122,11 @@ def against_costs(numbers: Numbers, summary: BlockSummary) -> Figure | None:
             _scatter(axes, numbers, summary, found, fronts[kind])
             axes.set_xlabel(COSTS[kind])
         plots[0].set_ylabel(numbers.metric)
-        said = "; ".join(f"by {COSTS[kind].split(',')[0]} {listed(names, 8)}" for kind, names in fronts.items())
-        text = f"lines are {numbers.confidence} intervals, dots are seeds. The Pareto front (filled and joined) is {said}."
+        said = "; ".join(f"{listed(names, 8)} by {COSTS[kind].split(',')[0]}" for kind, names in fronts.items())
+        text = (
+            f"lines are {numbers.confidence} intervals, small dots are seeds. Filled and joined is the Pareto front, the arms "
+            f"for which no other is as good and cheaper: {said}."
+        )
         return figure(drawing, title, text)
 
 
