@@ -65,8 +65,7 @@ def rehearse() -> None:
     if may_have_gpu():
         return
     with suppress(Exception, SystemExit), unchanged(), TemporaryDirectory() as folder:
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            run(["fit", *_options(Path(folder))])
+        run(["fit", *_options(Path(folder))])
 
 
 def _options(folder: Path) -> list[str]:
@@ -86,11 +85,12 @@ def _options(folder: Path) -> list[str]:
 
 @contextmanager
 def unchanged() -> Iterator[None]:
-    """Restore what a run changes in its process: environment, warnings, random states, import path and cache."""
+    """Restore what a run changes in its process, such as environment variables and random states, and drop what it prints."""
     environment, path, cache = dict(os.environ), list(sys.path), datasets.config.HF_DATASETS_CACHE
     python, numpy, own = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
-        with warnings.catch_warnings():
+        silent = io.StringIO()
+        with warnings.catch_warnings(), redirect_stdout(silent), redirect_stderr(silent):
             yield
     finally:
         os.environ.clear()
