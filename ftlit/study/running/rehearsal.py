@@ -19,9 +19,11 @@ from matplotlib.figure import Figure
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from tqdm.std import tqdm
 from transformers import AutoModel, BertConfig, PreTrainedTokenizerFast
 
 from ftlit.commands.cli import run
+from ftlit.study.running.worker import clear_option_variables
 from ftlit.training.flops import matmul_peak
 
 GPU_DEVICES = "/dev/nvidiactl", "/dev/dxg", "/dev/kfd"
@@ -34,6 +36,7 @@ OPTIONS = {
     "model.tuning.r": "1",
     "data": "TextClassificationData",
     "trainer.accelerator": "cpu",
+    "trainer.devices": "1",
     "trainer.max_epochs": "1",
     "trainer.enable_progress_bar": "false",
     "test_after_fit": "true",
@@ -87,7 +90,9 @@ def _options(folder: Path) -> list[str]:
 def unchanged() -> Iterator[None]:
     """Restore what a run changes in its process, such as environment variables and random states, and drop what it prints."""
     environment, path, cache = dict(os.environ), list(sys.path), datasets.config.HF_DATASETS_CACHE
+    interval, tqdm.monitor_interval = tqdm.monitor_interval, 0  # no thread that watches progress bars: none survives a fork
     python, numpy, own = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    clear_option_variables()
     try:
         silent = io.StringIO()
         with warnings.catch_warnings(), redirect_stdout(silent), redirect_stderr(silent):
@@ -95,7 +100,7 @@ def unchanged() -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(environment)
-        sys.path[:], datasets.config.HF_DATASETS_CACHE = path, cache
+        sys.path[:], datasets.config.HF_DATASETS_CACHE, tqdm.monitor_interval = path, cache, interval
         random.setstate(python)
         np.random.set_state(numpy)
         torch.set_rng_state(own)
