@@ -2,6 +2,7 @@
 
 import csv
 import io
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ from tabulate import tabulate
 from ftlit.util.files import replacing, write_json, write_text
 from ftlit.util.label_sets import MANY_LABELS, commonest, compact_report, has_many_labels, largest_confusions, sparse_cells
 
+# Whether confusion matrices are plotted, which takes longer than the rest of a report.
+PICTURES = ContextVar("pictures", default=True)
 SHOWN_LABELS = 40  # beyond, cells of the picture cannot be read
+FAST_COMPRESSION = 1  # of zlib: a quarter of the time for a third more bytes
 PRINTED_WIDTH = 120  # characters of a line; wider matrices are in their file alone
 
 
@@ -53,14 +57,14 @@ def write_evaluation(folder: Path, split: str, report: dict[str, Any], picture: 
     if not report:
         return []
     files = [folder / f"{split}_report.json", folder / f"{split}_report.txt"]
-    write_json(files[0], compact_report(report))
-    write_text(files[1], report_text(report, whole=True) + "\n")
+    write_json(files[0], compact_report(report), durable=False)  # results.json follows
+    write_text(files[1], report_text(report, whole=True) + "\n", durable=False)
     if "confusion" in report:
         files.append(folder / f"{split}_confusion.csv")
         out = io.StringIO()
         csv.writer(out).writerows(confusion_rows(report))
-        write_text(files[-1], out.getvalue())
-    if "confusion" in report and picture and len(report["labels"]) <= MANY_LABELS:
+        write_text(files[-1], out.getvalue(), durable=False)
+    if "confusion" in report and picture and PICTURES.get() and len(report["labels"]) <= MANY_LABELS:
         files.append(folder / f"{split}_confusion.png")
         plot_confusion(files[-1], report, f"{folder.name}: {split}")
     return files
@@ -96,14 +100,15 @@ def plot_confusion(path: Path, report: dict[str, Any], title: str) -> None:
     width, height = 2.5 + 0.5 * len(columns), 2.0 + 0.4 * len(labels)
     figure = Figure(figsize=(min(max(width, 4.0), 24), min(max(height, 3.2), 24)), layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
-    axes.set_yticks(range(len(labels)), labels)
+    axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1)  # takes a third of the time of imshow, which resamples
+    axes.invert_yaxis()
+    axes.set_xticks([j + 0.5 for j in range(len(columns))], columns, rotation=45, ha="right")
+    axes.set_yticks([i + 0.5 for i in range(len(labels))], labels)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     if len(labels) <= SHOWN_LABELS:
         for i, row in enumerate(matrix):
             for j, cell in ((j, cell) for j, cell in enumerate(row) if cell):  # a zero says less than its absence
                 color = "white" if shares[i][j] > 0.5 else "black"
-                axes.text(j, i, str(cell), ha="center", va="center", color=color, fontsize=8, in_layout=False)
-    with replacing(path) as beside:
-        figure.savefig(beside, dpi=150, format="png")
+                axes.text(j + 0.5, i + 0.5, str(cell), ha="center", va="center", color=color, fontsize=8, in_layout=False)
+    with replacing(path, durable=False) as beside:
+        figure.savefig(beside, dpi=150, format="png", pil_kwargs={"compress_level": FAST_COMPRESSION})

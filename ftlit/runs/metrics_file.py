@@ -26,6 +26,7 @@ class MetricsFile(Logger):
         super().__init__()
         self.path = run_dir / METRICS
         self.rows: list[dict[str, str]] = []
+        self._saved = 0  # number of rows in the file
 
     @property
     def name(self) -> str:
@@ -50,11 +51,11 @@ class MetricsFile(Logger):
     @rank_zero_only
     def truncate(self, count: int) -> None:
         """Keep only the first `count` rows of the file, which were logged before the checkpoint of a resumed run."""
-        self.rows = rows_before(self.path, count)
+        self.rows, self._saved = rows_before(self.path, count), 0
 
     @rank_zero_only
     def save(self) -> None:
-        if not self.rows:
+        if not self.rows or (len(self.rows) == self._saved and self.path.is_file()):
             return
         first = ["step", "epoch"]
         columns = first + sorted({key for row in self.rows for key in row} - set(first))
@@ -63,6 +64,7 @@ class MetricsFile(Logger):
         table.writeheader()
         table.writerows(self.rows)
         write_text(self.path, out.getvalue())
+        self._saved = len(self.rows)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -94,4 +94,4 @@ class ProgressFile(Callback):
         if now >= self._next and trainer.is_global_zero:
             self._next = now + self.every
             done = {"step": trainer.global_step, "steps": pl_module.total_steps, "started": self._started}
-            write_json(self.path, done)
+            write_json(self.path, done, durable=False)

@@ -135,8 +135,9 @@ class LastCheckpoint(Checkpoint):
         every_n_steps: Number of optimizer steps between two checkpoints; None for ten minutes.
         metrics: The file whose number of rows is saved in the checkpoint, so that a resumed run logs no row twice.
         resumed: Whether training resumes from the run's own checkpoint.
-        keep: Whether to keep the file after the run. Otherwise, the checkpoint at the end of training is skipped if the last
-            one, or the start, is less than a minute ago. At most this minute is lost if the evaluation is interrupted.
+        keep: Whether to keep the file after the run. Otherwise, the checkpoints after a validation and at the end of training
+            are skipped if the last one, or the start, is less than a minute ago and `every_n_steps` is None. At most this
+            minute is lost if the run is interrupted.
     """
 
     minutes = 10.0
@@ -188,7 +189,8 @@ class LastCheckpoint(Checkpoint):
             return
         # Accumulated gradients are not part of checkpoints, so the checkpoint waits for their optimizer step.
         self._late = is_accumulating(trainer) and not trainer.should_stop
-        if not self._late and not (training_ends(trainer) and self._spared(trainer)):
+        unasked = self.every_n_steps is None or training_ends(trainer)
+        if not self._late and not (unasked and self._spared(trainer)):
             self.save(trainer)
         self._validating = False
 
@@ -198,7 +200,7 @@ class LastCheckpoint(Checkpoint):
             self.save(trainer)
 
     def _spared(self, trainer: Trainer) -> bool:
-        """Whether to skip the checkpoint at the end of training; never with several ranks, whose clocks differ."""
+        """Whether to skip a checkpoint; never with several ranks, whose clocks differ."""
         seconds = time.monotonic() - self._time
         return not self.keep and trainer.world_size == 1 and seconds < 60 and bool(trainer.enable_validation)
 

@@ -28,7 +28,7 @@ def cached_json(path: Path) -> Any:
 
 def cache_json(path: Path, value: Any) -> None:
     """Write a file of the cache."""
-    write_text(path, json.dumps(value))
+    write_text(path, json.dumps(value), durable=False)
 
 
 def remembered(settings: list[Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:

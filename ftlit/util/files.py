@@ -19,11 +19,16 @@ LFS_POINTER = "version https://git-lfs"  # begins the text that Git has in place
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a path at which to write the new content of `path`; it is flushed to the disk and renamed at the end.
 
     The temporary name belongs to this process, and is removed if an error occurs. So a file is there whole or not at all,
     even after a loss of power.
+
+    Args:
+        path: The file.
+        durable: Whether to wait until the folder, with the new name, is on the disk too. False saves milliseconds for a file
+            of which the old content is as good after a loss of power, or after which another one is written to the folder.
 
     Raises:
         UserError: The system refuses to write, for example because the disk is full.
@@ -34,8 +39,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield beside
         _flush(beside)
         os.replace(beside, path)
-        with suppress(OSError):  # not every file system flushes folders
-            _flush(path.parent)
+        if durable:
+            with suppress(OSError):  # not every file system flushes folders
+                _flush(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
@@ -66,15 +72,15 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, durable: bool = True) -> None:
     """Replace the content of `path` by `text`, atomically."""
-    with replacing(path) as beside:
+    with replacing(path, durable) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, durable: bool = True) -> None:
     """Write `value` as indented JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", durable)
 
 
 def damaged(path: Path, fact: str) -> DamagedFileError:

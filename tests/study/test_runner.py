@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from ftlit.__main__ import main
 from ftlit.errors import UserError
-from ftlit.runs.files import BEST
+from ftlit.runs.checkpoint import read_checkpoint
+from ftlit.runs.files import BEST, METRICS
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
 from ftlit.study.running.launchers.local import Local
@@ -74,8 +76,14 @@ def test_a_cell_is_what_fit_alone_does(six: tuple[Plan, Folder, list[str]], tmp_
     name = sorted(metrics(folder))[0]
     given = ["--run_dir", str(tmp_path / "alone"), "--test_after_fit=true", "--trainer.enable_progress_bar=false"]
     main(["fit", "--config", str(folder.config(name)), *given])
-    alone = read_json(tmp_path / "alone/results.json")
-    assert {split: alone[split] for split in ("validation", "test")} == metrics(folder)[name]
+    alone, cell = tmp_path / "alone", folder.run_dir(name)
+    found = read_json(alone / "results.json")
+    assert {split: found[split] for split in ("validation", "test")} == metrics(folder)[name]
+    for file in (METRICS, "predictions/validation.jsonl", "predictions/test.jsonl"):
+        assert (cell / file).read_bytes() == (alone / file).read_bytes(), file
+    weights = read_checkpoint(cell / BEST)["state_dict"], read_checkpoint(alone / BEST)["state_dict"]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
 def test_what_has_finished_stays(six: tuple[Plan, Folder, list[str]]) -> None:

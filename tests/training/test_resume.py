@@ -93,6 +93,18 @@ def test_the_best_of_a_run_is_known_where_its_folder_has_moved(
         shutil.rmtree(moved)
 
 
+def test_no_checkpoint_of_a_run_of_seconds_that_keeps_none(
+    fit_args: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"trainer__val_check_interval": 4, "trainer__max_epochs": 1}
+    saved = list[int]()
+    monkeypatch.setattr(LastCheckpoint, "save", lambda self, trainer, *_: saved.append(trainer.global_step))
+    main(fit_args(tmp_path / "short", **options, keep_last="false"))
+    assert saved == []
+    main(fit_args(tmp_path / "asked", **options, keep_last="false", save_every_n_steps=4))
+    assert saved == [4, 8]
+
+
 @pytest.mark.slow
 def test_a_run_without_a_last_checkpoint(
     fit_args: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -101,7 +113,7 @@ def test_a_run_without_a_last_checkpoint(
     main(fit_args(whole, **options))
     with monkeypatch.context() as patch:
         keep_snapshots(patch, run_dir, tmp_path / "at")
-        main(fit_args(run_dir, **options, keep_last="false"))
+        main(fit_args(run_dir, **options, keep_last="false", save_every_n_steps=11))
     (snapshot,) = (tmp_path / "at").iterdir()  # of the first epoch: the end was less than a minute away
     assert not (run_dir / LAST).exists()
     assert all((run_dir / name).read_bytes() == (whole / name).read_bytes() for name in KEPT)

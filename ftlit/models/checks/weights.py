@@ -3,14 +3,17 @@
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from inspect import signature
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ftlit.errors import UserError
+from ftlit.util.cache import remembered
 
 # Parts inside a backbone that its files may lack: poolers and heads depend on how the model was trained, and an encoder that
 # becomes a decoder gets new cross-attention.
@@ -92,11 +95,21 @@ def unused_weights(model: Any) -> set[str]:
     part = model if whole else getattr(model, prefix)
     key = (type(part), part.config.to_json_string(use_diff=False))
     if key not in _FOUND:
-        _FOUND[key] = _without_gradient(part.to("meta").eval())  # XLNet makes some weights on the CPU
+        _FOUND[key] = _found(part, *key)
     return _FOUND[key] if whole else {f"{prefix}.{name}" for name in _FOUND[key]}
 
 
+def _found(model: Any, kind: type, config: str) -> set[str]:
+    """The names for a class and configuration, from an earlier start if the class belongs to transformers and cannot change."""
+    if kind.__module__.startswith("transformers."):
+        settings = ["unused weights", transformers.__version__, torch.__version__, f"{kind.__module__}.{kind.__name__}", config]
+        with suppress(OSError, UserError):  # there may be no place to write
+            return set(remembered(settings, lambda: {"names": sorted(_without_gradient(model))})["names"])
+    return _without_gradient(model)
+
+
 def _without_gradient(model: Any) -> set[str]:
+    model = model.to("meta").eval()  # XLNet makes some weights on the CPU
     for inputs in _inputs(model):
         try:
             _total(model(**inputs)).backward()

@@ -80,7 +80,9 @@ def _run(job: Job, folder: Folder) -> int:
     import torch
 
     from ftlit.commands.cli import run
+    from ftlit.commands.report import PICTURES
 
+    PICTURES.set(job.cell.final)
     torch.set_num_threads(job.threads)
     name = job.cell.name
     try:

@@ -1,5 +1,6 @@
 """Checkpoints of a task contain only trained weights and buffers; frozen weights are loaded from the backbone."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,8 +23,14 @@ def save_trained(task: "TaskModule", checkpoint: dict[str, Any]) -> None:
     checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in keys}
     checkpoint["frozen_digest"] = task.frozen_digest
     checkpoint["tuning_state"] = task.tuning.state(task.backbone)
-    if not all(torch.isfinite(w).all() for w in checkpoint["state_dict"].values() if w.is_floating_point()):
+    if not all(is_finite(weight) for weight in checkpoint["state_dict"].values()):
         raise UserError(f"weights are no longer finite at step {task.global_step}; no checkpoint of them was written")
+
+
+def is_finite(weight: torch.Tensor) -> bool:
+    """Whether a tensor has no NaN and no infinite value; its extremes tell, without a tensor of truth values."""
+    own: Any = weight.to_local() if hasattr(weight, "to_local") else weight
+    return not (own.is_floating_point() and own.numel()) or all(math.isfinite(extreme) for extreme in own.aminmax())
 
 
 def prepare_loading(task: "TaskModule", checkpoint: dict[str, Any]) -> None:
