@@ -22,6 +22,7 @@ from ftlit.training.checks import MonitoredMetrics, TrainingChecks
 from ftlit.training.cost import Cost
 from ftlit.training.interruption import Interruption
 from ftlit.training.loss_log import LossLog
+from ftlit.training.memory import keep_freed_memory
 from ftlit.training.predictions import Predictions
 from ftlit.training.progress import ProgressFile, progress_display
 from ftlit.training.resume import BestCheckpoint, LastCheckpoint, NewSettings, RandomState
@@ -123,7 +124,9 @@ class RunParts:
         trainer.callbacks = self._callbacks(trainer, model, named)
         if self.resumed or not self.training:
             continue_tracking(trainer.loggers, RunFolder(self.run_dir).record)
-        if self.training:  # a later test must not replace the file
+        if self.training:
+            keep_freed_memory()
+            # A later test must not replace the file.
             trainer.loggers = [self.metrics_file, *trainer.loggers]
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         self.trainer = trainer

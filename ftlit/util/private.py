@@ -184,6 +184,13 @@ def cpu_multiplies_bfloat16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def cpu_multiplies_bfloat16_tiles() -> bool:
+    """Whether this processor multiplies tiles of bfloat16 numbers (AMX)."""
+    import torch
+
+    return torch.cpu._is_amx_tile_supported()
+
+
 def clip_before_step(optimizer: "Optimizer") -> None:
     """Let Lightning unscale and clip gradients even if the optimizer is fused and could unscale them itself."""
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
@@ -200,6 +207,14 @@ def attention_of_cpus() -> tuple[Any, Any]:
 def operator_of(function: Any) -> Any:
     """The operator that a dispatched function is an overload of; None if it is not an operator."""
     return getattr(function, "_overloadpacket", None)
+
+
+# transformers
+
+
+def attention_name(model: Any) -> str | None:
+    """The implementation of attention that a model uses, if it can be replaced by one of transformers' interface."""
+    return model.config._attn_implementation if model._can_set_attn_implementation() else None
 
 
 # Others

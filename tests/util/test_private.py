@@ -10,6 +10,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 from torch.utils.data import DataLoader
+from transformers import AutoModel
 
 import ftlit
 from ftlit.util import private
@@ -131,6 +132,19 @@ def test_products_in_bfloat16() -> None:
     flags = Path("/proc/cpuinfo")
     if flags.is_file() and "flags" in (text := flags.read_text()):
         assert private.cpu_multiplies_bfloat16() == ("avx512_bf16" in text or "amx_tile" in text)
+
+
+def test_tiles_of_bfloat16() -> None:
+    flags = Path("/proc/cpuinfo")
+    if flags.is_file() and "flags" in (text := flags.read_text()):
+        assert private.cpu_multiplies_bfloat16_tiles() == ("amx_tile" in text)
+
+
+def test_the_attention_of_a_model(tiny: Any) -> None:
+    model = AutoModel.from_pretrained(tiny("bert"))
+    assert private.attention_name(model) == "sdpa"
+    model.set_attn_implementation("eager")
+    assert private.attention_name(model) == "eager"
 
 
 def test_a_fused_optimizer_is_clipped() -> None:

@@ -12,6 +12,8 @@ from ftlit.errors import UserError
 from ftlit.models.backbones import load_config, load_model, load_tokenizer
 from ftlit.models.checks.positions import positions_follow_padding
 from ftlit.models.checks.weights import keep_unused, unused_weights
+from ftlit.models.cpu_attention import use_cpu_attention
+from ftlit.models.dropout import draw_masks_fast
 from ftlit.models.embeddings import extend_embeddings, extend_head
 from ftlit.models.gradient_checkpointing import checkpoint_layers
 from ftlit.tasks.shared.init_from import initialise
@@ -64,6 +66,8 @@ def build_model(task: "TaskModule") -> None:
         fresh = [*fresh, *_extend(task, added)]
     embedding: Any = task.backbone.get_input_embeddings().weight if task.auxiliary else None  # type: ignore[operator]
     _apply_tuning(task, fresh)
+    draw_masks_fast(task.model)
+    use_cpu_attention(task.model)
     if task.hparams["gradient_checkpointing"]:
         checkpoint_layers(task.backbone)
     if task.auxiliary and task.auxiliary.weight:
