@@ -11,6 +11,7 @@ from pathlib import Path
 from shutil import which
 from string import ascii_lowercase
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import datasets
 import numpy as np
@@ -28,7 +29,7 @@ from ftlit.training.flops import matmul_peak
 
 GPU_DEVICES = "/dev/nvidiactl", "/dev/dxg", "/dev/kfd"
 WORDS = "[PAD]", "[UNK]", *ascii_lowercase
-SIZES = {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 4}
+SIZES: dict[str, Any] = {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 4}
 OPTIONS = {
     "model": "TextClassification",
     "model.head": "PooledHead",

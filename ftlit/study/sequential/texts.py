@@ -29,8 +29,10 @@ def seed_count(study: Study) -> str:
 
 def seeds_text(study: Study) -> str:
     """The seeds of an arm, and which keys they set."""
-    which = "more of them where verdicts are open" if study.looks else f"({', '.join(map(str, study.seeds))})"
-    return f"{seed_count(study)}{',' if study.looks else ''} {which}, which set {listed(study.seed_keys)}"
+    keys = f"which set {listed(study.seed_keys)}"
+    if study.looks:
+        return f"{seed_count(study)}, {keys}, more of them where verdicts are open"
+    return f"{seed_count(study)} ({', '.join(map(str, study.seeds))}), {keys}"
 
 
 def looks_text(course: Course) -> str:
@@ -57,5 +59,8 @@ def looks_table(course: Course) -> Table:
         counts = [here.count("different"), here.count("same"), here.count("given up")]
         taken = seeds < course.looks.seeds[course.look] or (course.ended and seeds == course.looks.seeds[course.look])
         rows.append([str(seeds), p_text(float(level)), *([str(count) for count in counts] if taken else ["", "", ""])])
-    notes = ["Level: the p-value of the ordinary test at which a single comparison is significant; blank: looks not taken."]
+    notes = [
+        "Level: the p-value of the ordinary test at which a single comparison is significant, and the level of the intervals of "
+        "arms that stop at this look. Blank: looks that were not taken."
+    ]
     return Table("Looks at the results", ["seeds", "level", "different", "same", "given up"], rows, notes=notes)

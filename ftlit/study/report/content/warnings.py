@@ -25,10 +25,13 @@ def warnings(numbers: Numbers) -> list[str]:
             f"These arms chose the largest or smallest value tried, so more extreme ones may be better: {listed(edges, 10)}."
         )
     if chance := chance_choices(numbers.tried):
+        rows = (
+            " With the number of rows in brackets, they would be told apart in 80% of cases, if the true difference is the one "
+            "found here."
+        )
         found.append(
             "Validation is too small to tell the two best settings of these arms apart, so chance may have chosen: "
-            f"{listed(chance, 10)}. With the number of rows in brackets, they would be told apart in 80% of cases, if "
-            "the true difference is the one found here."
+            f"{listed(chance, 10)}.{rows if any('rows' in one for one in chance) else ''}"
         )
     if undecided := numbers.progress.undecided:
         found.append(
