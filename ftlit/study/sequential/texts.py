@@ -60,7 +60,7 @@ def looks_table(course: Course) -> Table:
         taken = seeds < course.looks.seeds[course.look] or (course.ended and seeds == course.looks.seeds[course.look])
         rows.append([str(seeds), p_text(float(level)), *([str(count) for count in counts] if taken else ["", "", ""])])
     notes = [
-        "Level: the p-value of the ordinary test at which a single comparison is significant, and the level of the intervals of "
-        "arms that stop at this look. Blank: looks that were not taken."
+        "Level: the p-value of the ordinary test at which a single comparison is significant, and the level of the intervals "
+        "of arms that stop at this look. Blank: looks that were not taken."
     ]
     return Table("Looks at the results", ["seeds", "level", "different", "same", "given up"], rows, notes=notes)
