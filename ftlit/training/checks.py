@@ -174,7 +174,9 @@ def check_modes(module: Any, begun: dict[str, bool]) -> None:
                 f"dropout is on in {name}, which model.tuning {getattr(module, 'tuning', '')} keeps in evaluation mode so that "
                 "its features are fixed; a callback or class of yours calls train() on it: leave that out"
             )
-        if not (part.training or rests) and (begun.get(name, True) or any(w not in fixed and is_trainable(w) for w in _own(part))):
+        if not (part.training or rests) and (
+            begun.get(name, True) or any(w not in fixed and is_trainable(w) for w in _own(part))
+        ):
             raise UserError(
                 f"dropout is off in {name}, which trains: it is in evaluation mode, because a callback or class of yours "
                 "called eval() or loaded it without train(); call train() on it, or set its dropout to 0 if it should have none"

@@ -99,7 +99,7 @@ class RunParts:
         self.run_dir, self.options, self.training, self.resumed = run_dir, options, training, resumed
         self.metrics_file, self.record = MetricsFile(run_dir), RunRecord(run_dir)
         self.loss_log, self.cost, self.predictions = LossLog(), Cost(), Predictions(run_dir)
-        self.trunk_cache = TrunkCache(run_dir, resumed)
+        self.trunk_cache = TrunkCache(self.record, resumed)
         self.last = LastCheckpoint(run_dir, options.save_every_n_steps, self.metrics_file, resumed, options.keep_last)
         self.interruption = Interruption(self.last if training else None)
 

@@ -2,7 +2,6 @@
 
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from ftlit.errors import UserError
 from ftlit.runs.reading import RunFolder
+from ftlit.runs.record import RunRecord
 from ftlit.training.trunk.canonical import Passes
 from ftlit.training.trunk.decision import decided
 from ftlit.training.trunk.filling import stored
@@ -26,12 +26,12 @@ class TrunkCache(Callback):
     What was decided for a trunk of some depth stays so for the run, since the last bits of its results depend on it.
 
     Args:
-        run_dir: The run's folder.
+        record: The record of the run, which says whether states were stored.
         resumed: Whether training resumes from the run's own checkpoint.
     """
 
-    def __init__(self, run_dir: Path, resumed: bool) -> None:
-        self.run_dir, self.resumed = run_dir, resumed
+    def __init__(self, record: RunRecord, resumed: bool) -> None:
+        self.record, self.resumed = record, resumed
         self.kept: dict[str, bool] = {}  # whether states are stored, by the depth of the trunk
         self.seconds = 0.0  # of computing and opening them
         self._proofs: dict[str, Proof] = {}
@@ -39,11 +39,16 @@ class TrunkCache(Callback):
     # Over interruptions
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        checkpoint[DECISION] = dict(self.kept)
+        checkpoint[DECISION] = {"kept": dict(self.kept), "seconds": self.seconds}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == "fit" and self.resumed:
-            self.kept = dict(checkpoint.get(DECISION, {"every": False}))
+            state = checkpoint.get(DECISION, {"kept": {"every": False}, "seconds": 0.0})
+            self.kept, self.seconds = dict(state["kept"]), state["seconds"]
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if self.record.path.is_file():
+            self.record.update(**{DECISION: self.kept})
 
     # Before batches
 
@@ -63,7 +68,9 @@ class TrunkCache(Callback):
         depth = str(task.stages.trunk.depth)
         if trainer.state.fn == "fit" and depth not in self.kept and "every" not in self.kept:
             self.kept[depth] = self._begin(Passes(task, trainer.datamodule, trainer), depth)
-        kept = self.kept if trainer.state.fn == "fit" or self.kept else RunFolder(self.run_dir).record.get(DECISION, {})
+        kept = (
+            self.kept if trainer.state.fn == "fit" or self.kept else RunFolder(self.record.path.parent).record.get(DECISION, {})
+        )
         if kept.get(depth) and split not in task.stages.trunk.stored:
             self._open(Passes(task, trainer.datamodule, trainer), depth, split)
 

@@ -57,7 +57,9 @@ def fill(passes: Passes, split: str, path: Path, key: str) -> None:
     """Compute the states of a split and write them."""
     lengths = passes.data.lengths(split)
     devices = [passes.device] if passes.device.type == "cuda" else []
-    bar = tqdm(total=len(lengths), desc=f"Frozen layers on {split}", unit=" examples", disable=None, file=sys.stderr, leave=False)
+    bar = tqdm(
+        total=len(lengths), desc=f"Frozen layers on {split}", unit=" examples", disable=None, file=sys.stderr, leave=False
+    )
     with torch.random.fork_rng(devices), writing(path, key, len(lengths)) as writer, bar:
         for examples in canonical_batches(lengths):
             writer.add(examples, *passes.states(passes.batch(split, examples)))
