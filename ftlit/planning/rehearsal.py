@@ -22,11 +22,13 @@ from ftlit.training.cost import Cost, peak_memory
 from ftlit.training.loss_log import LossLog
 from ftlit.training.predictions import Predictions
 from ftlit.training.progress import ProgressFile
+from ftlit.training.trunk.callback import TrunkCache
 from ftlit.util.private import is_accumulating, validate_after_batches, validation_seconds
 
 STEPS = 3  # of each kind, after a warm-up step
-# Callbacks that write files, stop training or print, and one that slows down the first batches by counting operations.
-NOT_REHEARSED = (Checkpoint, Cost, EarlyStopping, LossLog, Predictions, ProgressBar, ProgressFile)
+# Callbacks that write files, stop training or print, one that slows down the first batches by counting
+# operations, and one that computes what all epochs share.
+NOT_REHEARSED = (Checkpoint, Cost, EarlyStopping, LossLog, Predictions, ProgressBar, ProgressFile, TrunkCache)
 
 
 class StepTimer(Callback):

@@ -42,7 +42,8 @@ class TrainingChecks(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
-            self._modes = {name: part.training for name, part in _parts(pl_module)}
+            trunk = pl_module.stages.trunk
+            self._modes = {name: part.training or trunk.rests(part) for name, part in _parts(pl_module)}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._frozen = frozen_values(pl_module)
@@ -155,24 +156,27 @@ def _bits(weight: Any) -> Tensor:
     return flat[:whole].view(torch.int64).sum() + flat[whole:].sum()
 
 
-def check_modes(module: nn.Module, begun: dict[str, bool]) -> None:
+def check_modes(module: Any, begun: dict[str, bool]) -> None:
     """Check that no submodule trains without dropout, or has dropout although its features should be fixed.
 
     Args:
         module: The task, in training.
-        begun: Whether each submodule was in training mode when the run started.
+        begun: Whether each submodule was in training mode when the run started, or would be if the trunk did not rest.
 
     Raises:
         UserError: A submodule is in the wrong mode.
     """
-    fixed = _fixed(module)
+    fixed, trunk = _fixed(module), module.stages.trunk
     for name, part in _parts(module):
-        if part.training and not begun.get(name, True):
+        rests = trunk.rests(part)
+        if part.training and (rests or not begun.get(name, True)):
             raise UserError(
                 f"dropout is on in {name}, which model.tuning {getattr(module, 'tuning', '')} keeps in evaluation mode so that "
                 "its features are fixed; a callback or class of yours calls train() on it: leave that out"
             )
-        if not part.training and (begun.get(name, True) or any(w not in fixed and is_trainable(w) for w in _own(part))):
+        if not (part.training or rests) and (
+            begun.get(name, True) or any(w not in fixed and is_trainable(w) for w in _own(part))
+        ):
             raise UserError(
                 f"dropout is off in {name}, which trains: it is in evaluation mode, because a callback or class of yours "
                 "called eval() or loaded it without train(); call train() on it, or set its dropout to 0 if it should have none"

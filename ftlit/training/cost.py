@@ -163,6 +163,8 @@ def cost_text(cost: dict[str, Any]) -> str:
         f"{cost['tokens_per_second']:.0f} tokens/s, {cost['peak_memory_bytes'] / 2**20:.0f} MiB at most",
         f"{cost['trained_parameters']:,} weights trained ({cost['trained_share']:.2%})",
     ]
+    if cost["trunk_seconds"] >= 1:
+        lines[0] += f", and {cost['trunk_seconds']:.0f} s to compute and store the states of the frozen layers"
     if cost["checkpoint_bytes"]:
         lines[1] += f", {cost['checkpoint_bytes'] / 2**20:.1f} MiB a checkpoint"
     if cost["matmul_peak_share"] is not None:

@@ -7,10 +7,11 @@ from torch import Tensor
 # Keys that are not inputs of the model: `ids` are positions of rows in their split, `feature_ids` positions of the features
 # encoded from them (a long row may become several), `loss_weights` the weight of each example in the mean of the loss,
 # `loss_denominator` the number that the sum of the losses is divided by, `metadata` columns that are not tensors, `bytes` the
-# length of the texts that a language model predicts, `unlabelled` a batch of texts for an auxiliary loss.
+# length of the texts that a language model predicts, `unlabelled` a batch of texts for an auxiliary loss, `split` the name of
+# the split.
 BOOKKEEPING = {
     *("labels", "ids", "feature_ids", "loss_denominator", "tokens", "loss_weights", "metadata"),
-    *("bytes", "next_sentence", "unlabelled"),
+    *("bytes", "next_sentence", "unlabelled", "split"),
 }
 # The loss denominator of a batch that only keeps a rank in step with the others: dividing by it makes the loss zero.
 FILLER = float("inf")

@@ -8,14 +8,20 @@ from typing import Any
 from ftlit.util.files import write_text
 
 
-def cache_file(settings: list[Any], ending: str) -> Path:
-    """The file of the cache for something that depends on these settings alone."""
+def cache_folder() -> Path:
+    """The folder of the cache, inside that of `datasets`."""
     import datasets
-    from datasets.fingerprint import Hasher
 
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "ftlit"
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{Hasher.hash(settings)}{ending}"
+    return folder
+
+
+def cache_file(settings: list[Any], ending: str) -> Path:
+    """The file of the cache for something that depends on these settings alone."""
+    from datasets.fingerprint import Hasher
+
+    return cache_folder() / f"{Hasher.hash(settings)}{ending}"
 
 
 def cached_json(path: Path) -> Any:

@@ -129,6 +129,7 @@ OPTIONS: dict[str, Option] = {
     "model.auxiliary": _affects("training", short="auxiliary", exported=None),
     "model.dropout": _MODEL,
     "model.gradient_checkpointing": _affects(exported=False),  # time and memory alone
+    "model.trunk_cache": _affects("training", exported="auto"),  # in the last bits
     "model.trust_remote_code": _affects("training", exported=False),  # whoever opens the folder decides
     "model.multi_label": _MODEL,
     "model.spans": _MODEL,
@@ -188,6 +189,7 @@ OPTIONS: dict[str, Option] = {
     "trainer": _affects("order"),
     # Options that do not change results
     "data.num_workers": _affects(exported=0),
+    "data.cache_limit": _affects(),
     "trainer.logger": _NOTHING,
     "trainer.log_every_n_steps": _NOTHING,
     "trainer.enable_progress_bar": _NOTHING,

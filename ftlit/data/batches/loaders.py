@@ -1,6 +1,7 @@
 """Loaders of encoded splits, which fetch a micro-batch at a time and can resume inside an epoch."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -72,8 +73,12 @@ def make_loader(data: "TaskData", split: str, batches: Any) -> DataLoader[Any]:
     return kind(
         Examples(data.encoded[split]),
         batch_sampler=batches,
-        collate_fn=data._collate,  # type: ignore[arg-type]  # gets what `Examples` fetches, not a list
+        collate_fn=partial(_collated, data, split),  # gets what `Examples` fetches, not a list
         num_workers=data.num_workers,
         persistent_workers=data.num_workers > 0 and not train,
         generator=torch.Generator().manual_seed(data.order_seed),  # leaves the global random state unchanged
     )
+
+
+def _collated(data: "TaskData", split: str, fetched: Any) -> dict[str, Any]:
+    return {**data._collate(fetched), "split": split}

@@ -55,6 +55,7 @@ class TaskData(LightningDataModule, TaskHooks):
         unlabelled: More texts for model.auxiliary, named like dataset: each training example comes with one of them.
         unlabelled_column: Column of their text.
         group: Column that is the same in rows of one document. The intervals of a run's scores then draw whole documents.
+        cache_limit: Gigabytes of the disk that stored hidden states may take; see model.trunk_cache.
         revision: Branch, tag or commit of a data set on the hub.
     """
 
@@ -81,6 +82,7 @@ class TaskData(LightningDataModule, TaskHooks):
         unlabelled: str | None = None,
         unlabelled_column: str = "text",
         group: str | None = None,
+        cache_limit: float = 10.0,
         revision: str | None = None,
     ) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning import LightningModule
@@ -22,7 +22,6 @@ from ftlit.tasks.shared.evaluator import Evaluator, KeepsBuffers, Outputs, monit
 from ftlit.tasks.shared.pretrained_head import set_default_head
 from ftlit.tasks.shared.stages import Stages
 from ftlit.tuning import Full, Tuning
-from ftlit.util.batch import BOOKKEEPING
 from ftlit.util.hub import pinned
 
 
@@ -49,6 +48,8 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
         init_from: Folder of an earlier run or of a Hugging Face model whose backbone weights replace those of `backbone`.
         auxiliary: A self-supervised loss in addition to the task's: MaskedLMLoss for encoders, CausalLMLoss for decoders.
         gradient_checkpointing: Whether layers are computed again in the backward pass, which takes less memory and more time.
+        trunk_cache: Whether hidden states of the frozen lowest layers are stored and read again; `auto`: where they are needed
+            more than once.
     """
 
     auto_class: Any  # the class of transformers with the task's head
@@ -89,6 +90,7 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
         auxiliary: Auxiliary | None = None,
         gradient_checkpointing: bool = False,
         revision: str | None = None,
+        trunk_cache: Literal["auto"] | bool = "auto",
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -233,8 +235,7 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
     # Training
 
     def forward(self, batch: dict[str, Any]) -> Any:
-        training.check_blocks(self, batch)
-        return self.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
+        return training.forward(self, batch)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
         return training.training_loss(self, batch)

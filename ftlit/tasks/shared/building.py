@@ -125,6 +125,7 @@ def _apply_tuning(task: "TaskModule", fresh: list[nn.Parameter]) -> None:
             weight.requires_grad_(weight.requires_grad and id(weight) in inside)
     for weight in fresh:
         always_train(weight)
+    task.stages.trunk.settle(task.backbone)
     if not any(is_trainable(weight) and not is_scheduled(weight) for weight in task.model.parameters()):
         raise UserError(
             f"model.tuning {task.tuning} leaves nothing to train: {type(task.model).__name__} has no new head, since its "

@@ -5,22 +5,24 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from ftlit.tuning.base import is_scheduled
+from ftlit.tuning.trunk import Trunk
 
 if TYPE_CHECKING:
     from ftlit.tasks.shared.base import TaskModule
 
 
 class Stages:
-    """Follows the stages of a task's tuning method. Most methods have a single stage."""
+    """Follows the stages of a task's tuning method, and the trunk that each leaves. Most methods have a single stage."""
 
     def __init__(self) -> None:
-        self.current = 0
+        self.current, self.trunk = 0, Trunk()
         self._scheduled: list[nn.Parameter] = []
 
     def enter(self, task: "TaskModule", stage: int) -> None:
         """Unfreeze the weights of a stage."""
         self.current = stage
         task.tuning.set_stage(task.backbone, stage)
+        self.trunk.settle(task.backbone)
         self._scheduled = [weight for weight in task.parameters() if is_scheduled(weight)]
 
     def follow(self, task: "TaskModule") -> None:

@@ -8,6 +8,7 @@ from ftlit.errors import UserError
 from ftlit.losses import Loss
 from ftlit.optimization.optimizer import build_optimizer
 from ftlit.optimization.schedule import build_schedule, check_lr_schedule, finite_steps
+from ftlit.util.batch import BOOKKEEPING
 from ftlit.util.private import is_accumulating, replaces_samplers
 
 if TYPE_CHECKING:
@@ -65,6 +66,13 @@ def check_blocks(task: "TaskModule", batch: dict[str, Any]) -> None:
             f"model.tuning {type(task.tuning).__name__} adds its tokens before a single text, but a block has several; "
             "set data.packing: false, or with raw text data.isolate_documents: false"
         )
+
+
+def forward(task: "TaskModule", batch: dict[str, Any]) -> Any:
+    """Call the model with the inputs in a batch, and take the hidden states of the trunk from the store if they are there."""
+    check_blocks(task, batch)
+    with task.stages.trunk.skipped(batch):
+        return task.model(**{key: value for key, value in batch.items() if key not in BOOKKEEPING})
 
 
 def training_loss(task: "TaskModule", batch: dict[str, Any]) -> Any:
