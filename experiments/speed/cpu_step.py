@@ -27,8 +27,8 @@ from ftlit.data.batches.collate import collate
 from ftlit.data.text_classification import TextClassificationData
 from ftlit.models.cpu_attention import use_cpu_attention
 from ftlit.models.dropout import draw_masks_fast
-from ftlit.training.memory import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
 from ftlit.tuning import Full, LoRA, Tuning
+from ftlit.util.memory import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
 from ftlit.util.startup import quiet
 
 Batch = dict[str, torch.Tensor]

@@ -40,7 +40,7 @@ class TrainingChecks(Callback):
         self._steps = 0  # with a learning rate above 0
         self._first_batch = self._first_step = True
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         if stage == "fit":
             trunk = pl_module.stages.trunk
             self._modes = {name: part.training or trunk.rests(part) for name, part in _parts(pl_module)}

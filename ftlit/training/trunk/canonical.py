@@ -100,7 +100,7 @@ def trunk_digest(backbone: Any, trunk: Trunk) -> str:
     digest = hashlib.sha256(json.dumps([own, config.to_json_string(use_diff=False)]).encode())
     for name, weight in sorted(_below(backbone, trunk.depth).items()):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        digest.update(memoryview(weight.contiguous().cpu().reshape(-1).view(torch.uint8).numpy()))
+        digest.update(weight.contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

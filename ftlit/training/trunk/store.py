@@ -73,7 +73,7 @@ class Store:
         counts = layout.counts[examples]
         ends = np.cumsum(counts) * size
         made = torch.empty(int(counts.sum()), layout.width, dtype=getattr(torch, layout.dtype))
-        target = memoryview(made.view(torch.uint8).numpy().reshape(-1))
+        target = made.view(torch.uint8).numpy().reshape(-1).data
         for begin, end, start in zip(ends - counts * size, ends, layout.starts[examples] * size, strict=True):
             read_whole(self._file, target[int(begin) : int(end)], int(start), self.path)
         return made
@@ -146,4 +146,4 @@ class Writer:
         self.counts[examples] = counts
         self.starts[examples] = self._tokens + np.cumsum([0, *counts[:-1]])
         self._tokens += len(states)
-        self._file.write(memoryview(states.contiguous().cpu().view(torch.uint8).numpy().reshape(-1)))
+        self._file.write(states.contiguous().cpu().view(torch.uint8).numpy().reshape(-1).data)

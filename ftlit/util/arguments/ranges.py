@@ -217,6 +217,7 @@ RANGES: dict[str, Range] = {
     "data.seed": SEED,
     "data.order_seed": SEED,
     "data.num_workers": Range(least=0, most=256, whole=True),
+    "data.cache_limit": Range(least=0, unit="gigabytes"),
     "data.reserved_positions": COUNT_OR_NONE,
     "data.mask_probability": PROBABILITY,
     "data.stride": COUNT_OR_NONE,
