@@ -102,7 +102,9 @@ def measured(folder: Folder, cell: Cell) -> dict[str, list[float]]:
             os._exit(0)
         used = os.wait4(child, 0)[2]
         whole = [used.ru_utime + used.ru_stime, time.monotonic() - begun]
-        return {**json.load(answer), WHOLE: whole}
+        phases = {phase: seconds for phase, seconds in json.load(answer).items() if phase != OTHER}
+        rest = [whole[i] - sum(seconds[i] for seconds in phases.values()) for i in (0, 1)]
+        return {**phases, OTHER: rest, WHOLE: whole}
 
 
 def cells_of(studies: list[Path], place: Path) -> Iterator[tuple[str, Plan, Cell]]:
@@ -137,7 +139,7 @@ def main() -> None:
     text = (
         "# Where the CPU time of a cell goes\n\n"
         f"    PYTHONPATH=.:experiments/speed python experiments/speed/cell_phases.py{given}\n\n"
-        "One cell of each arm, forked from a warm process, one thread, seconds. `whole` is more than the sum by what it "
+        "One cell of each arm, forked from a warm process, one thread, seconds. `other` is the rest of the whole, with what it "
         "takes to fork and to end a process.\n\n" + tabulate(rows, headers=["CPU seconds", *found], tablefmt="github") + "\n"
     )
     RESULTS.write_text(text)

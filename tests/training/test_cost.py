@@ -215,7 +215,9 @@ def test_efficiency_of_a_run(fit: Any, tmp_path: Path, capsys: pytest.CaptureFix
     ratios = {}
     for tuning in ("Full", "LoRA", "Frozen"):
         run_dir = tmp_path / tuning
-        main(fit(run_dir, model__tuning=tuning, trainer__max_epochs=2, trainer__val_check_interval=5))
+        main(
+            fit(run_dir, model__tuning=tuning, model__trunk_cache="false", trainer__max_epochs=2, trainer__val_check_interval=5)
+        )
         found, state = efficiency(run_dir), torch.load(run_dir / LAST, weights_only=True)["cost"][0]
         ratios[tuning] = found["backward_flops"] / found["forward_flops"]
         assert state["examples"] == 2 * 83
@@ -285,6 +287,7 @@ def test_efficiency_goes_to_trackers() -> None:
 def test_the_cost_in_words() -> None:
     cost = {
         "train_seconds": 12.0,
+        "trunk_seconds": 0.2,
         "seconds_per_epoch": 4.0,
         "seconds_to_best": 8.0,
         "examples_per_second": 80.0,
@@ -302,5 +305,7 @@ def test_the_cost_in_words() -> None:
         "332,546 weights trained (1.47%), 1.0 MiB a checkpoint, 2.00e+12 FLOPs forward and 1.50e+12 backward, "
         "43% of what matrix products reach here"
     )
+    stored = cost_text(cost | {"trunk_seconds": 3.0})
+    assert "700 MiB at most, and 3 s to compute and store the states of the frozen layers\n" in stored
     unknown = dict.fromkeys(("seconds_to_best", "forward_flops", "backward_flops", "matmul_peak_share", "checkpoint_bytes"))
     assert cost_text(cost | unknown).endswith("700 MiB at most\n332,546 weights trained (1.47%)")

@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertMod
 
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
+from ftlit.models.layer_depths import layer_stack
 from tests.support import models
 from tests.support.small import logits_of
 from tests.support.tuning.life import check_life, merged, texts, tuned
@@ -78,10 +79,18 @@ def test_a_method_begins_at_the_pretrained_model(method: str, folder_of: Tiny) -
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
+# The lowest layers in which nothing trains at first, of the two that there are.
+RESTING = {"Frozen": 2, "TopLayers": 1, "LoRA-layer": 1, "GradualUnfreezing": 2, "HeadFirst": 2, "HeadFirst-LoRA": 2}
+
+
 @pytest.mark.parametrize("method", sampled([(method,) for method in ON_BERT], 1, lambda method: True))
-def test_dropout_is_off_in_a_frozen_backbone_alone(method: str, folder_of: Tiny) -> None:
+def test_dropout_is_off_in_frozen_lowest_layers_alone(method: str, folder_of: Tiny) -> None:
     module = tuned(folder_of("bert"), METHODS[method].tuning)
-    assert {part.training for part in module.backbone.modules()} == {method != "Frozen"}
+    resting = RESTING.get(method, 0)
+    stack = layer_stack(module.backbone)[1]
+    assert [{part.training for part in layer.modules()} for layer in stack] == [{i >= resting} for i in range(2)]
+    dropouts = {name: part.training for name, part in module.backbone.named_modules() if name.endswith("embeddings.dropout")}
+    assert list(dropouts.values()) == [not resting]
     assert module.model.classifier.training
 
 
