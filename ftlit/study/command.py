@@ -133,6 +133,7 @@ def run_study(plan: Plan, file: Path) -> None:
     """Run all cells that have not finished, and write the report."""
     from ftlit.study.running.check import check_study
     from ftlit.study.running.launchers import launch
+    from ftlit.study.running.worker import finish_ended
 
     check_installed()
     study = plan.study
@@ -142,6 +143,7 @@ def run_study(plan: Plan, file: Path) -> None:
     folder.open(study, file)
     folder.settle_precision(precision)
     progress = launch(plan, folder, file)
+    finish_ended(folder, progress.cells, study.keep)
     _remove_trial_checkpoints(progress)
     report_study(plan, file)
     if failed := progress.in_state("failed"):

@@ -20,7 +20,7 @@ from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
 from ftlit.study.running.launchers.local import Local
 from ftlit.study.running.runner import MAX_DEATHS, Runner
-from ftlit.study.running.worker import DISK_FULL, Job, arguments, clear_option_variables
+from ftlit.study.running.worker import DISK_FULL, Job, arguments, clear_option_variables, finish_ended
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.status import status_text
@@ -267,6 +267,17 @@ def test_mistakes_are_found_before_anything_runs(
     assert left.value.code == 2
     assert text in capsys.readouterr().err
     assert not plan.study.folder.exists()
+
+
+def test_a_cell_that_ended_just_before_it_was_killed_is_finished(tmp_path: Path) -> None:
+    plan, folder = made(tmp_path)
+    ended, running, *_ = cells = Progress(plan, folder).cells
+    folder.note("started", ended.name)
+    folder.note("started", running.name)
+    before = len(folder.history())
+    with folder.claim(running.name):
+        finish_ended(folder, cells, "best")
+    assert [(line["event"], line["cell"]) for line in folder.history()[before:]] == [("finished", ended.name)]
 
 
 @pytest.mark.parametrize(("checkpoint", "command"), [(True, "test"), (False, "fit")])

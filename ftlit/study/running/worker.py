@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,9 +94,7 @@ def _run(job: Job, folder: Folder) -> int:
                 shutil.rmtree(folder.run_dir(name), ignore_errors=True)
             run(given)
             end_tracking()
-        folder.note_predicted(job.cell)
-        folder.prune_checkpoints(job.cell, job.keep)
-        folder.note("finished", name)
+        _finish(folder, job.cell, job.keep)
         return DONE
     except Stopped:
         return TERMINATED
@@ -105,6 +103,22 @@ def _run(job: Job, folder: Folder) -> int:
             return DISK_FULL
         folder.fail(name, _failure_sentence(error, folder.log(name)))
         return FAILED
+
+
+def _finish(folder: Folder, cell: Cell, keep: str) -> None:
+    folder.note_predicted(cell)
+    folder.prune_checkpoints(cell, keep)
+    folder.note("finished", cell.name)
+
+
+def finish_ended(folder: Folder, cells: Sequence[Cell], keep: str) -> None:
+    """Do what is left for cells whose process was killed just after their run had ended."""
+    last = folder.last_events()
+    for cell in cells:
+        if last.get(cell.name) == "started" and folder.done(cell):
+            with folder.claim(cell.name) as free:
+                if free and folder.last_events()[cell.name] == "started":
+                    _finish(folder, cell, keep)
 
 
 @contextmanager

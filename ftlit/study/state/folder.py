@@ -244,6 +244,10 @@ class Folder:
                 continue
         return found
 
+    def last_events(self) -> dict[str, str]:
+        """The last event in the history of each cell."""
+        return {line["cell"]: line["event"] for line in self.history()}
+
     @cached_property
     def _process(self) -> str:
         return f"{socket.gethostname()}:{os.getpid()}"
