@@ -3,8 +3,7 @@
     python experiments/speed/trunk.py --data data/sst2 --rows 2000 --turns 3
 
 A turn trains without stored states, with an empty folder for them, and once more with what is there then; each is
-`python -m ftlit fit` in a process of its own. Seconds are those of training, and of computing and storing the states of train and
-of validation.
+`python -m ftlit fit` in a process of its own. Seconds are those of training, and of computing and storing states.
 Writes experiments/results/trunk.md.
 """
 
@@ -32,11 +31,9 @@ def seconds_of(run: Path, options: list[str], cache: Path) -> tuple[float, list[
     command = [sys.executable, "-m", "ftlit", "fit", "--run_dir", str(run), *options]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     results = json.loads((run / "results.json").read_text())
-    lines = (run / "predictions" / "validation.jsonl").read_text().splitlines()
     cost = results["efficiency"]
-    return cost["train_seconds"] + cost["trunk_seconds"], [
-        score for line in lines for score in json.loads(line)["scores"].values()
-    ]
+    rows = map(json.loads, (run / "predictions" / "validation.jsonl").read_text().splitlines())
+    return cost["train_seconds"] + cost["trunk_seconds"], [score for row in rows for score in row["scores"].values()]
 
 
 def turns_of(arm: list[str], options: argparse.Namespace, folder: Path) -> tuple[dict[str, list[float]], float]:
