@@ -37,6 +37,7 @@ class Trunk:
     def __init__(self) -> None:
         self.layers: list[nn.Module] = []
         self.stored: dict[str, States] = {}  # by split; filled during a run
+        self.digest = ""  # of its weights, once it has been computed
         self._resting: dict[int, nn.Module] = {}  # by id, since metrics redefine equality
 
     @property
@@ -48,7 +49,7 @@ class Trunk:
         """Find the trunk again, since other weights train now than before."""
         layers = trunk_layers(backbone)
         if layers != self.layers:
-            self.layers, self.stored = layers, {}
+            self.layers, self.stored, self.digest = layers, {}, ""
         parts = trunk_parts(backbone, layers)
         found = {id(part): part for part in parts if part.training or id(part) in self._resting}
         for part in self._resting.values():

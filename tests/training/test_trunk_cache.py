@@ -14,7 +14,7 @@ import torch
 
 from ftlit import BottleneckAdapter, Frozen, Full, GradualUnfreezing, HeadFirst, LoRA, PromptTuning, TopLayers
 from ftlit.errors import UserError
-from ftlit.training.trunk import folder
+from ftlit.training.trunk import callback, folder
 from ftlit.training.trunk.canonical import canonical_batches
 from ftlit.training.trunk.store import Store, layout_of, writing
 from tests.support.data import sentiment_splits, write_splits
@@ -211,6 +211,31 @@ def test_a_full_disk_is_left_alone(
     monkeypatch.setattr(folder, "SPARE", 2**60)
     run(tiny("bert"), text_data, tmp_path / "run", tuning=Frozen())
     assert capsys.readouterr().out.count("the frozen layers are computed again in each epoch: ") == 1
+
+
+def test_states_that_cannot_be_stored_later_do_not_end_a_run(
+    tiny: Tiny, text_data: str, states: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    whole = run(tiny("bert"), text_data, tmp_path / "whole", tuning=Frozen())
+    shutil.rmtree(states)
+    states.mkdir()
+    original = callback.stored
+
+    def full(passes: Any, split: str, *others: Any) -> Store:
+        if split != "train":
+            raise UserError("the disk is full")
+        return original(passes, split, *others)
+
+    monkeypatch.setattr(callback, "stored", full)
+    capsys.readouterr()
+    found = run(tiny("bert"), text_data, tmp_path / "run", tuning=Frozen())
+    said = capsys.readouterr().out
+    for split in ("validation", "test"):
+        line = f"computed again on {split}, which may change last bits of the results: the disk is full"
+        assert said.count(line) == 1
+    assert len(list(states.glob("*.states"))) == 1
+    for one, two in zip(found[0], whole[0], strict=True):
+        assert one["scores"] == pytest.approx(two["scores"], abs=1e-5)
 
 
 def test_true_is_refused_with_the_reason(tiny: Tiny, text_data: str, tmp_path: Path) -> None:

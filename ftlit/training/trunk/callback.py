@@ -35,6 +35,7 @@ class TrunkCache(Callback):
         self.kept: dict[str, bool] = {}  # whether states are stored, by the depth of the trunk
         self.seconds = 0.0  # of computing and opening them
         self._proofs: dict[str, Proof] = {}
+        self._without: set[tuple[str, str]] = set()  # depths and splits whose states cannot be stored now
 
     # Over interruptions
 
@@ -68,11 +69,20 @@ class TrunkCache(Callback):
         depth = str(task.stages.trunk.depth)
         if trainer.state.fn == "fit" and depth not in self.kept and "every" not in self.kept:
             self.kept[depth] = self._begin(Passes(task, trainer.datamodule, trainer), depth)
-        kept = (
-            self.kept if trainer.state.fn == "fit" or self.kept else RunFolder(self.record.path.parent).record.get(DECISION, {})
-        )
-        if kept.get(depth) and split not in task.stages.trunk.stored:
-            self._open(Passes(task, trainer.datamodule, trainer), depth, split)
+        if split in task.stages.trunk.stored or (depth, split) in self._without or not self._kept(trainer).get(depth):
+            return
+        passes = Passes(task, trainer.datamodule, trainer)
+        try:
+            self._open(passes, depth, split)
+        except UserError as error:
+            self._without.add((depth, split))
+            tell(passes, f"the frozen layers are computed again on {split}, which may change last bits of the results: {error}")
+
+    def _kept(self, trainer: Trainer) -> dict[str, bool]:
+        """What was decided, in this run or when it trained."""
+        if trainer.state.fn == "fit" or self.kept:
+            return self.kept
+        return RunFolder(self.record.path.parent).record.get(DECISION, {})
 
     def _begin(self, passes: Passes, depth: str) -> bool:
         """Decide whether states are stored, and compute those of train if they are."""

@@ -94,7 +94,12 @@ def trunk_key(passes: Passes, split: str) -> str:
 
 
 def trunk_digest(backbone: Any, trunk: Trunk) -> str:
-    """A hash of the weights, buffers and configuration of a trunk."""
+    """A hash of the weights, buffers and configuration of a trunk, computed once."""
+    trunk.digest = trunk.digest or _digest(backbone, trunk)
+    return trunk.digest
+
+
+def _digest(backbone: Any, trunk: Trunk) -> str:
     config = backbone.config
     own = [type(layer).__qualname__ for layer in trunk.layers], getattr(config, "_attn_implementation", None)
     digest = hashlib.sha256(json.dumps([own, config.to_json_string(use_diff=False)]).encode())
