@@ -321,7 +321,7 @@ def test_intervals_have_the_level_of_their_look(whole: tuple[Plan, Folder, list[
         fixed = next(
             known
             for known in analyse(evidence, course.families, level=level, bounds=(0, 1)).comparisons
-            if (known.arm, known.other) == (one.arm, one.other)
+            if (known.arm, known.other, known.family) == (one.arm, one.other, one.family)
         )
         assert one.high - one.low == pytest.approx(fixed.high - fixed.low)
         assert (one.low > 0 or one.high < 0) == (fixed.p <= level)

@@ -142,11 +142,11 @@ def analyse(
     ends: dict[str, np.ndarray] = {}
     for pool in known:
         _estimate(pool, np.array([level_of([name]) for name in pool.names]), bounds, estimates, ends)
-    comparisons, hub = [], _hub(families[0]) if families else None
+    comparisons = []
     for i, family in enumerate(families):
         name: Family = "secondary" if i else "primary"
         settings = (level, np.array([level_of(pair) for pair in family]), correction, margin, bounds)
-        comparisons += _family(arms, known, list(family), ends, settings, (draws, seed), name, hub)
+        comparisons += _family(arms, known, list(family), ends, settings, (draws, seed), name)
     ordered, deviations = {name: estimates[name] for name in arms}, dict[str, float]()
     for pool in known:
         deviations |= pool.deviations
@@ -194,7 +194,7 @@ def _estimate(
 
 
 def _hub(pairs: Sequence[Pair]) -> str | None:
-    """The arm that all of several pairs have in common, such as a baseline; None if there is none."""
+    """The arm that all of several pairs of a family have in common, such as a baseline; None if there is none."""
     common = set.intersection(*map(set, pairs)) if len(pairs) > 1 else set[str]()
     return min(common, default=None)
 
@@ -207,12 +207,12 @@ def _family(
     settings: tuple[float, np.ndarray, Correction, float | None, tuple[float, float]],
     resampling: tuple[int, int],
     name: Family,
-    hub: str | None,
 ) -> list[Comparison]:
     """The comparisons of a family."""
     if not pairs:
         return []
     level, levels, correction, margin, bounds = settings
+    hub = _hub(pairs)
     found = np.full((6, len(pairs)), np.nan)  # difference, low, high, p, p of equivalence, error
     needed = np.full(len(pairs), np.inf)
     for pool in known:

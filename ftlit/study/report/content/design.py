@@ -146,6 +146,11 @@ def statistics(numbers: Numbers) -> str:
     families = f"The p-values of {_family(numbers)} are adjusted as one family by {CORRECTIONS[settings.correction]} method"
     if any(summary.pairs is not summary.comparisons for summary in numbers.blocks):
         families += ", and those of all pairs as another"
+    if settings.baseline and settings.pairs in (None, "baseline") and numbers.pairs > 1:
+        families += (
+            f". In comparisons with {settings.baseline}, its variance borrows less from the other arms than in those of all "
+            "pairs, since an error in it would count in every one of them"
+        )
     return (
         f"{text} Differences are {listed(done)}.{moderation(numbers.analysis)} {families}. Arms differ significantly if the "
         f"adjusted p-value is at most {settings.level:g}.{_equivalence(numbers)}"
