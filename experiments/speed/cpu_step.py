@@ -27,6 +27,7 @@ from ftlit.data.batches.collate import collate
 from ftlit.data.text_classification import TextClassificationData
 from ftlit.models.cpu_attention import use_cpu_attention
 from ftlit.models.dropout import draw_masks_fast
+from ftlit.models.first_token import compute_first_token_only
 from ftlit.tuning import Full, LoRA, Tuning
 from ftlit.util.memory import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
 from ftlit.util.startup import quiet
@@ -61,6 +62,7 @@ def stepper(tuning: Tuning, bfloat16: bool, fast: bool) -> Callable[[Batch], Non
     if fast:
         draw_masks_fast(net)
         use_cpu_attention(net)
+        compute_first_token_only(net, net.bert)
     weights = [weight for weight in net.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.01, fused=True)
 

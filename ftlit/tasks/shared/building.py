@@ -15,6 +15,7 @@ from ftlit.models.checks.weights import keep_unused, unused_weights
 from ftlit.models.cpu_attention import use_cpu_attention
 from ftlit.models.dropout import draw_masks_fast
 from ftlit.models.embeddings import extend_embeddings, extend_head
+from ftlit.models.first_token import compute_first_token_only
 from ftlit.models.gradient_checkpointing import checkpoint_layers
 from ftlit.tasks.shared.init_from import initialise
 from ftlit.tasks.shared.pretrained_head import head_note, match_labels
@@ -68,6 +69,8 @@ def build_model(task: "TaskModule") -> None:
     _apply_tuning(task, fresh)
     draw_masks_fast(task.model)
     use_cpu_attention(task.model)
+    if not (task.hparams["gradient_checkpointing"] or task.auxiliary or task.tuning.positions):
+        compute_first_token_only(task.model, task.backbone)
     if task.hparams["gradient_checkpointing"]:
         checkpoint_layers(task.backbone)
     if task.auxiliary and task.auxiliary.weight:
