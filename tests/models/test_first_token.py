@@ -59,8 +59,8 @@ def test_logits_and_gradients_stay_the_same(
 def test_the_backbone_alone_returns_all_tokens(tiny: Tiny) -> None:
     module = classifier(tiny("bert"), head=TaskHead())
     inputs = {name: value for name, value in texts().items() if name in ("input_ids", "attention_mask")}
-    with pytest.raises(TypeError):
-        module.model(**inputs, unknown=1, labels="none")  # a call that fails ends the restriction, too
+    with pytest.raises(ValueError, match="batch_size"):
+        module.model(**inputs, labels=torch.zeros(7).long())  # a call that fails ends the restriction, too
     assert module.backbone(**inputs).last_hidden_state.shape == (4, 11, 32)
 
 
