@@ -1,12 +1,14 @@
 """What a last layer computes for the first token alone is what it would compute for it among all tokens."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from ftlit.auxiliary import MaskedLMLoss
 from ftlit.heads import PooledHead, TaskHead
@@ -75,8 +77,12 @@ def test_the_backbone_alone_returns_all_tokens(tiny: Tiny) -> None:
     ],
     ids=["recomputed", "auxiliary", "prompt", "prefix", "pooled"],
 )
-def test_where_other_tokens_are_needed(options: dict[str, Any], tiny: Tiny) -> None:
-    module: Any = classifier(tiny("bert"), **{"head": TaskHead(), **options})
+def test_where_other_tokens_are_needed(options: dict[str, Any], tiny: Tiny, tmp_path: Path) -> None:
+    shutil.copytree(tiny("bert"), tmp_path, dirs_exist_ok=True)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.mask_token = "word75"
+    tokenizer.save_pretrained(tmp_path)
+    module: Any = classifier(str(tmp_path), **{"head": TaskHead(), **options})
     assert not module.model._forward_pre_hooks
 
 
