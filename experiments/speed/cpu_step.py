@@ -25,9 +25,9 @@ from shared import BACKBONE, RATE, model, ratio, write_report
 from ftlit.data.batches.batching import TrainBatches
 from ftlit.data.batches.collate import collate
 from ftlit.data.text_classification import TextClassificationData
-from ftlit.models.cpu_attention import use_cpu_attention
-from ftlit.models.dropout import draw_masks_fast
-from ftlit.models.first_token import compute_first_token_only
+from ftlit.models.speed.cpu_attention import use_cpu_attention
+from ftlit.models.speed.dropout import draw_masks_fast
+from ftlit.models.speed.first_token import compute_first_token_only
 from ftlit.tuning import Full, LoRA, Tuning
 from ftlit.util.memory import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
 from ftlit.util.startup import quiet

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ftlit.models import cpu_attention
-from ftlit.models.cpu_attention import NAME, attention
+from ftlit.models.speed.cpu_attention import NAME, attention
 from tests.support.small import classifier
 from tests.support.tuning.life import texts
 

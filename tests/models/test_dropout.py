@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ftlit.models.dropout import FastDropout, draw_mask, draw_masks_fast, dropout
+from ftlit.models.speed.dropout import FastDropout, draw_mask, draw_masks_fast, dropout
 from tests.support.small import classifier
 
 SHARES = [0.05, 0.1, 0.25, 0.5, 0.9]

@@ -12,11 +12,11 @@ from ftlit.errors import UserError
 from ftlit.models.backbones import load_config, load_model, load_tokenizer
 from ftlit.models.checks.positions import positions_follow_padding
 from ftlit.models.checks.weights import keep_unused, unused_weights
-from ftlit.models.cpu_attention import use_cpu_attention
-from ftlit.models.dropout import draw_masks_fast
 from ftlit.models.embeddings import extend_embeddings, extend_head
-from ftlit.models.first_token import compute_first_token_only
 from ftlit.models.gradient_checkpointing import checkpoint_layers
+from ftlit.models.speed.cpu_attention import use_cpu_attention
+from ftlit.models.speed.dropout import draw_masks_fast
+from ftlit.models.speed.first_token import compute_first_token_only
 from ftlit.tasks.shared.init_from import initialise
 from ftlit.tasks.shared.pretrained_head import head_note, match_labels
 from ftlit.tuning.base import always_train, is_scheduled, is_trainable

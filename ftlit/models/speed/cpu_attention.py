@@ -8,7 +8,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from ftlit.models.dropout import dropout as drop
+from ftlit.models.speed.dropout import dropout as drop
 from ftlit.util.private import attention_name, cpu_multiplies_bfloat16_tiles
 
 NAME = "sdpa_or_plain"

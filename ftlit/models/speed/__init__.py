@@ -1,0 +1,1 @@
+"""Parts of models computed faster, with the results they have in transformers."""
