@@ -21,6 +21,7 @@ import yaml
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.file import read_study
 from ftlit.study.running.launchers.local import Local
+from ftlit.study.running.launchers.sharing import Sharing
 from ftlit.study.running.worker import Job
 from ftlit.study.state.folder import Folder
 from ftlit.util.files import read_json
@@ -83,7 +84,7 @@ def main() -> None:
         folder.open(plan.study, Path("cells.yaml"))
         arms = [plan.repetitions(arm, {}) for arm in plan.arms]
         cells = [cell for pair in zip(*arms, strict=True) for cell in pair][: count + 1]  # full tuning and LoRA in turn
-        executor, forked, alone = Local(1), [], []
+        executor, forked, alone = Local(Sharing()), [], []
         first = warm(executor, folder, cells[0])
         for i, cell in enumerate(cells[1:]):
             forked.append(warm(executor, folder, cell))

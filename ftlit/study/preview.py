@@ -15,7 +15,7 @@ from ftlit.study.plan.lengths import part_of_length
 from ftlit.study.plan.settings import Study
 from ftlit.study.profile import NO_EFFECT_ON_COST, measure_arms
 from ftlit.study.running.check import first_cell
-from ftlit.study.running.launchers import gpus, jobs
+from ftlit.study.running.launchers.sharing import gpus, sharing
 from ftlit.study.running.runner import duration
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import ArmProgress, Progress
@@ -179,7 +179,7 @@ def cost_totals(study: Study, left: list[PendingCells], measured: dict[str, Prev
     if not known:
         return ""
     devices = gpus() if study.launch.launcher == "local" else []
-    at_once = jobs(study.launch, devices)
+    at_once = sharing(study.launch, devices).free([])
     seconds, saved = (sum(some) for some in zip(*(arm.seconds(study, found) for arm, found in known), strict=True))
     shortest = f"{duration((seconds - saved) / at_once)} to " if saved else ""
     lines = [

@@ -17,7 +17,7 @@ from ftlit.runs.files import CONFIG
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.running.check import first_cell, problems
-from ftlit.study.running.launchers import gpus
+from ftlit.study.running.launchers.sharing import gpus
 from ftlit.study.running.worker import follow_parent
 from ftlit.util.options import OPTIONS
 

@@ -19,6 +19,7 @@ from ftlit.runs.files import BEST, METRICS
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
 from ftlit.study.running.launchers.local import Local
+from ftlit.study.running.launchers.sharing import Sharing
 from ftlit.study.running.runner import MAX_DEATHS, Runner
 from ftlit.study.running.worker import DISK_FULL, Job, arguments, clear_option_variables, finish_ended
 from ftlit.study.state.folder import Folder
@@ -35,7 +36,7 @@ LR = "model.optimizer.init_args.lr"
 def run(plan: Plan, jobs: int = 2) -> tuple[Folder, list[str]]:
     """Run a study here; gives its folder and what the runner said."""
     folder, said = opened(plan), list[str]()
-    Runner(plan, folder, Local(jobs), said.append).run()
+    Runner(plan, folder, Local(Sharing(jobs)), said.append).run()
     return folder, said
 
 
@@ -146,7 +147,7 @@ def test_a_killed_cell_goes_on(six: tuple[Plan, Folder, list[str]], tmp_path: Pa
     thread = threading.Thread(target=kill)
     thread.start()
     said: list[str] = []
-    Runner(plan, folder, Local(1), said.append).run()
+    Runner(plan, folder, Local(Sharing()), said.append).run()
     thread.join()
     assert any("continues from its last checkpoint" in line for line in said)
     assert count(folder, "finished") == 2

@@ -10,6 +10,7 @@ from ftlit.__main__ import main
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
 from ftlit.study.running.launchers.local import Local
+from ftlit.study.running.launchers.sharing import Sharing
 from ftlit.study.running.runner import Runner
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.tracking import grouped
@@ -46,7 +47,7 @@ def test_cells_are_runs_of_the_group(tmp_path: Path, tiny: Any, sentiment: str) 
 def test_offline(tmp_path: Path, tiny: Any, sentiment: str) -> None:
     plan = tracked(tmp_path, tiny(), sentiment)
     folder: Folder = opened(plan)
-    Runner(plan, folder, Local(2), str).run()
+    Runner(plan, folder, Local(Sharing(2)), str).run()
     found = list(folder.path.glob("cells/*/wandb/offline-run-*/*.wandb"))
     assert len(found) == 2
     text = b"".join(path.read_bytes() for path in found)

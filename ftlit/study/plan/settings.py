@@ -78,7 +78,10 @@ class LaunchSettings:
 
     Args:
         launcher: Processes on this machine (local), a job array (slurm), or tasks on a Ray cluster (ray).
-        jobs: Number of cells that run at a time; by default one per GPU, or the number of cores divided by `threads`.
+        jobs: Number of cells that run at a time; by default `per_device` for each GPU, or the number of cores divided by
+            `threads`.
+        per_device: Number of cells that share a GPU, or auto for as many as its memory and the CPU cores allow, once the first
+            have shown what they need. Seconds in reports are then those of cells that share a GPU.
         threads: CPU threads per cell. Changing it changes results in the last bits.
         slurm: Options for ``sbatch``, named as in submitit, such as ``{slurm_partition: gpu, timeout_min: 600}``.
         ray: Resources of a cell, such as ``{num_cpus: 1, num_gpus: 0.5}``, and the ``address`` of the cluster.
@@ -86,13 +89,14 @@ class LaunchSettings:
 
     launcher: Launcher = "local"
     jobs: int | None = None
+    per_device: int | Literal["auto"] = 1
     threads: int = 1
     slurm: dict[str, Any] = field(default_factory=dict)
     ray: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, value in (("jobs", self.jobs), ("threads", self.threads)):
-            if value is not None and value < 1:
+        for name, value in (("jobs", self.jobs), ("per_device", self.per_device), ("threads", self.threads)):
+            if isinstance(value, int) and value < 1:
                 raise UserError(f"launch.{name} should be at least 1, got {value}")
 
 

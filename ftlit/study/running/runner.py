@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from ftlit.errors import UserError
 from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell, Plan
-from ftlit.study.running.worker import ALREADY_CLAIMED, DISK_FULL, DONE, FAILED, Job
+from ftlit.study.running.worker import ALREADY_CLAIMED, DISK_FULL, DONE, FAILED, OUT_OF_MEMORY, Job
 from ftlit.study.selection.trials import selection
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
@@ -107,7 +107,7 @@ class Runner:
             self.say(f"done    {cell.title}: {self._numbers(cell)}  {self._time_left()}")
         elif code == FAILED and (error := self.folder.error(name)) is not None:
             self.say(f"failed  {cell.title}: {error}")
-        elif code != ALREADY_CLAIMED:
+        elif code not in (ALREADY_CLAIMED, OUT_OF_MEMORY):  # both are tried again
             self._died(cell, code)
 
     def _died(self, cell: Cell, code: int) -> None:

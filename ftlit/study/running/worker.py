@@ -19,8 +19,9 @@ from ftlit.study.state.folder import Folder
 from ftlit.study.state.tracking import end_tracking
 from ftlit.util.files import is_disk_full
 
-# Exit codes: 28 is the system's error number for a full disk, 143 what shells return for a terminated process.
-DONE, FAILED, DISK_FULL, ALREADY_CLAIMED, TERMINATED = 0, 1, 28, 75, 128 + signal.SIGTERM
+# Exit codes: 12 and 28 are the system's error numbers for memory that ran out and for a full disk, and 143 is what shells
+# return for a terminated process.
+DONE, FAILED, OUT_OF_MEMORY, DISK_FULL, ALREADY_CLAIMED, TERMINATED = 0, 1, 12, 28, 75, 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Job:
         keep: Which checkpoints to keep.
         threads: Number of CPU threads.
         device: The GPU to use, as in CUDA_VISIBLE_DEVICES; None for all visible ones.
+        shared: Whether other cells may run on the device at the same time.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class Job:
     keep: str
     threads: int
     device: str | None = None
+    shared: bool = False
 
 
 def clear_option_variables() -> None:
@@ -81,6 +84,7 @@ def _run(job: Job, folder: Folder) -> int:
 
     from ftlit.commands.cli import run
     from ftlit.commands.report import PICTURES
+    from ftlit.planning.capacity import out_of_memory
 
     PICTURES.set(job.cell.final)
     torch.set_num_threads(job.threads)
@@ -101,6 +105,8 @@ def _run(job: Job, folder: Folder) -> int:
     except BaseException as error:
         if is_disk_full(error):
             return DISK_FULL
+        if job.shared and out_of_memory(error):
+            return OUT_OF_MEMORY
         folder.fail(name, _failure_sentence(error, folder.log(name)))
         return FAILED
 

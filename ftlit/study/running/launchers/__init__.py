@@ -1,12 +1,8 @@
 """Where cells run: processes on this machine, a Slurm cluster or a Ray cluster."""
 
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 from ftlit.study.plan.cells import Plan
-from ftlit.study.plan.settings import LaunchSettings
 from ftlit.study.running.runner import Runner
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
@@ -24,21 +20,6 @@ def launch(plan: Plan, folder: Folder, file: Path) -> Progress:
 
         return Runner(plan, folder, Ray(plan.study.launch)).run()
     from ftlit.study.running.launchers.local import Local
+    from ftlit.study.running.launchers.sharing import gpus, sharing
 
-    devices = gpus()
-    return Runner(plan, folder, Local(jobs(plan.study.launch, devices), devices)).run()
-
-
-def jobs(settings: LaunchSettings, devices: list[str]) -> int:
-    """Number of cells at a time: as set in the study, else one per GPU, else the number of cores divided by the threads."""
-    return settings.jobs or len(devices) or max((os.cpu_count() or 1) // settings.threads, 1)
-
-
-def gpus() -> list[str]:
-    """The GPUs that this process may use, found without initialising CUDA."""
-    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [device for device in visible.split(",") if device]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
-    return [str(i) for i, _ in enumerate(listed.stdout.splitlines())] if listed.returncode == 0 else []
+    return Runner(plan, folder, Local(sharing(plan.study.launch, gpus()))).run()

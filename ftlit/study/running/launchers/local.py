@@ -5,22 +5,24 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from typing import Any
 
-from ftlit.study.running.worker import Job, work
+from ftlit.runs.reading import RunFolder
+from ftlit.study.running.launchers.sharing import Sharing
+from ftlit.study.running.worker import DONE, OUT_OF_MEMORY, Job, work
+from ftlit.study.state.folder import Folder
 
 
 class Local:
-    """Runs jobs in processes, each on its own GPU or with its own CPU threads.
+    """Runs jobs in processes, each on a GPU or with its own CPU threads.
 
     Args:
-        jobs: Number of jobs at a time.
-        devices: GPUs to assign to jobs; empty to use CPUs.
+        sharing: How many jobs run at a time on each device.
     """
 
-    def __init__(self, jobs: int, devices: list[str] | None = None) -> None:
-        self.slots, self.devices = jobs, devices or []
+    def __init__(self, sharing: Sharing) -> None:
+        self.sharing = sharing
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["ftlit.study.running.preload"])
-        self._running: dict[str, tuple[Any, int]] = {}
+        self._running: dict[str, tuple[Any, Job]] = {}
 
     @property
     def running(self) -> list[str]:
@@ -30,25 +32,35 @@ class Local:
     @property
     def free(self) -> int:
         """Number of jobs that can start now."""
-        return self.slots - len(self._running)
+        return self.sharing.free(self._taken())
 
     def submit(self, job: Job) -> None:
-        """Start a job in a free slot."""
-        slot = min(set(range(self.slots)) - {slot for _, slot in self._running.values()})
-        if self.devices:
-            job = replace(job, device=self.devices[slot % len(self.devices)])
+        """Start a job on the device that has the fewest."""
+        if self.sharing.devices:
+            job = replace(job, device=self.sharing.place(self._taken()))
+        job = replace(job, shared=self.sharing.at_once > 1)
         process = self.context.Process(target=work, args=(job,), name=f"cell-{job.cell.name}")
         process.start()
-        self._running[job.cell.name] = (process, slot)
+        self._running[job.cell.name] = (process, job)
+
+    def _taken(self) -> list[str | None]:
+        """The devices of the running jobs."""
+        return [job.device for _, job in self._running.values()]
 
     def wait(self, seconds: float) -> dict[str, int]:
         """Wait until a job ends or the time is up; returns the exit codes of ended jobs by cell."""
         ends = {process.sentinel: name for name, (process, _) in self._running.items()}
         codes = {}
         for end in wait(list(ends), seconds):
-            process, _ = self._running.pop(ends[end])  # type: ignore[index]
+            process, job = self._running[ends[end]]  # type: ignore[index]
             process.join()
-            codes[process.name.removeprefix("cell-")] = process.exitcode
+            codes[job.cell.name] = process.exitcode
+            if process.exitcode == OUT_OF_MEMORY:
+                self.sharing.ran_out(self._taken().count(job.device))
+            elif process.exitcode == DONE:
+                run = RunFolder(Folder(job.folder).run_dir(job.cell.name))
+                self.sharing.learn(run.results.get("efficiency", {}))
+            del self._running[job.cell.name]
         return codes
 
     def close(self) -> None:

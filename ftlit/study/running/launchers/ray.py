@@ -9,6 +9,7 @@ from typing import Any
 from ftlit.errors import UserError, near
 from ftlit.study.plan.settings import LaunchSettings
 from ftlit.study.running.launchers.local import Local
+from ftlit.study.running.launchers.sharing import Sharing
 from ftlit.study.running.worker import Job
 
 RAY_KEYS = ("num_cpus", "num_gpus", "address")
@@ -166,7 +167,7 @@ def run_cell(job: Job, directory: str) -> int:
 @cache
 def _local() -> Local:
     """The executor of a Ray worker, which runs one task after the other."""
-    local = Local(1)
+    local = Local(Sharing())
     # Every cell imports the main module of its Ray worker again, and Ray with it.
     local.context.set_forkserver_preload(["ftlit.study.running.preload", "ray"])
     return local

@@ -12,6 +12,7 @@ from typing import Any
 from ftlit.errors import UserError, near
 from ftlit.study.plan.cells import Plan
 from ftlit.study.running.launchers.local import Local
+from ftlit.study.running.launchers.sharing import Sharing
 from ftlit.study.running.runner import Runner
 from ftlit.study.selection.trials import Selection, selection
 from ftlit.study.state.folder import Folder
@@ -44,7 +45,9 @@ class Worker:
         os.environ.pop("SLURM_NTASKS", None)
         study = self.plan.study
         try:
-            Runner(self.plan, Folder(study.folder, study.compare.split), Local(1), say=_say, wait_for_others=False).run()
+            Runner(
+                self.plan, Folder(study.folder, study.compare.split), Local(Sharing()), say=_say, wait_for_others=False
+            ).run()
         except UserError as error:
             _say(f"error: {error}")
 
