@@ -65,8 +65,8 @@ def main() -> None:
             table.append([f"{precision}: {arms} arms together", ratio(list(found), list(alone))])
             print(*table[-1], flush=True)
     note = (
-        "The speed of the frozen layers of all-MiniLM-L6-v2, forward and backward, for the batches of several arms at once over "
-        f"that for a batch of one arm, the same {BATCH} sentences of SST-2 each: the most that arms could gain by passing "
+        "The speed of the frozen layers of all-MiniLM-L6-v2, forward and backward, for the batches of several arms at once "
+        f"over that for a batch of one arm, the same {BATCH} sentences of SST-2 each: the most that arms could gain by passing "
         "through them together."
     )
     write_report("sharing", "Arms that share a frozen backbone on a CPU", "sharing.py", options, table, note)
