@@ -66,8 +66,9 @@ def twelve_cells(file: Path, model: str, data: str, **keys: Any) -> Path:
 
 
 def runner(file: Path, folder: Path) -> "subprocess.Popen[str]":
-    """Start a runner."""
-    return start(["study", "run", str(file), "--folder", str(folder)])
+    """Start a runner, with a cache of its study's own."""
+    cache = folder.with_name(f"{folder.name}-cache")
+    return start(["study", "run", str(file), "--folder", str(folder)], HF_DATASETS_CACHE=str(cache))
 
 
 def finish(process: "subprocess.Popen[str]") -> None:
