@@ -91,7 +91,7 @@ def finished(tiny: Callable[[str], str], sentiment: str, tmp_path_factory: pytes
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verify exports in this process, which saves the start of another one; some tests do without this."""
-    monkeypatch.setattr(verify, "run_in_new_process", verify_script.main)
+    monkeypatch.setattr(verify, "run_in_new_process", lambda work, module=verify_script: module.main(work))
 
 
 @pytest.fixture(scope="session")

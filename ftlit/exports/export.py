@@ -22,6 +22,9 @@ from ftlit.exports.folder import (
 )
 from ftlit.exports.merge import save_merged, save_tokenizer
 from ftlit.exports.model_card import RUN_CONFIG, model_card
+from ftlit.exports.onnx.example import example
+from ftlit.exports.onnx.graph import check_traceable, merge_if_possible, write_graph
+from ftlit.exports.onnx.verify import reference_cases, verify_graph, verify_opened
 from ftlit.exports.own_head import apply_scale, exported_scale, has_own_head
 from ftlit.exports.verify import reference_outputs, verify_folder, verify_loaded
 from ftlit.runs.checkpoint import find_checkpoint, load_task, read_checkpoint
@@ -30,16 +33,18 @@ from ftlit.runs.record import versions
 from ftlit.runs.secrets import hidden
 from ftlit.tasks import TaskModule
 from ftlit.util.arguments.plain import plain
-from ftlit.util.files import read_json
+from ftlit.util.files import is_disk_full, read_json, unwritable
 from ftlit.util.startup import quiet
 from ftlit.util.trust import check_source, import_trusted
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+Format = Literal["transformers", "onnx"]
 KIND_DESCRIPTIONS: dict[Kind, str] = {
     "model": "the model",
     "own_head": "the model, with the code of its head",
     "backbone": "the backbone, with the head in a separate file",
     "adapter": "the adapter, with the head in a separate file",
+    "onnx": "the graph of ONNX",
 }
 
 
@@ -50,10 +55,11 @@ def export(
     checkpoint: str = "best",
     dtype: Dtype = "float32",
     overwrite: bool = False,
+    format: Format = "transformers",
     trust_remote_code: bool = False,
     trust_classes: list[str] | str | None = None,
 ) -> None:
-    """Export a finished run as a Hugging Face folder. Its outputs are compared with the run in a process without ftlit.
+    """Export a finished run as a folder that needs no ftlit. Its outputs are compared with the run in a process without ftlit.
 
     Args:
         run: Folder of the run.
@@ -62,6 +68,7 @@ def export(
         checkpoint: `best`, `last`, or the path of a checkpoint.
         dtype: Data type of the written weights.
         overwrite: Whether to replace an earlier export in the output folder.
+        format: `transformers` for a Hugging Face folder, or `onnx` for a graph that ONNX Runtime runs without PyTorch.
         trust_remote_code: Whether to run code that comes with the backbone. What the run says has no effect.
         trust_classes: Import paths of classes outside ftlit that the run may name, such as `my_task.Stars`.
 
@@ -73,18 +80,30 @@ def export(
     path = find_checkpoint(run_dir, checkpoint)
     _check_finished(run_dir)
     _check_target(target, overwrite)
-    if adapter_only and dtype != "float32":
-        raise UserError(f"--dtype {dtype} applies to merged weights only; an adapter is saved in float32")
+    _check_format(format, adapter_only, dtype)
     import_trusted(trust_classes)
     check_source(str(read_checkpoint(path).get("datamodule_hyper_parameters", {}).get("dataset")), trust_classes)
     work = _temporary_folder(target)
     try:
-        kind, difference = Export(run_dir, path, work, dtype, trust_remote_code).write(adapter_only)
+        kind, difference = Export(run_dir, path, work, dtype, trust_remote_code).write(adapter_only, format)
         _replace(work / "folder", target, work / "replaced")
+    except OSError as error:
+        if is_disk_full(error):
+            raise unwritable(target, error) from error
+        raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
     written = f"wrote {KIND_DESCRIPTIONS[kind]} to {target}"
     print(f"{written}; its outputs differ from the run's by {difference:.1e} of the largest value")
+
+
+def _check_format(format: Format, adapter_only: bool, dtype: Dtype) -> None:
+    if adapter_only and dtype != "float32":
+        raise UserError(f"--dtype {dtype} applies to merged weights only; an adapter is saved in float32")
+    if format == "onnx" and adapter_only:
+        raise UserError("--format onnx writes the whole model, but --adapter-only its adapter alone; remove one of them")
+    if format == "onnx" and dtype != "float32":
+        raise UserError(f"--dtype {dtype} is for --format transformers; a graph of ONNX is written in float32")
 
 
 def _check_finished(run_dir: Path) -> None:
@@ -146,8 +165,12 @@ class Export:
         self.task: TaskModule = load_task(path, trust_remote_code).eval()
         self.data, self.trust_remote_code = stored_data(path, trust_remote_code), trust_remote_code
 
-    def write(self, adapter_only: bool) -> tuple[Kind, float]:
+    def write(self, adapter_only: bool, format: Format = "transformers") -> tuple[Kind, float]:
         """Write and verify the folder.
+
+        Args:
+            adapter_only: Whether to write the adapter alone.
+            format: What to write otherwise.
 
         Returns:
             The kind of folder, and the largest relative difference of its outputs.
@@ -155,37 +178,53 @@ class Export:
         Raises:
             UserError: If the tuning method does not support the export, or the outputs differ too much.
         """
-        if adapter_only:
-            check_adapter(self.task)
-        kind = self._kind(adapter_only)
-        expected = reference_outputs(self.task, self.data, kind)
+        kind: Kind = "adapter" if adapter_only else "onnx" if format == "onnx" else self._kind()
+        expected: Any = self._checked_reference(kind)
+        scale = exported_scale(self.task) if kind != "adapter" else (0.0, 1.0)
+        apply_scale(self.task, *scale)
+        expected = expected.scaled(*scale)
         self.folder.mkdir()
-        if adapter_only:
-            save_adapter(self.task, self.folder)
-        else:
-            scale = exported_scale(self.task)
-            apply_scale(self.task, *scale)
-            expected = expected.scaled(*scale)
-            save_merged(self.task, self.folder, self.dtype, kind, getattr(self.data, "marker_ids", None))
+        self._save(kind, expected)
         save_separate_weights(self.task, kind, self.folder)
         save_tokenizer(self.task, self.data, self.folder, kind)
-        self._write_metadata(kind, scaled=not adapter_only and exported_scale(self.task) != (0.0, 1.0))
+        self._write_metadata(kind, scale != (0.0, 1.0), expected)
         for file in self.folder.rglob("*.safetensors"):  # safetensors makes them readable by their owner only
             shutil.copymode(self.folder / METADATA_FILE, file)
-        differences = (
-            verify_folder(expected, self.task, kind, self.folder, self.exchange, self.dtype),
-            verify_loaded(expected, *open_exported(self.folder, self.trust_remote_code), self.dtype),
-        )
-        self._add_metadata(difference=max(differences))
-        return kind, max(differences)
+        difference = self._verify(kind, expected)
+        self._add_metadata(difference=difference)
+        return kind, difference
 
-    def _kind(self, adapter_only: bool) -> Kind:
-        if adapter_only:
-            return "adapter"
+    def _checked_reference(self, kind: Kind) -> Any:
+        """Compute the outputs of the run, after checking that its tuning method supports the export."""
+        if kind == "onnx":
+            check_traceable(self.task)
+            return reference_cases(self.task, self.data)
+        if kind == "adapter":
+            check_adapter(self.task)
+        return reference_outputs(self.task, self.data, kind)
+
+    def _save(self, kind: Kind, expected: Any) -> None:
+        if kind == "adapter":
+            save_adapter(self.task, self.folder)
+        elif kind == "onnx":
+            merge_if_possible(self.task)
+            write_graph(self.task, expected.inputs[0], [*expected.outputs[0]], self.folder)
+        else:
+            save_merged(self.task, self.folder, self.dtype, kind, getattr(self.data, "marker_ids", None))
+
+    def _verify(self, kind: Kind, expected: Any) -> float:
+        """Return the largest difference to the run, in a new process and in this one."""
+        if kind == "onnx":
+            apart = verify_graph(expected, self.folder, self.exchange)
+            return max(apart, verify_opened(expected, *open_exported(self.folder, self.trust_remote_code)))
+        apart = verify_folder(expected, self.task, kind, self.folder, self.exchange, self.dtype)
+        return max(apart, verify_loaded(expected, *open_exported(self.folder, self.trust_remote_code), self.dtype))
+
+    def _kind(self) -> Kind:
         standard = isinstance(self.task.model, PreTrainedModel) or self.task.model is self.task.backbone
         return "model" if standard else "own_head" if has_own_head(self.task) else "backbone"
 
-    def _write_metadata(self, kind: Kind, scaled: bool) -> None:
+    def _write_metadata(self, kind: Kind, scaled: bool, expected: Any) -> None:
         """Write the arguments for loading the folder, the model card, and the config of the run."""
         arguments = export_arguments(self.stored, kind, self.data, scaled)
         if kind == "adapter" and self.task.tuning.modifies_base_weights:
@@ -193,7 +232,9 @@ class Export:
         self._add_metadata(kind=kind, **arguments, dtype=self.dtype, versions=versions(), run=self.run_dir.resolve().name)
         record = RunFolder(self.run_dir).record
         self._add_metadata(**{name: record.get(name) for name in ("revision", "commit", "data_commit")})
-        (self.folder / "README.md").write_text(model_card(self.run_dir, self.task, kind, self.dtype, scaled), encoding="utf-8")
+        use = example(self.task, self.data, expected, scaled) if kind == "onnx" else None
+        card = model_card(self.run_dir, self.task, kind, self.dtype, scaled, use)
+        (self.folder / "README.md").write_text(card, encoding="utf-8")
         config = hidden(RunFolder(self.run_dir).config)
         (self.folder / RUN_CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 

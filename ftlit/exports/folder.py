@@ -1,5 +1,6 @@
 """The format of exported folders: write and load their parts."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -9,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
 from ftlit.exports.adapters import adapter_keys, load_adapter, plain_name
+from ftlit.exports.onnx.runtime import GRAPH, OnnxModel
+from ftlit.models.backbones import without_weights
 from ftlit.models.checks.files import naming_damaged_files
 from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.runs.checkpoint import read_checkpoint, trained_keys
@@ -21,8 +24,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # The kinds of folders: a `model` of transformers; a model whose head is an `own_head` of ftlit, with the head's code; a
-# `backbone` in a folder of its own, beside a head of the user; a peft `adapter` with the other trained weights.
-Kind = Literal["model", "own_head", "backbone", "adapter"]
+# `backbone` in a folder of its own, beside a head of the user; a peft `adapter` with the other trained weights; a graph of
+# `onnx`, in which all weights are.
+Kind = Literal["model", "own_head", "backbone", "adapter", "onnx"]
 BACKBONE = "backbone"  # folder of a backbone's configuration, tokenizer and weights, or without the weights for an `own_head`
 METADATA_FILE, HEAD_FILE, TARGET_TOKENIZER = "ftlit.json", "head.safetensors", "target_tokenizer"
 # Arguments that are used in training only, since the files and models that they name may no longer exist.
@@ -60,6 +64,8 @@ def export_arguments(checkpoint: dict[str, Any], kind: Kind, data: TaskData, sca
     if kind in ("own_head", "backbone"):
         inside = {"backbone": f"{THIS_FOLDER}/{BACKBONE}"}
         task_changes, data_changes = {**MERGED, **inside, "pretrained": kind == "backbone"}, {**MERGED_DATA, **inside}
+    if kind == "onnx":
+        task_changes = {**MERGED, "pretrained": False}
     if scaled:
         task_changes = {**task_changes, "label_scale": [0.0, 1.0]}
     return {
@@ -172,10 +178,11 @@ def open_exported(folder: Path, trust_remote_code: bool = False) -> tuple[TaskMo
         raise UserError(f"{folder / METADATA_FILE} has no {error}; export the run again") from None
     if kind not in get_args(Kind) or not isinstance(task_arguments, dict) or not isinstance(data_arguments, dict):
         raise damaged(folder / METADATA_FILE, "it does not describe an exported run")
-    task, data = (
-        build(TaskModule, _resolve_folder(task_arguments, folder), folder / METADATA_FILE, trust_remote_code),
-        build(TaskData, _resolve_folder(data_arguments, folder), folder / METADATA_FILE, trust_remote_code),
-    )
+    with without_weights() if kind == "onnx" else nullcontext():
+        task = build(TaskModule, _resolve_folder(task_arguments, folder), folder / METADATA_FILE, trust_remote_code)
+    data = build(TaskData, _resolve_folder(data_arguments, folder), folder / METADATA_FILE, trust_remote_code)
+    if kind == "onnx":
+        task.model = OnnxModel(folder / GRAPH, task.model)
     _load_separate_weights(task, kind, folder)
     if kind == "adapter":
         load_adapter(task, folder)

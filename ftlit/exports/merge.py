@@ -33,10 +33,8 @@ def save_merged(task: TaskModule, folder: Path, dtype: str, kind: Kind, markers:
         UserError: If the tuning method cannot be merged.
     """
     adapter = find_adapter(task) is not None
-    untie(task.model)
     try:
-        check_tied(task)
-        task.replace_backbone(task.tuning.merge(task.backbone))
+        merge(task)
     except UserError as error:
         remedy = f"export the adapter with --adapter-only, or {KEEP_RUN}" if adapter else KEEP_RUN
         raise UserError(str(error) if "--adapter-only" in str(error) else f"{error}; {remedy}") from error
@@ -52,6 +50,17 @@ def save_merged(task: TaskModule, folder: Path, dtype: str, kind: Kind, markers:
     if isinstance(generation := getattr(task, "generation", None), Generation):
         set_generation(task, model.generation_config, generation)
     model.to(getattr(torch, dtype)).save_pretrained(folder / BACKBONE if kind == "backbone" else folder)
+
+
+def merge(task: TaskModule) -> None:
+    """Merge the tuning method of a task into the weights of its backbone, in place.
+
+    Raises:
+        UserError: If it cannot be merged.
+    """
+    untie(task.model)
+    check_tied(task)
+    task.replace_backbone(task.tuning.merge(task.backbone))
 
 
 def untie(model: Any) -> None:

@@ -21,10 +21,11 @@ DESCRIPTIONS: dict[Kind, str] = {
     "backbone": "`backbone/` is a backbone for transformers. `head.safetensors` contains the head, which requires ftlit.",
     "adapter": "The folder is an adapter for peft. `head.safetensors` contains the other trained weights: the head, and "
     "weights that the base model lacks.",
+    "onnx": "`model.onnx` is a graph for ONNX Runtime, independent of PyTorch, transformers and ftlit.",
 }
 
 
-def model_card(run_dir: Path, task: TaskModule, kind: Kind, dtype: str, scaled: bool = False) -> str:
+def model_card(run_dir: Path, task: TaskModule, kind: Kind, dtype: str, scaled: bool = False, use: str | None = None) -> str:
     """Return the model card of a run in Markdown.
 
     Args:
@@ -33,6 +34,7 @@ def model_card(run_dir: Path, task: TaskModule, kind: Kind, dtype: str, scaled: 
         kind: Kind of the exported folder.
         dtype: Data type of the weights.
         scaled: Whether the model of a regression returns the target in its own unit.
+        use: Code that uses the folder; by default with transformers.
     """
     record, results = RunFolder(run_dir).record, RunFolder(run_dir).results
     parts = [
@@ -40,7 +42,7 @@ def model_card(run_dir: Path, task: TaskModule, kind: Kind, dtype: str, scaled: 
         f"# {run_dir.resolve().name}\n\n{DESCRIPTIONS[kind]}",
         _table({"task": record["task"], "backbone": _backbone(record), "tuning": record["tuning"], "weights": dtype}),
         f"## Results\n\n{results_text(results, 'github')}",
-        f"## Use\n\n```python\n{_use(task, kind)}\n```" + _notes(task, scaled),
+        f"## Use\n\n```python\n{use or _use(task, kind)}\n```" + _notes(task, scaled),
         f"## Training\n\n```console\n{_command(record)}\n```\n\nThe resolved config is in [{RUN_CONFIG}]({RUN_CONFIG}).",
         _data(record),
         _table({**record["versions"], "git commit": record.get("git", {}).get("commit", "none")}, ["made with", ""]),
@@ -54,7 +56,8 @@ def _backbone(record: dict[str, Any]) -> str:
 
 
 def _front(task: TaskModule, kind: Kind) -> str:
-    facts: dict[str, Any] = {"library_name": "peft" if kind == "adapter" else "transformers", "tags": ["ftlit"]}
+    library = {"adapter": "peft", "onnx": "onnx"}.get(kind, "transformers")
+    facts: dict[str, Any] = {"library_name": library, "tags": ["ftlit"]}
     base = base_model_name(task)
     if not Path(base).is_dir():  # the metadata accept hub names only
         facts["base_model"] = base

@@ -72,7 +72,7 @@ def reference_outputs(task: TaskModule, data: TaskData, kind: Kind) -> Reference
         UserError: If the data cannot be read.
     """
     generative = task.pretrained_head or isinstance(task, Seq2Seq)
-    rows = _rows(data, ROWS_READ if generative else ROWS)
+    rows = validation_rows(data, ROWS_READ if generative else ROWS)
     features = data.encode_split(rows)
     data.encoded["validation"] = features.select(range(min(BLOCKS if generative else ROWS, len(features))))
     device = next(task.model.parameters()).device
@@ -92,7 +92,12 @@ def reference_outputs(task: TaskModule, data: TaskData, kind: Kind) -> Reference
     return Reference(rows, features["input_ids"][:], batch, logits, inputs, settings, _tensors(output))
 
 
-def _rows(data: TaskData, count: int) -> "Dataset":
+def validation_rows(data: TaskData, count: int) -> "Dataset":
+    """Return the first rows of validation.
+
+    Raises:
+        UserError: If the data cannot be read.
+    """
     try:
         rows = data.rows["validation"]
     except (UserError, OSError, ValueError, KeyError) as error:
@@ -158,13 +163,17 @@ def _plan(expected: Reference, task: TaskModule, kind: Kind, folder: Path) -> di
     }
 
 
-def run_in_new_process(work: Path) -> None:
-    """Run `ftlit.exports.verify_script` in a new process that does not import ftlit.
+def run_in_new_process(work: Path, module: Any = verify_script) -> None:
+    """Run a script in a new process that does not import ftlit.
+
+    Args:
+        work: Folder with the files that the script reads.
+        module: The script.
 
     Raises:
         UserError: If it fails.
     """
-    script = shutil.copy(verify_script.__file__, work)  # next to the script in ftlit are modules that it must not import
+    script = shutil.copy(module.__file__, work)  # next to the script in ftlit are modules that it must not import
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
     command = [sys.executable, script, str(work)]
     done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)

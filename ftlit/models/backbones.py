@@ -1,7 +1,8 @@
 """Load pretrained models, their configurations and tokenizers."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from ftlit.models.gguf import convert_gguf
 from ftlit.util.files import read_json, resolve_package_path
 from ftlit.util.hub import LOADING_ERRORS, unpinned
 from ftlit.util.trust import remote_code
+
+_weightless = ContextVar("weightless", default=False)
 
 
 def locate(backbone: str) -> str:
@@ -165,6 +168,16 @@ def load_model(
     return _training(model), new + [weight for name, weight in model.named_parameters() if name in missing]
 
 
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Give models that are built from their configuration alone no memory for their weights, since others take their place."""
+    token = _weightless.set(True)
+    try:
+        yield
+    finally:
+        _weightless.reset(token)
+
+
 def _random_model(
     auto_class: Any, backbone: str, trust_remote_code: bool, config: dict[str, Any]
 ) -> tuple[nn.Module, list[nn.Parameter]]:
@@ -172,7 +185,8 @@ def _random_model(
     settings = load_config(backbone, trust_remote_code)
     settings.update(config)
     try:
-        model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=remote_code(trust_remote_code))
+        with torch.device("meta") if _weightless.get() else nullcontext():
+            model = auto_class.from_config(settings, dtype=torch.float32, trust_remote_code=remote_code(trust_remote_code))
     except ValueError as error:
         raise _load_error(auto_class, backbone, trust_remote_code, error) from error
     _set_decoder_start(model, backbone)

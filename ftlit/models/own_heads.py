@@ -26,7 +26,7 @@ class Pool(nn.Module):
         if self.kind == "max":
             return hidden.masked_fill(real == 0, float("-inf")).amax(1)
         position = mask.argmax(1) if self.kind == "cls" else mask.shape[1] - 1 - mask.flip(1).argmax(1)
-        return hidden[range(len(hidden)), position]
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), position]
 
 
 class AttentionPool(nn.Module):

@@ -27,6 +27,10 @@ class PromptedBackbone(nn.Module):
         except AttributeError:
             return getattr(super().__getattr__("base"), name)  # such as its config and embeddings
 
+    def freeze_prompt(self) -> None:
+        """Replace the network that generates the prompt's vectors by a table of them."""
+        self.prompt = nn.Embedding.from_pretrained(self.prompt_vectors(1)[0].detach())
+
     def prompt_vectors(self, batch_size: int) -> Tensor:
         """Return the prompt's vectors for a batch, ``(batch, tokens, any)``."""
         positions = torch.arange(self.length, device=self.base.device).expand(batch_size, -1)
@@ -79,12 +83,13 @@ class SoftPromptBackbone(PromptedBackbone):
     def run_with_prompt(self, **inputs: Any) -> Any:
         ids, embedded = inputs.pop("input_ids"), inputs.pop("inputs_embeds")
         embedded = self.base.get_input_embeddings()(ids) if embedded is None else embedded
-        prompt = self.prompt_vectors(len(embedded)).to(embedded.dtype)
+        batch = embedded.shape[0]  # a size that stays open when the model is traced, unlike that of len
+        prompt = self.prompt_vectors(batch).to(embedded.dtype)
         if inputs.get("token_type_ids") is not None:
             types = inputs["token_type_ids"]
-            inputs["token_type_ids"] = torch.cat([types.new_zeros(len(types), self.length), types], 1)
+            inputs["token_type_ids"] = torch.cat([types.new_zeros(batch, self.length), types], 1)
         if "position_ids" in inputs:
-            positions = torch.arange(self.length, device=embedded.device).expand(len(embedded), -1)
+            positions = torch.arange(self.length, device=embedded.device).expand(batch, -1)
             inputs["position_ids"] = torch.cat([positions, inputs["position_ids"]], 1)
         if inputs["past_key_values"] is None:
             del inputs["past_key_values"]  # encoders do not accept it
@@ -104,7 +109,8 @@ class PrefixBackbone(PromptedBackbone):
         if cache is None:  # in generation it is given, and takes the tokens of the text too
             cache = PrefixCache(config=self.base.config) if self.training else DynamicCache(config=self.base.config)
         layers, heads = self.prompt_config.num_layers, self.prompt_config.num_attention_heads
-        vectors = self.prompt_vectors(len(given)).view(len(given), self.length, layers, 2, heads, -1)
+        batch = given.shape[0]
+        vectors = self.prompt_vectors(batch).view(batch, self.length, layers, 2, heads, -1)
         for layer in range(layers):
             key, value = vectors[:, :, layer].permute(2, 0, 3, 1, 4)  # each (batch, heads, tokens, head width)
             cache.update(key, value, layer)

@@ -1,0 +1,1 @@
+"""Exports that ONNX Runtime runs without PyTorch."""

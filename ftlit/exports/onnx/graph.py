@@ -1,0 +1,151 @@
+"""Trace the model of a task as a graph of ONNX, with any number of texts of any length."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ftlit.errors import UserError
+from ftlit.exports.merge import merge, plain_embeddings, plain_head
+from ftlit.exports.onnx.runtime import GRAPH, require_onnx
+from ftlit.tasks import CausalLM, Seq2Seq, TaskModule
+from ftlit.tuning.prompted_backbone import PromptedBackbone
+
+OPSET = 20
+ROWS, TOKENS = 2, 3  # fewest in the example: the exporter takes a size of 1 for one that never changes
+
+
+def check_traceable(task: TaskModule) -> None:
+    """Check that the outputs of a task can come from one graph.
+
+    Raises:
+        UserError: They cannot, or a package is missing.
+    """
+    require_onnx("onnx", "onnxscript", "onnxruntime")
+    if isinstance(task, CausalLM | Seq2Seq):
+        raise UserError(
+            f"--format onnx writes one graph from texts to scores, but {type(task).__name__} writes its answers token by "
+            "token; leave --format out, or use --adapter-only"
+        )
+    if getattr(task.model.config, "quantization_config", None) is not None:
+        raise UserError(
+            f"--format onnx has no weights of 4 bits as those of model.tuning {type(task.tuning).__name__}; use "
+            "--adapter-only, or train with LoRA"
+        )
+
+
+def merge_if_possible(task: TaskModule) -> None:
+    """Merge the tuning method into the weights of the backbone; what cannot be merged, such as a prompt, stays in the model."""
+    with suppress(UserError):
+        merge(task)
+    for part in list(task.backbone.modules()):
+        if isinstance(part, PromptedBackbone):
+            part.freeze_prompt()
+    plain_embeddings(task.backbone)
+    if task.pretrained_head:
+        plain_head(task.model)
+
+
+class Traced(nn.Module):
+    """A model with tensors as its only arguments and outputs.
+
+    Args:
+        model: The model.
+        inputs: Names of its arguments.
+        outputs: Names of its outputs.
+    """
+
+    def __init__(self, model: nn.Module, inputs: list[str], outputs: list[str]) -> None:
+        super().__init__()
+        self.model, self.inputs, self.outputs = model, inputs, outputs
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs for the arguments, both in the order of their names."""
+        found = self.model(**dict(zip(self.inputs, tensors, strict=True)))
+        return tuple(getattr(found, name) for name in self.outputs)
+
+
+def write_graph(task: TaskModule, inputs: dict[str, Tensor], outputs: list[str], folder: Path) -> None:
+    """Write the graph of a task, after `merge_if_possible`, and the configuration of its model.
+
+    Args:
+        task: The task.
+        inputs: Arguments of the model for some texts.
+        outputs: Names of its outputs.
+        folder: The exported folder.
+
+    Raises:
+        UserError: The exporter of PyTorch cannot follow the model.
+    """
+    model = task.model.float().cpu().eval()
+    example = stretched(inputs, max(len(inputs["input_ids"]), ROWS), max(inputs["input_ids"].shape[1], TOKENS))
+    sizes = _dynamic_sizes(example)
+    try:
+        with torch.no_grad(), _quiet():
+            program = torch.onnx.export(
+                Traced(model, [*example], outputs),
+                tuple(example.values()),
+                input_names=[*example],
+                output_names=outputs,
+                dynamic_shapes=(sizes,),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except (RuntimeError, torch.onnx.errors.UnsupportedOperatorError) as error:
+        raise UserError(
+            f"--format onnx: the exporter of PyTorch cannot follow {type(model).__name__} with model.tuning "
+            f"{type(task.tuning).__name__}; leave --format out, or use --adapter-only"
+        ) from error
+    assert program is not None
+    _forget_places(program)
+    program.save(folder / GRAPH)  # with the weights beside it above 1.5 GB
+    model.config.save_pretrained(folder)
+
+
+def stretched(inputs: dict[str, Tensor], rows: int, tokens: int) -> dict[str, Tensor]:
+    """Repeat the texts and the tokens of a batch, or leave some of them out.
+
+    Args:
+        inputs: Arguments of a model; those of the shape of ``input_ids`` have a value for each token.
+        rows: Number of texts.
+        tokens: Number of tokens of each.
+    """
+    shape = inputs["input_ids"].shape
+    found = {}
+    for name, value in inputs.items():
+        every = value.repeat(-(-rows // shape[0]), *([1] * (value.dim() - 1)))[:rows]
+        found[name] = every.repeat(1, -(-tokens // shape[1]))[:, :tokens] if value.shape == shape else every
+    return found
+
+
+def _dynamic_sizes(inputs: dict[str, Tensor]) -> tuple[dict[int, Any], ...]:
+    batch, tokens, shape = torch.export.Dim("batch"), torch.export.Dim("tokens"), inputs["input_ids"].shape
+    return tuple({0: batch, 1: tokens} if value.shape == shape else {0: batch} for value in inputs.values())
+
+
+def _forget_places(program: Any) -> None:
+    """Remove what the exporter notes about the code of each operator, with the paths of this machine."""
+    for graph in (program.model.graph, *(function.graph for function in program.model.functions.values())):
+        for node in graph.all_nodes():
+            node.metadata_props.clear()
+    program.model.metadata_props.clear()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Suppress what the exporter says of packages that it does not need."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
