@@ -13,7 +13,7 @@ commands:
   validate   evaluate a run on validation               ftlit validate --config runs/x/config.yaml
   test       evaluate a run on test                     ftlit test --config runs/x/config.yaml
   predict    label new texts with a run                 ftlit predict --run runs/x --input texts.txt --output out.jsonl
-  export     write a run as a Hugging Face folder       ftlit export --run runs/x --output folder
+  export     write a run as a folder without ftlit      ftlit export --run runs/x --output folder
   diff       what differs between two runs              ftlit diff runs/a runs/b
   compare    compare methods by their runs              ftlit compare runs/a0 runs/a1 runs/b0 runs/b1
   study      run and report an ablation study           ftlit study run experiments/studies/quickstart.yaml

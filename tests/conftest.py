@@ -20,7 +20,16 @@ import torch
 
 from ftlit.exports import verify, verify_script
 from ftlit.util.startup import quiet
-from tests.support.data import REAL_DATA, choice_rows, relation_rows, sentiment_splits, write_splits
+from tests.support.data import (
+    REAL_DATA,
+    choice_splits,
+    emotion_splits,
+    grade_splits,
+    relation_splits,
+    reversal_splits,
+    sentiment_splits,
+    write_splits,
+)
 from tests.support.models import tiny_model, tiny_seq2seq_model
 from tests.support.runs import METHODS, fitted
 
@@ -97,23 +106,13 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def emotions(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A data set with any number of the labels good, bad and long for a text; same sizes."""
-    splits = {}
-    for split, rows in sentiment_splits().items():
-        long = [["long"] if len(row["text"].split()) > 10 else [] for row in rows]
-        splits[split] = [{"text": r["text"], "labels": [r["label"], *more]} for r, more in zip(rows, long, strict=True)]
-    return write_splits(tmp_path_factory.mktemp("emotions"), splits)
+    return write_splits(tmp_path_factory.mktemp("emotions"), emotion_splits())
 
 
 @pytest.fixture(scope="session")
 def grades(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A data set of pairs with a number: the share of good words; same sizes."""
-    splits = {}
-    for split, rows in sentiment_splits().items():
-        splits[split] = [
-            {"text": r["text"], "other": " ".join(reversed(r["text"].split())), "score": (r["label"] == "good") * 4.0 + j % 3}
-            for j, r in enumerate(rows)
-        ]
-    return write_splits(tmp_path_factory.mktemp("grades"), splits)
+    return write_splits(tmp_path_factory.mktemp("grades"), grade_splits())
 
 
 @pytest.fixture(scope="session")
@@ -132,29 +131,16 @@ def tiny_seq2seq(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], st
 @pytest.fixture(scope="session")
 def reversals(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A data set of texts and their words in reverse, in test with a second reference: 40 rows of train, 11, 13."""
-    splits: dict[str, list[dict]] = {}
-    for split, rows in sentiment_splits().items():
-        count = {"train": 40, "validation": 11, "test": 13}[split]
-        splits[split] = [
-            {"source": r["text"], "target": " ".join(reversed(r["text"].split())), "title": f"word{i}"}
-            for i, r in enumerate(rows[:count])
-        ]
-    for row in splits["test"]:
-        row["target"] = [row["target"], row["source"]]
-    return write_splits(tmp_path_factory.mktemp("reversals"), splits)
+    return write_splits(tmp_path_factory.mktemp("reversals"), reversal_splits())
 
 
 @pytest.fixture(scope="session")
 def relations(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A data set of relations: 60 rows of train, 30 of validation, 30 of test."""
-    sizes = {"train": 60, "validation": 30, "test": 30}
-    return write_splits(
-        tmp_path_factory.mktemp("relations"), {s: relation_rows(n, i) for i, (s, n) in enumerate(sizes.items())}
-    )
+    return write_splits(tmp_path_factory.mktemp("relations"), relation_splits())
 
 
 @pytest.fixture(scope="session")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A data set of multiple choice: 60 rows of train, 30 of validation, 30 of test."""
-    sizes = {"train": 60, "validation": 30, "test": 30}
-    return write_splits(tmp_path_factory.mktemp("questions"), {s: choice_rows(n, i) for i, (s, n) in enumerate(sizes.items())})
+    return write_splits(tmp_path_factory.mktemp("questions"), choice_splits())

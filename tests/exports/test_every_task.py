@@ -24,13 +24,10 @@ TEXTS = [row["text"] for row in sentiment_rows(8, 7)]
     ids=str,
 )
 @pytest.mark.slow
-def test_a_new_process_opens_it(
-    case: Case, adapter: bool, tiny: Tiny, tiny_seq2seq: Tiny, tmp_path: Path,
-    request: pytest.FixtureRequest,
-) -> None:  # fmt: skip
+def test_a_new_process_opens_it(case: Case, adapter: bool, tmp_path: Path) -> None:
     """The command compares the folder with the run in a new process, and writes none that differs."""
     _, given, kind = case
-    run = run_of(case, tmp_path, tiny, tiny_seq2seq, request, **LORA)
+    run = run_of(case, tmp_path, **LORA)
     folder = tmp_path / "out"
     main(["export", "--run", str(run), "--output", str(folder), *(["--adapter-only"] if adapter else [])])
     if adapter:

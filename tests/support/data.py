@@ -33,6 +33,41 @@ def sentiment_splits() -> dict[str, list[dict[str, str]]]:
     return {split: sentiment_rows(count, i) for i, (split, count) in enumerate(sizes.items())}
 
 
+def emotion_splits() -> dict[str, list[dict]]:
+    """The texts of sentiment with any number of the labels good, bad and long."""
+    splits = {}
+    for split, rows in sentiment_splits().items():
+        long = [["long"] if len(row["text"].split()) > 10 else [] for row in rows]
+        splits[split] = [{"text": r["text"], "labels": [r["label"], *more]} for r, more in zip(rows, long, strict=True)]
+    return splits
+
+
+def grade_splits() -> dict[str, list[dict]]:
+    """The texts of sentiment with their words in reverse, and a number: the share of good words."""
+    return {
+        split: [
+            {"text": r["text"], "other": " ".join(reversed(r["text"].split())), "score": (r["label"] == "good") * 4.0 + j % 3}
+            for j, r in enumerate(rows)
+        ]
+        for split, rows in sentiment_splits().items()
+    }
+
+
+def reversal_splits() -> dict[str, list[dict]]:
+    """Texts and their words in reverse, in test with a second reference: 40 rows of train, 11, 13."""
+    sizes = {"train": 40, "validation": 11, "test": 13}
+    splits: dict[str, list[dict]] = {
+        split: [
+            {"source": r["text"], "target": " ".join(reversed(r["text"].split())), "title": f"word{i}"}
+            for i, r in enumerate(rows[: sizes[split]])
+        ]
+        for split, rows in sentiment_splits().items()
+    }
+    for row in splits["test"]:
+        row["target"] = [row["target"], row["source"]]
+    return splits
+
+
 def write_splits(folder: Path, splits: dict[str, list[dict]]) -> str:
     """A folder with a jsonl file for each split."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +91,12 @@ def relation_rows(count: int, seed: int) -> list[dict]:
     return rows
 
 
+def relation_splits() -> dict[str, list[dict]]:
+    """Relations: 60 rows of train, 30 of validation, 30 of test."""
+    sizes = {"train": 60, "validation": 30, "test": 30}
+    return {split: relation_rows(count, i) for i, (split, count) in enumerate(sizes.items())}
+
+
 def choice_rows(count: int, seed: int) -> list[dict]:
     """Questions with 2 to 5 choices, of which the right one has a good word."""
     rng = random.Random(seed)
@@ -66,3 +107,9 @@ def choice_rows(count: int, seed: int) -> list[dict]:
         choices = [sentence(rng, GOOD if i == label else BAD) for i in range(size)]
         rows.append({"question": sentence(rng, NEUTRAL), "choices": choices, "label": label})
     return rows
+
+
+def choice_splits() -> dict[str, list[dict]]:
+    """Multiple choice: 60 rows of train, 30 of validation, 30 of test."""
+    sizes = {"train": 60, "validation": 30, "test": 30}
+    return {split: choice_rows(count, i) for i, (split, count) in enumerate(sizes.items())}

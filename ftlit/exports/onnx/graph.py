@@ -98,14 +98,20 @@ def write_graph(task: TaskModule, inputs: dict[str, Tensor], outputs: list[str],
                 verbose=False,
             )
     except (RuntimeError, torch.onnx.errors.UnsupportedOperatorError) as error:
-        raise UserError(
-            f"--format onnx: the exporter of PyTorch cannot follow {type(model).__name__} with model.tuning "
-            f"{type(task.tuning).__name__}; leave --format out, or use --adapter-only"
-        ) from error
+        raise _untraceable(task) from error
     assert program is not None
+    if any(isinstance(value.shape[axis], int) for value, axes in zip(program.model.graph.inputs, sizes) for axis in axes):
+        raise _untraceable(task)  # it would take texts of the example's number or length only
     _forget_places(program)
     program.save(folder / GRAPH)  # with the weights beside it above 1.5 GB
     model.config.save_pretrained(folder)
+
+
+def _untraceable(task: TaskModule) -> UserError:
+    return UserError(
+        f"--format onnx: the exporter of PyTorch cannot follow {type(task.model).__name__} with model.tuning "
+        f"{type(task.tuning).__name__}; leave --format out, or use --adapter-only"
+    )
 
 
 def stretched(inputs: dict[str, Tensor], rows: int, tokens: int) -> dict[str, Tensor]:
