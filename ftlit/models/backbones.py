@@ -83,6 +83,11 @@ def _unreachable(backbone: str, error: Exception) -> UserError:
 
 
 def _load_error(auto_class: Any, backbone: str, trust_remote_code: bool, error: Exception) -> UserError:
+    if str(error).startswith("Error no file named") and (Path(locate(backbone)) / "model.onnx").is_file():
+        return UserError(
+            f"model.backbone {backbone!r} is a graph of ONNX, whose weights cannot be trained; use the run from which it was "
+            "exported, or export that once more without --format onnx"
+        )
     if not str(error).startswith("Unrecognized configuration class"):
         return _unreachable(backbone, error)
     kind, head = load_config(backbone, trust_remote_code).model_type, auto_class.__name__.removeprefix("AutoModelFor")

@@ -16,7 +16,7 @@ import torch
 import ftlit
 from ftlit.__main__ import main
 from ftlit.errors import UserError
-from ftlit.exports.onnx.graph import merge_if_possible, stretched, write_graph
+from ftlit.exports.onnx.graph import check_traceable, merge_if_possible, stretched, write_graph
 from ftlit.exports.onnx.verify import outputs_of
 from ftlit.exports.predict import predict
 from tests.support.command_line import refusal
@@ -242,14 +242,25 @@ def test_tasks_that_write_texts(task: str, tmp_path: Path, capsys: pytest.Captur
     )
 
 
-def test_a_damaged_graph(exported: Path, tmp_path: Path, tiny: Tiny) -> None:
+def test_a_damaged_graph(exported: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(exported, tmp_path / "copy")
     (folder / "model.onnx").write_bytes((exported / "model.onnx").read_bytes()[:1000])
     with pytest.raises(UserError, match=r"model\.onnx is damaged: .*; restore it from a copy, or make it again"):
         ftlit.load(folder)
-    with pytest.raises(UserError) as caught:
-        ftlit.TextClassification(backbone=tiny("bert"), init_from=str(exported), label_names=["bad", "good"])
-    print("INIT", caught.value)
-    with pytest.raises(UserError) as caught:
-        ftlit.TextClassification(backbone=str(exported), label_names=["bad", "good"])
-    print("BACK", caught.value)
+
+
+def test_a_graph_is_no_backbone(exported: Path, tiny: Tiny) -> None:
+    for given in ({"backbone": str(exported)}, {"backbone": tiny("bert"), "init_from": str(exported)}):
+        with pytest.raises(
+            UserError, match="is a graph of ONNX, whose weights cannot be trained; use the run from which it was"
+        ):
+            ftlit.TextClassification(**given, label_names=["bad", "good"])
+
+
+def test_weights_of_4_bits(tiny: Tiny) -> None:
+    task = ftlit.TextClassification(backbone=tiny("bert"), label_names=["bad", "good"])
+    task.model.config.quantization_config = {"load_in_4bit": True}
+    with pytest.raises(
+        UserError, match=r"--format onnx has no weights of 4 bits as those of model\.tuning Full; use --adapter-only"
+    ):
+        check_traceable(task)

@@ -100,7 +100,8 @@ def write_graph(task: TaskModule, inputs: dict[str, Tensor], outputs: list[str],
     except (RuntimeError, torch.onnx.errors.UnsupportedOperatorError) as error:
         raise _untraceable(task) from error
     assert program is not None
-    if any(isinstance(value.shape[axis], int) for value, axes in zip(program.model.graph.inputs, sizes) for axis in axes):
+    shapes: list[Any] = [value.shape for value in program.model.graph.inputs]
+    if any(isinstance(shape[axis], int) for shape, axes in zip(shapes, sizes, strict=True) for axis in axes):
         raise _untraceable(task)  # it would take texts of the example's number or length only
     _forget_places(program)
     program.save(folder / GRAPH)  # with the weights beside it above 1.5 GB
