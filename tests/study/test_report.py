@@ -429,13 +429,17 @@ def test_results_are_the_same_bytes_however_they_came(simple: tuple[Plan, Folder
         write_all(plan, folder, [cell], 200)
         path = folder.run_dir(cell.name) / "results.json"
         results = read_json(path)
-        results["efficiency"] |= {"train_seconds": 1.5, "peak_memory_bytes": 7}
+        results["efficiency"] |= {"train_seconds": 1.5, "peak_memory_bytes": 7, "trunk_seconds": 0.5}
         write_json(path, results)
     folder.fail("0123456789ab", "killed")
     folder.clear_failures()
     found = write_study_report(plan, again(folder))[0].parent
     assert (found / "results.csv").read_bytes() == (report / "results.csv").read_bytes()
     assert (found / "efficiency.csv").read_bytes() != (report / "efficiency.csv").read_bytes()
+    runs = len((found / "results.csv").read_text().splitlines()) - 1
+    stored = f"states of frozen layers, which runs store and share: {runs / 2:.0f} s in all runs together"
+    assert stored in (found / "report.md").read_text()
+    assert "states of frozen layers" not in (report / "report.md").read_text()
 
 
 def test_results_hold_every_metric(simple: tuple[Plan, Folder], report: Path) -> None:

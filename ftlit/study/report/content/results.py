@@ -90,6 +90,11 @@ def _notes(numbers: Numbers, summary: BlockSummary, compared: bool) -> list[str]
     if summary.letters:
         notes.append("Group: arms that share a letter do not differ significantly, by the comparisons of all pairs.")
     notes.append("Parameters, time, memory and size of the best checkpoint are means over seeds.")
+    if stored := sum(run.results.get("efficiency", {}).get("trunk_seconds") or 0 for run in numbers.runs):
+        notes.append(
+            "Training time leaves out what it took to compute the states of frozen layers, which runs store and share: "
+            f"{f.with_unit(f.seconds(stored), 's')} in all runs together."
+        )
     return notes
 
 
