@@ -51,6 +51,8 @@ def check_adapter(task: "TaskModule") -> None:
             f"--adapter-only: the frozen weights come from model.init_from {task.init_from!r} and differ from those of the "
             f"base model {task.hparams['backbone']!r}; {merged}"
         )
+    if task.keep_layers is not None:
+        raise UserError(f"--adapter-only: model.keep_layers leaves out layers that the base model has; {merged}")
 
 
 def base_model_name(task: "TaskModule") -> str:

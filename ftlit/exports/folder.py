@@ -9,14 +9,12 @@ from safetensors.torch import save_file
 from ftlit.data.shared.base import TaskData
 from ftlit.exports.onnx.runtime import GRAPH, OnnxModel
 from ftlit.models.checks.files import naming_damaged_files
-from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.runs.checkpoint import read_checkpoint
 from ftlit.runs.exported import BACKBONE, HEAD_FILE, METADATA_FILE, Kind, load_exported, read_metadata, separate_weights
 from ftlit.runs.opening import build
 from ftlit.tasks import TaskModule
 from ftlit.util.options import KEEP, THIS_FOLDER, options_of
 
-TARGET_TOKENIZER = "target_tokenizer"
 # Arguments that are used in training only, since the files and models that they name may no longer exist.
 TRAINING_ONLY, TRAINING_ONLY_DATA = (
     {name: option.exported for name, option in options_of(section).items() if option.exported is not KEEP}
@@ -107,6 +105,4 @@ def open_exported(folder: Path, trust_remote_code: bool = False) -> tuple[TaskMo
     graph = partial(OnnxModel, folder / GRAPH) if metadata["kind"] == "onnx" else None
     task = load_exported(folder, metadata, trust_remote_code, graph)
     data = build(TaskData, metadata["data"], folder / METADATA_FILE, trust_remote_code)
-    if (folder / TARGET_TOKENIZER).is_dir():  # of a separate decoder
-        task.tokenizer = decoder_tokenizer(str(folder / TARGET_TOKENIZER), trust_remote_code)
     return task, data

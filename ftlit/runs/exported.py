@@ -14,6 +14,7 @@ from torch import nn
 from ftlit.errors import UserError
 from ftlit.models.backbones import check_adapter_config, without_weights
 from ftlit.models.checks.files import naming_damaged_files
+from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.runs.checkpoint import find_checkpoint, load_task, trained_keys
 from ftlit.runs.opening import build
 from ftlit.tuning.prompted_backbone import PromptedBackbone
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 # `onnx`, in which all weights are.
 Kind = Literal["model", "own_head", "backbone", "adapter", "onnx"]
 BACKBONE = "backbone"  # folder of a backbone's configuration, tokenizer and weights, or without the weights for an `own_head`
-METADATA_FILE, HEAD_FILE = "ftlit.json", "head.safetensors"
+METADATA_FILE, HEAD_FILE, TARGET_TOKENIZER = "ftlit.json", "head.safetensors", "target_tokenizer"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 # Parts of weight names that are added by wrappers: the model and layers of peft, and PromptedBackbone.
 WRAPPERS = re.compile(r"^base_model\.model\.|^base\.|(?<=\.)base_layer\.")
@@ -99,6 +100,8 @@ def load_exported(
     _load_separate_weights(task, metadata["kind"], folder)
     if metadata["kind"] == "adapter":
         load_adapter(task, folder)
+    if (folder / TARGET_TOKENIZER).is_dir():  # of a separate decoder
+        task.tokenizer = decoder_tokenizer(str(folder / TARGET_TOKENIZER), trust_remote_code)
     return task
 
 
