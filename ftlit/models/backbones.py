@@ -152,11 +152,8 @@ def load_model(
     model, new = _pretrained_model(auto_class, backbone, trust_remote_code, loading or {}, config)
     _set_decoder_start(model, backbone)
     if kept is not None:
-        with torch.device("meta"):
-            skeleton, _ = _random_model(auto_class, backbone, trust_remote_code, {**fewer, **config})
-        keep_layers(model, kept, fewer, skeleton)
-        inside = {id(weight) for weight in model.parameters()}
-        new = [weight for weight in new if id(weight) in inside]
+        small = {**fewer, **config}
+        new = keep_layers(model, new, kept, fewer, lambda: _random_model(auto_class, backbone, trust_remote_code, small)[0])
     return _training(model), new
 
 

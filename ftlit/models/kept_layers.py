@@ -1,7 +1,9 @@
 """Begin a smaller model from some of the layers of a pretrained one, as for a student of a larger model."""
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PretrainedConfig
 
@@ -40,14 +42,20 @@ def fewer_layers(config: PretrainedConfig, kept: list[int], backbone: str) -> di
     return {"num_hidden_layers": len(kept), **of_each}
 
 
-def keep_layers(model: Any, kept: list[int], changes: dict[str, Any], skeleton: Any) -> None:
+def keep_layers(
+    model: Any, new: list[nn.Parameter], kept: list[int], changes: dict[str, Any], build: Callable[[], nn.Module]
+) -> list[nn.Parameter]:
     """Remove the other layers of a model.
 
     Args:
         model: The whole model, which is changed in place.
+        new: Its newly initialized weights.
         kept: Numbers of the layers to keep.
         changes: The changes to its configuration, from `fewer_layers`.
-        skeleton: A model without values of the changed configuration, which is what the model will be when it is opened again.
+        build: Builds a model of the changed configuration, which is what the model will be when it is opened again.
+
+    Returns:
+        The newly initialized weights that are left.
 
     Raises:
         UserError: The model would be another one then.
@@ -63,11 +71,15 @@ def keep_layers(model: Any, kept: list[int], changes: dict[str, Any], skeleton: 
     for config in {id(part.config): part.config for part in (model, backbone)}.values():
         config.update(changes)
     _renumber(model, layer_stack(backbone)[1], len(stack))
-    if (changed := _first_difference(_settings(model), _settings(skeleton))) is not None:
+    with torch.device("meta"):
+        smaller = build()
+    if (changed := _first_difference(_settings(model), _settings(smaller))) is not None:
         raise UserError(
             f"model.keep_layers {kept} does not fit {type(backbone).__name__}: by its number, a layer would have another "
             f"{changed}; keep other layers"
         )
+    left = {id(weight) for weight in model.parameters()}
+    return [weight for weight in new if id(weight) in left]
 
 
 def _renumber(model: nn.Module, layers: nn.ModuleList, whole: int) -> None:

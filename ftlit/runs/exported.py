@@ -54,7 +54,9 @@ def trained_task(folder: Path, trust_remote_code: bool = False) -> Any:
     if is_exported(folder):
         metadata = read_metadata(folder)
         if metadata["kind"] == "onnx":
-            raise UserError(f"{folder} holds a graph of ONNX, which only predicts; name the run, or an export of another format")
+            raise UserError(
+                f"{folder} holds a graph of ONNX, which only predicts; name the run, or an export of another format"
+            )
         return load_exported(folder, metadata, trust_remote_code)
     return load_task(find_checkpoint(folder), trust_remote_code)
 
