@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ftlit.losses import BCE as BCE
     from ftlit.losses import MSE as MSE
     from ftlit.losses import CrossEntropy as CrossEntropy
+    from ftlit.losses import Distillation as Distillation
     from ftlit.losses import Focal as Focal
     from ftlit.losses import Huber as Huber
     from ftlit.losses import Loss as Loss
@@ -93,7 +94,7 @@ _NAMES = {
     "ftlit.exports.predict": "load predict",
     "ftlit.exports.run": "open_run Run",
     "ftlit.heads": "EncoderDecoderHead EntityHead Head PooledHead TaskHead",
-    "ftlit.losses": "BCE CrossEntropy Focal Huber Loss MSE",
+    "ftlit.losses": "BCE CrossEntropy Distillation Focal Huber Loss MSE",
     "ftlit.tasks": """
         CausalLM MaskedLM MultipleChoice QuestionAnswering RelationExtraction Seq2Seq TaskModule TextClassification
         TextRegression TokenClassification

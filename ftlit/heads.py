@@ -171,7 +171,7 @@ class EncoderDecoderHead(Head):
         decoder_config = load_config(self.decoder, self.trust_remote_code)
         flags = ("is_decoder", "add_cross_attention")  # GPT-2 has only one of them
         cross = {name: True for name in flags if hasattr(decoder_config, name)}
-        decoder, decoder_new = load(AutoModelForCausalLM, backbone=self.decoder, **cross)
+        decoder, decoder_new = load(AutoModelForCausalLM, backbone=self.decoder, kept=None, **cross)
         ids = target_ids(decoder_tokenizer(self.decoder, self.trust_remote_code))
         settings = EncoderDecoderConfig.from_encoder_decoder_configs(
             encoder.config,  # type: ignore[arg-type]

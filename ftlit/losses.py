@@ -134,6 +134,39 @@ class Huber(Loss):
         return functional.huber_loss(logits.float().squeeze(1), labels, delta=self.delta, reduction="none")
 
 
+@dataclass(frozen=True)
+class Distillation(Loss):
+    """Learn from the outputs of `model.teacher` as well as from the labels (Hinton et al., 2015).
+
+    The loss of an example is ``alpha * temperature ** 2 * KL(teacher, student) + (1 - alpha) * task_loss``. Evaluations report
+    `task_loss` alone.
+
+    Args:
+        temperature: Number by which both models' logits are divided, so that more is learned from unlikely classes. Numbers
+            that a regression predicts have none: there, the squared difference takes the place of the divergence.
+        alpha: Share of the teacher in the loss. 1 ignores the labels.
+        task_loss: The loss on the labels; by default the usual loss of the task.
+    """
+
+    temperature: float = 2.0
+    alpha: float = 0.5
+    task_loss: Loss | None = None
+
+    def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the divergence of each example, ``(batch,)``, where `labels` are the teacher's logits ``(batch, labels)``."""
+        ours, theirs = (functional.log_softmax(scores.float() / self.temperature, -1) for scores in (logits, labels))
+        return self.temperature**2 * functional.kl_div(ours, theirs, reduction="none", log_target=True).sum(-1)
+
+    def of_each_label(self, logits: Tensor, taught: Tensor) -> Tensor:
+        """Return the mean divergence over independent labels, ``(batch,)``, from logits ``(batch, labels)`` of both models."""
+        both = (torch.stack([scores.float(), torch.zeros_like(scores.float())], -1) for scores in (logits, taught))
+        return self(*both).mean(-1)
+
+    def mixed(self, own: Tensor, taught: Tensor) -> Tensor:
+        """Return the weighted mean of the losses on the labels and to the teacher."""
+        return self.alpha * taught + (1 - self.alpha) * own
+
+
 def token_losses(loss: Loss, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the sum of the token losses of each example, ``(batch,)``.
 
@@ -145,6 +178,25 @@ def token_losses(loss: Loss, logits: Tensor, labels: Tensor, weights: Tensor | N
     """
     labelled = labels != IGNORED
     return row_sums(loss(logits[labelled], labels[labelled], weights), labelled)
+
+
+def taught_token_losses(loss: Distillation, logits: Tensor, lessons: Tensor, labels: Tensor) -> Tensor:
+    """Return the sum of the divergences from the teacher over the labelled tokens of each example, ``(batch,)``.
+
+    Args:
+        loss: Divergence of a single token.
+        logits: Logits, ``(batch, tokens, labels)``.
+        lessons: Those of the teacher, with the same shape.
+        labels: Labels, ``(batch, tokens)``. Tokens labelled `IGNORED` are excluded.
+    """
+    labelled = labels != IGNORED
+    return row_sums(loss(logits[labelled], lessons[labelled]), labelled)
+
+
+def of_both(logits: Tensor, lessons: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits of two models for the tokens that both know: models of a family pad their tables to different sizes."""
+    known = min(logits.shape[-1], lessons.shape[-1])
+    return logits[..., :known], lessons[..., :known]
 
 
 def row_sums(values: Tensor, chosen: Tensor) -> Tensor:

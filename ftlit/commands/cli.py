@@ -97,7 +97,9 @@ class TaskCLI(LightningCLI):
         add("--training_checks", type=bool, default=True, help=help_text)
         help_text = "Steps from one last.ckpt to the next; null for every ten minutes (fit)."
         add("--save_every_n_steps", type=int | None, default=None, help=help_text)
-        help_text = "Import paths of classes outside ftlit that a run may name: that of --config (validate, test) or init_from."
+        help_text = (
+            "Import paths of classes outside ftlit that may be named by --config (validate, test), init_from or teacher."
+        )
         add("--trust_classes", type=list[str] | str | None, default=None, help=help_text)
         help_text = "Keep last.ckpt once the run has finished, so that it can be trained further (fit)."
         add("--keep_last", type=bool, default=True, help=help_text)

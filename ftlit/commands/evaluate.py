@@ -71,6 +71,7 @@ class Evaluation:
             precision=str(self.trainer.precision),
             parameters=parameter_counts(self.model.model),
             data=self.found,
+            **({"teacher": self.model.teacher.record} if self.model.distillation else {}),
             **({"before": self.before} if self.before else {}),
         )
 

@@ -24,6 +24,7 @@ from ftlit.runs.reading import RunFolder
 from ftlit.runs.same_config import check_same_config
 from ftlit.runs.secrets import hidden, write_config
 from ftlit.tasks import TaskModule
+from ftlit.tasks.shared.teacher import check_same_teacher
 from ftlit.training.parameters import parameter_counts
 from ftlit.training.trainer import RunOptions, RunParts
 from ftlit.util.startup import quiet
@@ -188,7 +189,10 @@ def prepare(model: TaskModule, data: TaskData, splits: list[str]) -> None:
     data.require(["train", *splits])
     data.check_batches(["train", *splits])
     check_vocabulary(model, data)
-    if data.unlabelled_source is not None and model.auxiliary is None:
+    if model.distillation is not None:
+        columns = data.encoded["train"].column_names
+        model.teacher.check_inputs(int(data.lengths("train").max()), len(data.input_columns()) > 1, "token_type_ids" in columns)
+    if data.unlabelled_source is not None and model.auxiliary is None and not (model.distillation and model.teaches_texts):
         raise UserError("data.unlabelled has texts for an auxiliary loss, but the task has none: set model.auxiliary")
     model.param_groups()  # raises if lr_factors match no weight
 
@@ -212,6 +216,7 @@ def check_start(path: Path, model: TaskModule, data: TaskData, parts: RunParts) 
     check_whole(path, checkpoint)
     check_order(checkpoint, data.resume_signature(parts.trainer))
     if parts.resumed:
+        check_same_teacher(model, checkpoint)
         rows_before(parts.metrics_file.path, checkpoint["metrics_rows"])
     model.on_load_checkpoint(checkpoint)
     return checkpoint["global_step"], checkpoint.get("stopped", False)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ftlit.exports.folder import METADATA_FILE
+from ftlit.runs.exported import METADATA_FILE
 from ftlit.runs.files import BEST, CONFIG, RECORD
 from ftlit.util.settings import parse_yaml
 from ftlit.util.trust import check_source, import_trusted, opening

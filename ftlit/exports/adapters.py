@@ -1,18 +1,17 @@
-"""Save adapters as folders that `peft.PeftModel.from_pretrained` loads onto the backbone, and load them again."""
+"""Save adapters as folders that `peft.PeftModel.from_pretrained` loads onto the backbone."""
 
 import copy
-import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from ftlit.errors import UserError
 from ftlit.heads import EncoderDecoderHead
-from ftlit.models.backbones import check_adapter_config, locate
+from ftlit.models.backbones import locate
+from ftlit.runs.exported import ADAPTER_WEIGHTS, find_adapter
 from ftlit.tuning.peft_base import adapter_weights
 from ftlit.tuning.prompted_backbone import PromptedBackbone
 from ftlit.util.hub import commit_of, unpinned
@@ -20,25 +19,7 @@ from ftlit.util.hub import commit_of, unpinned
 if TYPE_CHECKING:
     from ftlit.tasks import TaskModule
 
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 KEEP_RUN = "keep the run folder and use `ftlit predict`"
-# Parts of weight names that are added by wrappers: the model and layers of peft, and PromptedBackbone.
-WRAPPERS = re.compile(r"^base_model\.model\.|^base\.|(?<=\.)base_layer\.")
-
-
-def plain_name(name: str) -> str:
-    """Return the name of a backbone's weight without the prefixes of wrappers."""
-    return WRAPPERS.sub("", name)
-
-
-def find_adapter(task: "TaskModule") -> Any:
-    """Return the part of the backbone that can be saved as a peft adapter, or None."""
-    from peft import PeftModel
-
-    backbone = task.backbone
-    if isinstance(backbone, PromptedBackbone):
-        return None if isinstance(backbone.base, PeftModel) else backbone
-    return backbone if isinstance(backbone, PeftModel) else None
 
 
 def check_adapter(task: "TaskModule") -> None:
@@ -70,18 +51,8 @@ def check_adapter(task: "TaskModule") -> None:
             f"--adapter-only: the frozen weights come from model.init_from {task.init_from!r} and differ from those of the "
             f"base model {task.hparams['backbone']!r}; {merged}"
         )
-
-
-def adapter_keys(task: "TaskModule") -> set[str]:
-    """Names, in the task's state dict, of the weights that are in the adapter's own file."""
-    adapter = find_adapter(task)
-    if isinstance(adapter, PromptedBackbone):
-        own = {id(weight) for weight in adapter.prompt.state_dict(keep_vars=True).values()}
-    else:
-        # Names of peft end with the adapter's name, or contain it before the last component.
-        weights = adapter.state_dict(keep_vars=True)
-        own = {id(weight) for name, weight in weights.items() if "default" in name.split(".")[-2:]}
-    return {name for name, weight in task.state_dict(keep_vars=True).items() if id(weight) in own}
+    if task.keep_layers is not None:
+        raise UserError(f"--adapter-only: model.keep_layers leaves out layers that the base model has; {merged}")
 
 
 def base_model_name(task: "TaskModule") -> str:
@@ -123,24 +94,3 @@ def _save_peft_adapter(adapter: Any, folder: Path) -> None:
         file = folder / ADAPTER_WEIGHTS
         others = {name: weight.cpu() for name, weight in adapter_weights(adapter).items() if "lora_magnitude" in name}
         save_file(load_file(file) | others, file, metadata={"format": "pt"})
-
-
-def load_adapter(task: "TaskModule", folder: Path) -> None:
-    """Load the adapter of a folder into a task with the same tuning method.
-
-    Raises:
-        UserError: If the folder holds the adapter of another method.
-    """
-    check_adapter_config(folder)
-    adapter, weights = find_adapter(task), load_file(folder / ADAPTER_WEIGHTS)
-    if isinstance(adapter, PromptedBackbone):  # the network that generated the vectors is no longer needed
-        adapter.prompt = nn.Embedding.from_pretrained(weights["prompt_embeddings"])
-        return
-    from peft import PeftConfig, set_peft_model_state_dict
-
-    own, given = adapter.peft_config["default"], PeftConfig.from_pretrained(str(folder))
-    if hasattr(given, "rank_pattern"):  # the ranks that AdaLoRA allocated
-        own.rank_pattern = given.rank_pattern
-    result: Any = set_peft_model_state_dict(adapter, weights)
-    if result.unexpected_keys:
-        raise UserError(f"{folder / ADAPTER_WEIGHTS} contains weights that do not belong to model.tuning {task.tuning}")

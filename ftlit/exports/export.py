@@ -12,10 +12,7 @@ from transformers import PreTrainedModel
 from ftlit.errors import UserError
 from ftlit.exports.adapters import check_adapter, save_adapter
 from ftlit.exports.folder import (
-    METADATA_FILE,
-    Kind,
     export_arguments,
-    is_exported,
     open_exported,
     save_separate_weights,
     stored_data,
@@ -28,6 +25,7 @@ from ftlit.exports.onnx.verify import reference_cases, verify_graph, verify_open
 from ftlit.exports.own_head import apply_scale, exported_scale, has_own_head
 from ftlit.exports.verify import reference_outputs, verify_folder, verify_loaded
 from ftlit.runs.checkpoint import find_checkpoint, load_task, read_checkpoint
+from ftlit.runs.exported import METADATA_FILE, Kind, is_exported
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import versions
 from ftlit.runs.secrets import hidden

@@ -10,11 +10,11 @@ from transformers import PreTrainedModel
 
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
-from ftlit.exports.adapters import KEEP_RUN, find_adapter
-from ftlit.exports.folder import BACKBONE, TARGET_TOKENIZER, Kind
+from ftlit.exports.adapters import KEEP_RUN
 from ftlit.exports.own_head import own_head_model, save_code
 from ftlit.models.embeddings import ExtendedEmbedding, ExtendedHead
 from ftlit.models.generation import SAMPLING, Generation
+from ftlit.runs.exported import BACKBONE, TARGET_TOKENIZER, Kind, find_adapter
 from ftlit.tasks import TaskModule
 from ftlit.util.private import keep_generation_settings
 

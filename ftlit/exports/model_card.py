@@ -8,7 +8,7 @@ import yaml
 from tabulate import tabulate
 
 from ftlit.exports.adapters import base_model_name
-from ftlit.exports.folder import BACKBONE, Kind
+from ftlit.runs.exported import BACKBONE, Kind
 from ftlit.runs.reading import RunFolder, results_text
 from ftlit.tasks import TaskModule, TextRegression
 

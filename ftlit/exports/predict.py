@@ -17,9 +17,10 @@ from ftlit.data.shared.base import TaskData
 from ftlit.data.sources.formats import Located, Reader, decode_lines, describe_value, text_rows
 from ftlit.data.sources.readers import READERS
 from ftlit.errors import UserError
-from ftlit.exports.folder import is_exported, open_exported, stored_data
+from ftlit.exports.folder import open_exported, stored_data
 from ftlit.models.embeddings import check_token_ids
 from ftlit.runs.checkpoint import find_checkpoint, load_task
+from ftlit.runs.exported import is_exported
 from ftlit.tasks import TaskModule
 from ftlit.util.files import replacing
 from ftlit.util.startup import quiet

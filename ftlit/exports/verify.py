@@ -17,7 +17,7 @@ from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError
 from ftlit.exports import verify_script
 from ftlit.exports.adapters import base_model_name
-from ftlit.exports.folder import BACKBONE, Kind
+from ftlit.runs.exported import BACKBONE, Kind
 from ftlit.tasks import TaskModule
 from ftlit.tasks.seq2seq import Seq2Seq
 from ftlit.tuning.prompted_backbone import PromptedBackbone

@@ -15,6 +15,7 @@ from ftlit.models.checks.files import naming_damaged_files
 from ftlit.models.checks.tokenizers import check_vocabulary, drop_unknown_types, has_tokenizer_files, missing_tokenizer
 from ftlit.models.checks.weights import check_weights, say_unused_layers
 from ftlit.models.gguf import convert_gguf
+from ftlit.models.kept_layers import fewer_layers, keep_layers
 from ftlit.util.files import read_json, resolve_package_path
 from ftlit.util.hub import LOADING_ERRORS, unpinned
 from ftlit.util.trust import remote_code
@@ -120,6 +121,7 @@ def load_model(
     pretrained: bool = True,
     loading: dict[str, Any] | None = None,
     dropout: float | None = None,
+    kept: list[int] | None = None,
     **config: Any,
 ) -> tuple[nn.Module, list[nn.Parameter]]:
     """Load a model in float32 and training mode.
@@ -131,20 +133,34 @@ def load_model(
         pretrained: Whether to load the pretrained weights. False initializes all weights randomly.
         loading: Additional arguments of ``from_pretrained``.
         dropout: Dropout probability of all layers. None keeps the values of the configuration.
+        kept: Numbers of the layers to keep, from 0 at the bottom. None keeps all.
         config: Changes to the model's configuration, such as ``num_labels``.
 
     Returns:
         The model and its newly initialized weights, which must train with every tuning method.
 
     Raises:
-        UserError: If the backbone cannot be found, or has no such head.
+        UserError: If the backbone cannot be found, or has no such head or layers.
     """
     if dropout is not None:
         config = {**_dropout_settings(load_config(backbone, trust_remote_code), dropout), **config}
     if getattr(load_config(backbone, trust_remote_code), "attention_type", None) == "block_sparse":
         config = {"attention_type": "original_full", **config}  # else BigBird switches to it at the first batch of short texts
+    fewer = {} if kept is None else fewer_layers(load_config(backbone, trust_remote_code), kept, backbone)
     if not pretrained:
-        return _random_model(auto_class, backbone, trust_remote_code, config)
+        return _random_model(auto_class, backbone, trust_remote_code, {**fewer, **config})
+    model, new = _pretrained_model(auto_class, backbone, trust_remote_code, loading or {}, config)
+    _set_decoder_start(model, backbone)
+    if kept is not None:
+        small = {**fewer, **config}
+        new = keep_layers(model, new, kept, fewer, lambda: _random_model(auto_class, backbone, trust_remote_code, small)[0])
+    return _training(model), new
+
+
+def _pretrained_model(
+    auto_class: Any, backbone: str, trust_remote_code: bool, loading: dict[str, Any], config: dict[str, Any]
+) -> tuple[Any, list[nn.Parameter]]:
+    """Load a model whose files hold all of its weights, except those of a head; return it and its newly initialized weights."""
     try:
         model, info = auto_class.from_pretrained(
             **origin(backbone),
@@ -152,7 +168,7 @@ def load_model(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reinitializes a head that was trained for other labels
             trust_remote_code=remote_code(trust_remote_code),
-            **(loading or {}),
+            **loading,
             **config,
         )
     except LOADING_ERRORS as error:
@@ -162,15 +178,14 @@ def load_model(
     inside = {name for name, _ in model.named_parameters() if name.startswith(f"{model.base_model_prefix}.")}
     new = list[nn.Parameter]()
     if inside and inside <= missing:  # Llama's question answering model names its base differently from the checkpoint
-        base, new = load_model(AutoModel, backbone, trust_remote_code, pretrained, loading, **config)
+        base, new = load_model(AutoModel, backbone, trust_remote_code, loading=loading, **config)
         setattr(model, model.base_model_prefix, base)
         missing -= inside
     elif (missing - shapes.keys()).issuperset(name for name, _ in model.named_parameters()):
         raise UserError(f"model.backbone {backbone!r}: its files contain no weights of {type(model).__name__}")
     check_weights(model, missing - shapes.keys(), shapes, backbone)
     say_unused_layers(model, set(info["unexpected_keys"]), backbone)
-    _set_decoder_start(model, backbone)
-    return _training(model), new + [weight for name, weight in model.named_parameters() if name in missing]
+    return model, new + [weight for name, weight in model.named_parameters() if name in missing]
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class MaskedLM(LanguageModel):
             kind = load_config(self.hparams["backbone"], self.hparams["trust_remote_code"]).model_type
             if kind != "bert":
                 raise UserError(f"model.next_sentence needs a BERT backbone, and {self.hparams['backbone']!r} is {kind}")
-            self.auto_class = AutoModelForPreTraining
+            self.auto_class, self.takes_teacher = AutoModelForPreTraining, False
             self.mean_names, self.corpus_metric_names = ("nll", "nsp"), ("perplexity", "nsp_accuracy")
 
     def targets(self, labels: Tensor) -> Tensor:

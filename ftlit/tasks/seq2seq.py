@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoModelForSeq2SeqLM
 
 from ftlit.errors import UserError
 from ftlit.heads import EncoderDecoderHead, TaskHead
-from ftlit.losses import CrossEntropy, Loss, perplexity, token_losses
+from ftlit.losses import CrossEntropy, Loss, of_both, perplexity, taught_token_losses, token_losses
 from ftlit.metrics.text import check_names, metric_keys, signatures, text_scores
 from ftlit.models.backbones import load_tokenizer
 from ftlit.models.encoder_decoder import decoder_limit, decoder_tokenizer
@@ -42,6 +42,7 @@ class Seq2Seq(TaskModule):
     evidence: ClassVar[str | None] = "texts"
     auto_class = AutoModelForSeq2SeqLM
     takes_auxiliary: ClassVar[bool] = False
+    takes_teacher = True
     mean_names = ("nll",)
 
     def __init__(
@@ -106,6 +107,9 @@ class Seq2Seq(TaskModule):
 
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         return token_losses(self.loss, logits, batch["labels"])
+
+    def taught_losses(self, logits: Tensor, lessons: Tensor, batch: dict[str, Any]) -> Tensor:
+        return taught_token_losses(self.distillation, *of_both(logits, lessons), batch["labels"])
 
     # Evaluation
 

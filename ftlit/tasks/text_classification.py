@@ -19,6 +19,7 @@ class TextClassification(LabelledTask):
     """
 
     evidence: ClassVar[str | None] = "labels"
+    teaches_texts = True
 
     def __init__(self, multi_label: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -65,6 +66,11 @@ class TextClassification(LabelledTask):
 
     def probabilities(self, logits: Tensor) -> Tensor:
         return logits.sigmoid() if self.multi_label else super().probabilities(logits)
+
+    def taught_losses(self, logits: Tensor, lessons: Tensor, batch: dict[str, Any]) -> Tensor:
+        if not self.multi_label:
+            return super().taught_losses(logits, lessons, batch)
+        return self.distillation.of_each_label(logits, lessons)
 
     def _decode_one(self, scores: list[float]) -> dict[str, Any]:
         if not self.multi_label:

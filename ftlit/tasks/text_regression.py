@@ -24,6 +24,7 @@ class TextRegression(TaskModule):
 
     evidence: ClassVar[str | None] = "values"
     auto_class = AutoModelForSequenceClassification
+    takes_teacher = teaches_texts = True
     loss_kinds: tuple[type[Loss], ...] = (MSE, Huber)
 
     def __init__(self, label_scale: list[float] | None = None, **kwargs: Any) -> None:
@@ -48,6 +49,13 @@ class TextRegression(TaskModule):
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         # Standardised in double precision: large numbers that differ by little would be the same in single precision.
         return self.loss(logits, ((batch["labels"].double() - self.mean) / self.deviation).float())
+
+    def lessons(self, batch: dict[str, Any]) -> Tensor:
+        """Return the numbers that this task predicts in the unit of the target, ``(batch, 1)``."""
+        return super().lessons(batch).double() * self.deviation + self.mean
+
+    def taught_losses(self, logits: Tensor, lessons: Tensor, batch: dict[str, Any]) -> Tensor:
+        return MSE()(logits, ((lessons.squeeze(1) - self.mean) / self.deviation).float())
 
     def build_metrics(self) -> MetricCollection:
         errors = {"mse": MeanError(2), "rmse": MeanError(2, root=True), "mae": MeanError(1)}

@@ -8,7 +8,7 @@ from transformers import AutoModelForTokenClassification
 
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
-from ftlit.losses import token_losses
+from ftlit.losses import taught_token_losses, token_losses
 from ftlit.metrics.entities import located_entities
 from ftlit.metrics.per_class import per_class
 from ftlit.metrics.spans import entities, span_scores, token_accuracy
@@ -56,6 +56,9 @@ class TokenClassification(LabelledTask):
 
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         return token_losses(self.loss, logits, batch["labels"], self.class_weights)
+
+    def taught_losses(self, logits: Tensor, lessons: Tensor, batch: dict[str, Any]) -> Tensor:
+        return taught_token_losses(self.distillation, logits, lessons, batch["labels"])
 
     # Predictions
 

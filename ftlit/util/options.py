@@ -126,6 +126,8 @@ OPTIONS: dict[str, Option] = {
     "model.tuning": _affects("training", short="tuning", merged={"class_path": "ftlit.tuning.Full"}),
     "model.head": _affects("training", short="head"),
     "model.loss": _affects("training", short="loss"),
+    "model.teacher": _affects("training", moves=True, exported=None),
+    "model.keep_layers": _affects("training", merged=None),
     "model.auxiliary": _affects("training", short="auxiliary", exported=None),
     "model.dropout": _MODEL,
     "model.gradient_checkpointing": _affects(exported=False),  # time and memory alone

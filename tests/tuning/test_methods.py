@@ -13,7 +13,8 @@ from torch import nn
 from transformers import AutoModel
 
 from ftlit.errors import UserError
-from ftlit.exports.adapters import load_adapter, plain_name, save_adapter
+from ftlit.exports.adapters import save_adapter
+from ftlit.runs.exported import load_adapter, plain_name
 from ftlit.tasks import TextClassification
 from ftlit.tuning import (
     IA3,

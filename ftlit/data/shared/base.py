@@ -52,7 +52,7 @@ class TaskData(LightningDataModule, TaskHooks):
         pad_token: Token to pad with if the tokenizer has none.
         trust_remote_code: Taken from the model.
         reserved_positions: Taken from the model: number of positions that its tuning method needs for itself.
-        unlabelled: More texts for model.auxiliary, named like dataset: each training example comes with one of them.
+        unlabelled: More texts for model.auxiliary or teacher, named like dataset: each training example comes with one of them.
         unlabelled_column: Column of their text.
         group: Column that is the same in rows of one document. The intervals of a run's scores then draw whole documents.
         cache_limit: Gigabytes of the disk that stored hidden states may take; see model.trunk_cache.

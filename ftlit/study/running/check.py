@@ -147,6 +147,8 @@ def _resolve(sample: ConfigSample) -> tuple[str, Any]:
         resolved.pop("config", None)
         resolved.pop("run_dir", None)
         text = subcommand_parser(cli).dump(resolved, skip_unset=False, skip_validation=True)
+        if cli.model.distillation is not None:
+            _ = cli.model.teacher  # raises if it does not fit
         return text, cli.model
 
 

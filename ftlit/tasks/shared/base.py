@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,20 +13,21 @@ from torchmetrics import Metric, MetricCollection
 
 from ftlit.auxiliary import Auxiliary, SelfSupervision
 from ftlit.heads import Head
-from ftlit.losses import CrossEntropy, Focal, Loss
+from ftlit.losses import CrossEntropy, Distillation, Focal, Loss
 from ftlit.optimization.parameter_groups import param_groups
 from ftlit.runs.checkpoint import frozen_digest, trained_keys
 from ftlit.tasks.shared import training
 from ftlit.tasks.shared.building import ConfiguredAfterInit, build_model
 from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, save_trained
-from ftlit.tasks.shared.evaluator import Evaluator, KeepsBuffers, Outputs, monitor_mode, of_validation
+from ftlit.tasks.shared.evaluator import EvaluatedModule, Evaluator, Outputs, monitor_mode, of_validation
 from ftlit.tasks.shared.pretrained_head import set_default_head
 from ftlit.tasks.shared.stages import Stages
+from ftlit.tasks.shared.teacher import Teacher, distilled_losses, open_teacher
 from ftlit.tuning import Full, Tuning
 from ftlit.util.hub import pinned
 
 
-class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
+class TaskModule(EvaluatedModule, LightningModule, metaclass=ConfiguredAfterInit):
     """Base class of tasks: a backbone with a head, trained by a tuning method.
 
     Args:
@@ -33,7 +35,8 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
         revision: Branch, tag or commit of a backbone on the hub.
         tuning: Which weights of the backbone train.
         head: The prediction head; by default that of transformers for the task, or PooledHead where Frozen keeps a pooler.
-        loss: The training loss; by default the usual loss of the task.
+        loss: The training loss; by default the usual loss of the task. Distillation learns from `teacher` too.
+        teacher: Folder of an earlier run or of an export, whose outputs the loss Distillation compares with.
         optimizer: Class path and arguments of the optimizer, without the parameters.
         schedule: Learning rate: linear, cosine, cosine_with_restarts, polynomial, inverse_sqrt, constant, constant_with_warmup.
         warmup_ratio: Fraction of all optimizer steps in which the learning rate rises.
@@ -46,6 +49,7 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
         pretrained: Whether to load the backbone's weights. False uses only its architecture, to train from scratch.
         dropout: Dropout probability of the backbone's layers in training; by default that of its configuration.
         init_from: Folder of an earlier run or of a Hugging Face model whose backbone weights replace those of `backbone`.
+        keep_layers: Layers of the backbone with which a smaller model begins, such as `[0, 2, 4]`; by default all.
         auxiliary: A self-supervised loss in addition to the task's: MaskedLMLoss for encoders, CausalLMLoss for decoders.
         gradient_checkpointing: Whether layers are computed again in the backward pass, which takes less memory and more time.
         trunk_cache: Whether hidden states of the frozen lowest layers are stored and read again; `auto`: where they are needed
@@ -58,6 +62,8 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
     constant_prediction: Any = None  # the answer of a baseline that reads no example, as learned from the labels of train
     pretrained_head: ClassVar[bool] = False  # whether the head is that of a pretrained language model
     takes_auxiliary: ClassVar[bool] = True
+    takes_teacher: bool = False  # whether `taught_losses` is defined
+    teaches_texts: ClassVar[bool] = False  # whether it needs no labels, so that texts without labels can be taught too
     # How studies and `ftlit diff` compute statistics from predictions: a kind of `ftlit.metrics.evidence`.
     evidence: ClassVar[str | None] = None
     # The losses of `ftlit.losses` that fit the task, and whether their class weights and label smoothing do.
@@ -91,18 +97,22 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
         gradient_checkpointing: bool = False,
         revision: str | None = None,
         trunk_cache: Literal["auto"] | bool = "auto",
+        teacher: str | None = None,
+        keep_layers: list[int] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.hparams["backbone"] = pinned(backbone, revision)
         self.tuning, self.optimizer = tuning, optimizer
         self.head: Any = head  # None until `prepare` sets the task's defaults, like the next two
-        self.loss: Any = loss
+        self.loss: Any = loss.task_loss if isinstance(loss, Distillation) else loss  # on the labels
         self.monitor: Any = monitor
         self.schedule, self.warmup_ratio, self.pad_token_id = schedule, warmup_ratio, pad_token_id
         self.layer_decay, self.head_lr_factor, self.lr_factors = layer_decay, head_lr_factor, lr_factors
         self.pretrained, self.dropout, self.init_from, self.auxiliary = pretrained, dropout, init_from, auxiliary
         self.self_supervision: SelfSupervision | None = None
+        self.keep_layers = keep_layers
+        self.distillation: Any = loss if isinstance(loss, Distillation) else None
         self.total_steps, self.notes = 0, list[str]()  # known once the optimizer is built; printed when a run starts
         self.keep_predictions, self.lightning_logs = False, True  # `LossLog` of a run logs by itself
         self.stages, self._step_loss = Stages(), training.StepLoss()
@@ -132,7 +142,21 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
 
     def batch_losses(self, batch: dict[str, Any]) -> Tensor:
         """Return the loss of each example of a training batch, ``(batch,)``."""
-        return self.losses(self.logits(batch), batch)
+        logits = self.logits(batch)
+        return self.losses(logits, batch) if self.distillation is None else distilled_losses(self, logits, batch)
+
+    def lessons(self, batch: dict[str, Any]) -> Tensor:
+        """Return what a student learns from this task for a batch, which are the logits in most tasks."""
+        return self.logits(batch)
+
+    def taught_losses(self, logits: Tensor, lessons: Tensor, batch: dict[str, Any]) -> Tensor:
+        """Return the loss of each example to the teacher's `lessons`, ``(batch,)``, like `losses` to its labels."""
+        raise NotImplementedError
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The task whose outputs this one learns, which is opened when it is needed."""
+        return open_teacher(self)
 
     def text_counts(self, batch: dict[str, Any]) -> list[int] | None:
         """Return how many rows of ``input_ids`` each example of a batch has, or None if each has one."""
@@ -212,16 +236,6 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
         monitor_mode(self)  # raises if the monitored metric is unknown
 
     @property
-    def metric_names(self) -> list[str]:
-        """Names of the metrics that an evaluation logs."""
-        return ["loss", *self.evaluators["val"].metrics, *self.corpus_metric_names]
-
-    @property
-    def mode(self) -> str:
-        """Whether the monitored metric is better when lower (`min`) or higher (`max`)."""
-        return monitor_mode(self)
-
-    @property
     def backbone(self) -> nn.Module:
         """The tuned backbone inside the model, or the model itself if it is not wrapped by a head, such as T5."""
         return getattr(self.model, self.model.base_model_prefix, self.model)
@@ -266,25 +280,6 @@ class TaskModule(KeepsBuffers, LightningModule, metaclass=ConfiguredAfterInit):
         step = self.global_step
         super().optimizer_step(*args, **kwargs)
         self.tuning.after_step(self.backbone, step)
-
-    # Evaluation
-
-    @property
-    def is_fitting(self) -> bool:
-        """Whether this evaluation is part of training."""
-        return self.trainer.state.fn == "fit"
-
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self.evaluators["val"].update(self, batch)
-
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self.evaluators["test"].update(self, batch)
-
-    def on_validation_epoch_end(self) -> None:
-        self.evaluators["val"].finish(self)
-
-    def on_test_epoch_end(self) -> None:
-        self.evaluators["test"].finish(self)
 
     # Checkpoints
 

@@ -51,7 +51,8 @@ def build_model(task: "TaskModule") -> None:
     trust = task.hparams["trust_remote_code"]
     if task.pad_token_id is not None and not _keeps_padding(task.hparams["backbone"], trust):
         config["pad_token_id"] = task.pad_token_id
-    load = partial(load_model, backbone=task.hparams["backbone"], trust_remote_code=trust, dropout=task.dropout)
+    own = {"trust_remote_code": trust, "dropout": task.dropout, "kept": task.keep_layers}
+    load = partial(load_model, backbone=task.hparams["backbone"], **own)
     with torch.device("meta"):
         skeleton: Any = task.head.build(partial(load, pretrained=False), task.auto_class, config)[0]
     load = partial(load, pretrained=task.pretrained, loading=_check_tuning(task, skeleton))
@@ -103,7 +104,7 @@ def _initialise(
         fresh,
         str(task.init_from),
         task.hparams["backbone"],
-        lambda folder: task.build_earlier(partial(pretrained, backbone=folder), config),
+        lambda folder: task.build_earlier(partial(pretrained, backbone=folder, kept=None), config),
         type(task) if task.pretrained_head else None,
         task.hparams["trust_remote_code"],
     )

@@ -22,6 +22,8 @@ def save_trained(task: "TaskModule", checkpoint: dict[str, Any]) -> None:
     check_complete(task.initial_trained_keys, keys & checkpoint["state_dict"].keys())
     checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in keys}
     checkpoint["frozen_digest"] = task.frozen_digest
+    if task.distillation is not None:
+        checkpoint["teacher"] = task.teacher.digest
     checkpoint["tuning_state"] = task.tuning.state(task.backbone)
     if not all(is_finite(weight) for weight in checkpoint["state_dict"].values()):
         raise UserError(f"weights are no longer finite at step {task.global_step}; no checkpoint of them was written")

@@ -38,8 +38,15 @@ class Outputs:
     means: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
-class KeepsBuffers(nn.Module):
-    """A module whose own buffers keep their precision when the model is converted to bfloat16, such as class weights."""
+class EvaluatedModule(nn.Module):
+    """A module that evaluates itself on splits.
+
+    Its own buffers, such as class weights, keep their precision when the model is converted to bfloat16.
+    """
+
+    evaluators: Any
+    trainer: Any
+    corpus_metric_names: tuple[str, ...]
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         kept = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
@@ -49,6 +56,33 @@ class KeepsBuffers(nn.Module):
             assert moved is not None
             self._buffers[name] = buffer.to(moved.device)
         return self
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Names of the metrics that an evaluation logs."""
+        return ["loss", *self.evaluators["val"].metrics, *self.corpus_metric_names]
+
+    @property
+    def mode(self) -> str:
+        """Whether the monitored metric is better when lower (`min`) or higher (`max`)."""
+        return monitor_mode(self)  # type: ignore[arg-type]
+
+    @property
+    def is_fitting(self) -> bool:
+        """Whether this evaluation is part of training."""
+        return self.trainer.state.fn == "fit"
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.evaluators["val"].update(self, batch)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.evaluators["test"].update(self, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self.evaluators["val"].finish(self)
+
+    def on_test_epoch_end(self) -> None:
+        self.evaluators["test"].finish(self)
 
 
 class Evaluator(nn.Module):

@@ -25,6 +25,7 @@ class LabelledTask(TaskModule):
 
     auto_class: Any = AutoModelForSequenceClassification
     weighted: ClassVar[bool] = True
+    takes_teacher = True
     problem_type: str | None = "single_label_classification"  # of transformers' configuration; None leaves it out
     class_weights: Tensor | None
 
@@ -51,6 +52,9 @@ class LabelledTask(TaskModule):
 
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         return self.loss(logits, batch["labels"], self.class_weights)
+
+    def taught_losses(self, logits: Tensor, lessons: Tensor, batch: dict[str, Any]) -> Tensor:
+        return self.distillation(logits, lessons)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)

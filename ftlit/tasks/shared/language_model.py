@@ -11,7 +11,7 @@ from torchmetrics import MetricCollection, classification
 
 from ftlit.errors import UserError
 from ftlit.heads import TaskHead
-from ftlit.losses import CrossEntropy, Loss, perplexity, row_sums
+from ftlit.losses import CrossEntropy, Loss, of_both, perplexity, row_sums
 from ftlit.tasks.shared.base import TaskModule
 from ftlit.tasks.shared.evaluator import Evaluator, Outputs
 from ftlit.util.batch import IGNORED
@@ -50,6 +50,7 @@ class LanguageModel(TaskModule):
     """
 
     takes_auxiliary: ClassVar[bool] = False
+    takes_teacher = True
     pretrained_head: ClassVar[bool] = True
     objective: ClassVar[Literal["causal", "masked"]]
     mean_names: tuple[str, ...] = ("nll",)
@@ -87,6 +88,9 @@ class LanguageModel(TaskModule):
 
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         return self.example_sums(self.loss(logits, self.chosen(batch["labels"])), batch)
+
+    def taught_losses(self, logits: Tensor, lessons: Tensor, batch: dict[str, Any]) -> Tensor:
+        return self.example_sums(self.distillation(*of_both(logits, lessons)), batch)
 
     def chosen(self, labels: Tensor) -> Tensor:
         """Return the targets without the ignored positions, one row after the other, ``(targets,)``."""

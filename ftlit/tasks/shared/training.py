@@ -8,6 +8,7 @@ from ftlit.errors import UserError
 from ftlit.losses import Loss
 from ftlit.optimization.optimizer import build_optimizer
 from ftlit.optimization.schedule import build_schedule, check_lr_schedule, finite_steps
+from ftlit.tasks.shared.teacher import check_distillation
 from ftlit.util.batch import BOOKKEEPING
 from ftlit.util.private import is_accumulating, replaces_samplers
 
@@ -27,6 +28,7 @@ def check_settings(task: "TaskModule") -> None:
     if not task.pretrained and not task.tuning.trains_everything:
         raise UserError(f"model.pretrained is false: random weights must all train, but {task.tuning} would freeze some")
     _check_loss(task)
+    check_distillation(task)
 
 
 def _check_loss(task: "TaskModule") -> None:

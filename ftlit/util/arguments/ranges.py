@@ -156,6 +156,7 @@ RANGES: dict[str, Range] = {
     "model.head_lr_factor": POSITIVE,
     "model.lr_factors": NOT_NEGATIVE,
     "model.dropout": FRACTION,
+    "model.keep_layers": COUNT_OR_NONE,
     "model.mask_probability": PROBABILITY,
     "model.n_best": COUNT,
     "model.max_answer_tokens": COUNT,
@@ -204,6 +205,8 @@ RANGES: dict[str, Range] = {
     "model.loss.class_weights": Range(least=0, words=("balanced",), not_all_zero=True),
     "model.loss.gamma": NOT_NEGATIVE,
     "model.loss.delta": POSITIVE,
+    "model.loss.temperature": POSITIVE,
+    "model.loss.alpha": Range(least=0, most=1),
     "model.auxiliary.weight": NOT_NEGATIVE,
     "model.auxiliary.probability": PROBABILITY,
     # The data
