@@ -16,11 +16,11 @@ from ftlit.commands.evaluate import Evaluation
 from ftlit.commands.fit import check_run_dir, fit, prepare, start_checkpoint
 from ftlit.commands.given import check_environment, check_given
 from ftlit.commands.links import add_links, check_pair
+from ftlit.commands.planning.rehearsal import bare, rehearse
 from ftlit.commands.trusted import check_trusted, evaluating, is_of_run
 from ftlit.data import import_all
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError, settings
-from ftlit.planning.rehearsal import bare, rehearse
 from ftlit.runs.checkpoint import find_checkpoint
 from ftlit.runs.files import CONFIG
 from ftlit.runs.folder import check_free, run_folder
