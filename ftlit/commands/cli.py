@@ -39,7 +39,8 @@ FIT_OPTIONS = (
     *("resume", "overwrite", "test_after_fit", "evaluate_untrained", "patience", "training_checks", "save_every_n_steps"),
     *("keep_last", "ckpt_path"),
 )
-FUNCTIONS = ("predict", "export")  # commands that are plain functions, in modules of their names
+# Commands that are plain functions, by their modules.
+FUNCTIONS = {"predict": "ftlit.exports.predict", "export": "ftlit.exports.export", "serve": "ftlit.serve.command"}
 
 
 class TaskCLI(LightningCLI):
@@ -258,7 +259,7 @@ def run(args: list[str]) -> None:
 
         from jsonargparse import auto_cli
 
-        function = getattr(import_module(f"ftlit.exports.{args[0]}"), args[0])
+        function = getattr(import_module(FUNCTIONS[args[0]]), args[0])
         given = with_explicit_flags(args, function)
         auto_cli({args[0]: function}, args=given, as_positional=False, prog="ftlit", parser_class=ShortErrors)
     else:

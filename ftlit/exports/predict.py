@@ -27,6 +27,7 @@ from ftlit.util.startup import quiet
 from ftlit.util.trust import import_trusted
 
 Sizes = Callable[[np.ndarray], list[int]]
+NEEDS = "; this run needs "  # in the middle of an error about a row
 CHUNK_ROWS = 1024  # rows that are held in memory and sorted by length together
 
 
@@ -96,11 +97,11 @@ class Predictor:
         """
         row = self.data.row_from_text(given) if isinstance(given, str) else given
         if row is None:
-            raise UserError(f"expected a row, got one text; this run needs {self._needs()}")
+            raise UserError(f"expected a row, got one text{NEEDS}{self._needs()}")
         if not isinstance(row, dict):
-            raise UserError(f"expected a text or an object, got {describe_value(row)}; this run needs {self._needs()}")
+            raise UserError(f"expected a text or an object, got {describe_value(row)}{NEEDS}{self._needs()}")
         if problem := self.data.validate_inputs(row):
-            raise UserError(f"{problem}; this run needs {self._needs()}")
+            raise UserError(f"{problem}{NEEDS}{self._needs()}")
         return {"id": row.get("id", number), **row}
 
     def _needs(self) -> str:
