@@ -96,7 +96,7 @@ class Predictor:
             UserError: What is wrong with it; the sentence does not say which row it is.
         """
         row = self.data.row_from_text(given) if isinstance(given, str) else given
-        if row is None:
+        if row is None and isinstance(given, str):
             raise UserError(f"expected a row, got one text{NEEDS}{self._needs()}")
         if not isinstance(row, dict):
             raise UserError(f"expected a text or an object, got {describe_value(row)}{NEEDS}{self._needs()}")

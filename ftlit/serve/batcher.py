@@ -151,21 +151,14 @@ class Batcher:
         return taken
 
     def _answer(self, taken: list[Place]) -> None:
-        predictor, failed = self.predictor, 0
-        rows: list[dict[str, Any]] = []
-        places: list[Place] = []
-        for job, i in taken:
-            found = self._row(predictor, job, i)
-            if isinstance(found, RowProblem):
-                job.answer(i, found)
-                failed += 1
-            else:
-                rows.append(found)
-                places.append((job, i))
-        for (job, i), prediction in zip(places, self._predictions(predictor, rows), strict=True):
-            job.answer(i, prediction)
-            failed += isinstance(prediction, RowProblem)
+        predictor = self.predictor
+        checked = [self._row(predictor, job, i) for job, i in taken]
+        predictions = iter(self._predictions(predictor, [row for row in checked if not isinstance(row, RowProblem)]))
+        answers = [found if isinstance(found, RowProblem) else next(predictions) for found in checked]
+        failed = sum(isinstance(found, RowProblem) for found in answers)
         self.metrics.rows(self.name, len(taken) - failed, failed)
+        for (job, i), found in zip(taken, answers, strict=True):
+            job.answer(i, found)
 
     def _row(self, predictor: Predictor, job: Job, i: int) -> dict[str, Any] | RowProblem:
         """A checked row, or what is wrong with it."""
