@@ -81,8 +81,8 @@ def serve(
 
         torch.set_num_threads(threads)
     options = {"checkpoint": checkpoint, "device": device}
-    options |= {"trust_remote_code": trust_remote_code, "trust_classes": trust_classes}
-    run_server(named_folders(run), partial(load, **options), (host, port), limits, token, log_texts, reload)  # type: ignore[arg-type]
+    open_folder = partial(load, **options, trust_remote_code=trust_remote_code, trust_classes=trust_classes)
+    run_server(named_folders(run), open_folder, (host, port), limits, token, log_texts, reload)
 
 
 def _token(host: str) -> str | None:

@@ -5,7 +5,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from signal import SIGHUP, SIGINT, SIGTERM, signal
 from types import FrameType
 from typing import Any
@@ -16,6 +16,7 @@ from ftlit.errors import UserError
 from ftlit.serve.guard import Guard, State
 
 DRAIN = 1.0  # seconds between a signal and the end of listening, in which clients are told to connect elsewhere
+LAST, TICK = 0.5, 0.05  # seconds for which the last connections may send a request, and between two looks
 KEEP_ALIVE = 75  # seconds
 log = logging.getLogger("ftlit.serve")
 
@@ -26,12 +27,14 @@ def bound(host: str, port: int) -> socket.socket:
     Raises:
         UserError: The address cannot be used.
     """
+    if not 0 <= port < 65536:
+        raise UserError(f"--port must be from 0 to 65535, got {port}")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         found = socket.socket(family)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise UserError(f"--host {host} --port {port} cannot be used: {error}; choose another with --port") from None
     return found
 
@@ -81,6 +84,24 @@ class Server(uvicorn.Server):
             self._look(self._hung_up)
         return await super().on_tick(counter)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        late = [connection for listening in sockets or [] for connection in _accepted(listening)]
+        for server in self.servers:  # at once, so that no connection comes in between, which the system would reset
+            server.close()
+        for listening in sockets or []:
+            listening.close()
+        for connection in late:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        for _ in range(int(LAST / TICK)):  # a request may be on its way
+            if not self.server_state.connections:
+                break
+            await asyncio.sleep(TICK)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
     def _look(self, asked: bool) -> None:
         if not self._looking.locked() and not self.state.draining:
             self._hung_up = False
@@ -98,6 +119,15 @@ class Server(uvicorn.Server):
         for connection, since in self._stuck.items():
             if now - since > self.seconds:
                 connection.transport.abort()
+
+
+def _accepted(listening: socket.socket) -> list[socket.socket]:
+    """The connections of a listening socket that nobody has accepted yet."""
+    found = []
+    with suppress(BlockingIOError):
+        while True:
+            found.append(listening.accept()[0])
+    return found
 
 
 def _waits_for_client(connection: Any) -> bool:

@@ -274,9 +274,7 @@ def test_requests_are_counted(server: Served) -> None:
     assert 'ftlit_rows_total{model="model",result="failed"} 2\n' in text
     assert 'ftlit_request_seconds_bucket{endpoint="predict",le="+Inf"} 2\n' in text
     assert 'ftlit_request_seconds_count{endpoint="predict"} 2\n' in text
-    assert all(
-        len(line.rsplit(" ", 1)) == 2 and float(line.rsplit(" ", 1)[1]) >= 0 for line in text.splitlines() if line[0] != "#"
-    )
+    assert all(float(line.rsplit(" ", 1)[1]) >= 0 for line in text.splitlines() if line[0] != "#")
 
 
 def test_a_row_waits_for_others_if_it_should(predictor: Predictor) -> None:
