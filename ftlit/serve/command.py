@@ -80,8 +80,8 @@ def serve(
         import torch
 
         torch.set_num_threads(threads)
-    options = {"checkpoint": checkpoint, "device": device}
-    open_folder = partial(load, **options, trust_remote_code=trust_remote_code, trust_classes=trust_classes)
+    trusted = {"trust_remote_code": trust_remote_code, "trust_classes": trust_classes}
+    open_folder = partial(load, checkpoint=checkpoint, device=device, **trusted)  # type: ignore[arg-type]
     run_server(named_folders(run), open_folder, (host, port), limits, token, log_texts, reload)
 
 
