@@ -41,21 +41,21 @@ def texts_of(file: Path, column: str) -> list[str]:
     return [row[column] for row in csv.DictReader(lines, delimiter="\t" if file.suffix == ".tsv" else ",")]
 
 
-def command(kind: str, run: str, folder: str, port: int) -> list[str]:
+def command(kind: str, run: str, folder: str, port: int, *more: str) -> list[str]:
     """The command that starts a server."""
     if kind == "ftlit":
-        return [sys.executable, "-m", "ftlit", "serve", "--run", run, "--port", str(port), "--log_requests", "false"]
+        return [sys.executable, "-m", "ftlit", "serve", "--run", run, "--port", str(port), "--log_requests", "false", *more]
     script = ["peers.py", kind] if kind == "pipeline" else ["behind_litserve.py"]
     return [sys.executable, str(HERE / script[0]), *script[1:], folder, str(port)]
 
 
 @contextmanager
-def server(kind: str, run: str, folder: str) -> Iterator[tuple[psutil.Process, str]]:
+def server(kind: str, run: str, folder: str, *more: str) -> Iterator[tuple[psutil.Process, str]]:
     """A server that has answered once, and its URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}/predict"
-    process = subprocess.Popen(command(kind, run, folder, port), stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command(kind, run, folder, port, *more), stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         limit = time.monotonic() + PATIENCE
         while not answers(url):

@@ -73,6 +73,7 @@ class Batcher:
     def __init__(self, name: str, predictor: Predictor, limits: Limits, metrics: Metrics) -> None:
         self.name, self.predictor, self.limits, self.metrics = name, predictor, limits, metrics
         self.waiting, self.rate = 0, 0.0  # rows; rows a second, lately
+        self._tokens = limits.tokens(predictor.device)
         self._jobs: deque[Job] = deque()
         self._closed, self._change = False, threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"model {name}", daemon=True)
@@ -139,7 +140,7 @@ class Batcher:
             if self.limits.wait_ms:
                 full = lambda: self.waiting >= self.limits.batch_rows or self._closed  # noqa: E731
                 self._change.wait_for(full, self.limits.wait_ms / 1000)
-            size, room = 0, self.limits.batch_tokens * CHARACTERS
+            size, room = 0, self._tokens * CHARACTERS
             while self._jobs and len(taken) < self.limits.batch_rows and size < room:
                 job = self._jobs.popleft()
                 taken.append((job, job.begun))
@@ -184,7 +185,7 @@ class Batcher:
         return [found for row in rows for found in self._predictions(predictor, [row])]
 
     def _sizes(self, lengths: np.ndarray) -> list[int]:
-        return TokenBudget(max(self.limits.batch_tokens, int(lengths[-1]))).eval_batch_sizes(lengths)
+        return TokenBudget(max(self._tokens, int(lengths[-1]))).eval_batch_sizes(lengths)
 
 
 def failure(error: Exception) -> RowProblem:

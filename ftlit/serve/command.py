@@ -24,7 +24,7 @@ def serve(
     port: int = 8000,
     checkpoint: str = "best",
     device: str | None = None,
-    batch_tokens: int = Limits.batch_tokens,
+    batch_tokens: int | None = Limits.batch_tokens,
     batch_rows: int = Limits.batch_rows,
     wait_ms: float = Limits.wait_ms,
     max_body: int = Limits.max_body,
@@ -47,7 +47,8 @@ def serve(
         port: Port to listen at; 0 chooses a free one.
         checkpoint: `best`, `last`, or the path of a checkpoint.
         device: Device of the models. Defaults to the GPU if there is one.
-        batch_tokens: Number of tokens that go through a model together, padding included.
+        batch_tokens: Number of tokens that go through a model together, padding included. Defaults to 512 on a CPU, and to
+            16384 on a GPU.
         batch_rows: Number of rows that are taken from the queue together.
         wait_ms: Milliseconds for which a row waits for others. With 0, only rows that come while the model is busy are batched.
         max_body: Largest body of a request in bytes.
