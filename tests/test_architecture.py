@@ -91,7 +91,7 @@ def parameters(base: type) -> dict[str, type]:
     """Every parameter of every subclass, with a class that has it."""
     found: dict[str, type] = {}
     for kind in subclasses(base):
-        if kind is not base and not kind.__module__.startswith("ftlit.planning"):
+        if kind is not base and not kind.__module__.startswith("ftlit.commands.planning"):
             names = inspect.signature(kind.__init__).parameters
             found |= {name: kind for name in names if name not in ("self", "kwargs")}
     return found

@@ -60,7 +60,7 @@ def test_every_class_of_a_config_is_offered() -> None:
 
 def is_internal(kind: type) -> bool:
     """Whether a class only serves others: what tasks share, and the data that `--plan` wraps."""
-    return kind.__module__.startswith("ftlit.planning") or ".shared." in kind.__module__
+    return kind.__module__.startswith("ftlit.commands.planning") or ".shared." in kind.__module__
 
 
 def test_no_submodule_hides_a_name() -> None:

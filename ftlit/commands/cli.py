@@ -16,11 +16,11 @@ from ftlit.commands.evaluate import Evaluation
 from ftlit.commands.fit import check_run_dir, fit, prepare, start_checkpoint
 from ftlit.commands.given import check_environment, check_given
 from ftlit.commands.links import add_links, check_pair
+from ftlit.commands.planning.rehearsal import bare, rehearse
 from ftlit.commands.trusted import check_trusted, evaluating, is_of_run
 from ftlit.data import import_all
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import UserError, settings
-from ftlit.planning.rehearsal import bare, rehearse
 from ftlit.runs.checkpoint import find_checkpoint
 from ftlit.runs.files import CONFIG
 from ftlit.runs.folder import check_free, run_folder
@@ -39,7 +39,8 @@ FIT_OPTIONS = (
     *("resume", "overwrite", "test_after_fit", "evaluate_untrained", "patience", "training_checks", "save_every_n_steps"),
     *("keep_last", "ckpt_path"),
 )
-FUNCTIONS = ("predict", "export")  # commands that are plain functions, in modules of their names
+# Commands that are plain functions, by their modules.
+FUNCTIONS = {"predict": "ftlit.exports.predict", "export": "ftlit.exports.export", "serve": "ftlit.serve.command"}
 
 
 class TaskCLI(LightningCLI):
@@ -260,7 +261,7 @@ def run(args: list[str]) -> None:
 
         from jsonargparse import auto_cli
 
-        function = getattr(import_module(f"ftlit.exports.{args[0]}"), args[0])
+        function = getattr(import_module(FUNCTIONS[args[0]]), args[0])
         given = with_explicit_flags(args, function)
         auto_cli({args[0]: function}, args=given, as_positional=False, prog="ftlit", parser_class=ShortErrors)
     else:

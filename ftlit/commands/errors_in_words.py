@@ -138,6 +138,8 @@ def _elsewhere(option: str) -> str:
 def with_explicit_flags(args: list[str], function: Callable[..., Any]) -> list[str]:
     """Return arguments of a command in which flags without a value are true and option names contain underscores.
 
+    An option that takes a list may be given several times, each time with one value.
+
     Args:
         args: The name of the command, followed by its options.
         function: The function that the command runs.
@@ -149,6 +151,7 @@ def with_explicit_flags(args: list[str], function: Callable[..., Any]) -> list[s
         name = "--" + written[2:].replace("-", "_") if written.startswith("--") else written
         name = name if name in kinds else written
         flag = kinds.get(name) is bool and not equals and following.startswith("--")
+        name += "+" if kinds.get(name) == list[str] else ""  # jsonargparse then adds the value to the list
         given.append(f"{name}=true" if flag else f"{name}{equals}{value}")
     return given
 

@@ -13,7 +13,8 @@ YAML = (".yaml", ".yml")
 SECTIONS = ("model", "data", "trainer")
 PREFIX = "FTLIT_"
 CONFIGURED = ("fit", "validate", "test")  # commands whose options may be set by environment variables
-VARIABLES = ("FTLIT_DATA", "FTLIT_TRACEBACK")  # that are not options: of the tests, and of `ftlit.__main__`
+# Variables that are not options: of the tests, of `ftlit.__main__`, and of `ftlit.serve.command`.
+VARIABLES = ("FTLIT_DATA", "FTLIT_TRACEBACK", "FTLIT_SERVE_TOKEN")
 
 
 def check_given(args: list[str]) -> None:

@@ -100,6 +100,9 @@ class ChatData(TaskData):
     def optional_columns(self) -> dict[str, str]:
         return {key: usual for key, usual in OPTIONAL.items() if getattr(self, key) == usual}
 
+    def input_schema(self) -> dict[str, dict[str, Any]]:
+        return super().input_schema() | self.reader.schema()
+
     def columns(self) -> dict[str, str]:
         return self.input_columns() | ({"response": self.response} if self.response else {})
 

@@ -51,6 +51,12 @@ class MultipleChoiceData(TaskData):
             return {"question": self.question, **start, "choices": self.choices}
         return {"question": self.question, **start, **{f"choices[{i}]": name for i, name in enumerate(self.choices)}}
 
+    def input_schema(self) -> dict[str, dict[str, Any]]:
+        texts: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+        named = {"type": "object", "properties": {"text": texts, "label": texts}, "required": ["text"]}
+        cell = {self.choices: {"anyOf": [texts, named]}} if isinstance(self.choices, str) else {}
+        return super().input_schema() | cell
+
     def columns(self) -> dict[str, str]:
         return {**self.input_columns(), "label": self.label}
 

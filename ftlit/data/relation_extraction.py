@@ -40,6 +40,11 @@ class RelationExtractionData(LabelledData):
     def input_columns(self) -> dict[str, str]:
         return {"text": self.text, "head": self.head, "tail": self.tail}
 
+    def input_schema(self) -> dict[str, dict[str, Any]]:
+        places = {name: {"type": "integer", "minimum": 0} for name in ("start", "end")}
+        entity = {"type": "object", "properties": places, "required": list(places)}
+        return super().input_schema() | {self.head: entity, self.tail: entity}
+
     def columns(self) -> dict[str, str]:
         return {**self.input_columns(), "relation": self.label}
 

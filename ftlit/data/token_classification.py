@@ -86,6 +86,10 @@ class TokenClassificationData(TaskData):
     def columns(self) -> dict[str, str]:
         return {**self.input_columns(), **({"entities": self.entities} if self.entities else {"tags": self.tags})}
 
+    def input_schema(self) -> dict[str, dict[str, Any]]:
+        words: dict[str, Any] = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
+        return super().input_schema() if self.entities else {self.tokens: words}
+
     def validate_inputs(self, row: dict[str, Any]) -> str | None:
         value = row.get(self._given)
         if isinstance(value, list) and not self.entities:

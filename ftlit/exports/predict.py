@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ftlit.data.batches.batching import Shuffled
 from ftlit.data.shared.base import TaskData
 from ftlit.data.sources.formats import Located, Reader, decode_lines, describe_value, text_rows
 from ftlit.data.sources.readers import READERS
@@ -26,6 +27,8 @@ from ftlit.util.files import replacing
 from ftlit.util.startup import quiet
 from ftlit.util.trust import import_trusted
 
+Sizes = Callable[[np.ndarray], list[int]]
+NEEDS = "; this run needs "  # in the middle of an error about a row
 CHUNK_ROWS = 1024  # rows that are held in memory and sorted by length together
 
 
@@ -68,24 +71,38 @@ class Predictor:
         """Like `stream`, for rows with their locations, which are used in error messages."""
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1, got {batch_size}")
-        numbered = enumerate(rows)
+        sizes, numbered = Shuffled(batch_size).eval_batch_sizes, enumerate(rows)
         while some := list(islice(numbered, chunk)):
-            yield from self._chunk([self._row(number, place, row) for number, (place, row) in some], batch_size, scores)
+            yield from self.predictions([self._row(number, place, row) for number, (place, row) in some], sizes, scores)
 
     def chunk(self, input: str) -> int:
         """Return the number of rows to read before predicting: one if a user may wait for the answer, else `CHUNK_ROWS`."""
         waiting = input == "-" and (sys.stdin.isatty() or hasattr(self.model, "generation"))
         return 1 if waiting else CHUNK_ROWS
 
-    def _row(self, number: int, place: str, row: Any) -> dict[str, Any]:
-        if isinstance(row, str):
-            if (parsed := self.data.row_from_text(row)) is None:
-                raise UserError(f"{place} is one text; this run needs {self._needs()}")
-            row = parsed
+    def _row(self, number: int, place: str, given: Any) -> dict[str, Any]:
+        try:
+            return self.row(number, given)
+        except UserError as error:
+            raise UserError(f"{place}: {error}") from None
+
+    def row(self, number: int, given: Any) -> dict[str, Any]:
+        """Return a row with its id, by default its number.
+
+        Args:
+            number: Position of the row among all.
+            given: A text, or the columns of a row.
+
+        Raises:
+            UserError: What is wrong with it; the sentence does not say which row it is.
+        """
+        row = self.data.row_from_text(given) if isinstance(given, str) else given
+        if row is None and isinstance(given, str):
+            raise UserError(f"expected a row, got one text{NEEDS}{self._needs()}")
         if not isinstance(row, dict):
-            raise UserError(f"{place}: expected a text or an object, got {describe_value(row)}; this run needs {self._needs()}")
+            raise UserError(f"expected a text or an object, got {describe_value(row)}{NEEDS}{self._needs()}")
         if problem := self.data.validate_inputs(row):
-            raise UserError(f"{place}: {problem}; this run needs {self._needs()}")
+            raise UserError(f"{problem}{NEEDS}{self._needs()}")
         return {"id": row.get("id", number), **row}
 
     def _needs(self) -> str:
@@ -98,16 +115,24 @@ class Predictor:
         check_token_ids(np.array([*chain(*sequences)], dtype=np.int64), table, self.data.tokenizer, self.data.backbone)
 
     @torch.inference_mode()
-    def _chunk(self, rows: list[dict[str, Any]], batch_size: int, scores: bool) -> list[dict[str, Any]]:
+    def predictions(self, rows: list[dict[str, Any]], sizes: Sizes, scores: bool = False) -> list[dict[str, Any]]:
+        """Return the predictions for rows, in order.
+
+        Args:
+            rows: Rows from `row`.
+            sizes: Returns the sizes of batches for the numbers of tokens of all examples, in ascending order.
+            scores: Whether to include the scores of all labels.
+        """
         names = (self.data.input_columns() | self.data.optional_columns()).values()
         given = {column: [row.get(column) for row in rows] for column in names}
         columns = self.data.encode_inputs(given)
         self._check_tokens(columns["input_ids"])
         columns.setdefault("row", list(range(len(rows))))
-        order = sorted(range(len(columns["row"])), key=lambda i: len(columns["input_ids"][i]))
+        lengths = np.array([_tokens(ids) for ids in columns["input_ids"]])
+        order = np.argsort(lengths, kind="stable")
         parts: list[dict[int, dict[str, Any]]] = [{} for _ in rows]
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
+        for part in np.split(order, np.cumsum(sizes(lengths[order]))[:-1]):
+            chosen = part.tolist()
             batch = self.data.collate({name: [values[i] for i in chosen] for name, values in columns.items()})
             moved = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
             for i, found in zip(chosen, self.model.predict_batch(moved), strict=True):
@@ -120,6 +145,11 @@ class Predictor:
             {"id": row["id"], **{key: value for key, value in prediction.items() if key not in hidden}}
             for row, prediction in zip(rows, whole, strict=True)
         ]
+
+
+def _tokens(ids: list[Any]) -> int:
+    """Number of tokens of an example: for several texts, such as choices, that of the longest times their number."""
+    return len(ids) * max(map(len, ids)) if len(ids) and isinstance(ids[0], list) else len(ids)
 
 
 def load(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from ftlit.commands.planning.preview import Preview, mebibytes
 from ftlit.errors import UserError
-from ftlit.planning.preview import Preview, mebibytes
 from ftlit.study.plan.cells import Arm, Plan
 from ftlit.study.plan.lengths import part_of_length
 from ftlit.study.plan.settings import Study

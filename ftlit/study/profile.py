@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from ftlit.commands.planning.preview import Preview
 from ftlit.errors import UserError
-from ftlit.planning.preview import Preview
 from ftlit.runs.files import CONFIG
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.settings import Study
@@ -92,7 +92,7 @@ def _answer(cell: Cell, steps: int, threads: int, device: str | None, answer: An
 
 def _rehearsed(cell: Cell, steps: int) -> Preview:
     from ftlit.commands.cli import TaskCLI
-    from ftlit.planning.rehearsal import rehearse
+    from ftlit.commands.planning.rehearsal import rehearse
     from ftlit.util.startup import quiet
 
     found = []

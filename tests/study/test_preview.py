@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ftlit.commands.planning.preview import Preview
 from ftlit.errors import UserError
-from ftlit.planning.preview import Preview
 from ftlit.study import profile as measured
 from ftlit.study.plan.cells import Cell, Plan
 from ftlit.study.plan.file import read_study

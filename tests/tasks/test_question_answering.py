@@ -257,7 +257,7 @@ def test_new_rows_are_answered_as_in_the_test(trained: Path) -> None:
 
 def test_new_rows_need_both_columns(trained: Path) -> None:
     predictor = ftlit.load(trained)
-    with pytest.raises(UserError, match=r"row 1 is one text; this run needs the columns 'question' and 'context'"):
+    with pytest.raises(UserError, match=r"row 1: expected a row, got one text; .* the columns 'question' and 'context'"):
         predictor(["word1"])
     with pytest.raises(UserError, match=r"row 1: there is no column 'context'"):
         predictor([{"question": "word1"}])

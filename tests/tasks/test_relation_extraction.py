@@ -161,7 +161,7 @@ def test_fit_test_and_predict_agree(tiny: Tiny, relations: str, tmp_path: Path, 
     assert "Cause-Effect " in (run / "test_report.txt").read_text()
     with pytest.raises(UserError, match="row 1: the entity in column 'head' is at characters 0 to 99"):
         predictor([{**rows[0], "head": {"start": 0, "end": 99}}])
-    with pytest.raises(UserError, match="row 1 is one text; this run needs the columns 'text' and 'head' and 'tail'"):
+    with pytest.raises(UserError, match=r"row 1: expected a row, got one text; .* the columns 'text' and 'head' and 'tail'"):
         predictor(["word1 word2"])
 
 

@@ -86,6 +86,13 @@ class ChatRows:
         found = self.chat({column: value for column, value in row.items() if column != self.response})
         return found._replace(messages=without_final_reply(found.messages))
 
+    def schema(self) -> dict[str, dict[str, Any]]:
+        """The JSON schemas of the columns that hold more than one text."""
+        objects: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
+        utterances: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+        known = {self.messages: objects, self.dialog: utterances, self.tools: objects}
+        return {column: kind for column, kind in known.items() if column}
+
     def _tools(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         try:
             return tools_of(row.get(self.tools)) if self.tools else []

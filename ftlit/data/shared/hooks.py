@@ -47,6 +47,10 @@ class TaskHooks(metaclass=CheckedArguments):
         columns = list(self.input_columns().values())
         return {columns[0]: text} if len(columns) == 1 else None
 
+    def input_schema(self) -> dict[str, dict[str, Any]]:
+        """The JSON schema of each input column of a new row, for those who send rows to a server; by default, a text."""
+        return {column: {"type": "string"} for column in (self.input_columns() | self.optional_columns()).values()}
+
     # Checks
 
     def validate_inputs(self, row: dict[str, Any]) -> str | None:

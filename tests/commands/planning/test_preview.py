@@ -13,12 +13,12 @@ import torch
 
 from ftlit.__main__ import main
 from ftlit.commands.cli import TaskCLI
+from ftlit.commands.planning.batches import Steps
+from ftlit.commands.planning.preview import Preview
+from ftlit.commands.planning.recomputation import REPEATS
+from ftlit.commands.planning.rehearsal import rehearse
 from ftlit.data.batches.batching import MicroBatch
 from ftlit.models.gradient_checkpointing import checkpoints_layers
-from ftlit.planning.batches import Steps
-from ftlit.planning.preview import Preview
-from ftlit.planning.recomputation import REPEATS
-from ftlit.planning.rehearsal import rehearse
 from ftlit.tasks import TextClassification
 from tests.support.command_line import arguments
 

@@ -12,11 +12,11 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ProgressBar
 from lightning.pytorch.loggers.logger import DummyLogger
 
+from ftlit.commands.planning.batches import RehearsalData, Steps
+from ftlit.commands.planning.capacity import checkpoint_bytes, device_memory, out_of_memory
+from ftlit.commands.planning.preview import Preview
+from ftlit.commands.planning.recomputation import with_and_without
 from ftlit.data.shared.base import TaskData
-from ftlit.planning.batches import RehearsalData, Steps
-from ftlit.planning.capacity import checkpoint_bytes, device_memory, out_of_memory
-from ftlit.planning.preview import Preview
-from ftlit.planning.recomputation import with_and_without
 from ftlit.tasks import TaskModule
 from ftlit.training.cost import Cost, peak_memory
 from ftlit.training.loss_log import LossLog

@@ -8,8 +8,8 @@ import torch
 from lightning import Trainer
 from torch import Tensor
 
+from ftlit.commands.planning.capacity import out_of_memory
 from ftlit.models.gradient_checkpointing import checkpoint_layers, checkpoints_layers, keep_layers
-from ftlit.planning.capacity import out_of_memory
 from ftlit.tasks import TaskModule
 
 REPEATS = 3

@@ -1,0 +1,161 @@
+"""The command: what it refuses before it listens, and a server in a process of its own that ends without losing a request."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+import ftlit
+from ftlit.errors import UserError
+from ftlit.serve import command
+from ftlit.serve.command import TOKEN, named_folders
+from tests.support.command_line import refusal, start
+from tests.support.data import sentiment_rows
+
+TEXTS = [row["text"] for row in sentiment_rows(12, 7)]
+
+
+def serve(*args: object) -> list[str]:
+    return ["serve", *map(str, args)]
+
+
+# Refused before anything listens
+
+
+def test_other_machines_need_a_token(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for host in ("0.0.0.0", "::", "models.example"):
+        said = refusal(serve("--run", tmp_path, "--host", host), capsys)
+        assert f"--host {host} lets other machines in, which needs a token: set {TOKEN}" in said
+    monkeypatch.setenv(TOKEN, "short")
+    said = refusal(serve("--run", tmp_path), capsys)
+    assert said == f"error: {TOKEN} has 5 characters; a token should have at least 16\n"
+
+
+def test_folders_that_cannot_be_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "holds no finished run" in refusal(serve("--run", tmp_path, "--port", 0), capsys)
+    assert "serve needs run: add --run" in refusal(serve(), capsys)
+    assert "there are two models 'a'" in refusal(serve("--run", "a=x", "--run=a=y"), capsys)
+
+
+def test_a_port_that_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = refusal(serve("--run", tmp_path, "--port", port), capsys)
+    assert f"--host 127.0.0.1 --port {port} cannot be used" in said
+    assert "choose another with --port" in said
+    assert "--port must be from 0 to 65535, got 99999" in refusal(serve("--run", tmp_path, "--port", 99999), capsys)
+
+
+def test_a_package_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name == "uvicorn" else object())
+    with pytest.raises(UserError, match=r"needs the packages uvicorn; install them with: pip install -e '.\[serve\]'"):
+        command.serve([str(tmp_path)])
+
+
+def test_models_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a=b").mkdir()
+    (tmp_path / "x y").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert named_folders(["runs/x", "best=runs/y"]) == {"x": Path("runs/x"), "best": Path("runs/y")}
+    for given, said in ((["a=b"], "'a=b' cannot be the name"), (["x y"], "'x y' cannot"), (["r/x", "q/x"], "two models 'x'")):
+        with pytest.raises(UserError, match=said):
+            named_folders(given)
+
+
+# A process of its own
+
+
+@contextmanager
+def served(*args: object) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server in a process, and its port."""
+    process = start(serve(*args, "--port", 0, "--log_requests", "false"))
+    try:
+        line = process.stdout.readline()  # type: ignore[union-attr]
+        assert line.startswith("serving "), line + process.stdout.read()  # type: ignore[union-attr]
+        yield process, int(line.rsplit(":", 1)[1])
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()  # type: ignore[union-attr]
+
+
+def ask(connection: http.client.HTTPConnection, text: str) -> dict[str, object]:
+    """The prediction for a text."""
+    connection.request("POST", "/predict", json.dumps(text), {"content-type": "application/json"})
+    response = connection.getresponse()
+    assert response.status == 200, response.read()
+    return dict(json.loads(response.read()))
+
+
+@pytest.mark.slow
+def test_a_signal_under_load_loses_no_request(finished: Callable[[], Path]) -> None:
+    expected = [row["prediction"] for row in ftlit.load(finished())(TEXTS)]
+    answered, lost = [0] * 8, list[str]()
+
+    def client(number: int, port: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        while True:
+            try:
+                connection.connect()
+            except ConnectionError:
+                return  # it does not listen any more
+            try:
+                while connection.sock:
+                    i = answered[number] % len(TEXTS)
+                    assert ask(connection, TEXTS[i])["prediction"] == expected[i]
+                    answered[number] += 1
+            except (OSError, http.client.HTTPException, AssertionError) as error:
+                lost.append(repr(error))
+                return
+
+    with served("--run", finished(), "--reload") as (process, port):
+        threads = [threading.Thread(target=client, args=(i, port)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(3)
+        before = sum(answered)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        for thread in threads:
+            thread.join(30)
+        said = process.stdout.read()  # type: ignore[union-attr]
+    assert lost == []
+    assert before > 8
+    assert sum(answered) > before
+    assert "was loaded again" in said
+
+
+@pytest.mark.slow
+def test_clients_that_stop_halfway_are_let_go(finished: Callable[[], Path]) -> None:
+    """Connections without a whole request are closed, a broken one leaves no trace, and the rest is answered."""
+    with served("--run", finished(), "--timeout", 2) as (process, port):
+        silent = socket.create_connection(("127.0.0.1", port), 20)
+        halfway = socket.create_connection(("127.0.0.1", port), 20)
+        halfway.sendall(b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-")
+        slow = socket.create_connection(("127.0.0.1", port), 20)
+        slow.sendall(
+            b'POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"wo'
+        )
+        broken = socket.create_connection(("127.0.0.1", port), 20)
+        broken.sendall(b"\x16\x03\x01 no HTTP at all\r\n\r\n")
+        assert broken.recv(100).startswith(b"HTTP/1.1 400")
+        assert ask(http.client.HTTPConnection("127.0.0.1", port, timeout=30), TEXTS[0])["prediction"] in ("good", "bad")
+        assert slow.recv(1000).startswith(b"HTTP/1.1 408")
+        for connection in (silent, halfway):
+            with suppress(ConnectionResetError):
+                assert connection.recv(100) == b""
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(30) == 0
