@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from ftlit.models import cpu_attention
+from ftlit.models.speed import cpu_attention
 from ftlit.models.speed.cpu_attention import NAME, attention
 from tests.support.small import classifier
 from tests.support.tuning.life import texts
