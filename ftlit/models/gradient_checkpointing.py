@@ -68,6 +68,8 @@ def _forward_twice(layer: nn.Module, forward: Callable[..., Any], *args: Any, **
     # A cache of the text itself serves generation alone, and would grow again in the backward pass.
     given = (None if _grows(value) else value for value in args)
     named = {name: None if _grows(value) else value for name, value in kwargs.items()}
+    if (first_token := getattr(layer, "first_token", None)) is not None:
+        forward = first_token.as_now(forward)
     return checkpoint(partial(forward, **named), *given, use_reentrant=False)
 
 

@@ -69,13 +69,12 @@ def test_the_backbone_alone_returns_all_tokens(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"gradient_checkpointing": True},
         {"auxiliary": MaskedLMLoss()},
         {"tuning": PromptTuning(2)},
         {"tuning": PrefixTuning(2)},
         {"head": PooledHead()},
     ],
-    ids=["recomputed", "auxiliary", "prompt", "prefix", "pooled"],
+    ids=["auxiliary", "prompt", "prefix", "pooled"],
 )
 def test_where_other_tokens_are_needed(options: dict[str, Any], tiny: Tiny, tmp_path: Path) -> None:
     shutil.copytree(tiny("bert"), tmp_path, dirs_exist_ok=True)

@@ -1,5 +1,6 @@
 """Classifiers that read one token compute the upper part of their last layer for this token alone."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ def compute_first_token_only(model: nn.Module, backbone: nn.Module) -> bool:
     top: Any = layer_stack(backbone)[1][-1]
     if not any(weight.requires_grad for weight in top.parameters()):
         return False
-    FirstToken(model, top.attention.output)
+    top.first_token = FirstToken(model, top.attention.output)
     return True
 
 
@@ -46,6 +47,19 @@ class FirstToken:
         model.register_forward_pre_hook(self._begin)
         model.register_forward_hook(self._end, always_call=True)
         block.register_forward_pre_hook(self._keep)
+
+    def as_now(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """A forward pass of the layer that keeps the tokens it would keep now, whenever it is called."""
+        called = self.called
+
+        def again(*args: Any, **kwargs: Any) -> Any:
+            before, self.called = self.called, called
+            try:
+                return forward(*args, **kwargs)
+            finally:
+                self.called = before
+
+        return again
 
     def _begin(self, model: nn.Module, inputs: Any) -> None:
         self.called = True

@@ -83,8 +83,8 @@ def _run(job: Job, folder: Folder) -> int:
     import torch
 
     from ftlit.commands.cli import run
+    from ftlit.commands.planning.capacity import out_of_memory
     from ftlit.commands.report import PICTURES
-    from ftlit.planning.capacity import out_of_memory
 
     PICTURES.set(job.cell.final)
     torch.set_num_threads(job.threads)

@@ -70,7 +70,7 @@ def build_model(task: "TaskModule") -> None:
     _apply_tuning(task, fresh)
     draw_masks_fast(task.model)
     use_cpu_attention(task.model)
-    if not (task.hparams["gradient_checkpointing"] or task.auxiliary or task.tuning.positions):
+    if not (task.auxiliary or task.tuning.positions):
         compute_first_token_only(task.model, task.backbone)
     if task.hparams["gradient_checkpointing"]:
         checkpoint_layers(task.backbone)
