@@ -22,6 +22,7 @@ from ftlit.study.running.launchers.local import Local
 from ftlit.study.running.launchers.sharing import Sharing
 from ftlit.study.running.runner import MAX_DEATHS, Runner
 from ftlit.study.running.worker import DISK_FULL, Job, arguments, clear_option_variables, finish_ended
+from ftlit.study.state import folder as folders
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.status import status_text
@@ -215,6 +216,25 @@ def test_a_folder_belongs_to_one_study(tmp_path: Path, tiny: Any, sentiment: str
         Folder(plan.study.folder).open(replace(plan.study, name="other"), tmp_path / "other.yaml")
     with pytest.raises(UserError, match="is not empty and holds no study"):
         Folder(tmp_path).open(plan.study, tmp_path / "six.yaml")
+
+
+@pytest.mark.parametrize("step", ["write_json", "write_config"])
+def test_two_runners_open_a_new_folder_at_once(tmp_path: Path, tiny: Any, sentiment: str, monkeypatch: Any, step: str) -> None:
+    plan = six_cells(tmp_path, tiny(), sentiment)
+    write, others = getattr(folders, step), []
+
+    def write_twice(path: Path, content: Any) -> None:
+        if not others:
+            others.append(path)
+            path.parent.mkdir(exist_ok=True)
+            path.with_name("study.json.host-1.part").touch()  # another runner has begun its record
+            opened(plan)
+        write(path, content)
+
+    monkeypatch.setattr(folders, step, write_twice)
+    opened(plan)
+    assert others
+    assert read_json(plan.study.folder / "study.json")["name"] == "six"
 
 
 def test_all_machines_train_cells_in_one_precision(tmp_path: Path) -> None:

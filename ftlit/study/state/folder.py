@@ -72,22 +72,27 @@ class Folder:
         Raises:
             UserError: The folder belongs to another study, or is not the folder of a study.
         """
+        others = self._others()  # before the record is read, which the folder's first runner writes before anything else
         name, known = study.name, read_json(self.path / "study.json")
         if known and known.get("name") != name:
             raise UserError(
                 f"{self.path} belongs to the study {known.get('name')!r} ({known.get('file')}), not to {name!r}; "
                 "choose another folder: --folder runs/studies/other"
             )
-        if not known and self.path.is_dir() and any(self.path.iterdir()):
+        if not known and others:
             raise UserError(f"{self.path} is not empty and holds no study; choose another folder: --folder runs/studies/other")
+        known |= {"name": name} if file.is_dir() else {"name": name, "file": str(file)}
+        write_json(self.path / "study.json", known)
         for inner in ("configs", "cells", "logs", "failed", "claims"):
             (self.path / inner).mkdir(parents=True, exist_ok=True)
         if runs or not (self.path / STUDY_FILE).is_file():
             write_config(self.path / STUDY_FILE, yaml.safe_dump(study.content, sort_keys=False, allow_unicode=True))
-        if not file.is_dir():
-            known |= {"name": name, "file": str(file)}
         data = contents(arm.config for arm in Plan(study).arms)
         write_json(self.path / "study.json", {**known, "data": {**known.get("data", {}), **data}})
+
+    def _others(self) -> bool:
+        """Whether the folder holds anything beside the record of a study, or one that is being written."""
+        return self.path.is_dir() and any(not entry.name.startswith("study.json") for entry in self.path.iterdir())
 
     def settle_precision(self, defaults: dict[str, str]) -> None:
         """Decide once which precision the cells have whose config names none, so that all machines train them in the same.

@@ -70,11 +70,12 @@ def build_model(task: "TaskModule") -> None:
     _apply_tuning(task, fresh)
     draw_masks_fast(task.model)
     use_cpu_attention(task.model)
-    if not (task.auxiliary or task.tuning.positions):
+    supervised = bool(task.auxiliary and task.auxiliary.weight)
+    if not (supervised or task.tuning.positions):
         compute_first_token_only(task.model, task.backbone)
     if task.hparams["gradient_checkpointing"]:
         checkpoint_layers(task.backbone)
-    if task.auxiliary and task.auxiliary.weight:
+    if task.auxiliary and supervised:
         task.self_supervision = task.auxiliary.build(load, task.backbone, embedding, partial(_tokenizer, task))
 
 
