@@ -7,11 +7,11 @@ from tabulate import tabulate
 
 from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.cells import Cell
-from ftlit.study.report.render.formats import choices_text
 from ftlit.study.running.runner import duration
 from ftlit.study.sequential.course import Course
 from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import ArmProgress, Progress
+from ftlit.util.render.formats import choices_text
 
 STATES = ("done", "running", "failed", "pending")
 

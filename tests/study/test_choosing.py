@@ -12,10 +12,10 @@ from ftlit.study.plan.cells import Plan
 from ftlit.study.report.content.design import design
 from ftlit.study.report.content.numbers import Numbers, gather
 from ftlit.study.report.content.warnings import warnings
-from ftlit.study.report.render.document import Text
 from ftlit.study.selection.chance import Lead, choice_variance, lead
 from ftlit.study.selection.choices import chance_choices, selection_variance, tried_settings
 from ftlit.study.statistics.runs import Evidence, per_seed
+from ftlit.util.render.document import Text
 from tests.support.study.synthetic import made
 
 LR = "model.optimizer.init_args.lr"

@@ -33,8 +33,6 @@ from ftlit.study.report.content.provenance import failures, provenance
 from ftlit.study.report.content.results import main_table, main_tables
 from ftlit.study.report.content.warnings import warnings
 from ftlit.study.report.render import artifact
-from ftlit.study.report.render.document import Figure, Text
-from ftlit.study.report.render.formats import count, decimals_for, interval, listed, number, p_text, value_text
 from ftlit.study.report.render.latex import escaped
 from ftlit.study.report.render.plots import numeric_axis, pareto_front
 from ftlit.study.selection.choices import selection_variance
@@ -43,6 +41,8 @@ from ftlit.study.state.progress import Progress
 from ftlit.study.statistics.compare import analyse
 from ftlit.study.statistics.multiplicity import adjust
 from ftlit.util.files import read_json, write_json, write_text
+from ftlit.util.render.document import Figure, Text
+from ftlit.util.render.formats import count, decimals_for, interval, listed, number, p_text, value_text
 from tests.support.study.synthetic import STUDY, first_trials, made, write_all
 
 LR = "model.optimizer.init_args.lr"
@@ -621,8 +621,9 @@ def test_numbers_as_they_are_read() -> None:
 
 
 def test_reading_a_folder_needs_no_torch() -> None:
-    modules = ["content.assemble", *(f"render.{name}" for name in ("page", "latex", "markdown", "table", "artifact"))]
-    imports = "; ".join(f"import ftlit.study.report.{name}" for name in modules)
+    rendering = ["ftlit.util.render.page", "ftlit.util.render.markdown"]
+    modules = ["content.assemble", *(f"render.{name}" for name in ("latex", "table", "artifact"))]
+    imports = "; ".join(f"import {name}" for name in [*rendering, *(f"ftlit.study.report.{name}" for name in modules)])
     heavy = "[name for name in ('torch', 'lightning', 'transformers', 'wandb', 'matplotlib') if name in sys.modules]"
     code = f"import sys; {imports}; print({heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

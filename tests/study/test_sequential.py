@@ -17,7 +17,6 @@ from ftlit.study.plan.seeds import SequentialSeeds
 from ftlit.study.preview import preview
 from ftlit.study.report.content.assemble import assemble_report
 from ftlit.study.report.content.numbers import gather
-from ftlit.study.report.render.markdown import markdown
 from ftlit.study.report.render.table import results_csv
 from ftlit.study.running.runner import Runner
 from ftlit.study.running.worker import DONE, Job
@@ -28,6 +27,7 @@ from ftlit.study.state.folder import Folder
 from ftlit.study.state.progress import Progress
 from ftlit.study.statistics.compare import analyse
 from ftlit.study.status import status_text
+from ftlit.util.render.markdown import markdown
 from tests.support.study.synthetic import STUDY, made, write_cell
 
 # Boundaries

@@ -7,7 +7,7 @@ from typing import Any
 
 from ftlit.diff.printing import short
 from ftlit.diff.settings import place
-from ftlit.study.report.render.formats import value_text
+from ftlit.util.render.formats import value_text
 
 Config = Mapping[str, Any]  # by dotted key, as on the command line
 CLASS = ".class_path"

@@ -11,8 +11,8 @@ from ftlit.study.report.content.answer import in_brackets, in_comparison
 from ftlit.study.report.content.blocks import ranked
 from ftlit.study.report.content.design import moderation
 from ftlit.study.report.content.results import pair_columns, pair_row
-from ftlit.study.report.render.formats import decimals_for, interval, mean_text, number
 from ftlit.study.statistics.compare import Comparison, Estimate
+from ftlit.util.render.formats import decimals_for, interval, mean_text, number
 
 CONFIDENCE = "95%"
 

@@ -25,9 +25,9 @@ def write_study_report(plan: Plan, folder: Folder) -> list[Path]:
     from ftlit.study.report.content.numbers import gather
     from ftlit.study.report.render.artifact import send
     from ftlit.study.report.render.latex import latex
-    from ftlit.study.report.render.markdown import markdown
-    from ftlit.study.report.render.page import page
     from ftlit.study.report.render.table import efficiency_csv, results_csv
+    from ftlit.util.render.markdown import markdown
+    from ftlit.util.render.page import page
 
     numbers = gather(plan, folder)
     document = assemble_report(numbers)

@@ -8,11 +8,11 @@ from statistics import median, stdev
 from ftlit.study.plan.cells import Plan, Search
 from ftlit.study.report.content.blocks import Block
 from ftlit.study.report.content.paired import paired_evidence
-from ftlit.study.report.render.formats import chosen_text
 from ftlit.study.selection.chance import choice_variance, lead, pooled
 from ftlit.study.selection.trials import ranked
 from ftlit.study.state.runs import ArmRuns, CellRun
 from ftlit.study.statistics.runs import Evidence
+from ftlit.util.render.formats import chosen_text
 
 
 @dataclass(frozen=True)

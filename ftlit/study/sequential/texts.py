@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from ftlit.study.plan.settings import Study
-from ftlit.study.report.render.document import Table
-from ftlit.study.report.render.formats import listed, p_text, plural
 from ftlit.study.sequential.course import LITTLE_POWER, Course
 from ftlit.study.statistics.compare import Analysis, Comparison
+from ftlit.util.render.document import Table
+from ftlit.util.render.formats import listed, p_text, plural
 
 
 def at_any_time(analysis: Analysis, course: Course) -> Analysis:

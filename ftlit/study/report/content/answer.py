@@ -5,10 +5,10 @@ from math import isinf
 
 from ftlit.study.plan.seeds import FEWEST
 from ftlit.study.report.content.numbers import BlockSummary, Numbers
-from ftlit.study.report.render.document import Section, Text
-from ftlit.study.report.render.formats import interval, listed, number, plural
 from ftlit.study.state.folder import State
 from ftlit.study.statistics.compare import Comparison
+from ftlit.util.render.document import Section, Text
+from ftlit.util.render.formats import interval, listed, number, plural
 
 MAX_SPELLED_OUT = 6  # settings; with more, the answer only says what they have in common
 

@@ -6,9 +6,9 @@ from ftlit.study.report.content.design import design
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.content.provenance import failures, provenance
 from ftlit.study.report.content.results import comparison, costs, main_tables, training_curves
-from ftlit.study.report.render.document import Document
-from ftlit.study.report.render.formats import plural
 from ftlit.study.sequential.texts import seed_count
+from ftlit.util.render.document import Document
+from ftlit.util.render.formats import plural
 
 SECTIONS = (answer, design, comparison, costs, training_curves, breakdown, disagreements, failures, provenance)
 FILES = {

@@ -9,9 +9,9 @@ from ftlit.commands.report import confusion_rows
 from ftlit.study.report.content.curves import shown_note
 from ftlit.study.report.content.examples import BlockExamples, by_label, disputed, thirds
 from ftlit.study.report.content.numbers import BlockSummary, Numbers
-from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
-from ftlit.study.report.render.formats import number, plural, share
 from ftlit.util.label_sets import SHOWN_LABELS
+from ftlit.util.render.document import Fold, Part, Section, Table, Text
+from ftlit.util.render.formats import number, plural, share
 
 ARMS, CLASSES, EXAMPLES, CHARACTERS, SETTINGS = 8, 12, 10, 300, 6
 

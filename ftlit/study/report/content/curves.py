@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftlit.study.report.content.numbers import BlockSummary, Numbers
-from ftlit.study.report.render.document import Figure
-from ftlit.study.report.render.drawing import figure, legend_below, logarithmic, panels, spread_over, styled
-from ftlit.study.report.render.formats import value_text
 from ftlit.study.report.render.plots import line_styles
 from ftlit.study.state.runs import CellRun
+from ftlit.util.render.document import Figure
+from ftlit.util.render.drawing import figure, legend_below, logarithmic, panels, spread_over, styled
+from ftlit.util.render.formats import value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

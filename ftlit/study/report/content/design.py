@@ -7,10 +7,10 @@ from ftlit.runs.reading import RunFolder
 from ftlit.study.plan.axes import label_of
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.report.content.warnings import warnings
-from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
-from ftlit.study.report.render.formats import NONE, choices_text, listed, plural, value_text
 from ftlit.study.sequential.texts import looks_table, looks_text, seeds_text
 from ftlit.study.statistics.compare import Analysis
+from ftlit.util.render.document import Fold, Part, Section, Table, Text
+from ftlit.util.render.formats import NONE, choices_text, listed, plural, value_text
 from ftlit.util.settings import value_at
 
 TRAINING = {  # what runs have in common, or in what they differ, by its key in their configs

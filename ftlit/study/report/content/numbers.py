@@ -10,7 +10,6 @@ from ftlit.study.plan.cells import Arm, Plan
 from ftlit.study.plan.settings import Study
 from ftlit.study.report.content.blocks import Block, families, ranked, study_blocks
 from ftlit.study.report.content.paired import PairedEvidence, paired_evidence
-from ftlit.study.report.render.formats import decimals_for
 from ftlit.study.selection.choices import Tried, selection_variance, tried_settings
 from ftlit.study.sequential.texts import at_any_time
 from ftlit.study.state.direction import study_lower_is_better
@@ -20,6 +19,7 @@ from ftlit.study.state.runs import ArmRuns, CellRun, finished_runs
 from ftlit.study.statistics.compare import Analysis, Comparison, Estimate, analyse
 from ftlit.study.statistics.multiplicity import groups
 from ftlit.study.statistics.runs import Evidence
+from ftlit.util.render.formats import decimals_for
 
 MAX_LETTERED = 60  # arms; with more, letters are unreadable
 

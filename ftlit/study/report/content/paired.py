@@ -14,10 +14,10 @@ from ftlit.metrics.evidence.rows import Rows
 from ftlit.runs.reading import RunFolder
 from ftlit.study.report.content.blocks import Block
 from ftlit.study.report.content.examples import BlockExamples, block_examples
-from ftlit.study.report.render.formats import listed
 from ftlit.study.state.runs import CellRun
 from ftlit.study.statistics.evidence import joint_evidence
 from ftlit.study.statistics.runs import Evidence, per_seed
+from ftlit.util.render.formats import listed
 from ftlit.util.settings import value_at
 
 LONG, MANY = 40, 0.2  # characters of a text, and share of the rows, from which shared texts are told

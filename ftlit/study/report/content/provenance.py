@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ftlit.study.report.content.numbers import Numbers
-from ftlit.study.report.render.document import Code, Fold, Part, Section, Table, Text
-from ftlit.study.report.render.formats import NONE, chosen_text, listed, number, plural, seconds, size
 from ftlit.study.running.runner import duration
 from ftlit.study.state.runs import CellRun
+from ftlit.util.render.document import Code, Fold, Part, Section, Table, Text
+from ftlit.util.render.formats import NONE, chosen_text, listed, number, plural, seconds, size
 
 MAX_FAILURES = 50  # failed cells that are shown with their errors
 PREDICTED_FORMATS = {"train_seconds": seconds, "peak_memory_bytes": size, "checkpoint_bytes": size}

@@ -8,10 +8,10 @@ import numpy as np
 from ftlit.study.plan.seeds import FEWEST
 from ftlit.study.report.content.curves import learning, sensitivity
 from ftlit.study.report.content.numbers import BlockSummary, Numbers
-from ftlit.study.report.render import formats as f
-from ftlit.study.report.render.document import Fold, Part, Section, Table, Text
 from ftlit.study.report.render.plots import against_costs, difference_plot, numeric_axis, over_axis
 from ftlit.study.statistics.compare import Comparison
+from ftlit.util.render import formats as f
+from ftlit.util.render.document import Fold, Part, Section, Table, Text
 
 MAX_PLOTTED = 12  # settings with their own plots
 MAX_PAIRS = 300  # rows of a table of pairs

@@ -5,8 +5,8 @@ from math import isfinite
 from ftlit.study.plan.ends import end_of
 from ftlit.study.report.content.curves import still_rising
 from ftlit.study.report.content.numbers import Numbers
-from ftlit.study.report.render.formats import chosen_text, listed, plural
 from ftlit.study.selection.choices import chance_choices
+from ftlit.util.render.formats import chosen_text, listed, plural
 
 TWO_SEEDS = "Two seeds say too little about the spread of seeds: no difference is called significant. Use three or more."
 

@@ -1,1 +1,1 @@
-"""The formats of a report: HTML, Markdown, LaTeX, CSV and plots."""
+"""The plots of a report, its tables in LaTeX and CSV, and Weights & Biases."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from ftlit.study.report.render.document import Document, Table
+from ftlit.util.render.document import Document, Table
 
 ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftlit.study.report.content.numbers import BlockSummary, Numbers
-from ftlit.study.report.render.document import Figure
-from ftlit.study.report.render.drawing import (
+from ftlit.study.statistics.compare import Comparison, Estimate
+from ftlit.util.render.document import Figure
+from ftlit.util.render.drawing import (
     COLORS,
     INK,
     MARKER_SHAPES,
@@ -19,8 +20,7 @@ from ftlit.study.report.render.drawing import (
     spread_over,
     styled,
 )
-from ftlit.study.report.render.formats import listed
-from ftlit.study.statistics.compare import Comparison, Estimate
+from ftlit.util.render.formats import listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ftlit.study.report.render.document import Figure
-from ftlit.study.report.render.formats import count
+from ftlit.util.render.document import Figure
+from ftlit.util.render.formats import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

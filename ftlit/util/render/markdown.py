@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from ftlit.study.report.render.document import Code, Document, Part, Table, Text
+from ftlit.util.render.document import Code, Document, Part, Table, Text
 
 
 def markdown(document: Document) -> str:

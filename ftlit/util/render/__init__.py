@@ -1,0 +1,1 @@
+"""Documents with paragraphs, tables and plots, as HTML and Markdown."""
