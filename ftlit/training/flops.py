@@ -10,7 +10,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
-from ftlit.util.private import attention_of_cpus, operator_of
+from ftlit.models.speed.linear import linear
+from ftlit.util.private import attention_of_cpus, linear_by_onednn, operator_of
 
 BATCHES = 3  # counted in each stage of training
 
@@ -23,8 +24,13 @@ def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *args: 
     return sdpa_backward_flop_count(gradient.shape, query.shape, key.shape, value.shape)
 
 
+def _linear(inputs: Any, weight: Any, *args: Any, **kwargs: Any) -> int:
+    return int(2 * inputs.numel() * weight.shape[0])
+
+
 FORMULAS = {
-    **flop_registry,  # which lacks the attention of CPUs
+    **flop_registry,  # which lacks attention and oneDNN's products on CPUs
+    linear_by_onednn(): _linear,
     **dict(zip(attention_of_cpus(), (_attention, _attention_backward), strict=True)),
 }
 
@@ -195,6 +201,6 @@ def _seconds(side: torch.Tensor) -> float:
     wait = torch.cuda.synchronize if side.is_cuda else lambda: None
     wait()
     begun = time.perf_counter()
-    side @ side
+    linear(side, side)
     wait()
     return time.perf_counter() - begun

@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
     from lightning import Trainer
+    from torch import Tensor
     from torch.optim import Optimizer
 
 # Lightning
@@ -189,6 +192,35 @@ def cpu_multiplies_bfloat16_tiles() -> bool:
     import torch
 
     return torch.cpu._is_amx_tile_supported()
+
+
+@cache
+def onednn_outruns_mkl() -> bool:
+    """Whether oneDNN multiplies float32 numbers with wider instructions than MKL here: on AMD's processors with AVX-512."""
+    import torch
+
+    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available() and linear_by_onednn() is not None
+    return both and torch.backends.cpu.get_cpu_capability() == "AVX512" and "AuthenticAMD" in _cpuinfo()
+
+
+def _cpuinfo() -> str:
+    """What Linux says of the processors; nothing elsewhere."""
+    file = Path("/proc/cpuinfo")
+    return file.read_text(errors="replace") if file.is_file() else ""
+
+
+def multiply_by_onednn(inputs: "Tensor", weight: "Tensor", bias: "Tensor | None") -> "Tensor":
+    """``inputs @ weight.T + bias`` in float32 on a CPU, without gradients."""
+    import torch
+
+    return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")  # type: ignore[no-any-return]
+
+
+def linear_by_onednn() -> Any:
+    """The operator of `multiply_by_onednn`, which PyTorch's table of FLOP formulas lacks; None if PyTorch itself lacks it."""
+    import torch
+
+    return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 def clip_before_step(optimizer: "Optimizer") -> None:

@@ -17,6 +17,7 @@ from ftlit.models.gradient_checkpointing import checkpoint_layers
 from ftlit.models.speed.cpu_attention import use_cpu_attention
 from ftlit.models.speed.dropout import draw_masks_fast
 from ftlit.models.speed.first_token import compute_first_token_only
+from ftlit.models.speed.linear import multiply_fast
 from ftlit.tasks.shared.init_from import initialise
 from ftlit.tasks.shared.pretrained_head import head_note, match_labels
 from ftlit.tuning.base import always_train, is_scheduled, is_trainable
@@ -70,6 +71,7 @@ def build_model(task: "TaskModule") -> None:
     _apply_tuning(task, fresh)
     draw_masks_fast(task.model)
     use_cpu_attention(task.model)
+    multiply_fast(task.model)
     supervised = bool(task.auxiliary and task.auxiliary.weight)
     if not (supervised or task.tuning.positions):
         compute_first_token_only(task.model, task.backbone)
