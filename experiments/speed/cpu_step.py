@@ -1,4 +1,4 @@
-"""What a training step costs on a CPU with ftlit's dropout, attention and memory settings, and without them.
+"""What a training step costs on a CPU with ftlit's dropout, attention, products and memory settings, and without them.
 
     python experiments/speed/cpu_step.py --data data/sst2 --steps 20 --threads 2
 
@@ -28,6 +28,7 @@ from ftlit.data.text_classification import TextClassificationData
 from ftlit.models.speed.cpu_attention import use_cpu_attention
 from ftlit.models.speed.dropout import draw_masks_fast
 from ftlit.models.speed.first_token import compute_first_token_only
+from ftlit.models.speed.linear import multiply_fast
 from ftlit.tuning import Full, LoRA, Tuning
 from ftlit.util.memory import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
 from ftlit.util.startup import quiet
@@ -63,6 +64,7 @@ def stepper(tuning: Tuning, bfloat16: bool, fast: bool) -> Callable[[Batch], Non
         draw_masks_fast(net)
         use_cpu_attention(net)
         compute_first_token_only(net, net.bert)
+        multiply_fast(net)
     weights = [weight for weight in net.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.01, fused=True)
 
