@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
+import torch
 
 from ftlit.data.batches.batching import TokenBudget
 from ftlit.errors import UserError
@@ -121,6 +122,8 @@ class Batcher:
     # In the model's thread
 
     def _run(self) -> None:
+        if self.limits.threads:
+            torch.set_num_threads(self.limits.threads)
         while (taken := self._take()) is not None:
             began = time.perf_counter()
             self._answer(taken)

@@ -69,18 +69,12 @@ def serve(
     token = _token(host)
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise UserError(f"ftlit serve needs the packages {' and '.join(missing)}; install them with: pip install -e '.[serve]'")
-    if threads is not None and threads < 1:
-        raise UserError(f"--threads must be at least 1, got {threads}")
-    limits = Limits(batch_tokens, batch_rows, wait_ms, max_body, max_rows, max_characters, max_waiting, timeout)
+    limits = Limits(batch_tokens, batch_rows, wait_ms, max_body, max_rows, max_characters, max_waiting, timeout, threads)
     limits.check()
     _start_log(log_requests)
     from ftlit.exports.predict import load
     from ftlit.serve.running import run_server
 
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
     trusted = {"trust_remote_code": trust_remote_code, "trust_classes": trust_classes}
     open_folder = partial(load, checkpoint=checkpoint, device=device, **trusted)  # type: ignore[arg-type]
     run_server(named_folders(run), open_folder, (host, port), limits, token, log_texts, reload)

@@ -1,8 +1,11 @@
 """From folders to a server that runs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import torch
 
 from ftlit.errors import UserError
 from ftlit.exports.predict import Predictor
@@ -40,8 +43,10 @@ def run_server(
         UserError: The port is taken, or a folder holds no run.
     """
     metrics, state = Metrics(), State(token, log_texts)
+    limits = replace(limits, threads=limits.threads or torch.get_num_threads())
     with bound(*address) as socket:
-        models = Models({name: Model(name, folder, load, limits, metrics) for name, folder in folders.items()})
+        opening = partial(_in_one_thread, load)
+        models = Models({name: Model(name, folder, opening, limits, metrics) for name, folder in folders.items()})
         server = Server(application(models, limits, metrics, state), state, limits.timeout, partial(_reload, models, reload))
         try:
             socket.listen(BACKLOG)
@@ -51,6 +56,16 @@ def run_server(
         shown = f"[{host}]" if ":" in host else host
         print(f"serving {', '.join(models)} at http://{shown}:{port}", flush=True)
         server.run([socket])
+
+
+def _in_one_thread(load: Callable[[Path], Predictor], folder: Path) -> Predictor:
+    """Open a folder without threads for computing beside those of the models.
+
+    With more of them than cores in a process, OpenMP lets each sleep after every operation, and to wake them again takes longer
+    than most operations on a few rows.
+    """
+    torch.set_num_threads(1)
+    return load(folder)
 
 
 def _reload(models: Models, always: bool, asked: bool) -> None:

@@ -1,4 +1,4 @@
-"""Limits of a server."""
+"""Limits of a server, and the threads with which its models compute."""
 
 from dataclasses import dataclass, fields
 
@@ -21,6 +21,7 @@ class Limits:
         max_characters: Number of characters of a row.
         max_waiting: Number of rows that wait for a model.
         timeout: Seconds until a request must be answered, and its body received.
+        threads: Number of threads with which a model computes on a CPU; by default all cores that PyTorch sees.
     """
 
     batch_tokens: int | None = None
@@ -31,6 +32,7 @@ class Limits:
     max_characters: int = 100_000
     max_waiting: int = 4000
     timeout: float = 30.0
+    threads: int | None = None
 
     def tokens(self, device: str) -> int:
         """Number of tokens of a batch on a device."""
