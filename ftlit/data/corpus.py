@@ -29,7 +29,7 @@ from ftlit.data.batches.document_packing import (
 from ftlit.data.batches.masked_share import MASKED, check_masked_share, masked_share, masked_warning
 from ftlit.data.batches.sentence_pairs import sentence_pairs
 from ftlit.data.shared.base import TaskData
-from ftlit.data.text.encoding import require_offsets
+from ftlit.data.text.encoding import frame, require_offsets, unfinished
 from ftlit.data.text.offsets import word_numbers
 from ftlit.errors import UserError
 from ftlit.models.backbones import load_config
@@ -106,9 +106,8 @@ class CorpusData(TaskData):
     def encode_inputs(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         if self.objective == "masked":
             return self.tokenize(columns[self.text])
-        behind = len(self.frame[1])
-        found = self.tokenizer(columns[self.text], truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
-        prompts = [ids[: len(ids) - behind] for ids in found]  # a text that is to be continued has no end token
+        _ = self.encoder.state  # read before the tokenizer is used
+        prompts = unfinished(self.tokenizer, columns[self.text])
         return {
             "input_ids": [ids[-self.max_length :] for ids in prompts],  # the end of the text is what is continued
             "truncated": [len(ids) > self.max_length for ids in prompts],
@@ -150,9 +149,7 @@ class CorpusData(TaskData):
     def frame(self) -> tuple[list[int], list[int]]:
         """The special tokens that the tokenizer puts before and after a text."""
         _ = self.encoder.state  # read before the tokenizer is used
-        found = self.tokenizer("a", return_special_tokens_mask=True)
-        ids, inside = found["input_ids"], [i for i, mark in enumerate(found["special_tokens_mask"]) if not mark]
-        return ids[: inside[0]], ids[inside[-1] + 1 :]
+        return frame(self.tokenizer)
 
     @cached_property
     def special_ids(self) -> list[int]:

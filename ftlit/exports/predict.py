@@ -109,7 +109,12 @@ class Predictor:
         columns = [repr(column) for column in self.data.input_columns().values()]
         return f"the {'columns' if len(columns) > 1 else 'column'} {' and '.join(columns)}"
 
-    def _check_tokens(self, ids: list[list[Any]]) -> None:
+    def check_tokens(self, ids: list[list[Any]]) -> None:
+        """Check that the model knows all tokens, those of each row or of each of its parts.
+
+        Raises:
+            UserError: It does not.
+        """
         sequences = (part for row in ids for part in (row if len(row) and isinstance(row[0], list) else [row]))
         table: Any = self.model.backbone.get_input_embeddings()  # type: ignore[operator]
         check_token_ids(np.array([*chain(*sequences)], dtype=np.int64), table, self.data.tokenizer, self.data.backbone)
@@ -126,7 +131,7 @@ class Predictor:
         names = (self.data.input_columns() | self.data.optional_columns()).values()
         given = {column: [row.get(column) for row in rows] for column in names}
         columns = self.data.encode_inputs(given)
-        self._check_tokens(columns["input_ids"])
+        self.check_tokens(columns["input_ids"])
         columns.setdefault("row", list(range(len(rows))))
         lengths = np.array([_tokens(ids) for ids in columns["input_ids"]])
         order = np.argsort(lengths, kind="stable")

@@ -112,14 +112,19 @@ class Generation:
                 _seed(self.seed, devices)
             generated = model.generate(**inputs, generation_config=self.config(tokenizer, longest))
         prompt = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
-        ends = model.generation_config.eos_token_id
-        ends = {*(ends if isinstance(ends, list) else [ends])}
-        settings = model.generation_config
-        begins = {settings.bos_token_id, settings.forced_bos_token_id} if model.config.is_encoder_decoder else set()
+        begins, ends = frame(model)
         rows = [dropwhile(lambda i: i in begins, ids) for ids in generated[:, prompt:].tolist()]
         written = [list(takewhile(lambda i: i not in ends, ids)) for ids in rows]
         texts = tokenizer.batch_decode(written, skip_special_tokens=not keep_special_tokens)
         return [text.strip() for text in texts]
+
+
+def frame(model: Any) -> tuple[set[int | None], set[int | None]]:
+    """The ids of the tokens that may begin what a model generates, and of those that end it; neither is text."""
+    settings = model.generation_config
+    ends = settings.eos_token_id
+    begins = {settings.bos_token_id, settings.forced_bos_token_id} if model.config.is_encoder_decoder else set()
+    return begins, {*(ends if isinstance(ends, list) else [ends])}
 
 
 def as_generated(tokenizer: "PreTrainedTokenizerBase", text: str, keep_special_tokens: bool) -> str:

@@ -11,16 +11,17 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from ftlit.serve.batcher import Job
 from ftlit.serve.bodies import question, read_json
+from ftlit.serve.completions.endpoints import Completions
 from ftlit.serve.guard import NOTES, Guard, State, as_problem
 from ftlit.serve.metrics import Metrics
 from ftlit.serve.models import Model, Models
 from ftlit.serve.openapi import document
-from ftlit.serve.problems import GONE, ProblemError, encoded
+from ftlit.serve.problems import ProblemError, encoded
+from ftlit.serve.queues.batcher import Rows
 from ftlit.serve.settings import Limits
+from ftlit.serve.waiting import waited
 
-LOOK = 0.5  # seconds after which it is seen whether a client still waits
 PROMETHEUS = "text/plain; version=0.0.4"
 
 
@@ -43,7 +44,7 @@ class Endpoints:
         body = await read_json(request, self.limits)
         asked = question(body, request.query_params.get("scores"), self.limits, model.columns)
         request.scope[NOTES] |= {"model": model.name, "rows": len(asked.rows), "texts": asked.rows}
-        job = Job(asked.rows, asked.scores)
+        job = Rows(asked.rows, asked.scores)
         if asked.rows:
             model.batcher.submit(job)
             await self._finished(model, job, request)
@@ -55,21 +56,18 @@ class Endpoints:
     def _model(self, request: Request) -> Model:
         return self.models.find(request.path_params.get("name", request.query_params.get("model")))
 
-    async def _finished(self, model: Model, job: Job, request: Request) -> None:
+    async def _finished(self, model: Model, job: Rows, request: Request) -> None:
         """Wait for the answers of a job.
 
         Raises:
             ProblemError: They take too long, or nobody waits for them any more.
         """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self.limits.timeout
-        while not (await asyncio.wait([job.done], timeout=min(LOOK, max(end - loop.time(), 0))))[0]:
-            if loop.time() >= end:
-                model.batcher.cancel(job)
-                raise ProblemError(504, f"the request was not answered within {self.limits.timeout:g} s", {"Retry-After": "1"})
-            if await request.is_disconnected():
-                model.batcher.cancel(job)
-                raise ProblemError(GONE, "the connection was closed before the answer was there")
+        late = f"the request was not answered within {self.limits.timeout:g} s"
+        try:
+            await waited(job.done, request, self.limits.end(), late)
+        except ProblemError:
+            model.batcher.cancel(job)
+            raise
 
     async def schema(self, request: Request) -> Response:
         """The columns, labels and limits of a model."""
@@ -119,12 +117,12 @@ def application(models: Models, limits: Limits, metrics: Metrics, state: State) 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
         for model in models.values():
-            model.batcher.start()
+            model.start()
         yield
         for model in models.values():
-            await asyncio.to_thread(model.batcher.close)
+            await asyncio.to_thread(model.close)
 
-    routes = Endpoints(models, limits, metrics, state).routes()
+    routes = [*Endpoints(models, limits, metrics, state).routes(), *Completions(models, limits).routes()]
     app = Starlette(
         routes=routes, lifespan=life, exception_handlers=dict.fromkeys((HTTPException, ProblemError, Exception), as_problem)
     )

@@ -31,6 +31,7 @@ def serve(
     max_rows: int = Limits.max_rows,
     max_characters: int = Limits.max_characters,
     max_waiting: int = Limits.max_waiting,
+    max_tokens: int = Limits.max_tokens,
     timeout: float = Limits.timeout,
     threads: int | None = None,
     reload: bool = False,
@@ -55,6 +56,7 @@ def serve(
         max_rows: Largest number of rows of a request.
         max_characters: Largest number of characters of a row.
         max_waiting: Largest number of rows that wait for a model; requests beyond are refused with status 429.
+        max_tokens: Largest number of tokens that a request under /v1 may have written for it.
         timeout: Seconds until a request is given up with status 504.
         threads: Number of threads of a model on a CPU. Defaults to the number of cores.
         reload: Whether to take a newer run from the same folder as soon as it has finished. SIGHUP does it in any case.
@@ -69,7 +71,9 @@ def serve(
     token = _token(host)
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise UserError(f"ftlit serve needs the packages {' and '.join(missing)}; install them with: pip install -e '.[serve]'")
-    limits = Limits(batch_tokens, batch_rows, wait_ms, max_body, max_rows, max_characters, max_waiting, timeout, threads)
+    limits = Limits(
+        batch_tokens, batch_rows, wait_ms, max_body, max_rows, max_characters, max_waiting, max_tokens, timeout, threads
+    )
     limits.check()
     _start_log(log_requests)
     from ftlit.exports.predict import load

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ftlit.serve.batcher import log_failure
 from ftlit.serve.metrics import Metrics
 from ftlit.serve.problems import ProblemError
+from ftlit.serve.queues.batcher import log_failure
 
 OPEN = ("/health", "/ready")  # answered without a token
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -72,7 +72,7 @@ class Guard:
             log_failure("a request", error)
             if status:
                 raise  # the response has begun, so the connection is all that can still end
-            await ProblemError(500, FAILED).response()(scope, receive, sending)
+            await ProblemError(500, FAILED).response(scope["path"])(scope, receive, sending)
         finally:
             self._note(scope, status, time.perf_counter() - began)
 
@@ -81,7 +81,7 @@ class Guard:
             self._check(scope)
             await self.app(scope, receive, send)
         except ProblemError as problem:
-            await problem.response()(scope, receive, send)
+            await problem.response(scope["path"])(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         """Check the token, or without one that the client means this machine: a page in a browser may name another.
@@ -120,5 +120,5 @@ def as_problem(request: Request, error: Exception) -> Response:
     """The response to a problem, and to an error of the framework, such as an unknown path."""
     if isinstance(error, HTTPException):
         detail = f"{request.method} {request.url.path}: {error.detail}"
-        return ProblemError(error.status_code, detail, dict(error.headers or {})).response()
-    return (error if isinstance(error, ProblemError) else ProblemError(500, FAILED)).response()
+        return ProblemError(error.status_code, detail, dict(error.headers or {})).response(request.url.path)
+    return (error if isinstance(error, ProblemError) else ProblemError(500, FAILED)).response(request.url.path)

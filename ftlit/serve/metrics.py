@@ -42,6 +42,7 @@ class Metrics:
         self._lock = threading.Lock()
         self._requests: Counter[Labels] = Counter()
         self._rows: Counter[Labels] = Counter()
+        self._tokens: Counter[Labels] = Counter()
         self._seconds: dict[str, Histogram] = {}
         self._batches: dict[str, Histogram] = {}
         self._reloads: Counter[Labels] = Counter()
@@ -60,6 +61,12 @@ class Metrics:
             self._rows[model, "failed"] += failed
             self._batches.setdefault(model, Histogram(ROWS)).observe(answered + failed)
 
+    def tokens(self, model: str, read: int, written: int) -> None:
+        """Count the tokens of prompts, and of the texts behind them."""
+        with self._lock:
+            self._tokens[model, "read"] += read
+            self._tokens[model, "written"] += written
+
     def reload(self, model: str, result: str) -> None:
         """Count a newer run that was taken, or could not be."""
         with self._lock:
@@ -71,6 +78,9 @@ class Metrics:
             lines = [
                 *_counter("ftlit_requests_total", "Requests by their status.", ("endpoint", "status"), self._requests),
                 *_counter("ftlit_rows_total", "Rows by model and result.", ("model", "result"), self._rows),
+                *_counter(
+                    "ftlit_tokens_total", "Tokens that were read and written under /v1.", ("model", "kind"), self._tokens
+                ),
                 *_counter("ftlit_reloads_total", "Newer runs by model and result.", ("model", "result"), self._reloads),
                 *_histogram("ftlit_request_seconds", "Seconds until the answer.", "endpoint", self._seconds),
                 *_histogram("ftlit_batch_rows", "Rows that went through a model together.", "model", self._batches),

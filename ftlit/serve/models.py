@@ -1,6 +1,7 @@
 """The models of a server: runs and exported folders under their names."""
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ from ftlit.exports.folder import METADATA_FILE
 from ftlit.exports.predict import Predictor
 from ftlit.runs.files import BEST, RECORD
 from ftlit.runs.reading import RunFolder
-from ftlit.serve.batcher import Batcher
+from ftlit.serve.completions.generator import Generator
+from ftlit.serve.completions.writer import Writer
 from ftlit.serve.metrics import Metrics
 from ftlit.serve.problems import ProblemError
+from ftlit.serve.queues.batcher import Batcher
+from ftlit.serve.queues.queue import Loaded
 from ftlit.serve.settings import Limits
 
 log = logging.getLogger("ftlit.serve")
@@ -31,13 +35,24 @@ class Model:
 
     def __init__(self, name: str, folder: Path, load: Callable[[Path], Predictor], limits: Limits, metrics: Metrics) -> None:
         self.name, self.folder, self._load, self.limits, self.metrics = name, folder, load, limits, metrics
-        self._stamp = self._state()
-        self.batcher = Batcher(name, load(folder), limits, metrics)
+        self._stamp, self.created = self._state(), int(time.time())
+        self.loaded = Loaded(name, load(folder), limits, metrics)
+        self.batcher = Batcher(self.loaded)
+        self.writer = Writer(self.loaded, Generator(self.predictor))
+        metrics.waiting[name] = lambda: self.batcher.waiting + self.writer.waiting
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self.loaded.start()
+
+    def close(self) -> None:
+        """Answer what was accepted, and end the thread."""
+        self.loaded.close()
 
     @property
     def predictor(self) -> Predictor:
         """The model as it is now."""
-        return self.batcher.predictor
+        return self.loaded.predictor
 
     @property
     def columns(self) -> set[str]:
@@ -55,6 +70,8 @@ class Model:
             "columns": data.input_schema(),
             "required": list(data.input_columns().values()),
             "plain_text": data.row_from_text("text") is not None,
+            "chat": self.writer.generator.chat is not None,
+            "completions": self.writer.generator.continues,
             **({"labels": labels} if labels else {}),
             "limits": {
                 "tokens": data.max_length,
@@ -83,7 +100,8 @@ class Model:
         try:
             if record.is_file() and not RunFolder(self.folder).finished:
                 return
-            self.batcher.predictor = self._load(self.folder)
+            predictor = self._load(self.folder)
+            self.writer.generator, self.loaded.predictor = Generator(predictor), predictor
         except Exception as error:
             self._stamp = state
             self.metrics.reload(self.name, "failed")

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
+from ftlit.serve.completions.description import SCHEMAS, described
 from ftlit.serve.models import Model, Models
 from ftlit.serve.problems import MEDIA_TYPE, title
 
@@ -38,13 +39,14 @@ def document(models: Models) -> dict[str, Any]:
     paths["/health"] = {"get": _get("Whether the server runs.", secure=False)}
     paths["/ready"] = {"get": _get("Whether the server takes requests.", secure=False)}
     paths["/metrics"] = {"get": _get("Counters in the text format of Prometheus.", kind="text/plain")}
+    paths |= described(list(models), responses)
     rows = {f"{name}.row": row(model) for name, model in models.items()}
     return {
         "openapi": "3.1.0",
         "info": {"title": "ftlit serve", "version": version("ftlit")},
         "paths": paths,
         "components": {
-            "schemas": {**rows, "prediction": PREDICTION, "problem": PROBLEM},
+            "schemas": {**rows, **SCHEMAS, "prediction": PREDICTION, "problem": PROBLEM},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"token": []}],
@@ -90,8 +92,12 @@ def _get(
 
 
 def _responses(schema: dict[str, Any], kind: str = "application/json") -> dict[str, Any]:
-    problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/problem"}}}
+    return responses({kind: {"schema": schema}}, {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/problem"}}})
+
+
+def responses(content: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
+    """The responses of a path: what it answers, and the form of its errors, by media type."""
     return {
-        "200": {"description": "OK", "content": {kind: {"schema": schema}}},
+        "200": {"description": "OK", "content": content},
         **{str(status): {"description": title(status), "content": problem} for status in PROBLEMS},
     }

@@ -9,6 +9,8 @@ from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
 LONGEST = 400  # characters of a sentence, which may quote what was sent
+OPENAI = "/v1/"  # beginning of the paths whose answers have the form of OpenAI's
+KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 GONE = 499  # the client closed the connection before its answer; no standard status, but a usual one
 
 
@@ -26,10 +28,17 @@ class ProblemError(Exception):
         super().__init__(detail)
         self.status, self.detail, self.headers, self.more = status, shortened(detail), headers, more
 
-    def response(self) -> Response:
-        """The response to the client."""
+    def response(self, path: str = "") -> Response:
+        """The response to the client, who asked at a path."""
+        if path.startswith(OPENAI):
+            return Response(encoded(self.error()), self.status, self.headers, "application/json")
         content = {"type": "about:blank", "title": title(self.status), "status": self.status, "detail": self.detail}
         return Response(encoded(content | self.more), self.status, self.headers, MEDIA_TYPE)
+
+    def error(self) -> dict[str, Any]:
+        """The error as clients of OpenAI expect it."""
+        kind = "server_error" if self.status >= 500 else KINDS.get(self.status, "invalid_request_error")
+        return {"error": {"message": self.detail, "type": kind, "param": self.more.get("param"), "code": self.more.get("code")}}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Limits of a server, and the threads with which its models compute."""
 
+import asyncio
 from dataclasses import dataclass, fields
 
 from ftlit.errors import UserError
@@ -20,6 +21,7 @@ class Limits:
         max_rows: Number of rows of a request.
         max_characters: Number of characters of a row.
         max_waiting: Number of rows that wait for a model.
+        max_tokens: Number of tokens that a model writes for a row.
         timeout: Seconds until a request must be answered, and its body received.
         threads: Number of threads with which a model computes on a CPU; by default all cores that PyTorch sees.
     """
@@ -31,12 +33,17 @@ class Limits:
     max_rows: int = 1000
     max_characters: int = 100_000
     max_waiting: int = 4000
+    max_tokens: int = 4096
     timeout: float = 30.0
     threads: int | None = None
 
     def tokens(self, device: str) -> int:
         """Number of tokens of a batch on a device."""
         return self.batch_tokens or TOKENS.get(device.partition(":")[0], TOKENS["cuda"])
+
+    def end(self) -> float:
+        """Time of the event loop until which a request that comes now must be answered."""
+        return asyncio.get_running_loop().time() + self.timeout
 
     def check(self) -> None:
         """Check the limits.

@@ -272,19 +272,26 @@ class CausalLM(LanguageModel):
     # Replies
 
     def predict_batch(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        if (prompts := batch["metadata"].get("prompt_ids")) is None:  # raw text is continued
-            rows = zip(batch["input_ids"].tolist(), batch["attention_mask"].sum(1).tolist(), strict=True)
-            prompts = [ids[:length] for ids, length in rows]
-        return [{"prediction": text} for text in self.replies(prompts)]
+        return [{"prediction": text} for text in self.replies(self.sources(batch))]
+
+    def sources(self, batch: dict[str, Any]) -> list[list[int]]:
+        """Return the prompts of new rows; raw text is continued."""
+        rows = zip(batch["input_ids"].tolist(), batch["attention_mask"].sum(1).tolist(), strict=True)
+        return batch["metadata"].get("prompt_ids") or [ids[:length] for ids, length in rows]
 
     def replies(self, prompts: list[list[int]]) -> list[str]:
         """Generate a reply to each prompt. A prompt that leaves no room for a reply is cut at its beginning."""
-        if not prompts:
-            return []
         limit, longest = self.position_limit, self.max_new_tokens
         cut = [ids if limit is None else ids[-(limit - longest) :] for ids in prompts]
-        inputs = left_padded(cut, self.model.generation_config.pad_token_id or 0, self.device)
-        return self.generation.texts(self.model, self.tokenizer, inputs, longest, self.keep_special_tokens)
+        return self.generation.texts(self.model, self.tokenizer, self.generation_inputs(cut), longest, self.keep_special_tokens)
+
+    def generation_inputs(self, prompts: list[list[int]]) -> dict[str, Tensor]:
+        """Return what ``generate`` takes for prompts."""
+        return left_padded(prompts, self.model.generation_config.pad_token_id or 0, self.device)
+
+    def room(self, prompt: list[int]) -> int | None:
+        """Return the number of tokens that fit behind a prompt, or None if there is no limit."""
+        return None if self.position_limit is None else self.position_limit - len(prompt)
 
 
 def generations(evaluation: Evaluator) -> dict[int, dict[str, Any]]:

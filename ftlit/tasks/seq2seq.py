@@ -152,14 +152,25 @@ class Seq2Seq(TaskModule):
     # Generation
 
     def predict_batch(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
-        sources = [source(batch, i) for i in range(len(batch["input_ids"]))]
-        return [{"prediction": text} for text in self.texts(sources)]
+        return [{"prediction": text} for text in self.texts(self.sources(batch))]
+
+    def sources(self, batch: dict[str, Any]) -> list[dict[str, list[int]]]:
+        """Return the sources of new rows."""
+        return [source(batch, i) for i in range(len(batch["input_ids"]))]
 
     def texts(self, sources: list[dict[str, list[int]]]) -> list[str]:
         """Generate the targets of sources."""
-        fillers = {"input_ids": self.pad_token_id or 0}
-        inputs = {name: pad([one[name] for one in sources], fillers.get(name, 0)).to(self.device) for name in sources[0]}
+        inputs = self.generation_inputs(sources)
         return self.generation.texts(self.model, self.tokenizer, inputs, self.max_new_tokens, self.keep_special_tokens)
+
+    def generation_inputs(self, sources: list[dict[str, list[int]]]) -> dict[str, Tensor]:
+        """Return what ``generate`` takes for sources."""
+        fillers = {"input_ids": self.pad_token_id or 0}
+        return {name: pad([one[name] for one in sources], fillers.get(name, 0)).to(self.device) for name in sources[0]}
+
+    def room(self, source: dict[str, list[int]]) -> int | None:
+        """Return the number of tokens that the decoder writes at most, or None if there is no limit."""
+        return decoder_limit(self.hparams["backbone"], self.decoder, self.hparams["trust_remote_code"])
 
 
 def source(batch: dict[str, Any], i: int) -> dict[str, list[int]]:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,8 +19,10 @@ import ftlit
 from ftlit.errors import UserError
 from ftlit.serve import command
 from ftlit.serve.command import TOKEN, named_folders
+from tests.support.chats import chat_model, echoes
 from tests.support.command_line import refusal, start
-from tests.support.data import sentiment_rows
+from tests.support.data import sentiment_rows, write_splits
+from tests.support.runs import fitted
 
 TEXTS = [row["text"] for row in sentiment_rows(12, 7)]
 
@@ -159,3 +162,56 @@ def test_clients_that_stop_halfway_are_let_go(finished: Callable[[], Path]) -> N
                 assert connection.recv(100) == b""
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(30) == 0
+
+
+# Texts that are written
+
+
+def stream(port: int, tokens: int) -> http.client.HTTPResponse:
+    """The response to a request for a reply of that many tokens, which comes as it is written."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    body = {"messages": [{"role": "user", "content": "Say a"}], "max_tokens": tokens, "stream": True}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+    response = connection.getresponse()
+    assert response.status == 200, response.read()
+    return response
+
+
+def written(port: int) -> int:
+    """The number of tokens that the server says it has written."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/metrics")
+    found = re.search(rb'ftlit_tokens_total{model="chat",kind="written"} (\d+)', connection.getresponse().read())
+    return int(found[1]) if found else 0
+
+
+@pytest.fixture(scope="module")
+def chat_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("chat")
+    source = write_splits(root / "data", {"train": echoes(6, 0), "validation": echoes(3, 1)})
+    sizes = {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8, "max_position_embeddings": 4096}
+    given = {"data": "ChatData", "model__backbone": chat_model(root / "llama", config=sizes), "model__samples": 0}
+    columns = {"data__prompt": "question", "data__response": "answer", "data__template": "chatml"}
+    return fitted(root / "chat", "CausalLM", data__dataset=source, trainer__max_steps=1, **given, **columns)
+
+
+@pytest.mark.slow
+def test_streams_come_as_they_are_written_and_end_with_the_client_or_before_the_server(chat_run: Path) -> None:
+    with served("--run", chat_run) as (process, port):
+        left = stream(port, 4000)
+        assert left.readline().startswith(b'data: {"object":"chat.completion.chunk"')
+        left.close()
+        stream(port, 2).read()  # its turn comes once nobody wants the other text any more
+        assert written(port) < 2000
+        kept = stream(port, 300)
+        began = time.monotonic()
+        first = kept.readline()
+        seen = time.monotonic() - began
+        process.send_signal(signal.SIGTERM)
+        rest = kept.read()
+        whole = time.monotonic() - began
+        assert process.wait(60) == 0
+    assert first.startswith(b"data: ")
+    assert rest.endswith(b"data: [DONE]\n\n")
+    assert b'"finish_reason":"length"' in rest
+    assert seen < whole / 2

@@ -79,9 +79,9 @@ def serving(predictors: Predictor | dict[str, Predictor], state: State | None = 
     settings.check()
     models = Models({name: Model(name, Path(name), lambda path: named[path.name], settings, metrics) for name in named})
     for model in models.values():
-        model.batcher.start()
+        model.start()
     try:
         yield Served(application(models, settings, metrics, state), models, state, metrics)
     finally:
         for model in models.values():
-            model.batcher.close()
+            model.close()

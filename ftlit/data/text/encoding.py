@@ -227,3 +227,17 @@ def encoded(rows: "Dataset", encode: Callable[[Any], Any], file: Path, again: bo
         cache_file_name=str(file),
         load_from_cache_file=False if again else None,
     )
+
+
+def frame(tokenizer: "PreTrainedTokenizerBase") -> tuple[list[int], list[int]]:
+    """The special tokens that a tokenizer puts before and after a text."""
+    found = tokenizer("a", return_special_tokens_mask=True)
+    ids, inside = found["input_ids"], [i for i, mark in enumerate(found["special_tokens_mask"]) if not mark]
+    return ids[: inside[0]], ids[inside[-1] + 1 :]
+
+
+def unfinished(tokenizer: "PreTrainedTokenizerBase", texts: list[str]) -> list[list[int]]:
+    """The tokens of texts that are to be continued, without the tokens that end texts."""
+    behind = len(frame(tokenizer)[1])
+    found = tokenizer(texts, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
+    return [ids[: len(ids) - behind] for ids in found]
