@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ftlit.data.rows.augment import Augmentation as Augmentation
     from ftlit.diff.arms.frame import compare as compare
     from ftlit.exports.back_translation import BackTranslation as BackTranslation
+    from ftlit.exports.compress.command import compress as compress
     from ftlit.exports.export import export as export
     from ftlit.exports.predict import load as load
     from ftlit.exports.predict import predict as predict
@@ -90,6 +91,7 @@ _NAMES = {
     "ftlit.data.rows.augment": "Augmentation",
     "ftlit.diff.arms.frame": "compare",
     "ftlit.exports.back_translation": "BackTranslation",
+    "ftlit.exports.compress.command": "compress",
     "ftlit.exports.export": "export",
     "ftlit.exports.predict": "load predict",
     "ftlit.exports.run": "open_run Run",

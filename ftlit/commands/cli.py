@@ -40,7 +40,12 @@ FIT_OPTIONS = (
     *("keep_last", "ckpt_path"),
 )
 # Commands that are plain functions, by their modules.
-FUNCTIONS = {"predict": "ftlit.exports.predict", "export": "ftlit.exports.export", "serve": "ftlit.serve.command"}
+FUNCTIONS = {
+    "predict": "ftlit.exports.predict",
+    "export": "ftlit.exports.export",
+    "compress": "ftlit.exports.compress.command",
+    "serve": "ftlit.serve.command",
+}
 
 
 class TaskCLI(LightningCLI):

@@ -43,6 +43,7 @@ KIND_DESCRIPTIONS: dict[Kind, str] = {
     "backbone": "the backbone, with the head in a separate file",
     "adapter": "the adapter, with the head in a separate file",
     "onnx": "the graph of ONNX",
+    "int8": "the model with weights of 8 bits",
 }
 
 
@@ -76,15 +77,15 @@ def export(
     quiet()
     run_dir, target = Path(run).expanduser(), Path(output).expanduser()
     path = find_checkpoint(run_dir, checkpoint)
-    _check_finished(run_dir)
+    check_finished(run_dir)
     _check_target(target, overwrite)
     _check_format(format, adapter_only, dtype)
     import_trusted(trust_classes)
     check_source(str(read_checkpoint(path).get("datamodule_hyper_parameters", {}).get("dataset")), trust_classes)
-    work = _temporary_folder(target)
+    work = temporary_folder(target)
     try:
         kind, difference = Export(run_dir, path, work, dtype, trust_remote_code).write(adapter_only, format)
-        _replace(work / "folder", target, work / "replaced")
+        replace_folder(work / "folder", target, work / "replaced")
     except OSError as error:
         if is_disk_full(error):
             raise unwritable(target, error) from error
@@ -104,7 +105,7 @@ def _check_format(format: Format, adapter_only: bool, dtype: Dtype) -> None:
         raise UserError(f"--dtype {dtype} is for --format transformers; a graph of ONNX is written in float32")
 
 
-def _check_finished(run_dir: Path) -> None:
+def check_finished(run_dir: Path) -> None:
     run = RunFolder(run_dir)
     if not run.finished:
         raise UserError(
@@ -124,7 +125,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise UserError(f"--output {str(target)!r} is an earlier export; replace it with --overwrite, or choose another folder")
 
 
-def _temporary_folder(target: Path) -> Path:
+def temporary_folder(target: Path) -> Path:
     """Create a folder next to the target, on the same disk, so that its contents can be moved by renaming."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +134,7 @@ def _temporary_folder(target: Path) -> Path:
         raise UserError(f"--output {str(target)!r} cannot be written: {error}") from error
 
 
-def _replace(folder: Path, target: Path, backup: Path) -> None:
+def replace_folder(folder: Path, target: Path, backup: Path) -> None:
     """Move a folder to its target by renaming. An earlier target is restored if this fails."""
     replaced = target.is_dir()
     if replaced:

@@ -4,9 +4,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 
 from ftlit.data.shared.base import TaskData
+from ftlit.exports.compress.int8 import load_int8
 from ftlit.exports.onnx.runtime import GRAPH, OnnxModel
 from ftlit.models.checks.files import naming_damaged_files
 from ftlit.runs.checkpoint import read_checkpoint
@@ -14,6 +16,8 @@ from ftlit.runs.exported import BACKBONE, HEAD_FILE, METADATA_FILE, Kind, load_e
 from ftlit.runs.opening import build
 from ftlit.tasks import TaskModule
 from ftlit.util.options import KEEP, THIS_FOLDER, options_of
+
+COMPUTES, HALF = "computes", ("float16", "bfloat16")  # key of the metadata: the data type in which the model computes
 
 # Arguments that are used in training only, since the files and models that they name may no longer exist.
 TRAINING_ONLY, TRAINING_ONLY_DATA = (
@@ -104,5 +108,9 @@ def open_exported(folder: Path, trust_remote_code: bool = False) -> tuple[TaskMo
     metadata = read_metadata(folder)
     graph = partial(OnnxModel, folder / GRAPH) if metadata["kind"] == "onnx" else None
     task = load_exported(folder, metadata, trust_remote_code, graph)
+    if metadata["kind"] == "int8":
+        task.model = load_int8(task.model, folder)
+    if metadata.get(COMPUTES) in HALF:
+        task.model.to(getattr(torch, metadata[COMPUTES]))
     data = build(TaskData, metadata["data"], folder / METADATA_FILE, trust_remote_code)
     return task, data

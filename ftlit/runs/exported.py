@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 # The kinds of folders: a `model` of transformers; a model whose head is an `own_head` of ftlit, with the head's code; a
 # `backbone` in a folder of its own, beside a head of the user; a peft `adapter` with the other trained weights; a graph of
-# `onnx`, in which all weights are.
-Kind = Literal["model", "own_head", "backbone", "adapter", "onnx"]
+# `onnx`, in which all weights are; a model for PyTorch with weights of 8 bits, `int8`.
+Kind = Literal["model", "own_head", "backbone", "adapter", "onnx", "int8"]
+ONLY_PREDICT: dict[Kind, str] = {"onnx": "a graph of ONNX", "int8": "weights of 8 bits"}
 BACKBONE = "backbone"  # folder of a backbone's configuration, tokenizer and weights, or without the weights for an `own_head`
 METADATA_FILE, HEAD_FILE, TARGET_TOKENIZER = "ftlit.json", "head.safetensors", "target_tokenizer"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -53,10 +54,8 @@ def trained_task(folder: Path, trust_remote_code: bool = False) -> Any:
     """
     if is_exported(folder):
         metadata = read_metadata(folder)
-        if metadata["kind"] == "onnx":
-            raise UserError(
-                f"{folder} holds a graph of ONNX, which only predicts; name the run, or an export of another format"
-            )
+        if held := ONLY_PREDICT.get(metadata["kind"]):
+            raise UserError(f"{folder} holds {held}, which only predicts; name the run, or an export of another format")
         return load_exported(folder, metadata, trust_remote_code)
     return load_task(find_checkpoint(folder), trust_remote_code)
 

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from ftlit.errors import UserError
 from ftlit.util.files import damaged
 
-GRAPH = "model.onnx"
+GRAPH, SEGMENTS = "model.onnx", "token_type_ids"  # which models of transformers take for zeros where they are not given
 QUIET = 3  # the level of errors
+# Without instructions for 8 bits, sums of products of 8 bits could overflow: ONNX Runtime then takes slower ones that do not.
+SAFE_SUMS = "session.x64quantprecision"
 
 
 def require_onnx(*names: str) -> list[ModuleType]:
@@ -46,6 +48,7 @@ class OnnxBackbone(nn.Module):
         super().__init__()
         self.session, self.config = start_session(file), config
         self.first, *self.others = (output.name for output in self.session.get_outputs())
+        self.needed = {given.name for given in self.session.get_inputs()}
         self._tables = [table]  # not a part of the module, since its weights have no memory
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -54,6 +57,8 @@ class OnnxBackbone(nn.Module):
 
     def forward(self, **inputs: Tensor) -> SimpleNamespace:
         """Return the outputs of the graph for tensors with the names of its inputs."""
+        if SEGMENTS in self.needed - inputs.keys():
+            inputs[SEGMENTS] = torch.zeros_like(inputs["input_ids"])
         found = self.session.run(None, {name: value.cpu().numpy() for name, value in inputs.items()})
         device = next(iter(inputs.values())).device
         first, *others = (torch.from_numpy(value).to(device) for value in found)
@@ -90,6 +95,7 @@ def start_session(file: Path) -> Any:
     [runtime] = require_onnx("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), QUIET
+    options.add_session_config_entry(SAFE_SUMS, "1")
     try:
         return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the classes of its errors have no other base in common
