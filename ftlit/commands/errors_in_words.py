@@ -135,6 +135,9 @@ def _elsewhere(option: str) -> str:
     return f"Did you mean {same[0]!r}?" if same else ""
 
 
+SEVERAL = (list[str], list[str] | None)  # types of options that are given several times
+
+
 def with_explicit_flags(args: list[str], function: Callable[..., Any]) -> list[str]:
     """Return arguments of a command in which flags without a value are true and option names contain underscores.
 
@@ -151,7 +154,7 @@ def with_explicit_flags(args: list[str], function: Callable[..., Any]) -> list[s
         name = "--" + written[2:].replace("-", "_") if written.startswith("--") else written
         name = name if name in kinds else written
         flag = kinds.get(name) is bool and not equals and following.startswith("--")
-        name += "+" if kinds.get(name) == list[str] else ""  # jsonargparse then adds the value to the list
+        name += "+" if kinds.get(name) in SEVERAL else ""  # jsonargparse then adds the value to the list
         given.append(f"{name}=true" if flag else f"{name}{equals}{value}")
     return given
 

@@ -17,6 +17,8 @@ from ftlit.util.settings import read_yaml
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+INTERVAL = "95% interval"  # column of results
+
 
 class RunFolder:
     """The files of a run. Each file is read on first access; files that do not exist yet are empty.
@@ -210,7 +212,17 @@ def metric_rows(path: Path) -> list[dict[str, str]]:
 
 
 def results_text(results: dict[str, Any], style: str = "simple") -> str:
-    """Format metrics as a table in a style of tabulate.
+    """Format metrics as a table in a style of tabulate, with the columns of `results_columns`."""
+    columns = results_columns(results)
+    if ends := columns.get(INTERVAL):
+        columns[INTERVAL] = {name: f"{low:.4f} to {high:.4f}" for name, (low, high) in ends.items()}
+    names = list(dict.fromkeys(name for values in columns.values() for name in values))
+    rows = [[name, *(values.get(name) for values in columns.values())] for name in names]
+    return tabulate(rows, headers=["metric", *columns], floatfmt=".4f", tablefmt=style)
+
+
+def results_columns(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The metrics by column and name, as readers compare them.
 
     The untrained model is next to the trained one, and the 95% intervals and a baseline are next to the test scores.
     """
@@ -222,9 +234,7 @@ def results_text(results: dict[str, Any], style: str = "simple") -> str:
             columns[split] = results[split]
     if "test" in results:
         if ends := results.get("intervals", {}).get("test"):
-            columns["95% interval"] = {name: f"{low:.4f} to {high:.4f}" for name, (low, high) in ends.items()}
+            columns[INTERVAL] = ends
         if baseline := results.get("baseline", {}).get("test"):
             columns["baseline"] = baseline
-    names = list(dict.fromkeys(name for values in columns.values() for name in values))
-    rows = [[name, *(values.get(name) for values in columns.values())] for name in names]
-    return tabulate(rows, headers=["metric", *columns], floatfmt=".4f", tablefmt=style)
+    return columns

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,9 +18,11 @@ from ftlit.serve.guard import NOTES, Guard, State, as_problem
 from ftlit.serve.metrics import Metrics
 from ftlit.serve.models import Model, Models
 from ftlit.serve.openapi import document
+from ftlit.serve.page.views import Page
 from ftlit.serve.problems import ProblemError, encoded
 from ftlit.serve.queues.batcher import Rows
 from ftlit.serve.settings import Limits
+from ftlit.serve.studio.views import HOME, Studio
 from ftlit.serve.waiting import waited
 
 PROMETHEUS = "text/plain; version=0.0.4"
@@ -111,8 +114,16 @@ class Endpoints:
         ]
 
 
-def application(models: Models, limits: Limits, metrics: Metrics, state: State) -> Guard:
-    """The application of a server. It answers what it has accepted before it ends."""
+def application(models: Models, limits: Limits, metrics: Metrics, state: State, studio: Path | None = None) -> Guard:
+    """The application of a server. It answers what it has accepted before it ends.
+
+    Args:
+        models: The models.
+        limits: The limits.
+        metrics: The counters.
+        state: The state of the server.
+        studio: The folder whose runs and studies are shown.
+    """
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
@@ -122,7 +133,9 @@ def application(models: Models, limits: Limits, metrics: Metrics, state: State) 
         for model in models.values():
             await asyncio.to_thread(model.close)
 
-    routes = [*Endpoints(models, limits, metrics, state).routes(), *Completions(models, limits).routes()]
+    pages = [*Page(models, HOME if studio else None).routes(), *(Studio(studio, bool(models)).routes() if studio else ())]
+    answers = [*Endpoints(models, limits, metrics, state).routes(), *Completions(models, limits).routes()]
+    routes = [*answers, *pages]
     app = Starlette(
         routes=routes, lifespan=life, exception_handlers=dict.fromkeys((HTTPException, ProblemError, Exception), as_problem)
     )

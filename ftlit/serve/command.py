@@ -19,7 +19,8 @@ NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)  # of a model; it becomes a part o
 
 
 def serve(
-    run: list[str],
+    run: list[str] | None = None,
+    studio: str | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
     checkpoint: str = "best",
@@ -44,6 +45,7 @@ def serve(
 
     Args:
         run: Folder of a run, or an exported folder, or `name=folder`. Give the option several times to serve several models.
+        studio: Folder whose runs and studies are shown in a browser, with or without models beside them. It is only read.
         host: Address to listen at. Any other than loopback needs a token in the environment variable FTLIT_SERVE_TOKEN.
         port: Port to listen at; 0 chooses a free one.
         checkpoint: `best`, `last`, or the path of a checkpoint.
@@ -68,6 +70,9 @@ def serve(
     Raises:
         UserError: An option is wrong, the port is taken, or a folder holds no run.
     """
+    folders, shown = named_folders(run or []), studio_folder(studio)
+    if not folders and shown is None:
+        raise UserError("serve needs a run: add --run runs/x; or --studio runs shows the runs in a folder")
     token = _token(host)
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise UserError(f"ftlit serve needs the packages {' and '.join(missing)}; install them with: pip install -e '.[serve]'")
@@ -81,7 +86,7 @@ def serve(
 
     trusted = {"trust_remote_code": trust_remote_code, "trust_classes": trust_classes}
     open_folder = partial(load, checkpoint=checkpoint, device=device, **trusted)  # type: ignore[arg-type]
-    run_server(named_folders(run), open_folder, (host, port), limits, token, log_texts, reload)
+    run_server(folders, open_folder, (host, port), limits, token, log_texts, reload, shown)
 
 
 def _token(host: str) -> str | None:
@@ -124,9 +129,21 @@ def named_folders(given: list[str]) -> dict[str, Path]:
         if name in found:
             raise UserError(f"--run {one!r}: there are two models {name!r}; give one another name, as --run other={folder}")
         found[name] = folder
-    if not found:
-        raise UserError("serve needs a run: add --run runs/x")
     return found
+
+
+def studio_folder(given: str | None) -> Path | None:
+    """The folder of the studio.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+    if given is None:
+        return None
+    folder = Path(given).expanduser()
+    if not given or not folder.is_dir():
+        raise UserError(f"--studio {given!r} is no folder; expected one with runs or studies in it, such as runs")
+    return folder
 
 
 def _start_log(requests: bool) -> None:

@@ -12,10 +12,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ftlit.serve.metrics import Metrics
+from ftlit.serve.page.rendering import STATIC, sign_in
 from ftlit.serve.problems import ProblemError
 from ftlit.serve.queues.batcher import log_failure
 
-OPEN = ("/health", "/ready")  # answered without a token
+OPEN = ("/health", "/ready")  # answered without a token, as are the files of pages
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FAILED = "the server failed on this request"
 NOTES = "ftlit"  # key of a scope under which an endpoint notes what it did
@@ -81,7 +82,8 @@ class Guard:
             self._check(scope)
             await self.app(scope, receive, send)
         except ProblemError as problem:
-            await problem.response(scope["path"])(scope, receive, send)
+            shown = sign_in() if problem.status == 401 and _opens_page(scope) else problem.response(scope["path"])
+            await shown(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         """Check the token, or without one that the client means this machine: a page in a browser may name another.
@@ -98,7 +100,8 @@ class Guard:
             return
         given = headers.get(b"authorization", b"")
         kind, _, token = given.partition(b" ")
-        if scope["path"] in OPEN or (kind.lower() == b"bearer" and _same(token.strip(), self.state.token)):
+        is_open = scope["path"] in OPEN or scope["path"].startswith(STATIC)
+        if is_open or (kind.lower() == b"bearer" and _same(token.strip(), self.state.token)):
             return
         raise ProblemError(401, "expected the header Authorization: Bearer with the token", {"WWW-Authenticate": "Bearer"})
 
@@ -109,6 +112,12 @@ class Guard:
         more = "".join(f" {key}={value}" for key, value in notes.items())
         shown = f" texts={json.dumps(texts)}" if self.state.log_texts and texts is not None else ""
         log.info("%s %s %s%s %.1f ms%s", scope["method"], name, status, more, 1000 * seconds, shown)
+
+
+def _opens_page(scope: Scope) -> bool:
+    """Whether a browser opens an address, to which it cannot send a token; the scripts of pages can."""
+    headers = dict(scope["headers"])
+    return scope["method"] == "GET" and b"authorization" not in headers and b"text/html" in headers.get(b"accept", b"")
 
 
 def _same(given: bytes, token: str) -> bool:

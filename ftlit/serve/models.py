@@ -121,6 +121,8 @@ class Models(dict[str, Model]):
         Raises:
             ProblemError: There is none with this name, or there are several and none was named.
         """
+        if not self:
+            raise ProblemError(404, "this server has no models, but a studio at /studio/; --run adds a model")
         if name is None and len(self) == 1:
             return next(iter(self.values()))
         if name is None:

@@ -33,7 +33,9 @@ def document(models: Models) -> dict[str, Any]:
     only = next(iter(models)) if len(models) == 1 else None
     named = {"name": "model", "in": "query", "required": only is None, "schema": {"enum": list(models)}}
     paths = {f"/models/{name}/predict": {"post": _predict(f"Predict with {name}.", [_of(name)], [SCORES])} for name in models}
-    paths["/predict"] = {"post": _predict("Predict for one row or several.", [_of(name) for name in models], [named, SCORES])}
+    if models:
+        every = [_of(name) for name in models]
+        paths["/predict"] = {"post": _predict("Predict for one row or several.", every, [named, SCORES])}
     paths["/schema"] = {"get": _get("The columns, labels and limits of a model.", [named])}
     paths["/models"] = {"get": _get("The models of this server.")}
     paths["/health"] = {"get": _get("Whether the server runs.", secure=False)}

@@ -27,6 +27,7 @@ def run_server(
     token: str | None,
     log_texts: bool,
     reload: bool,
+    studio: Path | None = None,
 ) -> None:
     """Load models and serve them until a signal ends the process.
 
@@ -38,6 +39,7 @@ def run_server(
         token: What clients must send, or None.
         log_texts: Whether the log has the rows of requests.
         reload: Whether newer runs are taken from the folders.
+        studio: The folder whose runs and studies are shown.
 
     Raises:
         UserError: The port is taken, or a folder holds no run.
@@ -47,14 +49,16 @@ def run_server(
     with bound(*address) as socket:
         opening = partial(_in_one_thread, load)
         models = Models({name: Model(name, folder, opening, limits, metrics) for name, folder in folders.items()})
-        server = Server(application(models, limits, metrics, state), state, limits.timeout, partial(_reload, models, reload))
+        app = application(models, limits, metrics, state, studio)
+        server = Server(app, state, limits.timeout, partial(_reload, models, reload))
         try:
             socket.listen(BACKLOG)
         except OSError as error:
             raise UserError(f"--port {address[1]} was taken meanwhile: {error}; choose another") from None
         host, port = socket.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        print(f"serving {', '.join(models)} at http://{shown}:{port}", flush=True)
+        served = [*models, *([f"the studio of {studio}"] if studio else [])]
+        print(f"serving {', '.join(served)} at http://{shown}:{port}", flush=True)
         server.run([socket])
 
 

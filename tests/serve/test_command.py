@@ -47,7 +47,10 @@ def test_other_machines_need_a_token(
 
 def test_folders_that_cannot_be_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "holds no finished run" in refusal(serve("--run", tmp_path, "--port", 0), capsys)
-    assert "serve needs run: add --run" in refusal(serve(), capsys)
+    assert (
+        refusal(serve(), capsys) == "error: serve needs a run: add --run runs/x; or --studio runs shows the runs in a folder\n"
+    )
+    assert "--studio 'nowhere' is no folder" in refusal(serve("--studio", "nowhere"), capsys)
     assert "there are two models 'a'" in refusal(serve("--run", "a=x", "--run=a=y"), capsys)
 
 
@@ -139,6 +142,18 @@ def test_a_signal_under_load_loses_no_request(finished: Callable[[], Path]) -> N
     assert before > 8
     assert sum(answered) > before
     assert "was loaded again" in said
+
+
+@pytest.mark.slow
+def test_a_studio_without_models(finished: Callable[[], Path]) -> None:
+    folder = finished()
+    with served("--studio", folder.parent) as (process, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", f"/studio/run/{folder.name}")
+        response = connection.getresponse()
+        assert (response.status, b"TextClassification" in response.read()) == (200, True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
 
 
 @pytest.mark.slow

@@ -72,7 +72,9 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 @contextmanager
-def serving(predictors: Predictor | dict[str, Predictor], state: State | None = None, **limits: Any) -> Iterator[Served]:
+def serving(
+    predictors: Predictor | dict[str, Predictor], state: State | None = None, studio: Path | None = None, **limits: Any
+) -> Iterator[Served]:
     """A server whose models are started, and closed at the end."""
     named = predictors if isinstance(predictors, dict) else {"model": predictors}
     metrics, state, settings = Metrics(), state or State(), Limits(**limits)
@@ -81,7 +83,7 @@ def serving(predictors: Predictor | dict[str, Predictor], state: State | None = 
     for model in models.values():
         model.start()
     try:
-        yield Served(application(models, settings, metrics, state), models, state, metrics)
+        yield Served(application(models, settings, metrics, state, studio), models, state, metrics)
     finally:
         for model in models.values():
             model.close()
