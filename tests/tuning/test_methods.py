@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 from transformers import AutoModel
+from transformers.pytorch_utils import Conv1D
 
 from ftlit.errors import UserError
 from ftlit.exports.adapters import save_adapter
@@ -43,7 +44,7 @@ Tiny = Callable[[str], str]
 def test_lora_reaches_every_linear_layer_but_the_pooler(architecture: str, folder_of: Tiny) -> None:
     def linear(module: TextClassification) -> Iterator[str]:
         for name, part in module.backbone.named_modules():
-            if type(part).__name__ in ("Linear", "Conv1D") and "lora_" not in name and "pooler" not in name:
+            if isinstance(part, nn.Linear | Conv1D) and "lora_" not in name and "pooler" not in name:
                 yield name.removeprefix("base_model.model.").removesuffix(".base_layer")
 
     tuned_one = tuned(folder_of(architecture), LoRA())
