@@ -1,6 +1,6 @@
 """`ftlit serve` under load, beside transformers' pipeline behind plain FastAPI and behind LitServe, in turn within one call.
 
-    python -m ftlit export --run runs/quickstart --output exported --trust_classes ftlit.data.chatterbot:topics
+    python -m ftlit export --run runs/quickstart --output exported
     python experiments/serving/load.py --run runs/quickstart --exported exported --input data/sst2/test.tsv --column sentence
 
 All serve the same model on the same cores, which the clients share. Writes experiments/results/serving.md.

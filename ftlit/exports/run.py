@@ -13,7 +13,7 @@ class Run(RunFolder):
     def predict(
         self,
         rows: Iterable[str | dict[str, Any]],
-        batch_size: int = 32,
+        batch_size: int | None = None,
         scores: bool = False,
         checkpoint: str = "best",
         device: str | None = None,
@@ -24,7 +24,7 @@ class Run(RunFolder):
 
         Args:
             rows: Texts, or rows with the columns of the run's data.
-            batch_size: Number of rows per batch.
+            batch_size: Number of rows per batch; by default as many as have 512 tokens on a CPU, and 16384 on a GPU.
             scores: Whether to include the scores of all labels.
             checkpoint: `best`, `last`, or the path of a checkpoint.
             device: Device of the model. Defaults to the GPU if there is one.

@@ -8,7 +8,7 @@ from typing import Any
 
 from ftlit.errors import in_a_sentence, near, user_error
 from ftlit.exports.folder import METADATA_FILE
-from ftlit.exports.predict import Predictor
+from ftlit.exports.predicting.predictor import Predictor
 from ftlit.runs.files import BEST, RECORD
 from ftlit.runs.reading import RunFolder
 from ftlit.serve.completions.generator import Generator

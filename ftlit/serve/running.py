@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ftlit.errors import UserError
-from ftlit.exports.predict import Predictor
+from ftlit.exports.predicting.predictor import Predictor
 from ftlit.serve.app import application
 from ftlit.serve.guard import State
 from ftlit.serve.metrics import Metrics

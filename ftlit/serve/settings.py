@@ -4,9 +4,7 @@ import asyncio
 from dataclasses import dataclass, fields
 
 from ftlit.errors import UserError
-
-# Default tokens of a batch by device: on a CPU, small batches stay in its caches.
-TOKENS = {"cpu": 512, "cuda": 16384}
+from ftlit.exports.predicting.sizes import tokens_of
 
 
 @dataclass(frozen=True)
@@ -14,7 +12,7 @@ class Limits:
     """What a server accepts, and how it batches rows.
 
     Args:
-        batch_tokens: Number of tokens of a batch, padding included; by default `TOKENS` of the device.
+        batch_tokens: Number of tokens of a batch, padding included; by default `tokens_of` the device.
         batch_rows: Number of rows that are taken from the queue together.
         wait_ms: Milliseconds for which a row waits for others.
         max_body: Bytes of the body of a request.
@@ -39,7 +37,7 @@ class Limits:
 
     def tokens(self, device: str) -> int:
         """Number of tokens of a batch on a device."""
-        return self.batch_tokens or TOKENS.get(device.partition(":")[0], TOKENS["cuda"])
+        return self.batch_tokens or tokens_of(device)
 
     def end(self) -> float:
         """Time of the event loop until which a request that comes now must be answered."""

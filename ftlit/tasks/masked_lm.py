@@ -81,6 +81,9 @@ class MaskedLM(LanguageModel):
         """The backbone's tokenizer."""
         return load_tokenizer(self.hparams["backbone"], trust_remote_code=self.hparams["trust_remote_code"])
 
+    def prediction_types(self) -> dict[str, Any]:
+        return {"prediction": str, "tokens": [str], "score": [float]}
+
     def predict_batch(self, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         """Return each text with its mask tokens replaced by the likeliest tokens, these tokens, and their probabilities."""
         ids = batch["input_ids"]

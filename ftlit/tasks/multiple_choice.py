@@ -58,6 +58,9 @@ class MultipleChoice(TaskModule):
         right = (outputs.scores.argmax(-1) == outputs.targets).double()
         return replace(outputs, predicted=right, targets=torch.ones_like(right))  # the mean of values and their weights
 
+    def prediction_types(self) -> dict[str, Any]:
+        return {"prediction": str, "index": int, "score": float, "scores": [float]}
+
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         rows = zip(batch["metadata"]["choices"], logits.softmax(-1).tolist(), strict=True)
         return [_decode_one(choices, scores[: len(choices)]) for choices, scores in rows]

@@ -89,6 +89,10 @@ class QuestionAnswering(TaskModule):
         windows = zip(batch["metadata"]["context"], *(place.tolist() for place in places), strict=True)
         return [_window(context, [*zip(*spans, strict=True)], null) for context, *spans, null in windows]
 
+    def prediction_types(self) -> dict[str, Any]:
+        answer = {"prediction": str, "score": float, "start": int, "end": int}
+        return {**answer, **({"null_score": float} if self.no_answer else {}), "scores": [answer]}
+
     def merge_windows(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the best answer of all windows of a row, with the scores of all answers as probabilities."""
         spans: dict[tuple[int, int], dict[str, Any]] = {}

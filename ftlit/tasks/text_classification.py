@@ -72,6 +72,10 @@ class TextClassification(LabelledTask):
             return super().taught_losses(logits, lessons, batch)
         return self.distillation.of_each_label(logits, lessons)
 
+    def prediction_types(self) -> dict[str, Any]:
+        found = super().prediction_types()
+        return {**found, "prediction": [str], "score": [float]} if self.multi_label else found
+
     def _decode_one(self, scores: list[float]) -> dict[str, Any]:
         if not self.multi_label:
             return super()._decode_one(scores)

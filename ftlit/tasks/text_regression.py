@@ -71,5 +71,8 @@ class TextRegression(TaskModule):
         if known := checkpoint.get("hyper_parameters", {}).get("label_scale"):
             self.mean, self.deviation = known  # of the data that it was trained on
 
+    def prediction_types(self) -> dict[str, Any]:
+        return {"prediction": float}
+
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         return [{"prediction": value * self.deviation + self.mean} for value in logits.squeeze(1).tolist()]

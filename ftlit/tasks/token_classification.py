@@ -84,6 +84,13 @@ class TokenClassification(LabelledTask):
             part["scores"] = chances[starts].T.tolist()  # for each label the words
         return parts
 
+    def prediction_types(self) -> dict[str, Any]:
+        scores = {name: [float] for name in self.label_names}
+        if not self.spans:
+            return {"prediction": [str], "score": [float], "words": [str], "scores": scores}
+        entity = {"label": str, "start": int, "end": int, "text": str, "score": float}
+        return {"prediction": [entity], "tags": [str], "words": [str], "scores": scores}
+
     def merge_windows(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
         tags, scores, offsets = (list(chain(*(part[key] for part in parts))) for key in ("prediction", "score", "offsets"))
         text, begin = "".join(part["piece"] for part in parts), offsets[0][0]

@@ -1,12 +1,13 @@
 """Write files atomically, read them whole, and find files inside installed packages."""
 
 import errno
+import hashlib
 import importlib.util
 import json
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def _flush(path: Path) -> None:
 
 def unwritable(path: Path, error: OSError) -> UserError:
     """The error for a file that cannot be written."""
-    advice = "; make room there, then repeat the command (a run of fit goes on with --resume)" if error.errno in FULL else ""
+    advice = "; make room there, then repeat the command (fit and predict go on with --resume)" if error.errno in FULL else ""
     return UserError(f"{path} could not be written: {(error.strerror or str(error)).lower()}{advice}")
 
 
@@ -127,6 +128,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise damaged(path, f"it holds {type(found).__name__}, not an object with keys")
     return found
+
+
+def file_digest(paths: Iterable[Path]) -> str:
+    """A hash of the contents of files, one after the other.
+
+    Raises:
+        UserError: One cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
 
 
 def resolve_package_path(name: str) -> Path:

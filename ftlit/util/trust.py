@@ -19,6 +19,8 @@ from ftlit.util.private import checked_imports
 LIBRARIES = ("ftlit", "lightning", "pytorch_lightning", "torch", "transformers", "bitsandbytes")  # may be imported
 BASES = ("ftlit", "lightning", "pytorch_lightning", "torch.optim")  # packages whose classes a config's objects derive from
 FUNCTION = re.compile(r"[\w.]+:\w+")  # of `data.dataset`
+# Functions of ftlit that give rows. No other is called for a folder, since not every function may be called by a stranger.
+OWN_ROWS = ("ftlit.data.chatterbot:topics",)
 
 _remote_code = ContextVar("remote_code", default=True)
 
@@ -85,12 +87,12 @@ def _refusal(path: Any) -> UserError:
 
 
 def check_source(dataset: str, trust_classes: Iterable[str] | str | None) -> None:
-    """Check that the rows that a folder names do not come from a function, unless the user has named it.
+    """Check that the rows that a folder names do not come from a function, unless the user has named it or it is `OWN_ROWS`.
 
     Raises:
         UserError: They do.
     """
-    if FUNCTION.fullmatch(dataset) and dataset not in _listed(trust_classes):
+    if FUNCTION.fullmatch(dataset) and dataset not in (*OWN_ROWS, *_listed(trust_classes)):
         raise UserError(
             f"data.dataset {dataset} is a function, and is not called because a run or a file names it; if you trust its code, "
             f"name it with --trust_classes {dataset}"

@@ -16,6 +16,7 @@ from ftlit.__main__ import main
 from ftlit.data.chats.turns import ChatTemplate
 from ftlit.errors import UserError
 from ftlit.exports import verify, verify_script
+from ftlit.util.trust import check_source
 from tests.support.command_line import ROOT, refusal
 from tests.support.hostile import WAYS, Planted, planted
 from tests.support.models import tiny_tokenizer
@@ -135,6 +136,19 @@ def test_a_model_that_is_nothing_without_its_code(stranger: Planted, capsys: pyt
     assert said.startswith(expected)
     assert len(said.splitlines()) <= 2
     assert not stranger.mark.exists()
+
+
+def test_of_the_functions_of_ftlit_a_folder_may_name_that_of_the_quickstart_alone() -> None:
+    check_source("ftlit.data.chatterbot:topics", None)
+    others = (
+        "ftlit.data.chatterbot:_folder",
+        "ftlit.__main__:main",
+        "ftlit.util.files:os",
+        "ftlit.data.chatterbot_topics:topics",
+    )
+    for name in others:
+        with pytest.raises(UserError, match=f"data.dataset {name} is a function, and is not called"):
+            check_source(name, None)
 
 
 def test_a_template_that_leaves_its_sandbox(tmp_path: Path) -> None:

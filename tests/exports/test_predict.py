@@ -13,7 +13,9 @@ import ftlit
 from ftlit.__main__ import main
 from ftlit.data import QuestionAnsweringData, TokenClassificationData
 from ftlit.errors import UserError
-from ftlit.exports.predict import CHUNK_ROWS, _csv_writer, _read
+from ftlit.exports.output.formats import write_csv
+from ftlit.exports.predict import _read
+from ftlit.exports.predicting.windows import WINDOW_ROWS
 from tests.support.command_line import refusal
 from tests.support.data import sentiment_rows
 
@@ -56,11 +58,10 @@ def test_all_scores_on_request(run: str, tmp_path: Path) -> None:
     assert float(row["score"]) == pytest.approx(max(scores))
 
 
-def test_a_label_may_have_the_name_of_a_column() -> None:
-    write = _csv_writer(file := io.StringIO())
-    for i in range(2):
-        write({"id": f"x{i}", "prediction": "id", "score": 0.75, "scores": {"id": 0.75, "score": 0.125, "truncated": 0.125}})
-    [first, second] = csv.DictReader(io.StringIO(file.getvalue()))
+def test_a_label_may_have_the_name_of_a_column(tmp_path: Path) -> None:
+    scores = {"id": 0.75, "score": 0.125, "truncated": 0.125}
+    write_csv(({"id": f"x{i}", "prediction": "id", "score": 0.75, "scores": scores} for i in range(2)), tmp_path / "a.csv")
+    [first, second] = csv.DictReader((tmp_path / "a.csv").open())
     assert [first["id"], second["id"], first["prediction"], first["score"]] == ["x0", "x1", "id", "0.75"]
     assert [first["scores.id"], first["scores.score"], first["truncated"]] == ["0.75", "0.125", "false"]
 
@@ -95,7 +96,7 @@ def test_a_device_that_is_not_there(run: str, tmp_path: Path, capsys: pytest.Cap
         assert f"device {name!r} cannot be used here" in said
 
 
-def test_a_stream_is_not_read_ahead_of_its_chunk(run: str) -> None:
+def test_a_stream_is_not_read_ahead_of_its_window(run: str) -> None:
     taken = 0
 
     def endless() -> object:
@@ -106,7 +107,7 @@ def test_a_stream_is_not_read_ahead_of_its_chunk(run: str) -> None:
 
     stream = ftlit.load(run).stream(endless())
     assert next(stream)["id"] == 0
-    assert taken == CHUNK_ROWS
+    assert taken == WINDOW_ROWS
 
 
 @pytest.mark.parametrize(

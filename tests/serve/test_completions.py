@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 import ftlit
-from ftlit.exports.predict import Predictor
+from ftlit.exports.predicting.predictor import Predictor
 from ftlit.models.generation import Generation
 from ftlit.serve.guard import State
 from tests.support.chats import chat_model, echoes

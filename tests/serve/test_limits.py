@@ -13,7 +13,7 @@ import pytest
 
 import ftlit
 from ftlit.errors import UserError
-from ftlit.exports.predict import Predictor
+from ftlit.exports.predicting.predictor import Predictor
 from ftlit.serve.guard import State
 from ftlit.serve.settings import Limits
 from tests.support.serving import Served, run, serving, untrained

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 
 import ftlit
+from ftlit.exports.output.parquet import write_parquet
 from tests.support.served_tasks import TASKS, Case
 from tests.support.serving import Served, run, serving
 
@@ -115,3 +117,13 @@ def test_another_model_takes_its_place(cases: Callable[[str], Case], tmp_path: P
         assert server.predict("good word1").status_code == 200
         assert server.counted('ftlit_reloads_total{model="model",result="failed"}') == 1
         assert server.counted('ftlit_reloads_total{model="model",result="taken"}') == 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_columns_of_a_parquet_file_fit_the_answers(task: str, cases: Callable[[str], Case], tmp_path: Path) -> None:
+    predictor, rows = cases(task)
+    found, types = predictor(rows, scores=True), predictor.model.prediction_types()
+    assert {*types} == {name for answer in found for name in answer} - {"id", "truncated"}
+    write_parquet(lambda: iter(found), tmp_path / "a.parquet", types)
+    expected = [{"truncated": False, **answer} for answer in found]
+    assert pq.read_table(tmp_path / "a.parquet").to_pylist() == expected

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import ftlit
-from ftlit.exports.predict import Predictor
+from ftlit.exports.predicting.predictor import Predictor
 from ftlit.models.generation import Generation
 from tests.support.chats import chat_model, echoes
 from tests.support.data import choice_rows, relation_rows, sentiment_rows, write_splits

@@ -11,7 +11,7 @@ import httpx
 import torch
 
 import ftlit
-from ftlit.exports.predict import Predictor
+from ftlit.exports.predicting.predictor import Predictor
 from ftlit.serve.app import application
 from ftlit.serve.guard import Guard, State
 from ftlit.serve.metrics import Metrics

@@ -29,7 +29,7 @@ from ftlit.data import (
 )
 from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
-from ftlit.exports.predict import Predictor
+from ftlit.exports.predicting.predictor import Predictor
 from ftlit.tasks import (
     CausalLM,
     MaskedLM,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,7 +16,6 @@ from ftlit.data.sources.formats import (
     describe_value,
     json_rows,
     jsonl_rows,
-    opened,
     parquet_file,
     parquet_rows,
     text_rows,
@@ -25,6 +23,7 @@ from ftlit.data.sources.formats import (
 from ftlit.data.sources.squad_json import squad_features, squad_rows
 from ftlit.errors import UserError, user_error
 from ftlit.util.cache import remembered
+from ftlit.util.files import file_digest
 
 if TYPE_CHECKING:
     import datasets
@@ -44,7 +43,7 @@ def read_file(path: Path, reader: Reader | None = None) -> datasets.Dataset:
     from datasets.exceptions import DatasetGenerationError
 
     reader = reader or READERS[path.suffix.lower()]
-    digest = _digest(path)
+    digest = file_digest([path])
     features = _file_features(path, reader, digest)
     # A tuple, because `datasets` would take a list for shards of the data.
     kwargs = {"path": str(path), "digest": digest, "version": READERS_VERSION, "columns": tuple(features or ())}
@@ -77,16 +76,8 @@ def _generate(path: str, digest: str, version: int, columns: tuple[str, ...], re
         yield {key: row.get(key) for key in columns} if columns else row
     if empty:
         raise UserError(f"{file} has no rows")
-    if _digest(file) != digest:
+    if file_digest([file]) != digest:
         raise UserError(f"{file} changed while it was being read; start again")
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with opened(path) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _file_features(path: Path, reader: Reader, digest: str) -> datasets.Features | None:

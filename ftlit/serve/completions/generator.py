@@ -13,7 +13,7 @@ from ftlit.data.chat import ChatData
 from ftlit.data.rows.rows import text_problem
 from ftlit.data.text.encoding import unfinished
 from ftlit.errors import UserError
-from ftlit.exports.predict import Predictor
+from ftlit.exports.predicting.predictor import Predictor
 from ftlit.models.generation import Generation
 from ftlit.serve.completions.reply import Reply, Settings
 from ftlit.serve.completions.sampling import Draw, RowSampler

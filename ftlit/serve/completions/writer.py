@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from ftlit.errors import UserError
-from ftlit.exports.predict import NEEDS
+from ftlit.exports.predicting.predictor import NEEDS
+from ftlit.exports.predicting.windows import characters
 from ftlit.serve.completions.generator import Generator
 from ftlit.serve.completions.reply import Reply, Settings
 from ftlit.serve.problems import ProblemError
 from ftlit.serve.queues.batcher import log_failure
-from ftlit.serve.queues.queue import Job, Loaded, Queue, characters
+from ftlit.serve.queues.queue import Job, Loaded, Queue
 
 Event = tuple[int, str | Reply | ProblemError]  # position of a text; a piece of it, the whole at its end, or what went wrong
 FAILED = "the model failed on this request"

@@ -7,9 +7,10 @@ from contextlib import suppress
 from typing import Any
 
 from ftlit.errors import UserError
-from ftlit.exports.predict import NEEDS, Predictor
+from ftlit.exports.predicting.predictor import NEEDS, Predictor
+from ftlit.exports.predicting.windows import characters
 from ftlit.serve.problems import RowProblem
-from ftlit.serve.queues.queue import Job, Queue, characters
+from ftlit.serve.queues.queue import Job, Queue
 
 log = logging.getLogger("ftlit.serve")
 

@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 
-from ftlit.data.batches.batching import TokenBudget
-from ftlit.exports.predict import Predictor
+from ftlit.exports.predicting.predictor import Predictor
+from ftlit.exports.predicting.sizes import by_tokens
 from ftlit.serve.metrics import Metrics
 from ftlit.serve.problems import ProblemError
 from ftlit.serve.settings import Limits
@@ -83,7 +83,7 @@ class Loaded:
 
     def sizes(self, lengths: np.ndarray) -> list[int]:
         """Sizes of batches of rows with numbers of tokens ``(rows,)``, in ascending order."""
-        return TokenBudget(max(self.tokens, int(lengths[-1]))).eval_batch_sizes(lengths)
+        return by_tokens(self.tokens)(lengths)
 
 
 class Queue(ABC, Generic[AnyJob]):
@@ -158,14 +158,3 @@ class Queue(ABC, Generic[AnyJob]):
                 if job.begun < len(job.sizes):
                     self.jobs.append(job)
         return taken
-
-
-def characters(row: Any) -> int:
-    """Number of characters of a row, plus one for each of its parts."""
-    total, todo = 0, [row]
-    while todo:
-        part = todo.pop()
-        total += 1 + (len(part) if isinstance(part, str) else 0)
-        if isinstance(part, list | dict):
-            todo += part.values() if isinstance(part, dict) else part
-    return total

@@ -189,6 +189,10 @@ class TaskModule(EvaluatedModule, LightningModule, metaclass=ConfiguredAfterInit
         """Return the predictions for a batch without labels."""
         return self.decode(self.logits(batch).float(), batch)
 
+    def prediction_types(self) -> dict[str, Any]:
+        """Return types of the columns of a prediction: one of Python, a list of one, or a dictionary of those of its values."""
+        return {"prediction": str}
+
     def merge_windows(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
         """Merge the predictions of a row's features, in their order, into the prediction of the row."""
         return parts[0]

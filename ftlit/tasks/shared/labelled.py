@@ -91,6 +91,9 @@ class LabelledTask(TaskModule):
     def decode(self, logits: Tensor, batch: dict[str, Any]) -> list[dict[str, Any] | None]:
         return [self._decode_one(row) for row in self.probabilities(logits).tolist()]
 
+    def prediction_types(self) -> dict[str, Any]:
+        return {"prediction": str, "score": float, "scores": dict.fromkeys(self.label_names, float)}
+
     def _decode_one(self, scores: list[float]) -> dict[str, Any]:
         best = max(range(len(scores)), key=scores.__getitem__)
         return {
