@@ -3,7 +3,8 @@
     python -m ftlit export --run runs/quickstart --output exported
     python experiments/serving/load.py --run runs/quickstart --exported exported --input data/sst2/test.tsv --column sentence
 
-All serve the same model on the same cores, which the clients share. Writes experiments/results/serving.md.
+All serve the same model on the same cores, which the clients share. Needs wrk, fastapi and litserve. Writes
+experiments/results/serving.md.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import psutil
@@ -88,8 +90,24 @@ def told(args: list[str], texts: list[str]) -> Any:
 
 
 def clients(url: str, count: int, seconds: float, texts: list[str]) -> dict[str, Any]:
-    """What the clients saw."""
-    return dict(told(["clients.py", url, str(count), str(seconds)], texts))
+    """What the clients of wrk saw: requests, seconds, the 50th, 95th and 99th percentile of milliseconds, and errors."""
+    with NamedTemporaryFile("w", suffix=".jsonl") as bodies:
+        bodies.writelines(json.dumps({"text": text}) + "\n" for text in texts)
+        bodies.flush()
+        threads = [
+            "wrk",
+            "-t1",
+            f"-c{count}",
+            f"-d{max(1, round(seconds))}s",
+            "--timeout",
+            "60s",
+            "-s",
+            str(HERE / "ask.lua"),
+            url,
+        ]
+        environment = {**os.environ, "BODIES": bodies.name}
+        done = subprocess.run(threads, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def resident(process: psutil.Process) -> float:
@@ -115,9 +133,9 @@ def measured(options: argparse.Namespace, texts: list[str], folder: str) -> tupl
                 clients(url, count, min(options.seconds, 5), texts)  # warm up
                 found = clients(url, count, options.seconds, texts)
                 memory = resident(process)
-            rates[kind, count] = len(found["milliseconds"]) / found["seconds"]
-            errors = ", ".join(f"{number} {error}" for error, number in found["errors"].items()) or "0"
-            shown = [f"{value:.1f}" for value in percentiles(found["milliseconds"])]
+            rates[kind, count] = found["requests"] / found["seconds"]
+            errors = ", ".join(f"{number} {error}" for error, number in found["errors"].items() if number) or "0"
+            shown = [f"{value:.1f}" for value in found["milliseconds"]]
             table.append([count, name, f"{rates[kind, count]:.0f}", *shown, errors, f"{memory:.0f}"])
             print(*table[-1], flush=True)
     return table, rates
@@ -125,14 +143,14 @@ def measured(options: argparse.Namespace, texts: list[str], folder: str) -> tupl
 
 def alone(options: argparse.Namespace, texts: list[str], folder: str) -> list[str]:
     """Latency of one client of ftlit beside a bare forward pass, in turn."""
-    own, bare, part = list[float](), list[float](), options.seconds / 4
+    own, bare, part = list[list[float]](), list[list[float]](), options.seconds / 4
     with server("ftlit", options.run, folder) as (_, url):
         clients(url, 1, part, texts)
         for _ in range(4):
-            own += clients(url, 1, part, texts)["milliseconds"]
-            bare += told(["peers.py", "bare", folder, str(part)], texts)
-    pairs = zip(percentiles(own), percentiles(bare), strict=True)
-    return [f"{a:.2f} and {b:.2f} ms, {a / b:.2f}" for a, b in pairs]
+            own.append(clients(url, 1, part, texts)["milliseconds"])
+            bare.append(percentiles(told(["peers.py", "bare", folder, str(part)], texts)))
+    pairs = [[statistics.median(turn) for turn in zip(*turns, strict=True)] for turns in (own, bare)]
+    return [f"{a:.2f} and {b:.2f} ms, {a / b:.2f}" for a, b in zip(*pairs, strict=True)]
 
 
 def main(options: argparse.Namespace) -> None:
@@ -155,11 +173,12 @@ How many times the rows a second of the peers `ftlit serve` answers:
 
 {tabulate(ratios, headers=["clients", *(KINDS[k] for k in KINDS if k != "ftlit")], tablefmt="github", disable_numparse=True)}
 
-One client of `ftlit serve`, and the tokenizer and model in a loop without a server, in turn (and the ratio):
+One client of `ftlit serve`, and the tokenizer and transformers' model in a loop without a server, in four turns, of which the
+median is shown (and the ratio):
 p50 {single[0]}; p95 {single[1]}; p99 {single[2]}.
 
-Each client sends a text once its last one is answered (closed loop). Clients are a process of their own with httpx, on the same
-{os.cpu_count()} cores as the server. Memory is resident, with child processes. {here["processor"]}; {packages}.
+Each client sends a text once its last one is answered (closed loop). The clients are those of wrk, on the server's cores, which
+are {os.cpu_count()}. Memory is resident, with child processes. {here["processor"]}; {packages}.
 """
     options.output.write_text(report)
     print(report)
