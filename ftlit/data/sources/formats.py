@@ -172,7 +172,7 @@ def parquet_file(path: Path) -> Any:
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        file = pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)  # by parts of a row group
     except (pa.ArrowException, OSError) as error:
         if is_lfs_pointer(path):
             raise UserError(f"{path}: {IS_POINTER}") from None
