@@ -286,7 +286,7 @@ def test_run(rows: str, llama: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     from ftlit.exports import predict
 
     monkeypatch.setattr(predict.sys, "stdin", io.TextIOWrapper(Keyboard("\n".join([*asked[:3], ""]).encode())))
-    monkeypatch.setattr(predict, "_jsonl_writer", lambda file: lambda row: read.append(row["prediction"]))
+    monkeypatch.setattr(predict, "line", lambda row: read.append(row["prediction"]) or "")
     predict.predict(str(run), "-", device="cpu")
     assert read == [entry for question, reply in zip(asked[:3], replies, strict=False) for entry in (f"{question}\n", reply)]
 
