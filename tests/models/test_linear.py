@@ -34,7 +34,7 @@ def results(multiply: Callable[..., Tensor], size: tuple[int, ...], bias: bool, 
     return [output, *torch.autograd.grad(output.square().sum(), given)]
 
 
-@pytest.mark.parametrize("size", [(7,), (3, 5), (2, 3, 4), (1, 1)])
+@pytest.mark.parametrize("size", [(7,), (3, 5), (2, 3, 4), (1, 1), (3, 11, 2), (5, 67)])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("turned", [True, False])
 def test_outputs_and_gradients(size: tuple[int, ...], bias: bool, turned: bool) -> None:
@@ -70,6 +70,18 @@ def test_only_float32_on_this_processor_goes_that_way(monkeypatch: pytest.Monkey
     monkeypatch.setattr(fast, "FEWEST", 25)
     assert linear(inputs, weight).eq(4).all()
     assert taken == [torch.float32]
+
+
+def test_few_numbers_of_rows_are_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN keeps memory for each."""
+    multiplied: set[int] = set()
+    monkeypatch.setattr(fast, "multiply_by_onednn", lambda rows, *_: multiplied.add(len(rows)) or rows)
+    weight = torch.eye(2)
+    for count in range(1, 1025):
+        given = torch.ones(count, 2)
+        assert linear(given, weight).shape == (count, 2)
+        assert 0 <= fast.missing(count) <= count / 16
+    assert len(multiplied) == 31 + 16 * 5 + 1  # all below 32, sixteen up to each power of two, and the last
 
 
 def test_a_model_keeps_its_names_and_outputs(tiny: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:

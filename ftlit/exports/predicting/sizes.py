@@ -10,7 +10,6 @@ Sizes = Callable[[np.ndarray], list[int]]  # from the numbers of tokens of all e
 
 # Tokens of a batch by device: on a CPU, small batches stay in its caches.
 TOKENS = {"cpu": 512, "cuda": 16384}
-SHORTEST_ROWS = 16  # the rows that are left over are a multiple of these, and less than these
 GENERATED_ROWS = 32  # whose answers are written together, since they need memory for tokens that are not there yet
 
 
@@ -24,23 +23,6 @@ def by_tokens(tokens: int) -> Sizes:
     return lambda lengths: TokenBudget(max(tokens, int(lengths[-1]))).eval_batch_sizes(lengths)
 
 
-def of_few_shapes(tokens: int) -> Sizes:
-    """Batches of at most `tokens` tokens, whose number of rows follows from the longest one, but for the shortest rows.
-
-    oneDNN keeps half a megabyte for each shape that it has multiplied, up to a thousand of them. These are a few.
-    """
-
-    def sizes(lengths: np.ndarray) -> list[int]:
-        found, left = list[int](), len(lengths)
-        while left and (count := max(1, tokens // int(lengths[left - 1]))) <= left:
-            found.append(count)
-            left -= count
-        rest = left % SHORTEST_ROWS
-        return [size for size in (rest, left - rest, *reversed(found)) if size]
-
-    return sizes
-
-
 def default_sizes(device: str, generates: bool) -> Sizes:
     """The batches of a device."""
-    return Shuffled(GENERATED_ROWS).eval_batch_sizes if generates else of_few_shapes(tokens_of(device))
+    return Shuffled(GENERATED_ROWS).eval_batch_sizes if generates else by_tokens(tokens_of(device))
