@@ -30,7 +30,7 @@ from ftlit.models.speed.dropout import draw_masks_fast
 from ftlit.models.speed.first_token import compute_first_token_only
 from ftlit.models.speed.linear import multiply_fast
 from ftlit.tuning import Full, LoRA, Tuning
-from ftlit.util.memory import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
+from ftlit.util.machine import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
 from ftlit.util.startup import quiet
 
 Batch = dict[str, torch.Tensor]

@@ -21,7 +21,7 @@ import torch
 from shared import data_of, model, ratio, write_report
 
 from ftlit.data.batches.collate import collate
-from ftlit.util.memory import keep_freed_memory
+from ftlit.util.machine import keep_freed_memory
 from ftlit.util.startup import quiet
 
 BATCH, ARMS = 16, (1, 2, 4, 8)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ from ftlit.exports.onnx.example import example
 from ftlit.exports.onnx.graph import check_traceable, merge_if_possible, write_graph
 from ftlit.exports.onnx.verify import reference_cases, verify_graph, verify_opened
 from ftlit.exports.own_head import apply_scale, exported_scale, has_own_head
+from ftlit.exports.target import check_target, made_whole
 from ftlit.exports.verify import reference_outputs, verify_folder, verify_loaded
 from ftlit.runs.checkpoint import find_checkpoint, load_task, read_checkpoint
 from ftlit.runs.exported import METADATA_FILE, Kind, is_exported
@@ -31,7 +31,7 @@ from ftlit.runs.record import versions
 from ftlit.runs.secrets import hidden
 from ftlit.tasks import TaskModule
 from ftlit.util.arguments.plain import plain
-from ftlit.util.files import is_disk_full, read_json, unwritable
+from ftlit.util.files import read_json
 from ftlit.util.startup import quiet
 from ftlit.util.trust import check_source, import_trusted
 
@@ -78,20 +78,11 @@ def export(
     run_dir, target = Path(run).expanduser(), Path(output).expanduser()
     path = find_checkpoint(run_dir, checkpoint)
     check_finished(run_dir)
-    _check_target(target, overwrite)
+    check_target(target, overwrite, is_exported, "export")
     _check_format(format, adapter_only, dtype)
-    import_trusted(trust_classes)
-    check_source(str(read_checkpoint(path).get("datamodule_hyper_parameters", {}).get("dataset")), trust_classes)
-    work = temporary_folder(target)
-    try:
+    check_names_of(path, trust_classes)
+    with made_whole(target) as work:
         kind, difference = Export(run_dir, path, work, dtype, trust_remote_code).write(adapter_only, format)
-        replace_folder(work / "folder", target, work / "replaced")
-    except OSError as error:
-        if is_disk_full(error):
-            raise unwritable(target, error) from error
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     written = f"wrote {KIND_DESCRIPTIONS[kind]} to {target}"
     print(f"{written}; its outputs differ from the run's by {difference:.1e} of the largest value")
 
@@ -106,6 +97,11 @@ def _check_format(format: Format, adapter_only: bool, dtype: Dtype) -> None:
 
 
 def check_finished(run_dir: Path) -> None:
+    """Check that a run has finished.
+
+    Raises:
+        UserError: It has not.
+    """
     run = RunFolder(run_dir)
     if not run.finished:
         raise UserError(
@@ -114,37 +110,14 @@ def check_finished(run_dir: Path) -> None:
         )
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
-    if target.is_file():
-        raise UserError(f"--output {str(target)!r} is a file; expected a folder")
-    if not target.is_dir() or not any(target.iterdir()):
-        return
-    if not is_exported(target):
-        raise UserError(f"--output {str(target)!r} is not empty and not an export; choose another folder")
-    if not overwrite:
-        raise UserError(f"--output {str(target)!r} is an earlier export; replace it with --overwrite, or choose another folder")
+def check_names_of(checkpoint: Path, trust_classes: list[str] | str | None) -> None:
+    """Import the classes that the user trusts, and check that a checkpoint's data do not come from another function.
 
-
-def temporary_folder(target: Path) -> Path:
-    """Create a folder next to the target, on the same disk, so that its contents can be moved by renaming."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent)).resolve()
-    except OSError as error:
-        raise UserError(f"--output {str(target)!r} cannot be written: {error}") from error
-
-
-def replace_folder(folder: Path, target: Path, backup: Path) -> None:
-    """Move a folder to its target by renaming. An earlier target is restored if this fails."""
-    replaced = target.is_dir()
-    if replaced:
-        target.rename(backup)
-    try:
-        folder.rename(target)
-    except OSError:
-        if replaced:
-            backup.rename(target)
-        raise
+    Raises:
+        UserError: They do, or a class cannot be imported.
+    """
+    import_trusted(trust_classes)
+    check_source(str(read_checkpoint(checkpoint).get("datamodule_hyper_parameters", {}).get("dataset")), trust_classes)
 
 
 class Export:

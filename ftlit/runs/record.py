@@ -19,6 +19,7 @@ from ftlit.errors import Stopped, UserError
 from ftlit.runs.files import RECORD, SCHEMA
 from ftlit.runs.secrets import hidden_arguments, hidden_text
 from ftlit.util.files import is_disk_full, read_json, write_json
+from ftlit.util.machine import processor_facts
 
 RECORDED_PACKAGES = ("ftlit", "torch", "lightning", "transformers", "peft", "torchmetrics", "datasets", "jsonargparse", "numpy")
 
@@ -100,17 +101,8 @@ def hardware() -> dict[str, Any]:
     """The processor, the numbers of cores and threads in use, and the GPUs."""
     return {
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor_facts().get("model name") or platform.processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,7 +18,7 @@ from ftlit.serve.metrics import Metrics
 from ftlit.serve.models import Model, Models
 from ftlit.serve.openapi import document
 from ftlit.serve.page.views import Page
-from ftlit.serve.problems import ProblemError, encoded
+from ftlit.serve.problems import ProblemError, as_json
 from ftlit.serve.queues.batcher import Rows
 from ftlit.serve.settings import Limits
 from ftlit.serve.studio.views import HOME, Studio
@@ -140,8 +139,3 @@ def application(models: Models, limits: Limits, metrics: Metrics, state: State, 
         routes=routes, lifespan=life, exception_handlers=dict.fromkeys((HTTPException, ProblemError, Exception), as_problem)
     )
     return Guard(app, state, metrics)
-
-
-def as_json(content: Any) -> Response:
-    """A response with an object as JSON."""
-    return Response(encoded(content), media_type="application/json")

@@ -82,3 +82,8 @@ def encoded(content: Any) -> bytes:
         return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+
+
+def as_json(content: Any) -> Response:
+    """A response with an object as JSON."""
+    return Response(encoded(content), media_type="application/json")

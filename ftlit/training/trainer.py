@@ -27,7 +27,7 @@ from ftlit.training.progress import ProgressFile, progress_display
 from ftlit.training.resume import BestCheckpoint, LastCheckpoint, NewSettings, RandomState
 from ftlit.training.trunk.callback import TrunkCache
 from ftlit.util.arguments.ranges import check_number, check_section
-from ftlit.util.memory import keep_freed_memory
+from ftlit.util.machine import keep_freed_memory
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "accelerator": "cpu" if torch.backends.mps.is_available() else "auto",  # metrics need float64, which MPS lacks

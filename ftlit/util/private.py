@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ftlit.util.machine import processor_facts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -200,13 +201,7 @@ def onednn_outruns_mkl() -> bool:
     import torch
 
     both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available() and linear_by_onednn() is not None
-    return both and torch.backends.cpu.get_cpu_capability() == "AVX512" and "AuthenticAMD" in _cpuinfo()
-
-
-def _cpuinfo() -> str:
-    """What Linux says of the processors; nothing elsewhere."""
-    file = Path("/proc/cpuinfo")
-    return file.read_text(errors="replace") if file.is_file() else ""
+    return both and torch.backends.cpu.get_cpu_capability() == "AVX512" and processor_facts().get("vendor_id") == "AuthenticAMD"
 
 
 def multiply_by_onednn(inputs: "Tensor", weight: "Tensor", bias: "Tensor | None") -> "Tensor":

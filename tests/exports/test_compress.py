@@ -293,7 +293,7 @@ def test_reports() -> None:
 def test_the_instructions_of_a_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "cpuinfo"
     file.write_text("model name\t: X\nflags\t\t: fpu avx2 avx512_vnni amx_int8 avx512_fp16\n")
-    monkeypatch.setattr(processor, "CPUINFO", file)
+    monkeypatch.setattr("ftlit.util.machine.CPUINFO", file)
     assert processor.instructions() == ["avx2", "avx512_vnni", "avx512_fp16", "amx_int8"]
     assert processor.computes_in("float16")
     file.write_text("Features\t: fp asimd asimddp\n")
@@ -329,7 +329,7 @@ def test_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
 def test_a_folder_that_is_no_compression_stays(finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     args = ["--run", str(finished("Full")), "--method", "onnx", "--overwrite", "--output", str(tmp_path)]
-    assert "is not empty and no compression; choose another folder" in refused(args, capsys)
+    assert "is not empty and not a compression; choose another folder" in refused(args, capsys)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -196,6 +196,13 @@ def test_a_killed_command_goes_on(place: Place) -> None:
     assert same(place[1] / "a.jsonl", place[1] / "whole.jsonl")
 
 
+def test_a_command_that_was_killed_before_its_first_prediction(place: Place) -> None:
+    (place[1] / "a.jsonl.partial").touch()
+    main(args(place, "a.jsonl", "--resume"))
+    main(args(place, "whole.jsonl"))
+    assert same(place[1] / "a.jsonl", place[1] / "whole.jsonl")
+
+
 # Shares of the rows
 
 

@@ -66,7 +66,8 @@ def test_only_float32_on_this_processor_goes_that_way(monkeypatch: pytest.Monkey
         assert linear(inputs.to(kind), weight.to(kind)).dtype == kind
     assert linear(inputs.to("meta"), weight.to("meta")).shape == (2, 3)
     torch.jit.trace(linear, (inputs, weight), check_trace=False)
-    torch.export.export(FastLinear(4, 3), (inputs,))
+    rows = {0: torch.export.Dim("rows", max=4096)}
+    torch.export.export(FastLinear(4, 3), (inputs,), dynamic_shapes={"input": rows})
     monkeypatch.setattr(fast, "FEWEST", 25)
     assert linear(inputs, weight).eq(4).all()
     assert taken == [torch.float32]

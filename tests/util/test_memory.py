@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from ftlit.util.memory import keep_freed_memory
+from ftlit.util.machine import keep_freed_memory
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts page faults of a thread like this")

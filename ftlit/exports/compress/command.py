@@ -14,21 +14,20 @@ from ftlit.exports.compress.folders import CARD, Folders, size_of
 from ftlit.exports.compress.measure import SIZES, measure
 from ftlit.exports.compress.methods import METHODS, ORIGINAL, chosen_methods, training_text
 from ftlit.exports.compress.processor import instructions
-from ftlit.exports.compress.report import FILES, Ladder, card_section, document, text
+from ftlit.exports.compress.report import PAGE, RECORD, SUMMARY, Ladder, card_section, document, text
 from ftlit.exports.compress.rungs import rungs
 from ftlit.exports.compress.worker import Task
-from ftlit.exports.export import check_finished, replace_folder, temporary_folder
+from ftlit.exports.export import check_finished, check_names_of
 from ftlit.exports.folder import open_exported, stored_data
 from ftlit.exports.onnx.verify import reference_cases
-from ftlit.runs.checkpoint import find_checkpoint, load_task, read_checkpoint
+from ftlit.exports.target import check_target, made_whole
+from ftlit.runs.checkpoint import find_checkpoint, load_task
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import hardware, versions
 from ftlit.util.arguments.ranges import COUNT, NOT_NEGATIVE, Range
-from ftlit.util.files import is_disk_full, unwritable, write_json, write_text
+from ftlit.util.files import write_json, write_text
 from ftlit.util.startup import quiet
-from ftlit.util.trust import check_source, import_trusted
 
-RECORD, PAGE, SUMMARY = "compression.json", "compression.html", "compression.md"
 SPLITS = ("test", "validation")
 POOR = 0.9  # share of the original's answers below which layers go back to float32, whatever the metric says
 NUMBERS = {"max_drop": NOT_NEGATIVE, "rows": Range(least=max(SIZES), whole=True), "threads": COUNT}
@@ -79,24 +78,17 @@ def compress(
         return
     _check_numbers(max_drop=max_drop, rows=rows, threads=threads)
     target = Path(output).expanduser() if output else folder.with_name(f"{folder.resolve().name}-compressed")
-    check_target(target, overwrite)
-    import_trusted(trust_classes)
+    check_target(target, overwrite, lambda folder: (folder / PAGE).is_file(), "compression")
     path = find_checkpoint(folder, checkpoint)
-    check_source(str(read_checkpoint(path).get("datamodule_hyper_parameters", {}).get("dataset")), trust_classes)
-    work = temporary_folder(target)
-    try:
-        compression = Compression(folder, path, work, _split(folder, split), threads or torch.get_num_threads(), max_drop)
-        compression.trusted = (trust_remote_code, [trust_classes] if isinstance(trust_classes, str) else trust_classes)
+    check_names_of(path, trust_classes)
+    trusted = (trust_remote_code, [trust_classes] if isinstance(trust_classes, str) else trust_classes)
+    with made_whole(target) as work:
+        compression = Compression(
+            folder, path, work, _split(folder, split), threads or torch.get_num_threads(), max_drop, trusted
+        )
         ladder = compression.measured(made, rows)
         print(text(ladder))
         compression.keep(ladder)
-        replace_folder(work / "folder", target, work / "replaced")
-    except OSError as error:
-        if is_disk_full(error):
-            raise unwritable(target, error) from error
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     print(f"\nwrote {target}: {PAGE}, and a folder for each form that passes")
 
 
@@ -109,24 +101,6 @@ def _check_numbers(**given: float | None) -> None:
     for name, value in given.items():
         if value is not None and not NUMBERS[name].accepts(value):
             raise UserError(f"--{name} must be {NUMBERS[name]}, got {value!r}")
-
-
-def check_target(target: Path, overwrite: bool) -> None:
-    """Check that a folder can be written.
-
-    Raises:
-        UserError: It is a file, or holds something else, or an earlier compression that should stay.
-    """
-    if target.is_file():
-        raise UserError(f"--output {str(target)!r} is a file; expected a folder")
-    if not target.is_dir() or not any(target.iterdir()):
-        return
-    if not (target / PAGE).is_file():
-        raise UserError(f"--output {str(target)!r} is not empty and no compression; choose another folder")
-    if not overwrite:
-        raise UserError(
-            f"--output {str(target)!r} is an earlier compression; replace it with --overwrite, or choose another folder"
-        )
 
 
 def _split(run: Path, given: str | None) -> str:
@@ -146,13 +120,15 @@ class Compression:
         split: The split on which forms are compared.
         threads: Number of threads of a form.
         max_drop: The largest loss that passes; None if all do.
+        trusted: Whether to run code that comes with the backbone, and import paths of classes outside ftlit.
     """
 
-    trusted: tuple[bool, list[str] | None] = (False, None)
-
-    def __init__(self, run_dir: Path, checkpoint: Path, work: Path, split: str, threads: int, max_drop: float | None) -> None:
+    def __init__(
+        self, run_dir: Path, checkpoint: Path, work: Path, split: str, threads: int, max_drop: float | None,
+        trusted: tuple[bool, list[str] | None],
+    ) -> None:  # fmt: skip
         self.run_dir, self.checkpoint, self.work, self.max_drop = run_dir, checkpoint, work, max_drop
-        self.split, self.threads = split, threads
+        self.split, self.threads, self.trusted = split, threads, trusted
         self.kept: list[str] = []
 
     def measured(self, methods: list[str], rows: int) -> Ladder:
@@ -225,7 +201,6 @@ class Compression:
         for name, content in {PAGE: page(report), SUMMARY: markdown(report)}.items():
             write_text(folder / name, content)
         write_json(folder / RECORD, ladder.record())
-        assert set(FILES) == {RECORD, PAGE, SUMMARY}
 
 
 def _rows(data: Any, split: str, count: int) -> list[dict[str, Any]]:

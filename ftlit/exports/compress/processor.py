@@ -1,10 +1,8 @@
 """The processor, and those of its instructions on which the speed of small numbers depends."""
 
-from pathlib import Path
-
+from ftlit.util.machine import processor_facts
 from ftlit.util.private import cpu_multiplies_bfloat16
 
-CPUINFO = Path("/proc/cpuinfo")
 # Those of x86 by increasing power, then those of ARM, as the system names them.
 INSTRUCTIONS = (
     *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "amx_fp16"),
@@ -16,10 +14,8 @@ SUMS_OF_8_BITS = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"}
 
 def instructions() -> list[str]:
     """The instructions in `INSTRUCTIONS` that this processor has; none if the system does not tell."""
-    if not CPUINFO.is_file():
-        return []
-    lines = [line.partition(":")[::2] for line in CPUINFO.read_text(errors="replace").splitlines()]
-    known = {word for name, words in lines if name.strip() in ("flags", "Features") for word in words.split()}
+    facts = processor_facts()
+    known = {word for name in ("flags", "Features") for word in facts.get(name, "").split()}
     return [name for name in INSTRUCTIONS if name in known]
 
 

@@ -16,11 +16,8 @@ from ftlit.util.render.formats import NONE, decimals_for, interval, listed, numb
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FILES = {
-    "compression.html": "the report as a page, with plots",
-    "compression.md": "the report as Markdown",
-    "compression.json": "its numbers",
-}
+PAGE, SUMMARY, RECORD = "compression.html", "compression.md", "compression.json"
+FILES = {PAGE: "the report as a page, with plots", SUMMARY: "the report as Markdown", RECORD: "its numbers"}
 
 
 @dataclass(frozen=True)

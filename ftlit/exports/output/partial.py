@@ -50,7 +50,7 @@ class Partial:
             raise
 
     def _check_source(self, source: dict[str, Any]) -> None:
-        if not self.path.exists():
+        if not self.path.exists() or not self.path.stat().st_size:  # killed before anything was predicted
             return
         known = read_json(self.about)
         if differing := [name for name in source if known.get(name) != source[name]]:

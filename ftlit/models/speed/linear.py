@@ -42,9 +42,10 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         weight: ``(out, in)``
         bias: ``(out,)``, or None.
     """
+    if not _is_faster_by_onednn(inputs, weight):
+        return nn.functional.linear(inputs, weight, bias)
     count = inputs.shape[:-1].numel()
-    added = missing(count)
-    if not added or not _is_faster_by_onednn(inputs, weight):
+    if not (added := missing(count)):
         return _multiplied(inputs, weight, bias)
     rows = nn.functional.pad(inputs.reshape(count, -1), (0, 0, 0, added))
     return _multiplied(rows, weight, bias)[:count].view(*inputs.shape[:-1], -1)

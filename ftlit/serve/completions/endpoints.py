@@ -17,7 +17,7 @@ from ftlit.serve.completions.reply import Reply
 from ftlit.serve.completions.writer import Event, Texts
 from ftlit.serve.guard import NOTES
 from ftlit.serve.models import Model, Models
-from ftlit.serve.problems import ProblemError, encoded
+from ftlit.serve.problems import ProblemError, as_json
 from ftlit.serve.settings import Limits
 from ftlit.serve.waiting import waited
 
@@ -45,11 +45,11 @@ class Completions:
 
     async def list_writers(self, request: Request) -> Response:
         """The models that write texts."""
-        return _as_json({"object": "list", "data": [_described(model) for model in self.models.values() if _writes(model)]})
+        return as_json({"object": "list", "data": [_described(model) for model in self.models.values() if _writes(model)]})
 
     async def writer(self, request: Request) -> Response:
         """One of these models."""
-        return _as_json(_described(self._find(request.path_params["name"])))
+        return as_json(_described(self._find(request.path_params["name"])))
 
     def routes(self) -> list[Route]:
         """All paths."""
@@ -73,7 +73,7 @@ class Completions:
             if not asked.stream:
                 for _ in job.replies[1:]:
                     await self._event(job, request, end)
-                return _as_json(answer.response(job.replies))
+                return as_json(answer.response(job.replies))
         except BaseException:
             model.writer.cancel(job)
             raise
@@ -169,7 +169,3 @@ def _check(model: Model, field: str) -> None:
         reason = f"needs the columns {columns}, more than a prompt; {predict}"
     if reason:
         raise ProblemError(400, f"the model {model.name!r} {reason}", param="model", code="model_not_supported")
-
-
-def _as_json(content: dict[str, Any]) -> Response:
-    return Response(encoded(content), media_type="application/json")

@@ -1,6 +1,8 @@
 """What the studio shows of a study: how many of its cells are done, their runs, what failed, and its report."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,19 +53,17 @@ def study(tree: Tree, folder: Path) -> Study:
     file = own_file(folder, "study.yaml")
     shown, wrong = told(lambda: yaml_text(file) if file else "")
     failed = {name: _error(folder, name) for name in _names(folder, FAILED)}
-    runs = [line(StudioRun(one, tree.path(one))) for one in tree.runs_of(folder) if readable(tree, one)]
+    runs = [line(run) for run in readable(tree, tree.runs_of(folder))]
     state = state_text(folder, runs, failed)
     name = text((record or {}).get("name") or folder.name)
     return Study(path, name, state, runs, failed, shown or "", problem or wrong, own_file(folder, *REPORT) is not None)
 
 
-def readable(tree: Tree, folder: Path) -> bool:
-    """Whether the studio reads a run, rather than refusing it for a link in it."""
-    try:
-        StudioRun(folder, tree.path(folder))
-    except ProblemError:
-        return False
-    return True
+def readable(tree: Tree, folders: Iterable[Path]) -> Iterator[StudioRun]:
+    """The runs in some folders, without those that the studio refuses for a link in them."""
+    for folder in folders:
+        with suppress(ProblemError):
+            yield StudioRun(folder, tree.path(folder))
 
 
 def state_text(folder: Path, runs: list[Line], failed: dict[str, str]) -> str:

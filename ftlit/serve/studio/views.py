@@ -56,13 +56,10 @@ class Studio:
         return self._html("studio.html.j2", request, lines=self._part(request, chosen, LINES), all=len(found), words=words)
 
     def _lines(self) -> list[Line]:
-        found = []
-        for folder, is_study in self.tree.found():
-            path = self.tree.path(folder)
-            if is_study:
-                found.append(Line(path, folder.name, study=True))
-            elif readable(self.tree, folder):
-                found.append(line(StudioRun(folder, path)))
+        places = list(self.tree.found())
+        studies = [Line(self.tree.path(folder), folder.name, study=True) for folder, is_study in places if is_study]
+        runs = readable(self.tree, (folder for folder, is_study in places if not is_study))
+        found = [*studies, *map(line, runs)]
         return sorted(found, key=lambda one: (one.study, one.started), reverse=True)
 
     async def run(self, request: Request) -> Response:

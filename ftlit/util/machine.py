@@ -1,8 +1,10 @@
-"""Keep freed memory in the process, as far as the C library allows it."""
+"""The machine: what Linux says of its processor, and memory that is kept in the process."""
 
 import ctypes
 import sys
+from pathlib import Path
 
+CPUINFO = Path("/proc/cpuinfo")
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 
@@ -20,3 +22,12 @@ def keep_freed_memory() -> bool:
     if not hasattr(library, "gnu_get_libc_version"):
         return False
     return bool(library.mallopt(MMAP_THRESHOLD, 1 << 30) and library.mallopt(TRIM_THRESHOLD, (1 << 31) - 1))
+
+
+def processor_facts() -> dict[str, str]:
+    """The facts about the first core by name, such as ``model name``, ``vendor_id`` and ``flags``; none on other systems."""
+    if not CPUINFO.is_file():
+        return {}
+    first = CPUINFO.read_text(errors="replace").partition("\n\n")[0]
+    parts = (line.partition(":")[::2] for line in first.splitlines())
+    return {name.strip(): value.strip() for name, value in parts}
