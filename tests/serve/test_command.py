@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -104,6 +104,13 @@ def ask(connection: http.client.HTTPConnection, text: str) -> dict[str, object]:
     return dict(json.loads(response.read()))
 
 
+def metrics(port: int) -> str:
+    """The counters of a server."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+
+
 @pytest.mark.slow
 def test_a_signal_under_load_loses_no_request(finished: Callable[[], Path]) -> None:
     expected = [row["prediction"] for row in ftlit.load(finished())(TEXTS)]
@@ -131,7 +138,11 @@ def test_a_signal_under_load_loses_no_request(finished: Callable[[], Path]) -> N
             thread.start()
         time.sleep(1)
         process.send_signal(signal.SIGHUP)
-        time.sleep(3)
+        limit = time.monotonic() + 60
+        while 'result="taken"} 1' not in metrics(port):
+            assert time.monotonic() < limit
+            time.sleep(0.2)
+        time.sleep(1)
         before = sum(answered)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
