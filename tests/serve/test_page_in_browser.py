@@ -335,7 +335,7 @@ def test_a_reply_is_stopped(chromium: "Browser", cases: Callable[[str], Case]) -
 
 
 def test_a_conversation_with_the_model(chromium: "Browser", cases: Callable[[str], Case]) -> None:
-    """The reply is that of `predict`, whether the server has a path for conversations or not."""
+    """The reply is that of `predict`."""
     predictor, rows = cases("chats")
     expected = predictor(rows[:1])[0]["prediction"]
     with serving(predictor) as server, opened(chromium, server.app) as page:

@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from ftlit.data import ChatData
 from ftlit.serve.models import Model, Models
 from ftlit.serve.page.fields import fields
 from ftlit.serve.page.files import static
@@ -51,7 +50,7 @@ def shown_model(model: Model) -> dict[str, Any]:
         "name": model.name,
         "task": schema["task"],
         "labels": f"{', '.join(map(str, labels[:SHOWN_LABELS]))}{more}",
-        "chat": schema.get("chat", isinstance(model.predictor.data, ChatData)),
+        "chat": schema["chat"],
         "fields": fields(schema),
         "schema": schema,
         "json": json.dumps(schema),

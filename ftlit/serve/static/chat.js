@@ -1,6 +1,6 @@
-// A conversation. Replies are streamed by /v1/chat/completions; where the server has no such path, /predict gives them whole.
+// A conversation, whose replies are streamed by /v1/chat/completions.
 
-import { post, predict } from "./api.js";
+import { post } from "./api.js";
 import { el } from "./dom.js";
 import { submitByKey } from "./form.js";
 
@@ -29,30 +29,6 @@ async function* streamed(body, signal) {
   }
 }
 
-// A row with the whole conversation, or with its last message if the model takes single ones.
-function conversationRow(schema, messages) {
-  const column = schema.required[0];
-  const { type, items } = schema.columns[column];
-  if (type === "array" && items.type === "object") return { [column]: messages };
-  const said = messages.filter((one) => one.role !== "system").map((one) => one.content);
-  return { [column]: type === "array" ? said : said.at(-1) };
-}
-
-async function* whole(schema, messages, signal) {
-  const [found] = await predict(schema.model, [conversationRow(schema, messages)], false, signal);
-  if (found.problem) throw new Error(found.problem.detail);
-  yield found.prediction;
-}
-
-async function* reply(schema, body, signal) {
-  try {
-    yield* streamed(body, signal);
-  } catch (error) {
-    if (![404, 405].includes(error.status)) throw error;
-    yield* whole(schema, body.messages, signal);
-  }
-}
-
 function turn(list, role, content) {
   const text = el("p", { class: "written" }, content);
   list.append(el("li", { class: role }, el("span", { class: "who" }, role === "user" ? "You" : "Model"), text));
@@ -73,7 +49,7 @@ export function startChat(chat, schema) {
   let messages = [];
   let running = null;
   const answer = async (text) => {
-    const content = await collected(reply(schema, settings(chat, schema, messages), running.signal), text);
+    const content = await collected(streamed(settings(chat, schema, messages), running.signal), text);
     messages.push({ role: "assistant", content });
   };
   form.addEventListener("submit", async (event) => {
