@@ -57,7 +57,9 @@ def server(kind: str, run: str, folder: str, *more: str) -> Iterator[tuple[psuti
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}/predict"
-    process = subprocess.Popen(command(kind, run, folder, port, *more), stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command(kind, run, folder, port, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         limit = time.monotonic() + PATIENCE
         while not answers(url):
@@ -68,7 +70,7 @@ def server(kind: str, run: str, folder: str, *more: str) -> Iterator[tuple[psuti
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(10)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
 
@@ -94,19 +96,9 @@ def clients(url: str, count: int, seconds: float, texts: list[str]) -> dict[str,
     with NamedTemporaryFile("w", suffix=".jsonl") as bodies:
         bodies.writelines(json.dumps({"text": text}) + "\n" for text in texts)
         bodies.flush()
-        threads = [
-            "wrk",
-            "-t1",
-            f"-c{count}",
-            f"-d{max(1, round(seconds))}s",
-            "--timeout",
-            "60s",
-            "-s",
-            str(HERE / "ask.lua"),
-            url,
-        ]
+        asked = ["-t1", f"-c{count}", f"-d{max(1, round(seconds))}s", "--timeout", "60s", "-s", str(HERE / "ask.lua"), url]
         environment = {**os.environ, "BODIES": bodies.name}
-        done = subprocess.run(threads, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+        done = subprocess.run(["wrk", *asked], stdout=subprocess.PIPE, text=True, check=True, env=environment)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 

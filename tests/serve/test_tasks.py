@@ -50,7 +50,7 @@ def test_they_do_not_depend_on_what_shares_the_batch(task: str, cases: Callable[
         async with server.client() as client:
             return await asyncio.gather(*(client.post("/predict?scores=true", json=rows[i]) for i in order))
 
-    with serving(predictor, batch_tokens=60) as server:
+    with serving(predictor, batch_tokens=200) as server:
         found = run(at_once(server))
         assert server.counted('ftlit_rows_total{model="model",result="answered"}') == 60
         assert server.counted('ftlit_batch_rows_count{model="model"}') < 60

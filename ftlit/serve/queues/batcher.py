@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import traceback
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -48,7 +49,23 @@ class Rows(Job):
 class Batcher(Queue[Rows]):
     """Predicts for the rows of requests."""
 
+    ahead = 4  # so that rows of like lengths share a batch
+
     def answer(self, taken: list[tuple[Rows, int]]) -> None:
+        for part in self._alike(taken):
+            self._answer(part)
+
+    def _alike(self, taken: list[tuple[Rows, int]]) -> Iterator[list[tuple[Rows, int]]]:
+        """Cut rows into about as many as fit into a batch, sorted by their lengths; each part is answered before the next."""
+        part: list[tuple[Rows, int]] = []
+        for job, i in sorted(taken, key=lambda row: row[0].sizes[row[1]]):
+            if part and (len(part) + 1) * job.sizes[i] > self.room:
+                yield part
+                part = []
+            part.append((job, i))
+        yield part
+
+    def _answer(self, taken: list[tuple[Rows, int]]) -> None:
         predictor = self.loaded.predictor
         checked = [self._row(predictor, job, i) for job, i in taken]
         predictions = iter(self._predictions(predictor, [row for row in checked if not isinstance(row, RowProblem)]))

@@ -93,11 +93,18 @@ class Queue(ABC, Generic[AnyJob]):
         loaded: The model.
     """
 
+    ahead = 1  # batches whose rows are taken together
+
     def __init__(self, loaded: Loaded) -> None:
         self.loaded, self.limits = loaded, loaded.limits
         self.waiting, self.rate = 0, 0.0  # rows; rows a second, lately
         self.jobs: deque[AnyJob] = deque()
         loaded.queues.append(self)
+
+    @property
+    def room(self) -> int:
+        """Number of characters of a batch, about."""
+        return self.loaded.tokens * CHARACTERS
 
     @abstractmethod
     def answer(self, taken: list[tuple[AnyJob, int]]) -> None:
@@ -148,7 +155,7 @@ class Queue(ABC, Generic[AnyJob]):
             if self.limits.wait_ms:
                 full = lambda: self.waiting >= self.limits.batch_rows or self.loaded.closed  # noqa: E731
                 self.loaded.change.wait_for(full, self.limits.wait_ms / 1000)
-            size, room = 0, self.loaded.tokens * CHARACTERS
+            size, room = 0, self.ahead * self.room
             while self.jobs and len(taken) < self.limits.batch_rows and size < room:
                 job = self.jobs.popleft()
                 taken.append((job, job.begun))
