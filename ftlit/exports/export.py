@@ -10,6 +10,8 @@ from transformers import PreTrainedModel
 
 from ftlit.errors import UserError
 from ftlit.exports.adapters import check_adapter, save_adapter
+from ftlit.exports.card.card import CARD, RUN_CONFIG, model_card
+from ftlit.exports.card.subject import Subject
 from ftlit.exports.folder import (
     export_arguments,
     open_exported,
@@ -17,7 +19,6 @@ from ftlit.exports.folder import (
     stored_data,
 )
 from ftlit.exports.merge import save_merged, save_tokenizer
-from ftlit.exports.model_card import RUN_CONFIG, model_card
 from ftlit.exports.onnx.example import example
 from ftlit.exports.onnx.graph import check_traceable, merge_if_possible, write_graph
 from ftlit.exports.onnx.verify import reference_cases, verify_graph, verify_opened
@@ -26,6 +27,7 @@ from ftlit.exports.target import check_target, made_whole
 from ftlit.exports.verify import reference_outputs, verify_folder, verify_loaded
 from ftlit.runs.checkpoint import find_checkpoint, load_task, read_checkpoint
 from ftlit.runs.exported import METADATA_FILE, Kind, is_exported
+from ftlit.runs.files import BEST
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import versions
 from ftlit.runs.secrets import hidden
@@ -120,6 +122,11 @@ def check_names_of(checkpoint: Path, trust_classes: list[str] | str | None) -> N
     check_source(str(read_checkpoint(checkpoint).get("datamodule_hyper_parameters", {}).get("dataset")), trust_classes)
 
 
+def is_best(run_dir: Path, checkpoint: Path) -> bool:
+    """Whether a checkpoint is the best of a run, of which its results are."""
+    return checkpoint.resolve() == (run_dir / BEST).resolve()
+
+
 class Export:
     """Writes and verifies the export of a checkpoint.
 
@@ -133,7 +140,7 @@ class Export:
 
     def __init__(self, run_dir: Path, path: Path, work: Path, dtype: Dtype, trust_remote_code: bool = False) -> None:
         self.run_dir, self.folder, self.exchange, self.dtype = run_dir, work / "folder", work / "exchange", dtype
-        self.stored = read_checkpoint(path)
+        self.stored, self.best = read_checkpoint(path), is_best(run_dir, path)
         self.task: TaskModule = load_task(path, trust_remote_code).eval()
         self.data, self.trust_remote_code = stored_data(path, trust_remote_code), trust_remote_code
 
@@ -205,8 +212,8 @@ class Export:
         record = RunFolder(self.run_dir).record
         self._add_metadata(**{name: record.get(name) for name in ("revision", "commit", "data_commit")})
         use = example(self.task, self.data, expected, scaled) if kind == "onnx" else None
-        card = model_card(self.run_dir, self.task, kind, self.dtype, scaled, use)
-        (self.folder / "README.md").write_text(card, encoding="utf-8")
+        subject = Subject(self.run_dir, self.task, self.data, kind, self.dtype, scaled, use, self.best)
+        (self.folder / CARD).write_text(model_card(subject), encoding="utf-8")
         config = hidden(RunFolder(self.run_dir).config)
         (self.folder / RUN_CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Hide passwords and keys, which may be written to no file but the config itself.
+"""Hide passwords and keys, which may be written to no file but the config itself, and the folders of this machine.
 
 A secret is known by its shape: a text under a key that speaks of one, such as ``experiment_key``, an address with a password,
 an ``Authorization`` header, a long run of letters and digits in an option of a logger, or the value of such a variable of
@@ -31,6 +31,10 @@ PREFIXED = re.compile(
 )
 BLOB = re.compile(r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{20,}")  # of a logger: an id or a name is shorter
 OWN = {without_init_args(key) for key in OPTIONS}
+PATH = re.compile(r"(?<![\w./:<~\\-])(?:~|[A-Za-z]:)?[/\\](?!/)[^\s\"'`,;|<>(){}\[\]/\\]+[/\\][^\s\"'`,;|<>(){}\[\]]*")
+LABELS = ("label_names",)  # texts that are never paths
+SEPARATORS = "/\\"
+FOLDERS = re.compile(r"(~?/(?!/)|~|[A-Za-z]:[/\\])[^/\\]*[/\\]")  # the beginning of an absolute path with a folder in it
 TRACKING = ("trainer.logger", "trainer.callbacks", "trainer.plugins", "trainer.profiler")
 
 
@@ -83,6 +87,25 @@ def _hidden_value(value: str, option: str) -> str:
         return str(hidden(value, key))
     shown = hidden(parsed, key)
     return value if shown == parsed else json.dumps(shown, ensure_ascii=False)
+
+
+def without_folders(value: Any) -> Any:
+    """Return a value of JSON or YAML in which a text that is an absolute path, such as `/home/me/sst2`, is `.../sst2`."""
+    if isinstance(value, dict):
+        return {key: inner if key in LABELS else without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_folders(inner) for inner in value]
+    return shown_path(value) if isinstance(value, str) and "\n" not in value else value
+
+
+def shown_path(path: str) -> str:
+    """Return an absolute path without its folders, and any other text as it is."""
+    return f".../{path.rstrip(SEPARATORS).rpartition('/')[2].rpartition(SEPARATORS[1])[2]}" if FOLDERS.match(path) else path
+
+
+def text_without_folders(text: str) -> str:
+    """Return a text for readers in which absolute paths are without their folders; those that have blanks are cut there."""
+    return PATH.sub(lambda found: shown_path(found[0]), text)
 
 
 def _secrets_of_environment() -> list[str]:

@@ -30,6 +30,7 @@ class Repository:
     commits: dict[str, Files] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
     gated: bool = False
+    private: bool = False
 
     def commit(self, files: Files, *names: str) -> str:
         """Add a commit, to which `main` and other names point from now on."""
@@ -47,6 +48,11 @@ class Hub:
         self.requests: list[str] = []
         self.broken: set[str] = set()
 
+    @property
+    def answers(self) -> "type[Answers]":
+        """What answers requests."""
+        return Answers
+
     def add(self, kind: str, name: str, gated: bool = False) -> Repository:
         """Add an empty repository of `models` or `datasets`."""
         return self.repositories.setdefault((kind, name), Repository(gated=gated))
@@ -54,12 +60,7 @@ class Hub:
     @contextmanager
     def serving(self) -> Iterator[str]:
         """Serve the hub; gives its address, for HF_ENDPOINT."""
-        hub = self
-
-        class Answer(Answers):
-            repositories = hub
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Answer", (self.answers,), {"repositories": self}))
         Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -85,6 +86,9 @@ class Answers(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._answer(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+
+    def do_PUT(self) -> None:
+        self.do_POST()
 
     def _answer(self, body: bytes = b"") -> None:
         self.repositories.requests.append(f"{self.command} {self.path}")
@@ -127,7 +131,8 @@ class Answers(BaseHTTPRequestHandler):
             branches = [{"name": name, "ref": name, "targetCommit": sha} for name, sha in refs.items()]
             self._json({"branches": branches, "tags": [], "converts": []})
         else:
-            about = {"id": name, "sha": sha, "private": False, "tags": [], "downloads": 0, "likes": 0, "gated": False}
+            private = self.repositories.repositories[kind, name].private
+            about = {"id": name, "sha": sha, "private": private, "tags": [], "downloads": 0, "likes": 0, "gated": False}
             siblings = [{"rfilename": file} for file in files]
             self._json({**about, "siblings": siblings, "lastModified": "2026-01-01T00:00:00.000Z"})
 

@@ -8,20 +8,23 @@ from typing import Any
 import torch
 
 from ftlit.errors import UserError
+from ftlit.exports.card.card import CARD, with_measurements
+from ftlit.exports.card.subject import Subject
 from ftlit.exports.compress.evaluate import Judge, agreement, evaluate, fits
 from ftlit.exports.compress.fallback import CarefulRounding
-from ftlit.exports.compress.folders import CARD, Folders, size_of
+from ftlit.exports.compress.folders import Folders, size_of
 from ftlit.exports.compress.measure import SIZES, measure
 from ftlit.exports.compress.methods import METHODS, ORIGINAL, chosen_methods, training_text
 from ftlit.exports.compress.processor import instructions
 from ftlit.exports.compress.report import PAGE, RECORD, SUMMARY, Ladder, card_section, document, text
 from ftlit.exports.compress.rungs import rungs
 from ftlit.exports.compress.worker import Task
-from ftlit.exports.export import check_finished, check_names_of
+from ftlit.exports.export import check_finished, check_names_of, is_best
 from ftlit.exports.folder import open_exported, stored_data
 from ftlit.exports.onnx.verify import reference_cases
 from ftlit.exports.target import check_target, made_whole
 from ftlit.runs.checkpoint import find_checkpoint, load_task
+from ftlit.runs.exported import read_metadata
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import hardware, versions
 from ftlit.util.arguments.ranges import COUNT, NOT_NEGATIVE, Range
@@ -143,7 +146,7 @@ class Compression:
         """
         task, data = load_task(self.checkpoint, self.trusted[0]).eval(), stored_data(self.checkpoint, self.trusted[0])
         data.require([self.split])
-        self.judge = Judge.of(task)
+        self.judge, self.task, self.data = Judge.of(task), task, data
         sizes = {ORIGINAL: sum(weight.nbytes for weight in task.model.state_dict().values())}
         timed = _rows(data, self.split, rows)
         places = {ORIGINAL: self.run_dir}
@@ -195,12 +198,20 @@ class Compression:
         folder, report = self.work / "folder", document(ladder)
         for name in passing:
             shutil.move(self.work / "made" / name, folder / name)
-            with (folder / name / CARD).open("a", encoding="utf-8") as card:
-                card.write(f"\n{card_section(ladder, name)}")
+            self._complete_card(folder / name, ladder, name)
             write_json(folder / name / RECORD, ladder.record([name]))
         for name, content in {PAGE: page(report), SUMMARY: markdown(report)}.items():
             write_text(folder / name, content)
         write_json(folder / RECORD, ladder.record())
+
+    def _complete_card(self, folder: Path, ladder: Ladder, name: str) -> None:
+        """Put what was measured of a form into its model card."""
+        about, card = read_metadata(folder), folder / CARD
+        best = is_best(self.run_dir, self.checkpoint)
+        subject = Subject(self.run_dir, self.task, self.data, about["kind"], about["dtype"], best=best)
+        metrics = next(rung.measured.evaluated.metrics for rung in ladder.rungs if rung.method == name)
+        text = with_measurements(card.read_text("utf-8"), subject, ladder.split, metrics, card_section(ladder, name))
+        card.write_text(text, encoding="utf-8")
 
 
 def _rows(data: Any, split: str, count: int) -> list[dict[str, Any]]:

@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from ftlit.errors import UserError
+from ftlit.exports.card.card import CARD, model_card
+from ftlit.exports.card.subject import Subject
 from ftlit.exports.compress.graphs import round_to_4_bits
 from ftlit.exports.compress.int8 import save_int8
 from ftlit.exports.compress.methods import METHODS
 from ftlit.exports.compress.processor import computes_in
-from ftlit.exports.export import Dtype, Export, Format
+from ftlit.exports.export import Dtype, Export, Format, is_best
 from ftlit.exports.folder import COMPUTES, open_exported, save_separate_weights
-from ftlit.exports.model_card import model_card
 from ftlit.runs.exported import METADATA_FILE
 from ftlit.util.files import read_json
 
-CARD = "README.md"
 HALF: dict[str, Dtype] = {"bf16": "bfloat16", "fp16": "float16"}
-LOAD = 'import ftlit\n\nftlit.load("this/folder")([...])  # texts or rows as in the run'
 
 
 @dataclass
@@ -83,13 +82,14 @@ class Folders:
         return self.exported[key]
 
     def _save_int8(self, base: Path, target: Path) -> None:
-        task, _ = open_exported(base, self.trust_remote_code)
+        task, data = open_exported(base, self.trust_remote_code)
         shutil.copytree(base, target, ignore=shutil.ignore_patterns("*.safetensors", "*.safetensors.index.json"))
         save_int8(task.model, target)
         save_separate_weights(task, "int8", target)
         arguments = read_json(target / METADATA_FILE)["task"]
         _change_metadata(target, kind="int8", dtype="int8", task={**arguments, "pretrained": False})
-        (target / CARD).write_text(model_card(self.run_dir, task, "int8", "int8", use=LOAD), encoding="utf-8")
+        subject = Subject(self.run_dir, task, data, "int8", "int8", best=is_best(self.run_dir, self.checkpoint))
+        (target / CARD).write_text(model_card(subject), encoding="utf-8")
 
     def _describe(self, folder: Path, method: str) -> None:
         """Write the type of the weights into the metadata and the model card, which are those of the export."""

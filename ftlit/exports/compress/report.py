@@ -203,4 +203,5 @@ def card_section(ladder: Ladder, method: str) -> str:
     chosen = [rung for rung in ladder.rungs if rung.method in (ORIGINAL, method)]
     few = Ladder(**{**vars(ladder), "rungs": chosen})
     notes = "\n\n".join(sentences(few)[1:])
-    return "\n\n".join(["## Compression", *map(markdown_table, tables(few)), notes]) + "\n"
+    before = "The results above are those of the run before compression. This form was measured beside it:"
+    return "\n\n".join(["## Compression", before, *map(markdown_table, tables(few)), notes]) + "\n"

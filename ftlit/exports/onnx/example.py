@@ -22,8 +22,8 @@ LABELS = 'labels = json.load(open("config.json"))["id2label"]'
 TEXT, PAIR = '"some text"', '("some text", "another text")'
 
 
-def example(task: TaskModule, data: TaskData, expected: Cases, scaled: bool) -> str:
-    """Return the code that predicts for a few texts in the folder of a graph.
+def example(task: TaskModule, data: TaskData, expected: Cases, scaled: bool) -> str | None:
+    """Return the code that predicts for a few texts in the folder of a graph; None if its tokenizer needs transformers.
 
     Args:
         task: The task.
@@ -33,7 +33,7 @@ def example(task: TaskModule, data: TaskData, expected: Cases, scaled: bool) -> 
     """
     tokenizer: Any = data.tokenizer
     if not tokenizer.is_fast:  # it has no tokenizer.json
-        return 'import ftlit\n\nftlit.load("this/folder")([...])  # texts or rows as in the run'
+        return None
     texts = _texts(task, data)
     end = _end(task, scaled)
     inputs = [*expected.inputs[0]]
