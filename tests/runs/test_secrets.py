@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from ftlit.runs.secrets import hidden, hidden_arguments, hidden_text, write_config
+from ftlit.runs.secrets import (
+    hidden,
+    hidden_arguments,
+    hidden_text,
+    shown_path,
+    text_without_folders,
+    without_folders,
+    write_config,
+)
 
 LONG = "3f9a0c7712bd4e55aa01c2d3e4f5a6b7"
 
@@ -87,3 +95,39 @@ def test_a_config_with_secrets_is_its_owners(tmp_path: Path) -> None:
         write_config(tmp_path / name, config)
         assert (tmp_path / name).read_text() == config
         assert (tmp_path / name).stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/home/me/sst2", ".../sst2"),
+        ("/home/me/my data/", ".../my data"),
+        ("~/sst2", ".../sst2"),
+        ("~me/x/sst2.csv", ".../sst2.csv"),
+        (r"C:\Users\me\sst2", ".../sst2"),
+        ("data/sst2", "data/sst2"),
+        ("org/name@main", "org/name@main"),
+        ("package:a/b", "package:a/b"),
+        ("https://x.org/a/b", "https://x.org/a/b"),
+        ("/predict", "/predict"),
+        (".../sst2", ".../sst2"),
+    ],
+)
+def test_paths_without_folders(path: str, shown: str) -> None:
+    assert shown_path(path) == shown
+    assert without_folders({"a": [path], "label_names": [path]}) == {"a": [shown], "label_names": [path]}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("trained on /home/me/a.csv, and `~/b/c`", "trained on .../a.csv, and `.../c`"),
+        ("--data.dataset=/home/me/a --run_dir=runs/x", "--data.dataset=.../a --run_dir=runs/x"),
+        ("p50/p95/p99, and/or, 1/2, this/folder/backbone", "p50/p95/p99, and/or, 1/2, this/folder/backbone"),
+        ("localhost:8000/predict and https://x.org/a/b", "localhost:8000/predict and https://x.org/a/b"),
+        ("POST /predict; <sub>a</sub>", "POST /predict; <sub>a</sub>"),
+    ],
+)
+def test_texts_without_folders(text: str, shown: str) -> None:
+    assert text_without_folders(text) == shown
+    assert text_without_folders(shown) == shown

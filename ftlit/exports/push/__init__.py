@@ -1,0 +1,1 @@
+"""Push an exported folder to the Hugging Face hub."""
