@@ -19,6 +19,7 @@ from ftlit.util.arguments.checked import CheckedArguments
 from ftlit.util.batch import IGNORED
 
 ClassWeights = list[float] | Literal["balanced"] | None
+IMPOSSIBLE = -1e30  # a finite logit whose probability is 0 at any temperature: minus infinity would give 0 times infinity
 
 
 class Loss(metaclass=CheckedArguments):
@@ -162,6 +163,15 @@ class Distillation(Loss):
         both = (torch.stack([scores.float(), torch.zeros_like(scores.float())], -1) for scores in (logits, taught))
         return self(*both).mean(-1)
 
+    def of_possible(self, logits: Tensor, taught: Tensor) -> Tensor:
+        """Return the divergence of each example, ``(batch,)``, where what is no choice has logits of minus infinity.
+
+        Args:
+            logits: Logits, ``(batch, choices)``.
+            taught: Those of the teacher, with the same shape.
+        """
+        return self(*(scores.float().clamp(min=IMPOSSIBLE) for scores in (logits, taught)))
+
     def mixed(self, own: Tensor, taught: Tensor) -> Tensor:
         """Return the weighted mean of the losses on the labels and to the teacher."""
         return self.alpha * taught + (1 - self.alpha) * own
@@ -186,11 +196,11 @@ def taught_token_losses(loss: Distillation, logits: Tensor, lessons: Tensor, lab
     Args:
         loss: Divergence of a single token.
         logits: Logits, ``(batch, tokens, labels)``.
-        lessons: Those of the teacher, with the same shape.
+        lessons: The teacher's logits of the labelled tokens, in row order, ``(labelled, labels)``.
         labels: Labels, ``(batch, tokens)``. Tokens labelled `IGNORED` are excluded.
     """
     labelled = labels != IGNORED
-    return row_sums(loss(logits[labelled], lessons[labelled]), labelled)
+    return row_sums(loss(*of_both(logits[labelled], lessons)), labelled)
 
 
 def of_both(logits: Tensor, lessons: Tensor) -> tuple[Tensor, Tensor]:

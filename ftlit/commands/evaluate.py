@@ -42,7 +42,8 @@ class Evaluation:
     def __init__(self, run_dir: Path, parts: RunParts, model: TaskModule, data: TaskData) -> None:
         self.run_dir, self.trainer, self.model, self.data = run_dir, parts.trainer, model, data
         self.record, self.cost, self.predictions = parts.record, parts.cost, parts.predictions
-        self.interruption, self.metrics_file, self.trunk_cache = parts.interruption, parts.metrics_file, parts.trunk_cache
+        self.interruption, self.metrics_file = parts.interruption, parts.metrics_file
+        self.trunk_cache, self.teacher_cache = parts.trunk_cache, parts.teacher_cache
         self.found: dict[str, Any] = {}
         self.before: dict[str, Any] = {}
         self.began = now()
@@ -101,6 +102,7 @@ class Evaluation:
         results["efficiency"] = {
             **self.cost.totals(self.trainer, step_of(best) if best else None),
             "trunk_seconds": self.trunk_cache.seconds,
+            "teacher_seconds": self.teacher_cache.seconds,
             "trained_parameters": counts["trained"],
             "trained_share": counts["trained_share"],
             "checkpoint_bytes": best.stat().st_size if best else None,

@@ -191,7 +191,7 @@ def prepare(model: TaskModule, data: TaskData, splits: list[str]) -> None:
     check_vocabulary(model, data)
     if model.distillation is not None:
         columns = data.encoded["train"].column_names
-        model.teacher.check_inputs(int(data.lengths("train").max()), len(data.input_columns()) > 1, "token_type_ids" in columns)
+        model.teacher.check_inputs(data.longest_text(), len(data.input_columns()) > 1, "token_type_ids" in columns)
     if data.unlabelled_source is not None and model.auxiliary is None and not (model.distillation and model.teaches_texts):
         raise UserError("data.unlabelled has texts for an auxiliary loss, but the task has none: set model.auxiliary")
     model.param_groups()  # raises if lr_factors match no weight

@@ -23,6 +23,8 @@ class MultipleChoice(TaskModule):
 
     evidence: ClassVar[str | None] = "choices"
     auto_class = AutoModelForSequenceClassification
+    takes_teacher = True
+    lesson_unit = "choice"
 
     def model_config(self) -> dict[str, Any]:
         return {"num_labels": 1}
@@ -36,8 +38,7 @@ class MultipleChoice(TaskModule):
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
         """Return the scores of each row's choices, ``(batch, most choices)``, with minus infinity if a row has fewer."""
-        scores = super().logits(batch).squeeze(1).split(_counts(batch))
-        return pad_sequence(list(scores), batch_first=True, padding_value=float("-inf"))
+        return _by_row(super().logits(batch), batch)
 
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         counts = torch.tensor(_counts(batch), device=logits.device)
@@ -46,6 +47,13 @@ class MultipleChoice(TaskModule):
             same = counts == count
             losses = losses.masked_scatter(same, self.loss(logits[same, :count], batch["labels"][same]))
         return losses
+
+    def lessons(self, batch: dict[str, Any]) -> Tensor:
+        """Return the scores of all choices, row after row, ``(choices, 1)``."""
+        return super().logits(batch)
+
+    def taught_losses(self, logits: Tensor, lessons: Tensor, batch: dict[str, Any]) -> Tensor:
+        return self.distillation.of_possible(logits, _by_row(lessons, batch))
 
     def text_counts(self, batch: dict[str, Any]) -> list[int] | None:
         return _counts(batch)
@@ -68,6 +76,11 @@ class MultipleChoice(TaskModule):
 
 def _counts(batch: dict[str, Any]) -> list[int]:
     return [len(choices) for choices in batch["metadata"]["choices"]]
+
+
+def _by_row(scores: Tensor, batch: dict[str, Any]) -> Tensor:
+    """Scores of all choices ``(choices, 1)`` by row, ``(batch, most choices)``, with minus infinity if a row has fewer."""
+    return pad_sequence(list(scores.squeeze(1).split(_counts(batch))), batch_first=True, padding_value=float("-inf"))
 
 
 def _decode_one(choices: list[str], scores: list[float]) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class QuestionAnswering(TaskModule):
 
     evidence: ClassVar[str | None] = "answers"
     auto_class = AutoModelForQuestionAnswering
+    takes_teacher = True
+    lesson_unit = "token"
     smoothed: ClassVar[bool] = False  # some of what competes is padding, without probability
     tuned_threshold: Tensor
     corpus_metric_names = ("exact_match", "f1")
@@ -77,6 +79,17 @@ class QuestionAnswering(TaskModule):
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         pairs = zip(logits.unbind(-1), batch["labels"].unbind(-1), strict=True)
         return torch.stack([self.loss(scores, labels) for scores, labels in pairs]).mean(0)
+
+    def lessons(self, batch: dict[str, Any]) -> Tensor:
+        """Return the scores of all tokens without padding, in row order, ``(tokens, 2)``."""
+        return self.logits(batch)[batch["attention_mask"].bool()]
+
+    def taught_losses(self, logits: Tensor, lessons: Tensor, batch: dict[str, Any]) -> Tensor:
+        """Return the mean of the divergences of an answer's first and last token, distributed over the tokens of a window."""
+        theirs = lessons.new_full(logits.shape, NEVER)
+        theirs[batch["attention_mask"].bool()] = lessons
+        pairs = zip(logits.unbind(-1), theirs.unbind(-1), strict=True)
+        return torch.stack([self.distillation.of_possible(*pair) for pair in pairs]).mean(0)
 
     # Answers
 

@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoModelForSeq2SeqLM
 
 from ftlit.errors import UserError
 from ftlit.heads import EncoderDecoderHead, TaskHead
-from ftlit.losses import CrossEntropy, Loss, of_both, perplexity, taught_token_losses, token_losses
+from ftlit.losses import CrossEntropy, Loss, perplexity, taught_token_losses, token_losses
 from ftlit.metrics.text import check_names, metric_keys, signatures, text_scores
 from ftlit.models.backbones import load_tokenizer
 from ftlit.models.encoder_decoder import decoder_limit, decoder_tokenizer
@@ -108,8 +108,12 @@ class Seq2Seq(TaskModule):
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         return token_losses(self.loss, logits, batch["labels"])
 
+    def lessons(self, batch: dict[str, Any]) -> Tensor:
+        """Return the logits of the target tokens without padding, in row order, ``(targets, vocabulary)``."""
+        return self.logits(batch)[batch["labels"] != IGNORED]
+
     def taught_losses(self, logits: Tensor, lessons: Tensor, batch: dict[str, Any]) -> Tensor:
-        return taught_token_losses(self.distillation, *of_both(logits, lessons), batch["labels"])
+        return taught_token_losses(self.distillation, logits, lessons, batch["labels"])
 
     # Evaluation
 

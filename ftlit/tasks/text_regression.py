@@ -25,6 +25,7 @@ class TextRegression(TaskModule):
     evidence: ClassVar[str | None] = "values"
     auto_class = AutoModelForSequenceClassification
     takes_teacher = teaches_texts = True
+    lesson_unit = "example"
     loss_kinds: tuple[type[Loss], ...] = (MSE, Huber)
 
     def __init__(self, label_scale: list[float] | None = None, **kwargs: Any) -> None:

@@ -14,6 +14,7 @@ from ftlit.metrics.per_class import per_class
 from ftlit.metrics.spans import entities, span_scores, token_accuracy
 from ftlit.tasks.shared.evaluator import Evaluator
 from ftlit.tasks.shared.labelled import LabelledTask
+from ftlit.util.batch import IGNORED
 
 Tags = list[list[str]]
 
@@ -33,6 +34,7 @@ class TokenClassification(LabelledTask):
 
     evidence: ClassVar[str | None] = "tags"
     auto_class = AutoModelForTokenClassification
+    lesson_unit = "label"
     problem_type = None
 
     def __init__(self, spans: bool = True, **kwargs: Any) -> None:
@@ -56,6 +58,10 @@ class TokenClassification(LabelledTask):
 
     def losses(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         return token_losses(self.loss, logits, batch["labels"], self.class_weights)
+
+    def lessons(self, batch: dict[str, Any]) -> Tensor:
+        """Return the logits of the labelled tokens, in row order, ``(labelled, labels)``."""
+        return self.logits(batch)[batch["labels"] != IGNORED]
 
     def taught_losses(self, logits: Tensor, lessons: Tensor, batch: dict[str, Any]) -> Tensor:
         return taught_token_losses(self.distillation, logits, lessons, batch["labels"])

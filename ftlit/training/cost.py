@@ -165,6 +165,8 @@ def cost_text(cost: dict[str, Any]) -> str:
     ]
     if cost["trunk_seconds"] >= 1:
         lines[0] += f", and {cost['trunk_seconds']:.0f} s to compute and store the states of the frozen layers"
+    if cost["teacher_seconds"] >= 1:
+        lines[0] += f", and {cost['teacher_seconds']:.0f} s to compute the teacher's outputs"
     if cost["checkpoint_bytes"]:
         lines[1] += f", {cost['checkpoint_bytes'] / 2**20:.1f} MiB a checkpoint"
     if cost["matmul_peak_share"] is not None:

@@ -25,6 +25,7 @@ from ftlit.training.loss_log import LossLog
 from ftlit.training.predictions import Predictions
 from ftlit.training.progress import ProgressFile, progress_display
 from ftlit.training.resume import BestCheckpoint, LastCheckpoint, NewSettings, RandomState
+from ftlit.training.teacher.callback import TeacherCache
 from ftlit.training.trunk.callback import TrunkCache
 from ftlit.util.arguments.ranges import check_number, check_section
 from ftlit.util.machine import keep_freed_memory
@@ -100,7 +101,7 @@ class RunParts:
         self.run_dir, self.options, self.training, self.resumed = run_dir, options, training, resumed
         self.metrics_file, self.record = MetricsFile(run_dir), RunRecord(run_dir)
         self.loss_log, self.cost, self.predictions = LossLog(), Cost(), Predictions(run_dir)
-        self.trunk_cache = TrunkCache(self.record, resumed)
+        self.trunk_cache, self.teacher_cache = TrunkCache(self.record, resumed), TeacherCache(resumed)
         self.last = LastCheckpoint(run_dir, options.save_every_n_steps, self.metrics_file, resumed, options.keep_last)
         self.interruption = Interruption(self.last if training else None)
 
@@ -138,7 +139,8 @@ class RunParts:
         check_callbacks(named, model)
         given, options = trainer.callbacks, self.options
         replaced = [c for c in given if isinstance(c, (ProgressBar, ModelCheckpoint)) and c not in named]
-        own: list[Callback] = [self.trunk_cache, self.loss_log, self.cost, self.predictions, RandomState(options.seed)]
+        own: list[Callback] = [self.trunk_cache, self.teacher_cache, self.loss_log, self.cost, self.predictions]
+        own.append(RandomState(options.seed))
         if options.patience is not None and not any(isinstance(c, EarlyStopping) for c in given):
             ignored = {"check_on_train_epoch_end": False, "check_finite": False}  # NaN only counts as no improvement
             own.append(EarlyStopping(model.monitor, mode=model.mode, patience=options.patience, **ignored))

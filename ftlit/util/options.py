@@ -132,6 +132,7 @@ OPTIONS: dict[str, Option] = {
     "model.dropout": _MODEL,
     "model.gradient_checkpointing": _affects(exported=False),  # time and memory alone
     "model.trunk_cache": _affects("training", exported="auto"),  # in the last bits
+    "model.teacher_cache": _affects("training", exported="auto"),
     "model.trust_remote_code": _affects("training", exported=False),  # whoever opens the folder decides
     "model.multi_label": _MODEL,
     "model.spans": _MODEL,

@@ -22,7 +22,7 @@ from ftlit.losses import CrossEntropy, Distillation
 from ftlit.runs.files import BEST
 from ftlit.study.plan.cells import Plan
 from ftlit.study.plan.file import read_study
-from ftlit.tasks import QuestionAnswering, TaskModule, TextClassification, TextRegression, TokenClassification
+from ftlit.tasks import TaskModule, TextClassification, TextRegression, TokenClassification
 from ftlit.tasks.shared.teacher import Teacher
 from ftlit.util.settings import value_at
 from tests.support.command_line import arguments, refusal
@@ -344,8 +344,6 @@ def test_loss_and_teacher_belong_together(bert: str) -> None:
         classifier(bert, loss=LEARNING).teacher  # noqa: B018
     with pytest.raises(UserError, match=r"model\.teacher 'runs/x' teaches through the loss Distillation alone"):
         classifier(bert, teacher="runs/x")
-    with pytest.raises(UserError, match=r"model\.loss Distillation does not fit QuestionAnswering; use another loss"):
-        QuestionAnswering(backbone=bert, pad_token_id=0, loss=LEARNING)
     with pytest.raises(UserError, match=r"model\.loss Distillation does not fit TextClassification; use CrossEntropy or Focal"):
         classifier(bert, loss=Distillation(task_loss=LEARNING))
     for name, value in {"temperature": 0.0, "alpha": 1.5}.items():

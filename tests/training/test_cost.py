@@ -289,6 +289,7 @@ def test_the_cost_in_words() -> None:
     cost = {
         "train_seconds": 12.0,
         "trunk_seconds": 0.2,
+        "teacher_seconds": 0.0,
         "seconds_per_epoch": 4.0,
         "seconds_to_best": 8.0,
         "examples_per_second": 80.0,

@@ -14,9 +14,10 @@ import torch
 
 from ftlit import BottleneckAdapter, Frozen, Full, GradualUnfreezing, HeadFirst, LoRA, PromptTuning, TopLayers
 from ftlit.errors import UserError
-from ftlit.training.trunk import callback, folder
-from ftlit.training.trunk.canonical import canonical_batches
-from ftlit.training.trunk.store import Store, layout_of, writing
+from ftlit.training.stored import folder
+from ftlit.training.stored.canonical import canonical_batches
+from ftlit.training.stored.store import Store, layout_of, writing
+from ftlit.training.trunk import callback
 from tests.support.data import sentiment_splits, write_splits
 from tests.support.small import classifier
 
@@ -201,7 +202,7 @@ def test_states_above_the_limit_are_left_out(
     tiny: Tiny, text_data: str, states: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(tiny("bert"), text_data, tmp_path / "run", tuning=Frozen(), cache_limit=1e-6)
-    assert "the frozen layers are computed again in each epoch: the states would take" in capsys.readouterr().out
+    assert "the frozen layers are computed again in each epoch: the stored values would take" in capsys.readouterr().out
     assert not list(states.glob("*.states"))
 
 
@@ -221,10 +222,10 @@ def test_states_that_cannot_be_stored_later_do_not_end_a_run(
     states.mkdir()
     original = callback.stored
 
-    def full(passes: Any, split: str, *others: Any) -> Store:
-        if split != "train":
+    def full(values: Any, limit: int) -> Store:
+        if not values.name.endswith("train"):
             raise UserError("the disk is full")
-        return original(passes, split, *others)
+        return original(values, limit)
 
     monkeypatch.setattr(callback, "stored", full)
     capsys.readouterr()

@@ -22,13 +22,14 @@ from ftlit.training.cost import Cost, peak_memory
 from ftlit.training.loss_log import LossLog
 from ftlit.training.predictions import Predictions
 from ftlit.training.progress import ProgressFile
+from ftlit.training.teacher.callback import TeacherCache
 from ftlit.training.trunk.callback import TrunkCache
 from ftlit.util.private import is_accumulating, validate_after_batches, validation_seconds
 
 STEPS = 3  # of each kind, after a warm-up step
 # Callbacks that write files, stop training or print, one that slows down the first batches by counting
 # operations, and one that computes what all epochs share.
-NOT_REHEARSED = (Checkpoint, Cost, EarlyStopping, LossLog, Predictions, ProgressBar, ProgressFile, TrunkCache)
+NOT_REHEARSED = (Checkpoint, Cost, EarlyStopping, LossLog, Predictions, ProgressBar, ProgressFile, TeacherCache, TrunkCache)
 
 
 class StepTimer(Callback):

@@ -55,7 +55,7 @@ class TaskData(LightningDataModule, TaskHooks):
         unlabelled: More texts for model.auxiliary or teacher, named like dataset: each training example comes with one of them.
         unlabelled_column: Column of their text.
         group: Column that is the same in rows of one document. The intervals of a run's scores then draw whole documents.
-        cache_limit: Gigabytes of the disk that stored hidden states may take; see model.trunk_cache.
+        cache_limit: Gigabytes of the disk that stored values may take; see model.trunk_cache and model.teacher_cache.
         revision: Branch, tag or commit of a data set on the hub.
     """
 
@@ -214,6 +214,14 @@ class TaskData(LightningDataModule, TaskHooks):
         rows = self.encoded[split].with_format("arrow")
         return pc.list_value_length(rows["input_ids"][:]).to_numpy()
 
+    def longest_text(self) -> int:
+        """Number of tokens of the longest text that training reads, where choices and texts without labels count as texts."""
+        import pyarrow.compute as pc
+
+        features = [self.encoded["train"], *([self.unlabelled.features] if self.unlabelled else [])]
+        found = [rows.with_format("arrow")["input_ids"][:] for rows in features]
+        return max(pc.max(pc.list_value_length(_flat(texts))).as_py() for texts in found)
+
     def text_lengths(self, split: str) -> dict[str, dict[str, Any]]:
         """Lengths of the texts of a split before anything is cut off, for each part of them, such as source and target."""
         found = self.encoder.lengths.get(rows_hash(self.rows[split]))
@@ -242,6 +250,12 @@ class TaskData(LightningDataModule, TaskHooks):
         texts = unlabelled_texts(self.unlabelled_source, self.unlabelled_column, self.encoder)
         return Unlabelled(texts, len(self.encoded["train"]), self.order_seed)
 
+    def unlabelled_batch(self, positions: list[int]) -> dict[str, Any]:
+        """A batch of texts without labels, by their positions among them."""
+        assert self.unlabelled is not None
+        own = {"feature_ids": torch.tensor(positions), "split": "unlabelled"}
+        return {**collate(self.unlabelled.features[positions], self.pad_token_id), **own}
+
     def _collate(self, fetched: tuple[dict[str, list[Any]], MicroBatch]) -> dict[str, Any]:
         columns, batch = fetched
         made = {
@@ -251,7 +265,7 @@ class TaskData(LightningDataModule, TaskHooks):
             "loss_denominator": batch.loss_denominator,
         }
         if batch.epoch is not None and self.unlabelled is not None:
-            made["unlabelled"] = collate(self.unlabelled.columns(batch), self.pad_token_id)
+            made["unlabelled"] = self.unlabelled_batch(self.unlabelled.positions(batch))
         return made
 
     def check_batches(self, splits: list[str]) -> None:
@@ -274,3 +288,10 @@ class TaskData(LightningDataModule, TaskHooks):
 
     def test_dataloader(self) -> DataLoader[Any]:
         return self.evaluation_dataloader("test")
+
+
+def _flat(texts: Any) -> Any:
+    """Lists of tokens without the lists around them, such as those of the choices of a row."""
+    import pyarrow.compute as pc
+
+    return _flat(pc.list_flatten(texts)) if hasattr(texts.type.value_type, "value_type") else texts

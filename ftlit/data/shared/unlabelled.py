@@ -1,6 +1,6 @@
 """Texts without labels that accompany the labelled ones, for an auxiliary loss."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,10 +37,10 @@ class Unlabelled:
             self._order = (epoch, np.resize(rng.permutation(len(self.features)), self.examples))
         return self._order[1]
 
-    def columns(self, batch: MicroBatch) -> dict[str, list[Any]]:
-        """The features that accompany the labelled examples of a training batch."""
+    def positions(self, batch: MicroBatch) -> list[int]:
+        """The positions of the texts that accompany the labelled examples of a training batch."""
         assert batch.epoch is not None
-        return self.features[self.order(batch.epoch)[batch.indices].tolist()]
+        return self.order(batch.epoch)[batch.indices].tolist()
 
 
 def unlabelled_texts(dataset: str, column: str, encoder: Encoder) -> "Dataset":

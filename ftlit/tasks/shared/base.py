@@ -22,7 +22,7 @@ from ftlit.tasks.shared.checkpointing import check_weights, prepare_loading, sav
 from ftlit.tasks.shared.evaluator import EvaluatedModule, Evaluator, Outputs, monitor_mode, of_validation
 from ftlit.tasks.shared.pretrained_head import set_default_head
 from ftlit.tasks.shared.stages import Stages
-from ftlit.tasks.shared.teacher import Teacher, distilled_losses, open_teacher
+from ftlit.tasks.shared.teacher import LessonUnit, Teacher, distilled_losses, open_teacher
 from ftlit.tuning import Full, Tuning
 from ftlit.util.hub import pinned
 
@@ -52,8 +52,8 @@ class TaskModule(EvaluatedModule, LightningModule, metaclass=ConfiguredAfterInit
         keep_layers: Layers of the backbone with which a smaller model begins, such as `[0, 2, 4]`; by default all.
         auxiliary: A self-supervised loss in addition to the task's: MaskedLMLoss for encoders, CausalLMLoss for decoders.
         gradient_checkpointing: Whether layers are computed again in the backward pass, which takes less memory and more time.
-        trunk_cache: Whether hidden states of the frozen lowest layers are stored and read again; `auto`: where they are needed
-            more than once.
+        trunk_cache: Whether hidden states of frozen layers are stored and read again; `auto`: where needed more than once.
+        teacher_cache: Whether the teacher's outputs are stored and read again; false keeps them in memory, for this run alone.
     """
 
     auto_class: Any  # the class of transformers with the task's head
@@ -63,6 +63,7 @@ class TaskModule(EvaluatedModule, LightningModule, metaclass=ConfiguredAfterInit
     pretrained_head: ClassVar[bool] = False  # whether the head is that of a pretrained language model
     takes_auxiliary: ClassVar[bool] = True
     takes_teacher: bool = False  # whether `taught_losses` is defined
+    lesson_unit: LessonUnit | None = None  # what each row of `lessons` is about; None if they are too large to be stored
     teaches_texts: ClassVar[bool] = False  # whether it needs no labels, so that texts without labels can be taught too
     # How studies and `ftlit diff` compute statistics from predictions: a kind of `ftlit.metrics.evidence`.
     evidence: ClassVar[str | None] = None
@@ -99,6 +100,7 @@ class TaskModule(EvaluatedModule, LightningModule, metaclass=ConfiguredAfterInit
         trunk_cache: Literal["auto"] | bool = "auto",
         teacher: str | None = None,
         keep_layers: list[int] | None = None,
+        teacher_cache: Literal["auto"] | bool = "auto",
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -146,7 +148,7 @@ class TaskModule(EvaluatedModule, LightningModule, metaclass=ConfiguredAfterInit
         return self.losses(logits, batch) if self.distillation is None else distilled_losses(self, logits, batch)
 
     def lessons(self, batch: dict[str, Any]) -> Tensor:
-        """Return what a student learns from this task for a batch, which are the logits in most tasks."""
+        """Return what a student learns from this task for a batch, by default the logits: a row for each `lesson_unit`."""
         return self.logits(batch)
 
     def taught_losses(self, logits: Tensor, lessons: Tensor, batch: dict[str, Any]) -> Tensor:

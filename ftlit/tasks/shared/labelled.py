@@ -13,6 +13,7 @@ from ftlit.metrics.per_class import per_class
 from ftlit.runs.checkpoint import check_labels
 from ftlit.tasks.shared.base import TaskModule
 from ftlit.tasks.shared.evaluator import Evaluator, Outputs
+from ftlit.tasks.shared.teacher import LessonUnit
 
 
 class LabelledTask(TaskModule):
@@ -26,6 +27,7 @@ class LabelledTask(TaskModule):
     auto_class: Any = AutoModelForSequenceClassification
     weighted: ClassVar[bool] = True
     takes_teacher = True
+    lesson_unit: LessonUnit | None = "example"
     problem_type: str | None = "single_label_classification"  # of transformers' configuration; None leaves it out
     class_weights: Tensor | None
 

@@ -1,8 +1,9 @@
 """Learn from a teacher: a trained task whose outputs another one, the student, comes to match."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from ftlit.util.label_sets import listed
 if TYPE_CHECKING:
     from ftlit.tasks.shared.base import TaskModule
 
+# What a row of the teacher's outputs is about: an example, one of its labelled tokens, of all its tokens, or of its choices.
+LessonUnit = Literal["example", "label", "token", "choice"]
 SAMPLE = "Is it 12 o'clock, said Zoë? (No!)"  # split in different ways by different tokenizers
 
 
@@ -31,6 +34,7 @@ class Teacher:
     def __init__(self, task: "TaskModule", source: str) -> None:
         self.task, self.source, self.digest = task.eval().requires_grad_(False), source, weights_digest(task)
         self.reads_types = "token_type_ids" in _tokenizer(task).model_input_names
+        self.stored: dict[str, Callable[[list[int]], Tensor]] = {}  # reads outputs by split; filled during a run
 
     @property
     def record(self) -> dict[str, str]:
@@ -39,8 +43,10 @@ class Teacher:
 
     @torch.no_grad()
     def lessons(self, batch: dict[str, Any]) -> Tensor:
-        """Return the outputs for a batch of the student."""
+        """Return the outputs for a batch of the student, from the store if they are there."""
         device = batch["input_ids"].device
+        if (read := self.stored.get(batch.get("split", ""))) is not None:
+            return read(batch["feature_ids"].tolist()).to(device)
         if self.task.device != device:
             self.task.to(device)
         left_out = {"split", *([] if self.reads_types else ["token_type_ids"])}
@@ -102,6 +108,8 @@ def check_distillation(task: "TaskModule") -> None:
             f"model.teacher {source!r} teaches through the loss Distillation alone: set model.loss to Distillation, or leave "
             "the teacher out"
         )
+    if task.distillation is None and task.hparams["teacher_cache"] is True:
+        raise UserError("model.teacher_cache is true, but there is no model.teacher; leave it out")
     if task.distillation is not None and not task.takes_teacher:
         raise UserError(f"model.loss Distillation does not fit {type(task).__name__}; use another loss")
 
@@ -161,6 +169,11 @@ def _check_task(teacher: "TaskModule", task: "TaskModule", source: str) -> None:
             raise UserError(
                 f"model.teacher {source!r} was trained with model.{option} {getattr(teacher, option)}; set it to the same"
             )
+    if getattr(task, "no_answer", False) and not getattr(teacher, "no_answer", False):
+        raise UserError(
+            f"model.teacher {source!r} was trained on questions that all have an answer, and some of the data have none; "
+            "choose a teacher that knows such questions, or set data.no_answer: false"
+        )
     if list(teacher.added_tokens) != list(task.added_tokens):
         raise UserError(f"model.teacher {source!r} was trained with other added tokens than the data have; use the same data")
 

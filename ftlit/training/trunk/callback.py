@@ -10,11 +10,12 @@ from torch import Tensor
 from ftlit.errors import UserError
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import RunRecord
-from ftlit.training.trunk.canonical import Passes
+from ftlit.training.stored.canonical import Passes
+from ftlit.training.stored.filling import stored
+from ftlit.training.stored.store import Store
 from ftlit.training.trunk.decision import decided
-from ftlit.training.trunk.filling import stored
 from ftlit.training.trunk.proof import Proof, proof
-from ftlit.training.trunk.store import Store
+from ftlit.training.trunk.states import trunk_values
 from ftlit.tuning.trunk import States
 
 DECISION = "trunk_cache"  # in checkpoints and run.json
@@ -76,7 +77,7 @@ class TrunkCache(Callback):
             self._open(passes, depth, split)
         except UserError as error:
             self._without.add((depth, split))
-            tell(passes, f"the frozen layers are computed again on {split}, which may change last bits of the results: {error}")
+            passes.tell(f"the frozen layers are computed again on {split}, which may change last bits of the results: {error}")
 
     def _kept(self, trainer: Trainer) -> dict[str, bool]:
         """What was decided, in this run or when it trained."""
@@ -86,17 +87,16 @@ class TrunkCache(Callback):
 
     def _begin(self, passes: Passes, depth: str) -> bool:
         """Decide whether states are stored, and compute those of train if they are."""
-        limit = limit_of(passes)
-        found, reason = decided(passes.task.hparams["trunk_cache"], passes, [*passes.data.encoded], limit)
+        found, reason = decided(passes.task.hparams["trunk_cache"], passes, [*passes.data.encoded])
         if found is None:
             if reason:
-                tell(passes, f"the frozen layers are computed again in each epoch: {reason}")
+                passes.tell(f"the frozen layers are computed again in each epoch: {reason}")
             return False
         self._proofs[depth] = found
         try:
             self._open(passes, depth, "train")
         except UserError as error:
-            tell(passes, f"the frozen layers are computed again in each epoch: {error}")
+            passes.tell(f"the frozen layers are computed again in each epoch: {error}")
             return False
         return True
 
@@ -110,7 +110,7 @@ class TrunkCache(Callback):
         if depth not in self._proofs:
             self._proofs[depth] = proof(passes, split)
         known = self._proofs[depth]
-        store = stored(passes, split, known.token_bytes, limit_of(passes))
+        store = stored(trunk_values(passes, split, known.token_bytes), passes.limit)
         passes.task.stages.trunk.stored[split] = States(partial(read, store), known.forms)
         self.seconds += time.monotonic() - began
 
@@ -122,14 +122,3 @@ def read(store: Store, batch: dict[str, Any]) -> Tensor:
     made = states.new_zeros(*mask.shape, states.shape[1])
     made[mask] = states
     return made
-
-
-def limit_of(passes: Passes) -> int:
-    """Bytes that stored states may take."""
-    return int(passes.data.hparams["cache_limit"] * 2**30)
-
-
-def tell(passes: Passes, text: str) -> None:
-    """Print a line on rank zero."""
-    if passes.trainer.is_global_zero:
-        print(text, flush=True)

@@ -7,21 +7,20 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from ftlit.errors import UserError
 from ftlit.tasks import TaskModule
-from ftlit.training.trunk.canonical import Passes
-from ftlit.training.trunk.folder import gigabytes
+from ftlit.training.stored.canonical import Passes
+from ftlit.training.stored.folder import reason_of_limit
 from ftlit.training.trunk.proof import Proof, proof
 
 AGAIN = 2  # epochs in which the states must be needed to be worth storing
 
 
-def decided(setting: Any, passes: Passes, splits: list[str], limit: int) -> tuple[Proof | None, str | None]:
+def decided(setting: Any, passes: Passes, splits: list[str]) -> tuple[Proof | None, str | None]:
     """The proof that states can be stored, or None, with the reason if the config asks for it.
 
     Args:
         setting: The option `model.trunk_cache`.
         passes: The task and its data.
         splits: The splits that the run needs.
-        limit: Bytes that the states may take.
 
     Raises:
         UserError: The option is true, and the states cannot be stored.
@@ -33,7 +32,7 @@ def decided(setting: Any, passes: Passes, splits: list[str], limit: int) -> tupl
     found = None
     if not reason:
         found = proof(passes, "train")
-        reason = found.reason or _reason_of_size(passes, splits, found.token_bytes, limit)
+        reason = found.reason or _reason_of_size(passes, splits, found.token_bytes)
     if reason and setting is True:
         raise UserError(f"model.trunk_cache is true, but {reason}; set it to false or auto")
     return (None if reason else found), reason
@@ -56,6 +55,6 @@ def epochs_of_stage(trainer: Any, task: TaskModule) -> int:
     return sum(task.tuning.stage(epoch * steps, epoch) == task.stages.current for epoch in epochs)
 
 
-def _reason_of_size(passes: Passes, splits: list[str], token_bytes: int, limit: int) -> str | None:
+def _reason_of_size(passes: Passes, splits: list[str], token_bytes: int) -> str | None:
     need = sum(int(passes.data.lengths(split).sum()) for split in splits) * token_bytes
-    return f"the states would take {gigabytes(need)}, above data.cache_limit of {gigabytes(limit)}" if need > limit else None
+    return reason_of_limit(need, passes.limit)

@@ -3,18 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ftlit.models.backbones import evaluation_mode
 from ftlit.models.replay import observed, replayed
 from ftlit.training.flops import compute_dtype
-from ftlit.training.trunk.canonical import Passes
-from ftlit.util.batch import BOOKKEEPING
+from ftlit.training.stored.canonical import Passes, examples_to_try
+from ftlit.training.trunk.states import states
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}  # of outputs, as a share of the largest; 0.05 for products of 16 bits
-QUANTILES = (0.0, 0.5, 0.9)  # of the lengths of the examples that are tried
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,11 @@ def proof(passes: Passes, split: str) -> Proof:
 
 
 def _proof(passes: Passes, split: str) -> Proof:
-    lengths = passes.data.lengths(split)
-    examples = np.argsort(lengths, kind="stable")[[int(q * (len(lengths) - 1)) for q in QUANTILES]].tolist()
+    examples = examples_to_try(passes.data.lengths(split))
     batch = passes.batch(split, examples)
     if "attention_mask" not in batch:
         return Proof("a row holds several texts")
-    if not _same_inputs(batch, passes.batch(split, examples, epoch=1)):
+    if not passes.repeats(split, examples):
         return Proof("the data change the texts in each epoch")
     layers = passes.task.stages.trunk.layers
     seen = observed(layers, lambda: passes.run(batch))
@@ -71,12 +68,12 @@ def _reason_of_layers(passes: Passes, split: str, examples: list[int], batch: di
         assert seen.hidden is not None
         if seen.calls != [1] * len(layers):
             return "the layers of the backbone share their weights"
-        single = [passes.states(passes.batch(split, [example]))[1] for example in examples]
+        single = [states(passes, passes.batch(split, [example]))[1] for example in examples]
         stored = torch.zeros_like(seen.hidden)
         stored[mask] = torch.cat(single)
         try:
-            for states in (seen.hidden, stored):
-                with replayed(layers, states, seen.forms):
+            for hidden in (seen.hidden, stored):
+                with replayed(layers, hidden, seen.forms):
                     outputs.append(_tensors(passes.run(batch), mask))
         except (TypeError, ValueError, AttributeError, RuntimeError, IndexError):
             return "the layers above need more of those below than their states"
@@ -87,11 +84,6 @@ def _reason_of_layers(passes: Passes, split: str, examples: list[int], batch: di
     if not all(_close(value, read[name], tolerance) for name, value in computed.items()):
         return "the outputs depend on the padding"
     return None
-
-
-def _same_inputs(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    inputs = {name: value for name, value in one.items() if isinstance(value, Tensor) and name not in BOOKKEEPING}
-    return all(torch.equal(value, other[name]) for name, value in inputs.items())
 
 
 def _tensors(output: Any, mask: Tensor) -> dict[str, Tensor]:

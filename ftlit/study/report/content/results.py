@@ -15,6 +15,7 @@ from ftlit.util.render.document import Fold, Part, Section, Table, Text
 
 MAX_PLOTTED = 12  # settings with their own plots
 MAX_PAIRS = 300  # rows of a table of pairs
+STORED = {"trunk_seconds": "the states of frozen layers", "teacher_seconds": "the outputs of teachers"}
 MARKS = {True: "▲", False: "▼"}  # significantly better and worse than the baseline
 
 
@@ -90,11 +91,12 @@ def _notes(numbers: Numbers, summary: BlockSummary, compared: bool) -> list[str]
     if summary.letters:
         notes.append("Group: arms that share a letter do not differ significantly, by the comparisons of all pairs.")
     notes.append("Parameters, time, memory and size of the best checkpoint are means over seeds.")
-    if stored := sum(run.results.get("efficiency", {}).get("trunk_seconds") or 0 for run in numbers.runs):
-        notes.append(
-            "Training time leaves out what it took to compute the states of frozen layers, which runs store and share: "
-            f"{f.with_unit(f.seconds(stored), 's')} in all runs together."
-        )
+    for name, what in STORED.items():
+        if stored := sum(run.results.get("efficiency", {}).get(name) or 0 for run in numbers.runs):
+            notes.append(
+                f"Training time leaves out what it took to compute {what}, which runs store and share: "
+                f"{f.with_unit(f.seconds(stored), 's')} in all runs together."
+            )
     return notes
 
 

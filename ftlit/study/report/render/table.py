@@ -9,8 +9,8 @@ from typing import Any
 from ftlit.study.report.content.numbers import Numbers
 from ftlit.study.state.runs import ArmRuns, CellRun
 
-COST = ("train_seconds", "trunk_seconds", "seconds_per_epoch", "seconds_to_best", "examples_per_second", "tokens_per_second",
-        "peak_memory_bytes", "checkpoint_bytes")  # fmt: skip
+COST = ("train_seconds", "trunk_seconds", "teacher_seconds", "seconds_per_epoch", "seconds_to_best", "examples_per_second",
+        "tokens_per_second", "peak_memory_bytes", "checkpoint_bytes")  # fmt: skip
 MACHINE = ("started", "ended")
 
 

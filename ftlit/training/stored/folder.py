@@ -1,4 +1,4 @@
-"""The folder of stored states: what is in it, what has to go, and who fills it."""
+"""The folder of stored values: what is in it, what has to go, and who fills it."""
 
 import os
 import shutil
@@ -14,14 +14,14 @@ SPARE = 2**30  # bytes of the disk that stay free
 
 
 def states_folder() -> Path:
-    """The folder of stored states."""
+    """The folder of stored values."""
     folder = cache_folder() / "states"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def states_file(key: str) -> Path:
-    """The file of the states that a key stands for."""
+    """The file of the values that a key stands for."""
     return states_folder() / f"{key}{ENDING}"
 
 
@@ -61,7 +61,21 @@ def reason_of_room(need: int, limit: int, path: Path) -> str | None:
         file.unlink(missing_ok=True)
         total -= stat.st_size
     free = shutil.disk_usage(states_folder()).free
-    return f"the states would take {gigabytes(need)}, and the disk has {gigabytes(free)} free" if need + SPARE > free else None
+    if need + SPARE <= free:
+        return None
+    return f"the stored values would take {gigabytes(need)}, and the disk has {gigabytes(free)} free"
+
+
+def reason_of_limit(need: int, limit: int) -> str | None:
+    """Why files are too large for the limit of the config, or None.
+
+    Args:
+        need: Bytes of the files.
+        limit: Bytes that the folder may have.
+    """
+    if need <= limit:
+        return None
+    return f"the stored values would take {gigabytes(need)}, above data.cache_limit of {gigabytes(limit)}"
 
 
 def gigabytes(count: float) -> str:

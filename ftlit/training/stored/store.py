@@ -1,4 +1,4 @@
-"""The file of the hidden states of a split: those of each token, one example after the other, without padding."""
+"""The file of the values of a split, such as hidden states: rows of one width, one example after the other, without padding."""
 
 import json
 import os
@@ -19,14 +19,14 @@ MAGIC = b"ftlit hidden states 1\n"  # ends the file, after the length of what de
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the states of each example are.
+    """Where the rows of each example are.
 
     Args:
-        key: Stands for everything that the states depend on.
-        width: Numbers of a state.
+        key: Stands for everything that the values depend on.
+        width: Numbers of a row.
         dtype: Their type in PyTorch, such as `float32`.
-        starts: The first token of each example in the file, ``(examples,)``.
-        counts: Its number of tokens, ``(examples,)``.
+        starts: The first row of each example in the file, ``(examples,)``.
+        counts: Its number of rows, ``(examples,)``.
     """
 
     key: str
@@ -36,8 +36,8 @@ class Layout:
     counts: np.ndarray
 
     @property
-    def token_bytes(self) -> int:
-        """Bytes of the states of a token."""
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
         return self.width * getattr(torch, self.dtype).itemsize
 
     def described(self) -> bytes:
@@ -48,7 +48,7 @@ class Layout:
 
 
 class Store:
-    """Reads the states of a batch from a file, which takes no memory.
+    """Reads the values of a batch from a file, which takes no memory.
 
     Args:
         path: The file.
@@ -64,12 +64,12 @@ class Store:
             os.close(self._file)
 
     def read(self, examples: list[int]) -> Tensor:
-        """Return the states of all tokens of examples, one after the other, ``(tokens, width)``.
+        """Return the rows of examples, one example after the other, ``(rows, width)``.
 
         Raises:
             OSError: The file is shorter than it was.
         """
-        layout, size = self.layout, self.layout.token_bytes
+        layout, size = self.layout, self.layout.row_bytes
         counts = layout.counts[examples]
         ends = np.cumsum(counts) * size
         made = torch.empty(int(counts.sum()), layout.width, dtype=getattr(torch, layout.dtype))
@@ -105,17 +105,17 @@ def layout_of(path: Path, key: str) -> Layout | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     layout = Layout(found["key"], found["width"], found["dtype"], starts, counts)
-    whole = tail - 16 * count == int(counts.sum()) * layout.token_bytes
+    whole = tail - 16 * count == int(counts.sum()) * layout.row_bytes
     return layout if whole and layout.key == key else None
 
 
 @contextmanager
 def writing(path: Path, key: str, examples: int) -> Iterator["Writer"]:
-    """Write a file of states inside; it is there whole or not at all.
+    """Write a file of values inside; it is there whole or not at all.
 
     Args:
         path: The file.
-        key: Stands for everything that the states depend on.
+        key: Stands for everything that the values depend on.
         examples: Number of examples.
 
     Raises:
@@ -128,22 +128,42 @@ def writing(path: Path, key: str, examples: int) -> Iterator["Writer"]:
 
 
 class Writer:
-    """Appends the states of examples to a file, in any order of the examples."""
+    """Appends the rows of examples to a file, in any order of the examples."""
 
     def __init__(self, file: Any, examples: int) -> None:
         self.starts, self.counts = np.zeros(examples, np.int64), np.zeros(examples, np.int64)
-        self.width, self.dtype, self._file, self._tokens = 0, "", file, 0
+        self.width, self.dtype, self._file, self._rows = 0, "", file, 0
 
-    def add(self, examples: list[int], counts: list[int], states: Tensor) -> None:
-        """Append the states of examples.
+    def add(self, examples: list[int], counts: list[int], rows: Tensor) -> None:
+        """Append the rows of examples.
 
         Args:
             examples: Their positions in the split.
-            counts: Number of tokens of each.
-            states: The states of all these tokens, one example after the other, ``(tokens, width)``.
+            counts: Number of rows of each.
+            rows: All these rows, one example after the other, ``(rows, width)``.
         """
-        self.width, self.dtype = states.shape[1], str(states.dtype).removeprefix("torch.")
+        self.width, self.dtype = rows.shape[1], str(rows.dtype).removeprefix("torch.")
         self.counts[examples] = counts
-        self.starts[examples] = self._tokens + np.cumsum([0, *counts[:-1]])
-        self._tokens += len(states)
-        self._file.write(states.contiguous().cpu().view(torch.uint8).numpy().reshape(-1).data)
+        self.starts[examples] = self._rows + np.cumsum([0, *counts[:-1]])
+        self._rows += len(rows)
+        self._file.write(rows.contiguous().cpu().view(torch.uint8).numpy().reshape(-1).data)
+
+
+class Held:
+    """Keeps values in memory instead of a file.
+
+    Args:
+        examples: Number of examples.
+    """
+
+    def __init__(self, examples: int) -> None:
+        self._rows = [torch.empty(0)] * examples
+
+    def add(self, examples: list[int], counts: list[int], rows: Tensor) -> None:
+        """Keep the rows of examples; the arguments are those of `Writer.add`."""
+        for example, own in zip(examples, rows.cpu().split(counts), strict=True):
+            self._rows[example] = own
+
+    def read(self, examples: list[int]) -> Tensor:
+        """Return the rows of examples, one example after the other, ``(rows, width)``."""
+        return torch.cat([self._rows[example] for example in examples])
