@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
+from ftlit.data import MultipleChoiceData
 from ftlit.errors import UserError
 from ftlit.losses import Distillation
 from ftlit.tasks import MultipleChoice, QuestionAnswering, TaskModule
@@ -121,6 +122,13 @@ def test_a_run_teaches_another(kind: str, bert: str, tmp_path: Path) -> None:
     loss = {"model__loss": "Distillation", "model__keep_layers": "[1]", "model__teacher": teacher}
     run = fitted(tmp_path / "student", kind, trainer__max_epochs=2, **short, **loss)
     assert json.loads((run / "run.json").read_text())["teacher"]["folder"] == str(teacher)
+
+
+def test_each_choice_is_a_text_that_the_teacher_reads(bert: str, tmp_path: Path) -> None:
+    data = MultipleChoiceData(dataset=write_splits(tmp_path / "data", choice_splits()), backbone=bert)
+    data.setup("fit")
+    assert data.longest_text() == max(len(text) for texts in data.encoded["train"]["input_ids"] for text in texts)
+    assert data.longest_text() * 2 <= data.lengths("train").max()
 
 
 def test_a_teacher_knows_questions_without_an_answer_if_the_data_have_them(bert: str, tmp_path: Path) -> None:
