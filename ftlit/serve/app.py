@@ -86,8 +86,8 @@ class Endpoints:
 
     async def ready(self, request: Request) -> Response:
         """Whether the server takes requests."""
-        if self.state.draining or not self.state.ready:
-            raise ProblemError(503, "the server is about to end" if self.state.draining else "the models are being loaded")
+        if self.state.draining or not self.state.all_ready():
+            raise ProblemError(503, "the server is about to end" if self.state.draining else "a worker is being started")
         return as_json({"status": "ready"})
 
     async def metrics_text(self, request: Request) -> Response:

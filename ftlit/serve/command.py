@@ -1,10 +1,8 @@
 """The command that serves runs."""
 
 import ipaddress
-import logging
 import os
 import re
-import sys
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +33,7 @@ def serve(
     max_tokens: int = Limits.max_tokens,
     timeout: float = Limits.timeout,
     threads: int | None = None,
+    workers: int = 1,
     reload: bool = False,
     log_requests: bool = True,
     log_texts: bool = False,
@@ -60,7 +59,8 @@ def serve(
         max_waiting: Largest number of rows that wait for a model; requests beyond are refused with status 429.
         max_tokens: Largest number of tokens that a request under /v1 may have written for it.
         timeout: Seconds until a request is given up with status 504.
-        threads: Number of threads of a model on a CPU. Defaults to the number of cores.
+        threads: Number of threads of a model on a CPU, in each worker. Defaults to the number of cores, divided by `workers`.
+        workers: Number of processes that answer, on a CPU. They have the weights of the models in memory once.
         reload: Whether to take a newer run from the same folder as soon as it has finished. SIGHUP does it in any case.
         log_requests: Whether to log a line for each request.
         log_texts: Whether these lines contain the rows.
@@ -80,13 +80,17 @@ def serve(
         batch_tokens, batch_rows, wait_ms, max_body, max_rows, max_characters, max_waiting, max_tokens, timeout, threads
     )
     limits.check()
-    _start_log(log_requests)
     from ftlit.exports.predict import load
-    from ftlit.serve.running import run_server
+    from ftlit.serve.running import Serving, run_server
+    from ftlit.serve.workers.supervisor import run_workers
 
     trusted = {"trust_remote_code": trust_remote_code, "trust_classes": trust_classes}
     open_folder = partial(load, checkpoint=checkpoint, device=device, **trusted)  # type: ignore[arg-type]
-    run_server(folders, open_folder, (host, port), limits, token, log_texts, reload, shown)
+    serving = Serving(folders, open_folder, limits, token, log_requests, log_texts, reload, shown)
+    if workers == 1:
+        run_server(serving, (host, port))
+    else:
+        run_workers(serving, (host, port), workers, device)
 
 
 def _token(host: str) -> str | None:
@@ -144,14 +148,3 @@ def studio_folder(given: str | None) -> Path | None:
     if not given or not folder.is_dir():
         raise UserError(f"--studio {given!r} is no folder; expected one with runs or studies in it, such as runs")
     return folder
-
-
-def _start_log(requests: bool) -> None:
-    """Write the log to standard error: a line for each request, and what goes wrong."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log = logging.getLogger("ftlit.serve")
-    log.handlers, log.propagate = [handler], False
-    log.setLevel(logging.INFO)
-    logging.getLogger("ftlit.serve.requests").setLevel(logging.INFO if requests else logging.WARNING)
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # its errors quote what the application raised

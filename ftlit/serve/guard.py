@@ -4,6 +4,7 @@ import hmac
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -30,13 +31,13 @@ class State:
     Args:
         token: What a client must send, or None.
         log_texts: Whether the log has the rows of requests.
-        ready: Whether requests are taken.
+        all_ready: Says whether all processes of the server take requests.
         draining: Whether the server is about to end, and asks its clients to connect again elsewhere.
     """
 
     token: str | None = None
     log_texts: bool = False
-    ready: bool = True
+    all_ready: Callable[[], bool] = lambda: True
     draining: bool = False
 
 

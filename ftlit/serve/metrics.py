@@ -1,103 +1,123 @@
 """What a server has done so far, in the text format of Prometheus."""
 
 import bisect
+import math
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-Labels = tuple[str, ...]
+Name = tuple[str, ...]  # of a number: its metric, and the values of its labels
+# Names, descriptions and labels of the metrics.
+REQUESTS = ("ftlit_requests_total", "Requests by their status.", ("endpoint", "status"))
+ANSWERED = ("ftlit_rows_total", "Rows by model and result.", ("model", "result"))
+TOKENS = ("ftlit_tokens_total", "Tokens that were read and written under /v1.", ("model", "kind"))
+RELOADS = ("ftlit_reloads_total", "Newer runs by model and result.", ("model", "result"))
+DURATION = ("ftlit_request_seconds", "Seconds until the answer.", ("endpoint",))
+BATCHES = ("ftlit_batch_rows", "Rows that went through a model together.", ("model",))
+WAITING = ("ftlit_waiting_rows", "Rows that wait for a model.", ("model",))
+COUNTERS, HISTOGRAMS = (REQUESTS, ANSWERED, TOKENS, RELOADS), ((DURATION, SECONDS), (BATCHES, ROWS))
 
 
-class Histogram:
-    """How often values fell into ranges.
+class Numbers:
+    """Numbers that are counted up or set."""
 
-    Args:
-        bounds: Upper ends of the ranges, in ascending order.
-    """
+    def __init__(self) -> None:
+        self._values = defaultdict[Name, float](float)
 
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds, self.counts, self.total = bounds, [0] * (len(bounds) + 1), 0.0
+    def add(self, name: Name, number: float = 1) -> None:
+        """Count up a number, which is 0 at first."""
+        self._values[name] += number
 
-    def observe(self, value: float) -> None:
-        """Count a value."""
-        self.counts[bisect.bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def set(self, name: Name, number: float) -> None:
+        """Set a number."""
+        self._values[name] = number
 
-    def lines(self, name: str, labels: str) -> Iterable[str]:
-        """The lines of a metric."""
-        below, comma = 0, "," if labels else ""
-        for bound, count in zip([*self.bounds, "+Inf"], self.counts, strict=True):
-            below += count
-            yield f'{name}_bucket{{{labels}{comma}le="{bound}"}} {below}'
-        yield f"{name}_sum{{{labels}}} {self.total:g}"
-        yield f"{name}_count{{{labels}}} {below}"
+    def items(self) -> Iterable[tuple[Name, float]]:
+        """All numbers."""
+        return self._values.items()
 
 
 class Metrics:
-    """The counters of a server. Models count from their own threads."""
+    """The counters of a server. Models count from their own threads.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._requests: Counter[Labels] = Counter()
-        self._rows: Counter[Labels] = Counter()
-        self._tokens: Counter[Labels] = Counter()
-        self._seconds: dict[str, Histogram] = {}
-        self._batches: dict[str, Histogram] = {}
-        self._reloads: Counter[Labels] = Counter()
+    Args:
+        own: Where this process counts.
+        others: The numbers of the other processes of the server.
+    """
+
+    def __init__(self, own: Numbers | None = None, others: Sequence[Numbers] = ()) -> None:
+        self._lock, self._own, self._others = threading.Lock(), own or Numbers(), others
         self.waiting: dict[str, Callable[[], int]] = {}  # number of rows that wait, for each model
 
     def request(self, endpoint: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
         with self._lock:
-            self._requests[endpoint, str(status)] += 1
-            self._seconds.setdefault(endpoint, Histogram(SECONDS)).observe(seconds)
+            self._own.add((REQUESTS[0], endpoint, str(status)))
+            self._observe(DURATION[0], endpoint, seconds, SECONDS)
 
     def rows(self, model: str, answered: int, failed: int) -> None:
         """Count the rows of a batch."""
         with self._lock:
-            self._rows[model, "answered"] += answered
-            self._rows[model, "failed"] += failed
-            self._batches.setdefault(model, Histogram(ROWS)).observe(answered + failed)
+            self._own.add((ANSWERED[0], model, "answered"), answered)
+            self._own.add((ANSWERED[0], model, "failed"), failed)
+            self._observe(BATCHES[0], model, answered + failed, ROWS)
 
     def tokens(self, model: str, read: int, written: int) -> None:
         """Count the tokens of prompts, and of the texts behind them."""
         with self._lock:
-            self._tokens[model, "read"] += read
-            self._tokens[model, "written"] += written
+            self._own.add((TOKENS[0], model, "read"), read)
+            self._own.add((TOKENS[0], model, "written"), written)
 
     def reload(self, model: str, result: str) -> None:
         """Count a newer run that was taken, or could not be."""
         with self._lock:
-            self._reloads[model, result] += 1
+            self._own.add((RELOADS[0], model, result))
+
+    def _observe(self, metric: str, label: str, value: float, bounds: Sequence[float]) -> None:
+        """Count a value into its range of a histogram."""
+        self._own.add((metric, label, _bound(bounds, bisect.bisect_left(bounds, value))))
+        self._own.add((f"{metric}_sum", label), value)
+
+    def publish(self) -> None:
+        """Note how many rows wait at present."""
+        with self._lock:
+            for model, count in self.waiting.items():
+                self._own.set((WAITING[0], model), count())
 
     def text(self) -> str:
-        """All metrics."""
+        """All metrics, summed over the processes of the server."""
+        self.publish()
+        found = defaultdict[Name, float](float)
         with self._lock:
-            lines = [
-                *_counter("ftlit_requests_total", "Requests by their status.", ("endpoint", "status"), self._requests),
-                *_counter("ftlit_rows_total", "Rows by model and result.", ("model", "result"), self._rows),
-                *_counter(
-                    "ftlit_tokens_total", "Tokens that were read and written under /v1.", ("model", "kind"), self._tokens
-                ),
-                *_counter("ftlit_reloads_total", "Newer runs by model and result.", ("model", "result"), self._reloads),
-                *_histogram("ftlit_request_seconds", "Seconds until the answer.", "endpoint", self._seconds),
-                *_histogram("ftlit_batch_rows", "Rows that went through a model together.", "model", self._batches),
-            ]
-        lines += ["# HELP ftlit_waiting_rows Rows that wait for a model.", "# TYPE ftlit_waiting_rows gauge"]
-        lines += [f'ftlit_waiting_rows{{model="{name}"}} {count()}' for name, count in self.waiting.items()]
-        return "\n".join(lines) + "\n"
+            for numbers in (self._own, *self._others):
+                for name, number in numbers.items():
+                    found[name] += number
+        lines = [line for metric in COUNTERS for line in _counter(*metric, "counter", found)]
+        lines += [line for metric, bounds in HISTOGRAMS for line in _histogram(*metric, bounds, found)]
+        return "\n".join([*lines, *_counter(*WAITING, "gauge", found)]) + "\n"
 
 
-def _counter(name: str, description: str, labels: Labels, values: Counter[Labels]) -> Iterable[str]:
-    yield from (f"# HELP {name} {description}", f"# TYPE {name} counter")
-    for key, value in sorted(values.items()):
-        pairs = ",".join(f'{label}="{own}"' for label, own in zip(labels, key, strict=True))
-        yield f"{name}{{{pairs}}} {value}"
+def _bound(bounds: Sequence[float], i: int) -> str:
+    return str(bounds[i]) if i < len(bounds) else "+Inf"
 
 
-def _histogram(name: str, description: str, label: str, values: dict[str, Histogram]) -> Iterable[str]:
-    yield from (f"# HELP {name} {description}", f"# TYPE {name} histogram")
-    for key, histogram in sorted(values.items()):
-        yield from histogram.lines(name, f'{label}="{key}"')
+def _counter(metric: str, description: str, labels: Name, kind: str, values: Mapping[Name, float]) -> Iterable[str]:
+    yield from (f"# HELP {metric} {description}", f"# TYPE {metric} {kind}")
+    for name in sorted(name for name in values if name[0] == metric):
+        pairs = ",".join(f'{label}="{own}"' for label, own in zip(labels, name[1:], strict=True))
+        yield f"{metric}{{{pairs}}} {math.trunc(values[name])}"
+
+
+def _histogram(
+    metric: str, description: str, labels: Name, bounds: Sequence[float], values: Mapping[Name, float]
+) -> Iterable[str]:
+    yield from (f"# HELP {metric} {description}", f"# TYPE {metric} histogram")
+    for own in sorted({name[1] for name in values if name[0] == metric}):
+        label = f'{labels[0]}="{own}"'
+        ends = [_bound(bounds, i) for i in range(len(bounds) + 1)]
+        below = [*accumulate(math.trunc(values.get((metric, own, end), 0)) for end in ends)]
+        yield from (f'{metric}_bucket{{{label},le="{end}"}} {count}' for end, count in zip(ends, below, strict=True))
+        yield from (f"{metric}_sum{{{label}}} {values[f'{metric}_sum', own]:g}", f"{metric}_count{{{label}}} {below[-1]}")

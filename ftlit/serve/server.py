@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from signal import SIGHUP, SIGINT, SIGTERM, signal
+from signal import SIGHUP, SIGINT, SIGTERM, Signals, signal
 from types import FrameType
 from typing import Any
 
@@ -18,6 +18,7 @@ from ftlit.serve.guard import Guard, State
 DRAIN = 1.0  # seconds between a signal and the end of listening, in which clients are told to connect elsewhere
 LAST, TICK = 0.5, 0.05  # seconds for which the last connections may send a request, and between two looks
 KEEP_ALIVE = 75  # seconds
+BACKLOG = 2048  # connections that wait to be accepted
 log = logging.getLogger("ftlit.serve")
 
 
@@ -39,6 +40,25 @@ def bound(host: str, port: int) -> socket.socket:
     return found
 
 
+def listen(bound_socket: socket.socket, served: str) -> None:
+    """Let a socket take connections, and say where it does.
+
+    Args:
+        bound_socket: The socket.
+        served: What is served.
+
+    Raises:
+        UserError: The port was taken meanwhile.
+    """
+    host, port = bound_socket.getsockname()[:2]
+    try:
+        bound_socket.listen(BACKLOG)
+    except OSError as error:
+        raise UserError(f"--port {port} was taken meanwhile: {error}; choose another") from None
+    shown = f"[{host}]" if ":" in host else host
+    print(f"serving {served} at http://{shown}:{port}", flush=True)
+
+
 class Server(uvicorn.Server):
     """A server that ends once it has answered what it accepted, and closes connections on which nothing comes or goes.
 
@@ -57,10 +77,13 @@ class Server(uvicorn.Server):
         self._hung_up, self._looking = False, asyncio.Lock()
         self._stuck: dict[Any, float] = {}  # since when a connection waits for its client
 
+    def handlers(self) -> dict[Signals, Any]:
+        """What is done with signals."""
+        return {SIGTERM: self.handle_exit, SIGINT: self.handle_exit, SIGHUP: self._hang_up}
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        handlers = {SIGTERM: self.handle_exit, SIGINT: self.handle_exit, SIGHUP: self._hang_up}
-        before = {number: signal(number, handler) for number, handler in handlers.items()}
+        before = {number: signal(number, handler) for number, handler in self.handlers().items()}
         try:
             yield
         finally:
@@ -91,14 +114,15 @@ class Server(uvicorn.Server):
         for listening in sockets or []:
             listening.close()
         for connection in late:
-            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+            await asyncio.get_running_loop().connect_accepted_socket(self.protocol, connection)
         for _ in range(int(LAST / TICK)):  # a request may be on its way
             if not self.server_state.connections:
                 break
             await asyncio.sleep(TICK)
         await super().shutdown(sockets)
 
-    def _protocol(self) -> asyncio.Protocol:
+    def protocol(self) -> asyncio.Protocol:
+        """What speaks HTTP on a connection."""
         kind: Any = self.config.http_protocol_class
         return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 

@@ -3,14 +3,11 @@
 import http.client
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,15 +17,12 @@ from ftlit.errors import UserError
 from ftlit.serve import command
 from ftlit.serve.command import TOKEN, named_folders
 from tests.support.chats import chat_model, echoes
-from tests.support.command_line import refusal, start
+from tests.support.command_line import refusal
 from tests.support.data import sentiment_rows, write_splits
 from tests.support.runs import fitted
+from tests.support.server_process import Load, ask, counted, metrics, serve, served, wait_until
 
 TEXTS = [row["text"] for row in sentiment_rows(12, 7)]
-
-
-def serve(*args: object) -> list[str]:
-    return ["serve", *map(str, args)]
 
 
 # Refused before anything listens
@@ -82,76 +76,20 @@ def test_models_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 # A process of its own
 
 
-@contextmanager
-def served(*args: object) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A server in a process, and its port."""
-    process = start(serve(*args, "--port", 0, "--log_requests", "false"))
-    try:
-        line = process.stdout.readline()  # type: ignore[union-attr]
-        assert line.startswith("serving "), line + process.stdout.read()  # type: ignore[union-attr]
-        yield process, int(line.rsplit(":", 1)[1])
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()  # type: ignore[union-attr]
-
-
-def ask(connection: http.client.HTTPConnection, text: str) -> dict[str, object]:
-    """The prediction for a text."""
-    connection.request("POST", "/predict", json.dumps(text), {"content-type": "application/json"})
-    response = connection.getresponse()
-    assert response.status == 200, response.read()
-    return dict(json.loads(response.read()))
-
-
-def metrics(port: int) -> str:
-    """The counters of a server."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
-        connection.request("GET", "/metrics")
-        return connection.getresponse().read().decode()
-
-
 @pytest.mark.slow
 def test_a_signal_under_load_loses_no_request(finished: Callable[[], Path]) -> None:
-    expected = [row["prediction"] for row in ftlit.load(finished())(TEXTS)]
-    answered, lost = [0] * 8, list[str]()
-
-    def client(number: int, port: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        while True:
-            try:
-                connection.connect()
-            except ConnectionError:
-                return  # it does not listen any more
-            try:
-                while connection.sock:
-                    i = answered[number] % len(TEXTS)
-                    assert ask(connection, TEXTS[i])["prediction"] == expected[i]
-                    answered[number] += 1
-            except (OSError, http.client.HTTPException, AssertionError) as error:
-                lost.append(repr(error))
-                return
-
-    with served("--run", finished(), "--reload") as (process, port):
-        threads = [threading.Thread(target=client, args=(i, port)) for i in range(8)]
-        for thread in threads:
-            thread.start()
+    expected = {text: row["prediction"] for text, row in zip(TEXTS, ftlit.load(finished())(TEXTS), strict=True)}
+    with served("--run", finished(), "--reload") as (process, port), Load(port, expected) as load:
         time.sleep(1)
         process.send_signal(signal.SIGHUP)
-        limit = time.monotonic() + 60
-        while 'result="taken"} 1' not in metrics(port):
-            assert time.monotonic() < limit
-            time.sleep(0.2)
+        wait_until(lambda: 'result="taken"} 1' in metrics(port))
         time.sleep(1)
-        before = sum(answered)
+        before = sum(load.answered)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-        for thread in threads:
-            thread.join(30)
         said = process.stdout.read()  # type: ignore[union-attr]
-    assert lost == []
-    assert before > 8
-    assert sum(answered) > before
+    assert load.lost == []
+    assert 8 < before < sum(load.answered)
     assert "was loaded again" in said
 
 
@@ -205,10 +143,7 @@ def stream(port: int, tokens: int) -> http.client.HTTPResponse:
 
 def written(port: int) -> int:
     """The number of tokens that the server says it has written."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/metrics")
-    found = re.search(rb'ftlit_tokens_total{model="chat",kind="written"} (\d+)', connection.getresponse().read())
-    return int(found[1]) if found else 0
+    return counted(port, 'ftlit_tokens_total{model="chat",kind="written"}')
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Several processes that answer at one address, with the weights of their models in memory once."""
