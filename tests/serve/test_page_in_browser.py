@@ -1,6 +1,7 @@
 """The page in a browser: every task, files, conversations, models side by side, hostile texts, phones and dark rooms."""
 
 import asyncio
+import csv
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -225,13 +226,14 @@ def downloaded(page: "Page", format: str) -> tuple[str, str]:
     return found.value.suggested_filename, Path(found.value.path()).read_text("utf-8")
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
 def test_a_file_up_and_its_predictions_down(kind: str, chromium: "Browser", cases: Callable[[str], Case]) -> None:
     predictor, rows = cases("sentiment")
-    given = [f'{text}, "word{i}"\n好' for i, text in enumerate(rows * 5)]
+    sign = "\t" if kind == "tsv" else ","
+    given = [f'{text}{sign} "word{i}"\n好' for i, text in enumerate(rows * 5)]
     lines = [json.dumps({"label": "x", "text": text}) for text in given]
-    quoted = ['x,"' + text.replace('"', '""') + '"' for text in given]
-    content = "\n".join(lines) if kind == "jsonl" else "\r\n".join(["label,text", *quoted])
+    quoted = [f'x{sign}"' + text.replace('"', '""') + '"' for text in given]
+    content = "\n".join(lines) if kind == "jsonl" else "\r\n".join([f"label{sign}text", *quoted])
     expected = predictor(given)
     with serving(predictor, max_rows=20, max_body=800) as server, opened(chromium, server.app) as page:
         upload(page, f"my.{kind}", content)
@@ -242,9 +244,13 @@ def test_a_file_up_and_its_predictions_down(kind: str, chromium: "Browser", case
         assert name == "my.predictions.jsonl"
         found = [json.loads(line) for line in text.splitlines()]
         assert [(one["id"], one["prediction"]) for one in found] == [(one["id"], one["prediction"]) for one in expected]
-        name, text = downloaded(page, "csv")
-        assert (name, text.splitlines()[0]) == ("my.predictions.csv", "id,prediction,score,truncated")
-        assert len(text.splitlines()) == 61
+        for other, delimiter in (("csv", ","), ("tsv", "\t")):
+            name, text = downloaded(page, other)
+            assert name == f"my.predictions.{other}"
+            [header, *cells] = csv.reader(text.splitlines(), delimiter=delimiter)
+            assert header == ["id", "prediction", "score", "truncated"]
+            assert [(one[0], one[1]) for one in cells] == [(str(one["id"]), one["prediction"]) for one in expected]
+        assert texts(page, ".downloads button")[0] == f"Download {kind}"
     assert server.counted('ftlit_requests_total{endpoint="predict",status="200"}') > 3
 
 
@@ -260,6 +266,8 @@ def test_rows_of_a_file_that_are_wrong(chromium: "Browser", cases: Callable[[str
             ("b.csv", "txt\ngood", "row 1 has no column 'text'; it has txt"),
             ("b.csv", 'text\n"good', "has a quote that is not closed"),
             ("b.csv", "text,b\ngood", "row 1 has 1 cells; the header has 2"),
+            ("b.tsv", "label\ttext\n\"good", "has a quote that is not closed"),
+            ("b.tsv", "label,text\nx,good", "row 1 has no column 'text'; it has label,text"),
             ("b.jsonl", '{"text": "a"}\n{', "line 2 is not valid JSON"),
             ("b.jsonl", "[1]", "line 1 is not an object with columns"),
             ("b.jsonl", "\n", "the file has no rows"),

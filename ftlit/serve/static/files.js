@@ -2,17 +2,25 @@
 
 import { predict } from "./api.js";
 import { el, on } from "./dom.js";
-import { csv, readCsv, readJsonl } from "./formats.js";
+import { delimited, readDelimited, readJsonl } from "./formats.js";
 
 const FIRST = 16; // rows of the first piece
 const TRIES = 20; // of a piece while the server is busy
+const DELIMITERS = { csv: ",", tsv: "\t" };
+const KINDS = { csv: "text/csv", tsv: "text/tab-separated-values", jsonl: "application/jsonl" };
 const encoder = new TextEncoder();
 
 export function rowsOf(name, text, schema) {
-  const read = /\.csv$/i.test(name) ? readCsv : readJsonl;
-  const found = read(text).map((row, i) => ({ id: row.id ?? i, ...chosen(row, schema, i) }));
+  const delimiter = DELIMITERS[formatOf(name)];
+  const given = delimiter ? readDelimited(text, delimiter) : readJsonl(text);
+  const found = given.map((row, i) => ({ id: row.id ?? i, ...chosen(row, schema, i) }));
   if (!found.length) throw new Error("the file has no rows");
   return found;
+}
+
+function formatOf(name) {
+  const ending = name.replace(/^.*\./, "").toLowerCase();
+  return ending in KINDS ? ending : "jsonl";
 }
 
 function chosen(row, schema, i) {
@@ -21,7 +29,7 @@ function chosen(row, schema, i) {
   return Object.fromEntries(Object.keys(schema.columns).filter((name) => name in row).map((name) => [name, row[name]]).map(typed(schema)));
 }
 
-// A cell of a csv file is a text; where the column holds something else, it may be written as JSON.
+// A cell of a csv or tsv file is a text; where the column holds something else, it may be written as JSON.
 function typed(schema) {
   return ([name, value]) => {
     const kinds = (schema.columns[name].anyOf ?? [schema.columns[name]]).map((one) => one.type);
@@ -132,11 +140,12 @@ export function startFile(form, schema) {
     }
     stop.hidden = true;
     downloads.hidden = !found.length;
+    downloads.prepend(part(`[data-format=${formatOf(file.name)}]`)); // the format of the file comes first
   });
   stop.addEventListener("click", () => running.abort());
   on(downloads, "button", "click", ({ target: { dataset: { format } } }) => {
     const lines = found.map((one) => `${JSON.stringify(one)}\n`);
-    if (format === "csv") save(`${name}.predictions.csv`, csv(found), "text/csv");
-    else save(`${name}.predictions.jsonl`, lines.join(""), "application/jsonl");
+    const content = format in DELIMITERS ? delimited(found, DELIMITERS[format]) : lines.join("");
+    save(`${name}.predictions.${format}`, content, KINDS[format]);
   });
 }

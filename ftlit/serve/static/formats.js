@@ -15,8 +15,9 @@ function object(line, number) {
   return found;
 }
 
-export function readCsv(text) {
-  const [header, ...rows] = cells(text.replace(/^\uFEFF/, ""));
+// A csv file, or with tabs between its cells a tsv file.
+export function readDelimited(text, delimiter) {
+  const [header, ...rows] = cells(text.replace(/^\uFEFF/, ""), delimiter);
   if (!header) return [];
   return rows.map((row, i) => {
     if (row.length !== header.length) throw new Error(`row ${i + 1} has ${row.length} cells; the header has ${header.length}`);
@@ -24,18 +25,18 @@ export function readCsv(text) {
   });
 }
 
-// The rows of a csv text: cells in quotes may hold commas, line ends, and quotes that are doubled (RFC 4180).
-function cells(text) {
+// The rows of a csv text: cells in quotes may hold delimiters, line ends, and quotes that are doubled (RFC 4180).
+function cells(text, delimiter) {
   const rows = [];
   let row = [];
-  const cell = /("(?:[^"]|"")*"|[^",\r\n]*)(,|\r\n|\n|\r|$)/y;
+  const cell = new RegExp(`("(?:[^"]|"")*"|[^"${delimiter}\\r\\n]*)(${delimiter}|\\r\\n|\\n|\\r|$)`, "y");
   while (cell.lastIndex < text.length) {
     const at = cell.lastIndex;
     const found = cell.exec(text);
     if (!found) throw new Error(`row ${rows.length} of the file has a quote that is not closed, or is in the middle of a cell`);
     row.push(found[1].startsWith('"') ? found[1].slice(1, -1).replaceAll('""', '"') : found[1]);
-    if (found[2] === "," && cell.lastIndex < text.length) continue;
-    if (found[2] === ",") row.push("");
+    if (found[2] === delimiter && cell.lastIndex < text.length) continue;
+    if (found[2] === delimiter) row.push("");
     if (row.length > 1 || row[0] !== "") rows.push(row);
     row = [];
     if (cell.lastIndex === at) break;
@@ -43,10 +44,10 @@ function cells(text) {
   return rows;
 }
 
-export function csv(answers) {
+export function delimited(answers, delimiter) {
   const flat = answers.map(flattened);
   const columns = [...new Set(flat.flatMap((row) => Object.keys(row)))];
-  const line = (values) => `${values.map(quoted).join(",")}\r\n`;
+  const line = (values) => `${values.map((value) => quoted(value, delimiter)).join(delimiter)}\r\n`;
   return [line(columns), ...flat.map((row) => line(columns.map((name) => row[name])))].join("");
 }
 
@@ -57,8 +58,8 @@ function flattened({ scores, problem, ...rest }) {
   return { ...rest, ...more, ...Object.fromEntries(named), truncated: rest.truncated ?? false, ...wrong };
 }
 
-function quoted(value) {
+function quoted(value, delimiter) {
   if (value === undefined || value === null) return "";
   const text = typeof value === "object" ? JSON.stringify(value) : String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  return /["\r\n]/.test(text) || text.includes(delimiter) ? `"${text.replaceAll('"', '""')}"` : text;
 }
