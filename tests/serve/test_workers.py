@@ -23,6 +23,8 @@ from ftlit.serve.workers.supervisor import check_workers
 from ftlit.serve.workers.weights import share_weights
 from tests.support.command_line import ftlit as run_ftlit
 from tests.support.data import sentiment_rows
+from tests.support.models import tiny_model
+from tests.support.runs import fitted
 from tests.support.served_tasks import Case
 from tests.support.server_process import Load, counted, get, serve, served, wait_until
 from tests.support.serving import serving
@@ -196,6 +198,41 @@ def test_signals_under_load_lose_no_request_of_any_worker(own_run: Path) -> None
     assert min(shared) >= 3
     assert said.count("was loaded again") == 4
     assert "Traceback" not in said
+
+
+def pss(process: psutil.Process, mapping: str = "") -> int:
+    """Proportional memory of a process in bytes, in which what two share counts half for each, or that of a mapped file."""
+    folder = Path(f"/proc/{process.pid}")
+    if not mapping:
+        return 1024 * int(re.findall(r"^Pss: +(\d+) kB$", (folder / "smaps_rollup").read_text(), re.MULTILINE)[0])
+    parts = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", (folder / "smaps").read_text(), flags=re.MULTILINE)
+    own = "".join(part for part in parts if mapping in part.partition("\n")[0])
+    return 1024 * sum(map(int, re.findall(r"^Pss: +(\d+) kB$", own, re.MULTILINE)))
+
+
+@pytest.mark.slow
+def test_weights_are_in_memory_once(sentiment: str, tmp_path: Path) -> None:
+    """Those of the base model and of LoRA beside it: workers do not have them twice."""
+    sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 6, "num_attention_heads": 8}
+    backbone = tiny_model(tmp_path / "large", **sizes)
+    weights = (tmp_path / "large" / "model.safetensors").stat().st_size
+    given = {"data__dataset": sentiment, "model__backbone": backbone, "model__tuning": "LoRA", "trainer__max_steps": 1}
+    run = fitted(tmp_path / "run", "TextClassification", **given)
+    assert weights > 300e6
+    with served("--run", run) as (process, port), Load(port, predictions(run), 4) as load:
+        wait_until(lambda: sum(load.answered) > 20)
+        alone = pss(psutil.Process(process.pid))
+        process.send_signal(signal.SIGTERM)
+    with served("--run", run, "--workers", 2) as (process, port), Load(port, predictions(run), 4) as load:
+        wait_until(lambda: sum(load.answered) > 20)
+        both = workers(process)
+        mapped, whole = [pss(one, "memfd:ftlit-weights") for one in both], [pss(one) for one in both]
+        process.send_signal(signal.SIGTERM)
+    print(f"{weights / 2**20:.0f} MiB of weights; one process {alone / 2**20:.0f}; two workers", *(one >> 20 for one in whole))
+    assert load.lost == []
+    assert sum(mapped) == pytest.approx(weights, rel=0.03)
+    assert mapped == pytest.approx([weights / 2] * 2, rel=0.1)
+    assert sum(whole) < 2 * alone - 0.8 * weights
 
 
 @pytest.mark.slow

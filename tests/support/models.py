@@ -51,9 +51,9 @@ def tiny_tokenizer(pairs: bool = True) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=inputs, **names)
 
 
-def tiny_model(folder: Path, architecture: str = "bert") -> str:
-    """A tiny model of an architecture with random, seeded weights and dropout 0.1, in a folder."""
-    settings = {"vocab_size": 100, "max_position_embeddings": 64, **ARCHITECTURES[architecture]}
+def tiny_model(folder: Path, architecture: str = "bert", **sizes: int) -> str:
+    """A tiny model of an architecture with random, seeded weights and dropout 0.1, or one of other sizes, in a folder."""
+    settings = {"vocab_size": 100, "max_position_embeddings": 64, **ARCHITECTURES[architecture], **sizes}
     config = transformers.AutoConfig.for_model(architecture, **settings)
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(folder)
