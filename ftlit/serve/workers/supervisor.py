@@ -83,13 +83,12 @@ class Worker:
     problem: str = ""
     silent: bool = False
 
-    def __str__(self) -> str:
-        return f"(process {self.process.pid})"
-
     def how_it_ended(self) -> str:
         """How its process ended, after it did."""
         code = self.process.exitcode or 0
-        return self.problem or (f"was ended by signal {-code}" if code < 0 else f"ended with code {code}")
+        if self.problem:
+            return f"cannot load the models: {self.problem}"
+        return f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
 
 
 class Supervisor:
@@ -208,12 +207,14 @@ class Supervisor:
         del self.workers[number]
         self.board.note(number, ready=False)
         if self.ending:
-            self.failed |= worker.serves and worker.process.exitcode != 0
+            self.failed |= worker.serves and worker.process.exitcode not in (0, -signal.SIGTERM)  # the latter before it began
             return
         if not self.listens:
             raise UserError(worker.problem or f"a worker {worker.how_it_ended()} while it loaded the models")
-        log.error("worker %d %s %s; it is started again", number, worker, worker.how_it_ended())
-        self.due[number] = time.monotonic() + (0 if worker.serves else RETRY)
+        wait = 0 if worker.serves else RETRY
+        name = f"worker {number} (process {worker.process.pid})"
+        log.error("%s %s; it is started again in %g s", name, worker.how_it_ended(), wait)
+        self.due[number] = time.monotonic() + wait
 
     def _pass_on_signals(self) -> None:
         while self.signals:
