@@ -266,7 +266,7 @@ def test_rows_of_a_file_that_are_wrong(chromium: "Browser", cases: Callable[[str
             ("b.csv", "txt\ngood", "row 1 has no column 'text'; it has txt"),
             ("b.csv", 'text\n"good', "has a quote that is not closed"),
             ("b.csv", "text,b\ngood", "row 1 has 1 cells; the header has 2"),
-            ("b.tsv", "label\ttext\n\"good", "has a quote that is not closed"),
+            ("b.tsv", 'label\ttext\n"good', "has a quote that is not closed"),
             ("b.tsv", "label,text\nx,good", "row 1 has no column 'text'; it has label,text"),
             ("b.jsonl", '{"text": "a"}\n{', "line 2 is not valid JSON"),
             ("b.jsonl", "[1]", "line 1 is not an object with columns"),

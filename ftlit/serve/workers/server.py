@@ -4,7 +4,8 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from signal import SIG_IGN, SIGINT, SIGTERM, Signals
+from signal import SIG_IGN, SIGINT, SIGTERM, SIGUSR1, Signals
+from types import FrameType
 from typing import Any
 
 from ftlit.serve.guard import Guard, State
@@ -12,6 +13,7 @@ from ftlit.serve.metrics import Metrics
 from ftlit.serve.server import Server
 from ftlit.serve.workers.board import Board
 
+AT_ONCE = SIGUSR1  # ends a worker without the answers to what it accepted
 STAND_BACK, RECOVER = 0.002, 1.0  # seconds: in which another worker can accept a connection; until files can be opened again
 
 
@@ -45,7 +47,16 @@ class WorkerServer(Server):
         self._parent, self._begun = os.getppid(), set[asyncio.Task[Any]]()
 
     def handlers(self) -> dict[Signals, Any]:
-        return {**super().handlers(), SIGINT: SIG_IGN}  # Ctrl-C reaches all processes; the supervisor tells the workers
+        # SIGINT comes from a terminal and SIGTERM from some managers to all processes, beside what the supervisor sends.
+        return {**super().handlers(), SIGINT: SIG_IGN, SIGTERM: self._end_once, AT_ONCE: self._end_at_once}
+
+    def _end_once(self, sig: int, frame: FrameType | None) -> None:
+        if not self.state.draining:
+            self.handle_exit(sig, frame)
+
+    def _end_at_once(self, sig: int, frame: FrameType | None) -> None:
+        self._end_once(sig, frame)
+        self.handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])
@@ -55,8 +66,8 @@ class WorkerServer(Server):
         self._note()
 
     async def on_tick(self, counter: int) -> bool:
-        if os.getppid() != self._parent and not self.state.draining:  # nobody is left to tell this worker to end
-            self.handle_exit(SIGTERM, None)
+        if os.getppid() != self._parent:  # nobody is left to tell this worker to end
+            self._end_once(SIGTERM, None)
         self._note()
         self.metrics.publish()
         return await super().on_tick(counter)

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -20,10 +20,11 @@ from ftlit.serve.running import Serving, start_log
 from ftlit.serve.server import bound, listen
 from ftlit.serve.workers.board import Board
 from ftlit.serve.workers.memory import POSSIBLE, reserve
+from ftlit.serve.workers.server import AT_ONCE
 from ftlit.serve.workers.worker import FAILED, LOADED, OWN, WEIGHTS, Seat, run_worker
 
 TICK = 0.1  # seconds between two looks at signals
-RETRY = 10.0  # seconds until a worker that could not be started is tried again
+RETRY = 5.0  # seconds from the beginning of a worker until it is started again, so that one that always dies is not in a hurry
 ENDS = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger("ftlit.serve")
 
@@ -74,6 +75,7 @@ class Worker:
         serves: Whether it was told to begin.
         problem: Why it could not load them.
         silent: Whether it has closed its end of the pipe.
+        begun: When it was told to begin, or was started.
     """
 
     process: BaseProcess
@@ -82,6 +84,7 @@ class Worker:
     serves: bool = False
     problem: str = ""
     silent: bool = False
+    begun: float = field(default_factory=time.monotonic)
 
     def how_it_ended(self) -> str:
         """How its process ended, after it did."""
@@ -199,7 +202,7 @@ class Supervisor:
             if worker.loaded and not worker.serves and not self.ending:
                 with suppress(OSError):  # it died meanwhile
                     worker.pipe.send("begin")
-                worker.serves = True
+                worker.serves, worker.begun = True, time.monotonic()
 
     def _ended(self, number: int, worker: Worker) -> None:
         worker.process.join()
@@ -211,25 +214,33 @@ class Supervisor:
             return
         if not self.listens:
             raise UserError(worker.problem or f"a worker {worker.how_it_ended()} while it loaded the models")
-        wait = 0 if worker.serves else RETRY
+        wait = max(0.0, worker.begun + RETRY - time.monotonic())
         name = f"worker {number} (process {worker.process.pid})"
-        log.error("%s %s; it is started again in %g s", name, worker.how_it_ended(), wait)
+        log.error("%s %s; it is started again in %.0f s", name, worker.how_it_ended(), wait)
         self.due[number] = time.monotonic() + wait
 
     def _pass_on_signals(self) -> None:
         while self.signals:
             number = self.signals.pop(0)
-            if number in ENDS:
+            if number not in ENDS:
+                self._send(number)
+            elif self.ending:
+                self._send(AT_ONCE)
+            else:
                 self._end()
-            for worker in self.workers.values():
-                if worker.serves and worker.process.pid is not None:
-                    os.kill(worker.process.pid, signal.SIGTERM if number in ENDS else number)
+
+    def _send(self, number: int) -> None:
+        """Send a signal to the workers that serve."""
+        for worker in self.workers.values():
+            if worker.serves and worker.process.pid is not None:
+                os.kill(worker.process.pid, number)
 
     def _end(self) -> None:
-        """Start no worker any more, and leave connections to those that serve, which answer them."""
+        """Start no worker any more, and leave connections to those that serve, which answer them and end."""
         self.ending = True
         self.due.clear()
         self.listening.close()
         for worker in self.workers.values():
             if not worker.serves:
                 worker.process.kill()
+        self._send(signal.SIGTERM)
