@@ -225,6 +225,7 @@ def test_weights_are_in_memory_once(sentiment: str, tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
     with served("--run", run, "--workers", 2) as (process, port), Load(port, predictions(run), 4) as load:
         wait_until(lambda: sum(load.answered) > 20)
+        wait_until(lambda: min(pss(one, "memfd:ftlit-weights") for one in workers(process)) > 0.4 * weights)  # all was read
         both = workers(process)
         mapped, whole = [pss(one, "memfd:ftlit-weights") for one in both], [pss(one) for one in both]
         process.send_signal(signal.SIGTERM)
