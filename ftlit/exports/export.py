@@ -18,15 +18,19 @@ from ftlit.exports.folder import (
     save_separate_weights,
     stored_data,
 )
+from ftlit.exports.gguf.verify import verify_gguf
+from ftlit.exports.gguf.write import check_gguf, usage, write_gguf
 from ftlit.exports.merge import save_merged, save_tokenizer
-from ftlit.exports.onnx.example import example
 from ftlit.exports.onnx.graph import check_traceable, merge_if_possible, write_graph
 from ftlit.exports.onnx.verify import reference_cases, verify_graph, verify_opened
 from ftlit.exports.own_head import apply_scale, exported_scale, has_own_head
+from ftlit.exports.program.graph import check_exportable, write_program
+from ftlit.exports.program.verify import verify_program
 from ftlit.exports.target import check_target, made_whole
+from ftlit.exports.traced.example import example
 from ftlit.exports.verify import reference_outputs, verify_folder, verify_loaded
 from ftlit.runs.checkpoint import find_checkpoint, load_task, read_checkpoint
-from ftlit.runs.exported import METADATA_FILE, Kind, is_exported
+from ftlit.runs.exported import EXAMPLE, METADATA_FILE, Kind, is_exported
 from ftlit.runs.files import BEST
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import versions
@@ -37,8 +41,9 @@ from ftlit.util.files import read_json
 from ftlit.util.startup import quiet
 from ftlit.util.trust import check_source, import_trusted
 
-Dtype = Literal["float32", "bfloat16", "float16"]
-Format = Literal["transformers", "onnx"]
+Dtype = Literal["float32", "bfloat16", "float16", "q8_0"]
+Format = Literal["transformers", "onnx", "gguf", "torch"]
+TRACED = ("onnx", "torch")  # formats of graphs, whose inputs and outputs are compared
 KIND_DESCRIPTIONS: dict[Kind, str] = {
     "model": "the model",
     "own_head": "the model, with the code of its head",
@@ -46,6 +51,8 @@ KIND_DESCRIPTIONS: dict[Kind, str] = {
     "adapter": "the adapter, with the head in a separate file",
     "onnx": "the graph of ONNX",
     "int8": "the model with weights of 8 bits",
+    "gguf": "the model in GGUF",
+    "torch": "the program of torch.export",
 }
 
 
@@ -67,9 +74,10 @@ def export(
         output: Folder to write.
         adapter_only: Whether to write the peft adapter and the head instead of the model with merged weights.
         checkpoint: `best`, `last`, or the path of a checkpoint.
-        dtype: Data type of the written weights.
+        dtype: Data type of the written weights: `float32`, `bfloat16` or `float16`; or, in GGUF, `q8_0` for blocks of 8 bits.
         overwrite: Whether to replace an earlier export in the output folder.
-        format: `transformers` for a Hugging Face folder, or `onnx` for a graph that ONNX Runtime runs without PyTorch.
+        format: `transformers` for a Hugging Face folder, `onnx` for a graph that ONNX Runtime runs without PyTorch, `gguf` for
+            a language model that llama.cpp runs, or `torch` for a program that PyTorch runs without transformers.
         trust_remote_code: Whether to run code that comes with the backbone. What the run says has no effect.
         trust_classes: Import paths of classes outside ftlit that the run may name, such as `my_task.Stars`.
 
@@ -92,10 +100,13 @@ def export(
 def _check_format(format: Format, adapter_only: bool, dtype: Dtype) -> None:
     if adapter_only and dtype != "float32":
         raise UserError(f"--dtype {dtype} applies to merged weights only; an adapter is saved in float32")
-    if format == "onnx" and adapter_only:
-        raise UserError("--format onnx writes the whole model, but --adapter-only its adapter alone; remove one of them")
-    if format == "onnx" and dtype != "float32":
-        raise UserError(f"--dtype {dtype} is for --format transformers; a graph of ONNX is written in float32")
+    if format != "transformers" and adapter_only:
+        raise UserError(f"--format {format} writes the whole model, but --adapter-only its adapter alone; remove one of them")
+    if format in TRACED and dtype != "float32":
+        name = "a graph of ONNX" if format == "onnx" else "a program of torch.export"
+        raise UserError(f"--dtype {dtype} is for --format transformers; {name} is written in float32")
+    if dtype == "q8_0" and format != "gguf":
+        raise UserError("--dtype q8_0 is for --format gguf; use float32, bfloat16 or float16")
 
 
 def check_finished(run_dir: Path) -> None:
@@ -157,7 +168,7 @@ class Export:
         Raises:
             UserError: If the tuning method does not support the export, or the outputs differ too much.
         """
-        kind: Kind = "adapter" if adapter_only else "onnx" if format == "onnx" else self._kind()
+        kind: Kind = "adapter" if adapter_only else self._kind() if format == "transformers" else format
         expected: Any = self._checked_reference(kind)
         scale = exported_scale(self.task) if kind != "adapter" else (0.0, 1.0)
         apply_scale(self.task, *scale)
@@ -175,9 +186,13 @@ class Export:
 
     def _checked_reference(self, kind: Kind) -> Any:
         """Compute the outputs of the run, after checking that its tuning method supports the export."""
-        if kind == "onnx":
-            check_traceable(self.task)
+        if kind in TRACED:
+            check = check_traceable if kind == "onnx" else check_exportable
+            check(self.task)
             return reference_cases(self.task, self.data)
+        if kind == "gguf":
+            check_gguf(self.task, self.data)
+            return reference_outputs(self.task, self.data, "model")
         if kind == "adapter":
             check_adapter(self.task)
         return reference_outputs(self.task, self.data, kind)
@@ -185,17 +200,23 @@ class Export:
     def _save(self, kind: Kind, expected: Any) -> None:
         if kind == "adapter":
             save_adapter(self.task, self.folder)
-        elif kind == "onnx":
+        elif kind in TRACED:
             merge_if_possible(self.task)
-            write_graph(self.task, expected.inputs[0], [*expected.outputs[0]], self.folder)
+            write = write_graph if kind == "onnx" else write_program
+            write(self.task, expected.inputs[0], [*expected.outputs[0]], self.folder)
+        elif kind == "gguf":
+            write_gguf(self.task, self.data, self.folder, self.dtype)
         else:
             save_merged(self.task, self.folder, self.dtype, kind, getattr(self.data, "marker_ids", None))
 
     def _verify(self, kind: Kind, expected: Any) -> float:
         """Return the largest difference to the run, in a new process and in this one."""
-        if kind == "onnx":
-            apart = verify_graph(expected, self.folder, self.exchange)
+        if kind in TRACED:
+            verify = verify_graph if kind == "onnx" else verify_program
+            apart = verify(expected, self.folder, self.exchange)
             return max(apart, verify_opened(expected, *open_exported(self.folder, self.trust_remote_code)))
+        if kind == "gguf":
+            return verify_gguf(expected, self.task, self.data, self.folder, self.exchange, self.dtype)
         apart = verify_folder(expected, self.task, kind, self.folder, self.exchange, self.dtype)
         return max(apart, verify_loaded(expected, *open_exported(self.folder, self.trust_remote_code), self.dtype))
 
@@ -211,11 +232,22 @@ class Export:
         self._add_metadata(kind=kind, **arguments, dtype=self.dtype, versions=versions(), run=self.run_dir.resolve().name)
         record = RunFolder(self.run_dir).record
         self._add_metadata(**{name: record.get(name) for name in ("revision", "commit", "data_commit")})
-        use = example(self.task, self.data, expected, scaled) if kind == "onnx" else None
+        use = self._use(kind, scaled, expected)
         subject = Subject(self.run_dir, self.task, self.data, kind, self.dtype, scaled, use, self.best)
         (self.folder / CARD).write_text(model_card(subject), encoding="utf-8")
         config = hidden(RunFolder(self.run_dir).config)
         (self.folder / RUN_CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+    def _use(self, kind: Kind, scaled: bool, expected: Any) -> str | None:
+        """Code that uses the folder; None for that of transformers."""
+        if kind == "gguf":
+            return usage(hasattr(self.data, "chat_template"))
+        if kind not in TRACED:
+            return None
+        code = example(self.task, self.data, expected, scaled, kind)
+        if kind == "torch" and code is not None:
+            (self.folder / EXAMPLE).write_text(code + "\n", encoding="utf-8")
+        return code
 
     def _add_metadata(self, **facts: Any) -> None:
         path = self.folder / METADATA_FILE

@@ -9,10 +9,22 @@ from safetensors.torch import save_file
 
 from ftlit.data.shared.base import TaskData
 from ftlit.exports.compress.int8 import load_int8
-from ftlit.exports.onnx.runtime import GRAPH, OnnxModel
+from ftlit.exports.onnx.runtime import GRAPH, OnnxGraph
+from ftlit.exports.program.runtime import Program
+from ftlit.exports.traced.model import Graph, GraphModel
 from ftlit.models.checks.files import naming_damaged_files
 from ftlit.runs.checkpoint import read_checkpoint
-from ftlit.runs.exported import BACKBONE, HEAD_FILE, METADATA_FILE, Kind, load_exported, read_metadata, separate_weights
+from ftlit.runs.exported import (
+    BACKBONE,
+    GGUF,
+    HEAD_FILE,
+    METADATA_FILE,
+    PROGRAM,
+    Kind,
+    load_exported,
+    read_metadata,
+    separate_weights,
+)
 from ftlit.runs.opening import build
 from ftlit.tasks import TaskModule
 from ftlit.util.options import KEEP, THIS_FOLDER, options_of
@@ -49,8 +61,11 @@ def export_arguments(checkpoint: dict[str, Any], kind: Kind, data: TaskData, sca
     if kind in ("own_head", "backbone"):
         inside = {"backbone": f"{THIS_FOLDER}/{BACKBONE}"}
         task_changes, data_changes = {**MERGED, **inside, "pretrained": kind == "backbone"}, {**MERGED_DATA, **inside}
-    if kind == "onnx":
+    if kind in ("onnx", "torch"):
         task_changes = {**MERGED, "pretrained": False}
+    if kind == "gguf":
+        inside = {"backbone": f"{THIS_FOLDER}/{GGUF}"}
+        task_changes, data_changes = {**MERGED, **inside}, {**MERGED_DATA, **inside}
     if scaled:
         task_changes = {**task_changes, "label_scale": [0.0, 1.0]}
     return {
@@ -106,11 +121,18 @@ def open_exported(folder: Path, trust_remote_code: bool = False) -> tuple[TaskMo
         UserError: If the folder is incomplete, or the base model of an adapter cannot be found.
     """
     metadata = read_metadata(folder)
-    graph = partial(OnnxModel, folder / GRAPH) if metadata["kind"] == "onnx" else None
-    task = load_exported(folder, metadata, trust_remote_code, graph)
+    graph = _open_graph(folder, metadata["kind"], trust_remote_code)
+    task = load_exported(folder, metadata, trust_remote_code, partial(GraphModel, graph) if graph else None)
     if metadata["kind"] == "int8":
         task.model = load_int8(task.model, folder)
     if metadata.get(COMPUTES) in HALF:
         task.model.to(getattr(torch, metadata[COMPUTES]))
     data = build(TaskData, metadata["data"], folder / METADATA_FILE, trust_remote_code)
     return task, data
+
+
+def _open_graph(folder: Path, kind: Kind, trust_remote_code: bool) -> Graph | None:
+    """Open what was traced from the model of a folder; None if the folder has its weights."""
+    if kind == "onnx":
+        return OnnxGraph(folder / GRAPH)
+    return Program(folder / PROGRAM, trust_remote_code) if kind == "torch" else None

@@ -18,6 +18,9 @@ from ftlit.runs.exported import BACKBONE, TARGET_TOKENIZER, Kind, find_adapter
 from ftlit.tasks import TaskModule
 from ftlit.util.private import keep_generation_settings
 
+# Folders of the tokenizer within an export; a file of GGUF has it inside.
+PLACES: dict[Kind, tuple[str, ...]] = {"own_head": ("", BACKBONE), "backbone": (BACKBONE,), "gguf": ()}
+
 
 def save_merged(task: TaskModule, folder: Path, dtype: str, kind: Kind, markers: list[int] | None = None) -> None:
     """Save the model of a task, or its backbone if the head is the user's own. The task is merged in place.
@@ -32,15 +35,7 @@ def save_merged(task: TaskModule, folder: Path, dtype: str, kind: Kind, markers:
     Raises:
         UserError: If the tuning method cannot be merged.
     """
-    adapter = find_adapter(task) is not None
-    try:
-        merge(task)
-    except UserError as error:
-        remedy = f"export the adapter with --adapter-only, or {KEEP_RUN}" if adapter else KEEP_RUN
-        raise UserError(str(error) if "--adapter-only" in str(error) else f"{error}; {remedy}") from error
-    plain_embeddings(task.backbone)
-    if task.pretrained_head:
-        plain_head(task.model)
+    make_plain(task)
     if kind == "own_head":
         own_head_model(task, markers or []).to(getattr(torch, dtype)).save_pretrained(folder)
         task.backbone.config.save_pretrained(folder / BACKBONE)  # type: ignore[union-attr, operator]
@@ -50,6 +45,23 @@ def save_merged(task: TaskModule, folder: Path, dtype: str, kind: Kind, markers:
     if isinstance(generation := getattr(task, "generation", None), Generation):
         set_generation(task, model.generation_config, generation)
     model.to(getattr(torch, dtype)).save_pretrained(folder / BACKBONE if kind == "backbone" else folder)
+
+
+def make_plain(task: TaskModule) -> None:
+    """Make the model of a task one of transformers, in place: merge its tuning method, and extend its vocabulary.
+
+    Raises:
+        UserError: If the tuning method cannot be merged.
+    """
+    adapter = find_adapter(task) is not None
+    try:
+        merge(task)
+    except UserError as error:
+        remedy = f"export the adapter with --adapter-only, or {KEEP_RUN}" if adapter else KEEP_RUN
+        raise UserError(str(error) if "--adapter-only" in str(error) else f"{error}; {remedy}") from error
+    plain_embeddings(task.backbone)
+    if task.pretrained_head:
+        plain_head(task.model)
 
 
 def merge(task: TaskModule) -> None:
@@ -147,8 +159,8 @@ def save_tokenizer(task: Any, data: TaskData, folder: Path, kind: Kind) -> None:
         tokenizer.model_max_length = data.max_length
     if template := getattr(data, "chat_template", None):
         tokenizer.chat_template = template.source
-    for place in {"own_head": (folder, folder / BACKBONE), "backbone": (folder / BACKBONE,)}.get(kind, (folder,)):
-        _save(tokenizer, place)
+    for place in PLACES.get(kind, ("",)):
+        _save(tokenizer, folder / place)
     if getattr(task, "decoder", None):
         _save(task.tokenizer, folder / TARGET_TOKENIZER)
 

@@ -31,8 +31,8 @@ ROWS = 8  # rows of validation to compare
 ROWS_READ, BLOCKS = 32, 2  # for language models, whose blocks contain several rows and whose logits are large
 TOKENS = 128  # tokens of each row that are compared in the new process
 # Largest difference allowed, relative to the largest output, or to 1 if all are smaller. Merging low-rank updates changes the
-# last bits of outputs in float32. float16 keeps 11 bits of a weight, bfloat16 8.
-TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+# last bits of outputs in float32. float16 keeps 11 bits of a weight, bfloat16 8, and so does q8_0 of the largest of 32.
+TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1, "q8_0": 1e-1}
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,9 @@ def _tensors(output: Any) -> dict[str, Tensor]:
     return {name: output[name].float().cpu().contiguous() for name in names}
 
 
-def verify_folder(expected: Reference, task: TaskModule, kind: Kind, folder: Path, work: Path, dtype: str) -> float:
+def verify_folder(
+    expected: Reference, task: TaskModule, kind: Kind, folder: Path, work: Path, dtype: str, gguf_file: str | None = None
+) -> float:
     """Compare the outputs of an exported folder in a new process with those of the run.
 
     Args:
@@ -131,6 +133,7 @@ def verify_folder(expected: Reference, task: TaskModule, kind: Kind, folder: Pat
         folder: The exported folder.
         work: Folder for files that are exchanged between the processes.
         dtype: Data type of the exported weights.
+        gguf_file: Name of the file with the model if that is in GGUF.
 
     Returns:
         The largest difference, relative to the largest output, or to 1 if all are smaller.
@@ -140,7 +143,7 @@ def verify_folder(expected: Reference, task: TaskModule, kind: Kind, folder: Pat
     """
     work.mkdir()
     save_file({name: value.cpu().contiguous() for name, value in expected.inputs.items()}, work / "inputs.safetensors")
-    write_json(work / "plan.json", _plan(expected, task, kind, folder))
+    write_json(work / "plan.json", {**_plan(expected, task, kind, folder), "gguf_file": gguf_file})
     run_in_new_process(work)
     found, names = load_file(work / "found.safetensors"), "transformers and peft" if kind == "adapter" else "transformers"
     quantized = getattr(task.model.config, "quantization_config", None) is not None

@@ -31,6 +31,9 @@ def open_model(plan: dict[str, Any]) -> Any:
 
     kind = getattr(transformers, plan["auto_class"])
     options: dict[str, Any] = {"trust_remote_code": plan["trust_remote_code"]}
+    if plan["gguf_file"]:
+        check_gguf(plan["folder"], plan["gguf_file"])
+        options |= {"gguf_file": plan["gguf_file"], "dtype": torch.float32}
     if plan["base"] is None:
         return kind.from_pretrained(plan["folder"], **options)
     from peft import PeftModel
@@ -42,6 +45,15 @@ def open_model(plan: dict[str, Any]) -> Any:
     base = kind.from_pretrained(plan["base"], dtype=torch.float32, **options)
     restore(base, load_file(f"{plan['folder']}/head.safetensors"), plan["added_tokens"])
     return PeftModel.from_pretrained(base, plan["folder"])
+
+
+def check_gguf(folder: str, name: str) -> None:
+    """Read a file with gguf's own reader."""
+    from gguf import GGUFReader, dequantize
+
+    for tensor in GGUFReader(f"{folder}/{name}").tensors:
+        if list(dequantize(tensor.data, tensor.tensor_type).shape) != list(reversed(tensor.shape.tolist())):
+            raise ValueError(f"the tensor {tensor.name} in {name} has another shape than its data")
 
 
 def restore(base: Any, weights: dict[str, torch.Tensor], added_tokens: list[int]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from ftlit.errors import UserError
+from ftlit.models.checks.exports import no_backbone
 from ftlit.models.checks.files import naming_damaged_files
 from ftlit.models.checks.tokenizers import check_vocabulary, drop_unknown_types, has_tokenizer_files, missing_tokenizer
 from ftlit.models.checks.weights import check_weights, say_unused_layers
@@ -69,6 +70,9 @@ def check_adapter_config(folder: Path) -> None:
 
 
 def _unreachable(backbone: str, error: Exception) -> UserError:
+    folder = Path(locate(backbone))
+    if not (folder / "config.json").is_file() and (exported := no_backbone(backbone, folder)):
+        return exported
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if "trust_remote_code=True" in str(error):
         return UserError(
@@ -84,11 +88,8 @@ def _unreachable(backbone: str, error: Exception) -> UserError:
 
 
 def _load_error(auto_class: Any, backbone: str, trust_remote_code: bool, error: Exception) -> UserError:
-    if str(error).startswith("Error no file named") and (Path(locate(backbone)) / "model.onnx").is_file():
-        return UserError(
-            f"model.backbone {backbone!r} is a graph of ONNX, whose weights cannot be trained; use the run from which it was "
-            "exported, or export that once more without --format onnx"
-        )
+    if str(error).startswith("Error no file named") and (exported := no_backbone(backbone, Path(locate(backbone)))):
+        return exported
     if not str(error).startswith("Unrecognized configuration class"):
         return _unreachable(backbone, error)
     kind, head = load_config(backbone, trust_remote_code).model_type, auto_class.__name__.removeprefix("AutoModelFor")

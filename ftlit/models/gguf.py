@@ -91,11 +91,8 @@ def _convert(path: Path, folder: Path) -> None:
 
 def _read(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
-        from gguf import GGUFReader
-
-        pre = GGUFReader(path).fields.get("tokenizer.ggml.pre")
         model, info = _read_model(path)
-        tokenizer = _read_tokenizer(path, model.config, bytes(pre.parts[pre.data[0]]).decode() if pre else "")
+        tokenizer = read_tokenizer(path)
     except Exception as error:  # a corrupt file can fail anywhere in the reader
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise UserError(
@@ -109,8 +106,12 @@ def _read(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return model, tokenizer
 
 
+def _read_config(path: Path) -> Any:
+    return transformers.AutoConfig.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
+
+
 def _read_model(path: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
-    config = transformers.AutoConfig.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
+    config = _read_config(path)
     kind = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
     # Versions of transformers without GgufConfig always dequantize.
     options = {"quantization_config": transformers.GgufConfig(dequantize=True)} if hasattr(transformers, "GgufConfig") else {}
@@ -126,15 +127,23 @@ def _read_model(path: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     return loaded
 
 
-def _read_tokenizer(path: Path, config: Any, pre: str) -> PreTrainedTokenizerBase:
+def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a GGUF file."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
-    if pre in SINGLE_DIGITS:
+    if _pre_tokenizer(path) in SINGLE_DIGITS:
         steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
     # Padding is excluded from the loss and the end of a text is not, so they must be different tokens.
     available = tokenizer.eos_token != TEXT_END and TEXT_END in tokenizer.get_vocab()
     if available and tokenizer.pad_token in (None, tokenizer.eos_token):
         tokenizer.pad_token = TEXT_END
-    if limit := getattr(config, "max_position_embeddings", None):
+    if limit := getattr(_read_config(path), "max_position_embeddings", None):
         tokenizer.model_max_length = limit
     return tokenizer
+
+
+def _pre_tokenizer(path: Path) -> str:
+    from gguf import GGUFReader
+
+    found = GGUFReader(path).fields.get("tokenizer.ggml.pre")
+    return bytes(found.parts[found.data[0]]).decode() if found else ""

@@ -26,12 +26,18 @@ if TYPE_CHECKING:
 
 # The kinds of folders: a `model` of transformers; a model whose head is an `own_head` of ftlit, with the head's code; a
 # `backbone` in a folder of its own, beside a head of the user; a peft `adapter` with the other trained weights; a graph of
-# `onnx`, in which all weights are; a model for PyTorch with weights of 8 bits, `int8`.
-Kind = Literal["model", "own_head", "backbone", "adapter", "onnx", "int8"]
-ONLY_PREDICT: dict[Kind, str] = {"onnx": "a graph of ONNX", "int8": "weights of 8 bits"}
+# `onnx`, in which all weights are; a model for PyTorch with weights of 8 bits, `int8`; a language model for llama.cpp, `gguf`;
+# a program of torch.export, `torch`.
+Kind = Literal["model", "own_head", "backbone", "adapter", "onnx", "int8", "gguf", "torch"]
+ONLY_PREDICT: dict[Kind, str] = {
+    "onnx": "a graph of ONNX",
+    "int8": "weights of 8 bits",
+    "gguf": "a file in GGUF",
+    "torch": "a program of torch.export",
+}
 BACKBONE = "backbone"  # folder of a backbone's configuration, tokenizer and weights, or without the weights for an `own_head`
 METADATA_FILE, HEAD_FILE, TARGET_TOKENIZER = "ftlit.json", "head.safetensors", "target_tokenizer"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_WEIGHTS, GGUF, PROGRAM, EXAMPLE = "adapter_model.safetensors", "model.gguf", "model.pt2", "example.py"
 # Parts of weight names that are added by wrappers: the model and layers of peft, and PromptedBackbone.
 WRAPPERS = re.compile(r"^base_model\.model\.|^base\.|(?<=\.)base_layer\.")
 

@@ -34,6 +34,8 @@ class PromptedBackbone(nn.Module):
     def prompt_vectors(self, batch_size: int) -> Tensor:
         """Return the prompt's vectors for a batch, ``(batch, tokens, any)``."""
         positions = torch.arange(self.length, device=self.base.device).expand(batch_size, -1)
+        if isinstance(self.prompt, nn.Embedding):
+            return self.prompt(positions)
         with torch.autocast(positions.device.type, enabled=False):  # cheap, and an LSTM does not run in 16 bits on CPUs
             return self.prompt(positions)
 

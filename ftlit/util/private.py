@@ -243,6 +243,11 @@ def operator_of(function: Any) -> Any:
     return getattr(function, "_overloadpacket", None)
 
 
+def forget_guards(program: Any) -> None:
+    """Remove the checks of inputs from a program of torch.export, which would be saved as source code."""
+    program._guards_code = []
+
+
 # transformers
 
 

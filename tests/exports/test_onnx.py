@@ -22,7 +22,7 @@ from ftlit.exports.predict import predict
 from tests.support.command_line import refusal
 from tests.support.data import sentiment_rows
 from tests.support.every_task import CASES, LORA, Case, run_of
-from tests.support.graphs import assert_close, printed, rows_of, texts_of
+from tests.support.graphs import assert_close, check_example, printed, rows_of
 from tests.support.models import ARCHITECTURES
 from tests.support.runs import METHODS
 from tests.support.speeds import some_by_default
@@ -97,34 +97,7 @@ def test_every_task(case: Case, tuning: str, tmp_path: Path) -> None:
     rows = rows_of(run)
     expected = ftlit.load(run)(rows, scores=True)
     assert_close(ftlit.load(folder)(rows, scores=True), expected)
-    _check_example(case[0], folder, rows, expected)
-
-
-def _check_example(task: str, folder: Path, rows: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    """The program of the model card gives the predictions of the run."""
-    found = [row["prediction"] for row in expected]
-    if task == "MultipleChoice":
-        assert printed(folder, rows[0]["choices"], "choices")[0] in rows[0]["choices"]
-        return
-    lines = printed(folder, texts_of(rows))
-    if task == "TextRegression":
-        assert ast.literal_eval(lines[0]) == pytest.approx(found, abs=1e-3)
-    elif task in ("TextClassification", "RelationExtraction"):
-        assert ast.literal_eval(lines[0]) == found
-    elif task == "QuestionAnswering":
-        assert len(lines) == len(rows)
-        assert all(line in row["context"] for line, row in zip(lines, rows, strict=True))
-    elif task == "MaskedLM":
-        assert [ast.literal_eval(line) for line in lines] == [row["tokens"] for row in expected]
-    else:
-        for line, row, one in zip(lines, rows, expected, strict=True):
-            starts = [sum(len(word) + 1 for word in row["tokens"][:i]) for i in range(len(row["tokens"]))]
-            pieces, place, labels = ast.literal_eval(line), 0, {}
-            for piece, label in pieces:
-                place = " ".join(row["tokens"]).index(piece, place)
-                labels[place] = label
-                place += len(piece)
-            assert [labels[start] for start in starts] == one["tags"]
+    check_example(case[0], folder, rows, expected)
 
 
 @pytest.mark.usefixtures("in_process")

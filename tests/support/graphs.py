@@ -1,5 +1,6 @@
-"""Exported graphs of ONNX in tests: their model cards, and the answers of runs beside theirs."""
+"""Exported graphs in tests: their model cards, and the answers of runs beside theirs."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from ftlit.data.relation_extraction import marked
 from ftlit.exports.folder import stored_data
 from ftlit.runs.checkpoint import find_checkpoint
 
+PACKAGES = ("torch", "transformers", "ftlit", "onnx", "onnxruntime", "peft", "lightning")
 WITHOUT = """
 import sys
+REFUSED = {}
 class Refusing:
     def find_spec(self, name, *others):
-        if name.split(".")[0] in ("torch", "transformers", "ftlit", "onnx"):
+        if name.split(".")[0] in REFUSED:
             raise ImportError(name)
 sys.meta_path.insert(0, Refusing())
 """
@@ -53,17 +56,21 @@ def example_of(folder: Path) -> str:
     return found[1]
 
 
-def printed(folder: Path, texts: list[Any], names: str = "texts") -> list[str]:
-    """What the program of a model card prints for other texts, without PyTorch, transformers and ftlit.
+def printed(folder: Path, texts: list[Any], names: str = "texts", runtime: str = "onnxruntime") -> list[str]:
+    """What the program of a model card prints for other texts, without transformers and ftlit.
 
     Args:
         folder: The exported folder.
         texts: The texts.
         names: The variable that holds them.
+        runtime: The one package that runs models and may be imported.
     """
+    others = [name for name in PACKAGES if name != runtime]
     program, count = re.subn(rf"^{names} = \[\S.*$", f"{names} = {texts!r}", example_of(folder), flags=re.MULTILINE)
     assert count == 1
-    done = subprocess.run([sys.executable, "-c", WITHOUT + program], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT.format(others) + program], cwd=folder, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip().splitlines()
 
@@ -80,3 +87,32 @@ def texts_of(rows: list[dict[str, Any]]) -> list[Any]:
             values = tuple(row.values())
             found.append(values[0] if len(values) == 1 else values)
     return found
+
+
+def check_example(
+    task: str, folder: Path, rows: list[dict[str, Any]], expected: list[dict[str, Any]], runtime: str = "onnxruntime"
+) -> None:
+    """Check that the program of a model card gives the predictions of the run."""
+    found = [row["prediction"] for row in expected]
+    if task == "MultipleChoice":
+        assert printed(folder, rows[0]["choices"], "choices", runtime)[0] in rows[0]["choices"]
+        return
+    lines = printed(folder, texts_of(rows), runtime=runtime)
+    if task == "TextRegression":
+        assert ast.literal_eval(lines[0]) == pytest.approx(found, abs=1e-3)
+    elif task in ("TextClassification", "RelationExtraction"):
+        assert ast.literal_eval(lines[0]) == found
+    elif task == "QuestionAnswering":
+        assert len(lines) == len(rows)
+        assert all(line in row["context"] for line, row in zip(lines, rows, strict=True))
+    elif task == "MaskedLM":
+        assert [ast.literal_eval(line) for line in lines] == [row["tokens"] for row in expected]
+    else:
+        for line, row, one in zip(lines, rows, expected, strict=True):
+            starts = [sum(len(word) + 1 for word in row["tokens"][:i]) for i in range(len(row["tokens"]))]
+            pieces, place, labels = ast.literal_eval(line), 0, {}
+            for piece, label in pieces:
+                place = " ".join(row["tokens"]).index(piece, place)
+                labels[place] = label
+                place += len(piece)
+            assert [labels[start] for start in starts] == one["tags"]

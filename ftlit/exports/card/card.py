@@ -26,6 +26,8 @@ DESCRIPTIONS: dict[Kind, str] = {
     "adapter": "The folder is an adapter for peft. `head.safetensors` contains the other trained weights: the head, and "
     "weights that the base model lacks.",
     "onnx": "`model.onnx` is a graph for ONNX Runtime, independent of PyTorch, transformers and ftlit.",
+    "gguf": "`model.gguf` is a model for llama.cpp, with its tokenizer inside.",
+    "torch": "`model.pt2` is a program of torch.export, for PyTorch alone.",
     "int8": "`model_int8.safetensors` contains the weights with 8 bits, for `ftlit.load` on a CPU.",
 }
 INTERVALS = (

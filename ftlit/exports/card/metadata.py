@@ -36,7 +36,14 @@ PIPELINES: dict[type[TaskModule], str] = {  # names of tasks on the hub
     CausalLM: "text-generation",
     Seq2Seq: "text-generation",
 }
-LIBRARIES: dict[Kind, str] = {"adapter": "peft", "onnx": "onnx", "backbone": "ftlit", "int8": "ftlit"}
+LIBRARIES: dict[Kind, str] = {
+    "adapter": "peft",
+    "onnx": "onnx",
+    "backbone": "ftlit",
+    "int8": "ftlit",
+    "gguf": "gguf",
+    "torch": "pytorch",
+}
 # Names of metrics on the hub, by how ours begin.
 METRICS = {
     "accuracy": "accuracy",

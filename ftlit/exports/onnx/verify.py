@@ -107,16 +107,21 @@ def verify_graph(expected: Cases, folder: Path, work: Path) -> float:
     verify.run_in_new_process(work, script)
     with np.load(work / "found.npz") as file:
         found = [{name: torch.from_numpy(file[f"{i}.{name}"]) for name in case} for i, case in enumerate(expected.outputs)]
-    return _compare("a process with onnxruntime alone", found, expected)
+    return compare("a process with onnxruntime alone", found, expected)
 
 
 def verify_opened(expected: Cases, task: TaskModule, data: TaskData) -> float:
     """Compare the tokens and outputs of the task that `ftlit.load` opens with those of the run."""
     if data.encode_inputs(expected.rows)["input_ids"] != expected.tokens:
         raise UserError("the exported tokenizer returns other tokens than that of the run")
-    return _compare("ftlit.load", [outputs_of(task, case) for case in expected.inputs], expected)
+    return compare("ftlit.load", [outputs_of(task, case) for case in expected.inputs], expected)
 
 
-def _compare(where: str, found: list[Outputs], expected: Cases) -> float:
+def compare(where: str, found: list[Outputs], expected: Cases) -> float:
+    """Compare outputs for all cases with those of the run, and return the largest difference.
+
+    Raises:
+        UserError: If it is above the tolerance.
+    """
     pairs = zip(found, expected.outputs, strict=True)
     return max(verify.check_difference(where, outputs, right, "float32") for outputs, right in pairs)

@@ -1,4 +1,4 @@
-"""A program that uses an exported graph with ONNX Runtime, tokenizers and NumPy only, for its model card."""
+"""A program that uses what was traced with ONNX Runtime or PyTorch, tokenizers and NumPy only, for its model card."""
 
 import json
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from ftlit.data.shared.base import TaskData
 from ftlit.exports.onnx.runtime import GRAPH
 from ftlit.exports.onnx.verify import Cases
+from ftlit.runs.exported import PROGRAM, Kind
 from ftlit.tasks import (
     MaskedLM,
     MultipleChoice,
@@ -22,7 +23,7 @@ LABELS = 'labels = json.load(open("config.json"))["id2label"]'
 TEXT, PAIR = '"some text"', '("some text", "another text")'
 
 
-def example(task: TaskModule, data: TaskData, expected: Cases, scaled: bool) -> str | None:
+def example(task: TaskModule, data: TaskData, expected: Cases, scaled: bool, kind: Kind = "onnx") -> str | None:
     """Return the code that predicts for a few texts in the folder of a graph; None if its tokenizer needs transformers.
 
     Args:
@@ -30,37 +31,53 @@ def example(task: TaskModule, data: TaskData, expected: Cases, scaled: bool) -> 
         data: Data module of the run.
         expected: Inputs and outputs of the graph.
         scaled: Whether the graph of a regression returns the target in its own unit.
+        kind: Kind of the folder: `onnx` or `torch`.
     """
     tokenizer: Any = data.tokenizer
     if not tokenizer.is_fast:  # it has no tokenizer.json
         return None
-    texts = _texts(task, data)
     end = _end(task, scaled)
+    load, run = (_onnx if kind == "onnx" else _torch)(expected)
     inputs = [*expected.inputs[0]]
     columns = [f'"{name}": [one.{COLUMNS[name]} for one in found]' for name in inputs if name in COLUMNS]
     if "entity_positions" in inputs:
         columns.append(f'"entity_positions": [[one.ids.index(mark) for mark in {data.marker_ids[::2]}] for one in found]')  # type: ignore[attr-defined]
-    outputs = [*expected.outputs[0]]
-    names = f"[{outputs[0]}]" if len(outputs) == 1 else ", ".join(outputs)
     lines = [
         *(["import json", ""] if LABELS in end else []),
         "import numpy as np",
-        "import onnxruntime",
+        f"import {'onnxruntime' if kind == 'onnx' else 'torch'}",
         "from tokenizers import Tokenizer",
         "",
         'tokenizer = Tokenizer.from_file("tokenizer.json")',
         f"tokenizer.enable_truncation({data.max_length})",
         f"tokenizer.enable_padding(pad_id={tokenizer.pad_token_id}, pad_token={_quoted(tokenizer.pad_token)})",
-        f'session = onnxruntime.InferenceSession("{GRAPH}")',
-        *texts,
+        load,
+        *_texts(task, data),
         "found = tokenizer.encode_batch(texts)",
         "inputs = {",
         *(f"    {column}," for column in columns),
         "}",
-        f"{names} = session.run({_quoted(outputs)}, {{name: np.array(rows) for name, rows in inputs.items()}})",
+        *run,
         *end,
     ]
     return "\n".join(lines)
+
+
+def _onnx(expected: Cases) -> tuple[str, list[str]]:
+    """Lines that open a graph of ONNX, and that set its outputs."""
+    outputs = [*expected.outputs[0]]
+    call = f"session.run({_quoted(outputs)}, {{name: np.array(rows) for name, rows in inputs.items()}})"
+    return f'session = onnxruntime.InferenceSession("{GRAPH}")', [f"{_names(outputs)} = {call}"]
+
+
+def _torch(expected: Cases) -> tuple[str, list[str]]:
+    """Lines that open a program of torch.export, and that set its outputs."""
+    call = f"{_names([*expected.outputs[0]])} = [value.numpy() for value in program(*map(torch.tensor, inputs.values()))]"
+    return f'program = torch.export.load("{PROGRAM}").module()', ["with torch.inference_mode():", f"    {call}"]
+
+
+def _names(outputs: list[str]) -> str:
+    return f"[{outputs[0]}]" if len(outputs) == 1 else ", ".join(outputs)
 
 
 def _quoted(value: Any) -> str:

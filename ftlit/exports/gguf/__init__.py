@@ -1,0 +1,1 @@
+"""Exports of language models as single files in GGUF, the format of llama.cpp."""

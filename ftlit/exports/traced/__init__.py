@@ -1,0 +1,1 @@
+"""What exports of traced models have in common, whatever runs them."""
