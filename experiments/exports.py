@@ -2,7 +2,8 @@
 
     python -m experiments.exports
 
-Each export is opened in a process without ftlit, that of ONNX without PyTorch, and compared with the run.
+Each export is opened in a process without ftlit, that of ONNX without PyTorch, that of torch without transformers, and compared
+with the run.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import contextlib
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,18 +21,26 @@ from tabulate import tabulate
 from ftlit.__main__ import main as command
 from ftlit.util.startup import quiet
 from tests.support.every_task import CASES, LORA, Case, run_of
+from tests.support.language_models import DECODERS, byte_level, language_model, language_run
 from tests.support.runs import METHODS
 
 PAGE = Path(__file__).parents[1] / "experiments/results/exports.md"
-FORMATS = {"transformers": [], "adapter": ["--adapter-only"], "ONNX": ["--format", "onnx"]}
+FORMATS = {
+    "transformers": [],
+    "adapter": ["--adapter-only"],
+    "ONNX": ["--format", "onnx"],
+    "torch": ["--format", "torch"],
+    "GGUF": ["--format", "gguf"],
+}
 INTRODUCTION = """# Every export beside its run
 
     python -m experiments.exports
 
 A number is the largest difference of an export's outputs to those of its run, relative to the largest output, or to 1 if all
-are smaller: in a process that has transformers and peft alone, or onnxruntime and numpy alone, and with `ftlit.load`. An export
-that differs by more than 1e-4 is not written. The models are tiny, with random weights and four steps of training. For ONNX the
-batches have one to eight texts of one token to the greatest length. **no** is a refusal, whose sentence stands below."""
+are smaller: in a process that has transformers and peft alone, onnxruntime and numpy alone, or torch alone, and with
+`ftlit.load`. An export that differs by more than 1e-4 is not written. The models are tiny, with random weights and four steps
+of training. For ONNX and torch the batches have one to eight texts of one token to the greatest length. **no** is a refusal,
+whose sentence stands below."""
 
 
 class Refusals:
@@ -76,6 +86,11 @@ def training(case: Case, **options: Any) -> Callable[[Path], Path]:
     return lambda root: run_of(case, root, **options)
 
 
+def chats_of(architecture: str, tuning: dict[str, Any], root: Path) -> Path:
+    """Train a decoder with the tokenizer of Qwen2 on chats."""
+    return language_run(root, language_model(root / "backbone", architecture, byte_level("qwen2")), chats=True, **tuning)
+
+
 def settings_of(case: Case) -> str:
     """What distinguishes a case from others of its task."""
     return ", ".join(value if key in ("data", "head") else key for key, value in case[1].items())
@@ -90,6 +105,11 @@ def main() -> None:
     tasks = [
         ([case[0], settings_of(case), name], training(case, **tuning))
         for case in CASES
+        for name, tuning in (("Full", {"model__tuning": "Full"}), ("LoRA", LORA))
+    ]
+    tasks += [
+        (["CausalLM", f"chats, {architecture}", name], partial(chats_of, architecture, tuning))
+        for architecture in DECODERS
         for name, tuning in (("Full", {"model__tuning": "Full"}), ("LoRA", LORA))
     ]
     methods = [([method], training(CASES[0], **{"model__tuning": method, **options})) for method, options in METHODS.items()]
