@@ -39,8 +39,8 @@ INTRODUCTION = """# Every export beside its run
 A number is the largest difference of an export's outputs to those of its run, relative to the largest output, or to 1 if all
 are smaller: in a process that has transformers and peft alone, onnxruntime and numpy alone, or torch alone, and with
 `ftlit.load`. An export that differs by more than 1e-4 is not written. The models are tiny, with random weights and four steps
-of training. For ONNX and torch the batches have one to eight texts of one token to the greatest length. **no** is a refusal,
-whose sentence stands below."""
+of training. For ONNX and torch the batches have one to eight texts of one token to the greatest length; texts are written token
+by token. **no** is a refusal, whose sentence stands below."""
 
 
 class Refusals:
@@ -112,14 +112,19 @@ def main() -> None:
         for architecture in DECODERS
         for name, tuning in (("Full", {"model__tuning": "Full"}), ("LoRA", LORA))
     ]
-    methods = [([method], training(CASES[0], **{"model__tuning": method, **options})) for method, options in METHODS.items()]
+    methods = [
+        ([case[0], method], training(case, **{"model__tuning": method, **options}))
+        for case in (CASES[0], *(case for case in CASES if case[1]["data"] in ("chats", "reversals")))
+        for method, options in METHODS.items()
+        if (case[0], method) != ("Seq2Seq", "PrefixTuning")  # which models with a decoder do not take
+    ]
     count = 1 if few else None
     parts = [
         INTRODUCTION,
         "## Tasks and heads",
         _table(["task", "data, head", "tuning"], rows_of(tasks[:count], refusals)),
-        "## Tuning methods (text classification)",
-        _table(["method"], rows_of(methods[:count], refusals)),
+        "## Tuning methods",
+        _table(["task", "method"], rows_of(methods[:count], refusals)),
         "\n".join(f"{number}. {sentence}" for number, sentence in enumerate(refusals.sentences, 1)),
     ]
     text = "\n\n".join(parts) + "\n"

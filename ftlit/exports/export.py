@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,19 +19,13 @@ from ftlit.exports.folder import (
     save_separate_weights,
     stored_data,
 )
-from ftlit.exports.gguf.verify import verify_gguf
-from ftlit.exports.gguf.write import check_gguf, usage, write_gguf
+from ftlit.exports.forms import FORMS
 from ftlit.exports.merge import save_merged, save_tokenizer
-from ftlit.exports.onnx.graph import check_traceable, merge_if_possible, write_graph
-from ftlit.exports.onnx.verify import reference_cases, verify_graph, verify_opened
 from ftlit.exports.own_head import apply_scale, exported_scale, has_own_head
-from ftlit.exports.program.graph import check_exportable, write_program
-from ftlit.exports.program.verify import verify_program
 from ftlit.exports.target import check_target, made_whole
-from ftlit.exports.traced.example import example
 from ftlit.exports.verify import reference_outputs, verify_folder, verify_loaded
 from ftlit.runs.checkpoint import find_checkpoint, load_task, read_checkpoint
-from ftlit.runs.exported import EXAMPLE, METADATA_FILE, Kind, is_exported
+from ftlit.runs.exported import METADATA_FILE, Kind, is_exported
 from ftlit.runs.files import BEST
 from ftlit.runs.reading import RunFolder
 from ftlit.runs.record import versions
@@ -43,7 +38,7 @@ from ftlit.util.trust import check_source, import_trusted
 
 Dtype = Literal["float32", "bfloat16", "float16", "q8_0"]
 Format = Literal["transformers", "onnx", "gguf", "torch"]
-TRACED = ("onnx", "torch")  # formats of graphs, whose inputs and outputs are compared
+TRACED = ("onnx", "torch")  # formats that have one data type
 KIND_DESCRIPTIONS: dict[Kind, str] = {
     "model": "the model",
     "own_head": "the model, with the code of its head",
@@ -76,7 +71,7 @@ def export(
         checkpoint: `best`, `last`, or the path of a checkpoint.
         dtype: Data type of the written weights: `float32`, `bfloat16` or `float16`; or, in GGUF, `q8_0` for blocks of 8 bits.
         overwrite: Whether to replace an earlier export in the output folder.
-        format: `transformers` for a Hugging Face folder, `onnx` for a graph that ONNX Runtime runs without PyTorch, `gguf` for
+        format: `transformers` for a Hugging Face folder, `onnx` for graphs that ONNX Runtime runs without PyTorch, `gguf` for
             a language model that llama.cpp runs, or `torch` for a program that PyTorch runs without transformers.
         trust_remote_code: Whether to run code that comes with the backbone. What the run says has no effect.
         trust_classes: Import paths of classes outside ftlit that the run may name, such as `my_task.Stars`.
@@ -186,13 +181,8 @@ class Export:
 
     def _checked_reference(self, kind: Kind) -> Any:
         """Compute the outputs of the run, after checking that its tuning method supports the export."""
-        if kind in TRACED:
-            check = check_traceable if kind == "onnx" else check_exportable
-            check(self.task)
-            return reference_cases(self.task, self.data)
-        if kind == "gguf":
-            check_gguf(self.task, self.data)
-            return reference_outputs(self.task, self.data, "model")
+        if kind in FORMS:
+            return FORMS[kind].reference(self.task, self.data)
         if kind == "adapter":
             check_adapter(self.task)
         return reference_outputs(self.task, self.data, kind)
@@ -200,23 +190,16 @@ class Export:
     def _save(self, kind: Kind, expected: Any) -> None:
         if kind == "adapter":
             save_adapter(self.task, self.folder)
-        elif kind in TRACED:
-            merge_if_possible(self.task)
-            write = write_graph if kind == "onnx" else write_program
-            write(self.task, expected.inputs[0], [*expected.outputs[0]], self.folder)
-        elif kind == "gguf":
-            write_gguf(self.task, self.data, self.folder, self.dtype)
+        elif kind in FORMS:
+            FORMS[kind].save(self.task, self.data, expected, self.folder, self.dtype)
         else:
             save_merged(self.task, self.folder, self.dtype, kind, getattr(self.data, "marker_ids", None))
 
     def _verify(self, kind: Kind, expected: Any) -> float:
         """Return the largest difference to the run, in a new process and in this one."""
-        if kind in TRACED:
-            verify = verify_graph if kind == "onnx" else verify_program
-            apart = verify(expected, self.folder, self.exchange)
-            return max(apart, verify_opened(expected, *open_exported(self.folder, self.trust_remote_code)))
-        if kind == "gguf":
-            return verify_gguf(expected, self.task, self.data, self.folder, self.exchange, self.dtype)
+        if kind in FORMS:
+            opened = partial(open_exported, self.folder, self.trust_remote_code)
+            return FORMS[kind].check(expected, self.task, self.data, self.folder, self.exchange, self.dtype, opened)
         apart = verify_folder(expected, self.task, kind, self.folder, self.exchange, self.dtype)
         return max(apart, verify_loaded(expected, *open_exported(self.folder, self.trust_remote_code), self.dtype))
 
@@ -232,22 +215,11 @@ class Export:
         self._add_metadata(kind=kind, **arguments, dtype=self.dtype, versions=versions(), run=self.run_dir.resolve().name)
         record = RunFolder(self.run_dir).record
         self._add_metadata(**{name: record.get(name) for name in ("revision", "commit", "data_commit")})
-        use = self._use(kind, scaled, expected)
+        use = FORMS[kind].use(self.task, self.data, expected, self.folder, scaled) if kind in FORMS else None
         subject = Subject(self.run_dir, self.task, self.data, kind, self.dtype, scaled, use, self.best)
         (self.folder / CARD).write_text(model_card(subject), encoding="utf-8")
         config = hidden(RunFolder(self.run_dir).config)
         (self.folder / RUN_CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-
-    def _use(self, kind: Kind, scaled: bool, expected: Any) -> str | None:
-        """Code that uses the folder; None for that of transformers."""
-        if kind == "gguf":
-            return usage(hasattr(self.data, "chat_template"))
-        if kind not in TRACED:
-            return None
-        code = example(self.task, self.data, expected, scaled, kind)
-        if kind == "torch" and code is not None:
-            (self.folder / EXAMPLE).write_text(code + "\n", encoding="utf-8")
-        return code
 
     def _add_metadata(self, **facts: Any) -> None:
         path = self.folder / METADATA_FILE

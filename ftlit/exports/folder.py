@@ -1,5 +1,6 @@
 """The format of exported folders: write and load their parts."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ from safetensors.torch import save_file
 
 from ftlit.data.shared.base import TaskData
 from ftlit.exports.compress.int8 import load_int8
-from ftlit.exports.onnx.runtime import GRAPH, OnnxGraph
+from ftlit.exports.onnx.generation.model import open_graph
 from ftlit.exports.program.runtime import Program
-from ftlit.exports.traced.model import Graph, GraphModel
+from ftlit.exports.traced.model import GraphModel
 from ftlit.models.checks.files import naming_damaged_files
 from ftlit.runs.checkpoint import read_checkpoint
 from ftlit.runs.exported import (
@@ -29,6 +30,7 @@ from ftlit.runs.opening import build
 from ftlit.tasks import TaskModule
 from ftlit.util.options import KEEP, THIS_FOLDER, options_of
 
+Opened = Callable[[], tuple[TaskModule, TaskData]]  # opens an exported folder
 COMPUTES, HALF = "computes", ("float16", "bfloat16")  # key of the metadata: the data type in which the model computes
 
 # Arguments that are used in training only, since the files and models that they name may no longer exist.
@@ -121,8 +123,7 @@ def open_exported(folder: Path, trust_remote_code: bool = False) -> tuple[TaskMo
         UserError: If the folder is incomplete, or the base model of an adapter cannot be found.
     """
     metadata = read_metadata(folder)
-    graph = _open_graph(folder, metadata["kind"], trust_remote_code)
-    task = load_exported(folder, metadata, trust_remote_code, partial(GraphModel, graph) if graph else None)
+    task = load_exported(folder, metadata, trust_remote_code, _opener(folder, metadata["kind"], trust_remote_code))
     if metadata["kind"] == "int8":
         task.model = load_int8(task.model, folder)
     if metadata.get(COMPUTES) in HALF:
@@ -131,8 +132,8 @@ def open_exported(folder: Path, trust_remote_code: bool = False) -> tuple[TaskMo
     return task, data
 
 
-def _open_graph(folder: Path, kind: Kind, trust_remote_code: bool) -> Graph | None:
-    """Open what was traced from the model of a folder; None if the folder has its weights."""
+def _opener(folder: Path, kind: Kind, trust_remote_code: bool) -> Callable[[Any], Any] | None:
+    """Return what opens that which was traced from the model of a folder; None if the folder has its weights."""
     if kind == "onnx":
-        return OnnxGraph(folder / GRAPH)
-    return Program(folder / PROGRAM, trust_remote_code) if kind == "torch" else None
+        return partial(open_graph, folder)
+    return partial(GraphModel, Program(folder / PROGRAM, trust_remote_code)) if kind == "torch" else None

@@ -419,7 +419,7 @@ def test_a_task_that_writes_texts_has_no_graph(tmp_path: Path, capsys: pytest.Ca
     run = run_of(next(case for case in CASES if case[0] == "Seq2Seq"), tmp_path, **LORA)
     said = refused(["--run", str(run), "--method", "onnx", "--output", str(tmp_path / "out")], capsys)
     assert said.startswith(
-        "--method onnx cannot be made: --format onnx writes one graph from texts to scores, but Seq2Seq writes"
+        "--method onnx cannot be made: Seq2Seq writes texts token by token, and graphs that do are not compressed"
     )
     assert said.split("\n")[0].endswith("; choose another method")
     assert not (tmp_path / "out").exists()

@@ -198,21 +198,10 @@ def test_a_graph_that_gives_something_else_is_not_written(
             task.model.classifier.bias += 0.01
         write_graph(task, *args)
 
-    monkeypatch.setattr("ftlit.exports.export.write_graph", other)
+    monkeypatch.setattr("ftlit.exports.onnx.form.write_graph", other)
     said = refused(["export", "--run", str(finished("LoRA")), *OUT, str(tmp_path / "out")], capsys)
     assert said.startswith("the export differs from the run: logits in a process with onnxruntime alone by 0.01")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("task", ["CausalLM", "Seq2Seq"])
-@pytest.mark.slow
-def test_tasks_that_write_texts(task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    case = next(case for case in CASES if case[0] == task)
-    run = run_of(case, tmp_path, **LORA)
-    assert refused(["export", "--run", str(run), *OUT, str(tmp_path / "out")], capsys) == (
-        f"--format onnx writes one graph from texts to scores, but {task} writes its answers token by token; leave --format "
-        "out, or use --adapter-only"
-    )
 
 
 def test_a_damaged_graph(exported: Path, tmp_path: Path) -> None:

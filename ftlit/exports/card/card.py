@@ -25,7 +25,7 @@ DESCRIPTIONS: dict[Kind, str] = {
     "backbone": "`backbone/` is a backbone for transformers. `head.safetensors` contains the head, which requires ftlit.",
     "adapter": "The folder is an adapter for peft. `head.safetensors` contains the other trained weights: the head, and "
     "weights that the base model lacks.",
-    "onnx": "`model.onnx` is a graph for ONNX Runtime, independent of PyTorch, transformers and ftlit.",
+    "onnx": "The files that end in `.onnx` are graphs for ONNX Runtime, independent of PyTorch, transformers and ftlit.",
     "gguf": "`model.gguf` is a model for llama.cpp, with its tokenizer inside.",
     "torch": "`model.pt2` is a program of torch.export, for PyTorch alone.",
     "int8": "`model_int8.safetensors` contains the weights with 8 bits, for `ftlit.load` on a CPU.",

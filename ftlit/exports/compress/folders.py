@@ -18,6 +18,7 @@ from ftlit.exports.compress.processor import computes_in
 from ftlit.exports.export import Dtype, Export, Format, is_best
 from ftlit.exports.folder import COMPUTES, open_exported, save_separate_weights
 from ftlit.runs.exported import METADATA_FILE
+from ftlit.tasks import CausalLM, Seq2Seq, TaskModule
 from ftlit.util.files import read_json
 
 HALF: dict[str, Dtype] = {"bf16": "bfloat16", "fp16": "float16"}
@@ -74,6 +75,7 @@ class Folders:
             place.mkdir()
             export = Export(self.run_dir, self.checkpoint, place, key[1], self.trust_remote_code)
             try:
+                _check_graph(export.task, key[0])
                 export.write(adapter_only=False, format=key[0])
             except UserError as error:
                 fact = str(error).partition("; ")[0].removeprefix("--format onnx: ")
@@ -97,6 +99,11 @@ class Folders:
         _change_metadata(folder, dtype=bits)
         text = re.sub(r"(?m)^(\| weights +\| )float32", lambda found: f"{found[1]}{bits:<7}", card.read_text("utf-8"), count=1)
         card.write_text(text, encoding="utf-8")
+
+
+def _check_graph(task: TaskModule, format: Format) -> None:
+    if format == "onnx" and isinstance(task, CausalLM | Seq2Seq):
+        raise UserError(f"{type(task).__name__} writes texts token by token, and graphs that do are not compressed")
 
 
 def _change_metadata(folder: Path, **facts: Any) -> None:

@@ -7,13 +7,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ftlit.errors import UserError
 from ftlit.exports.merge import merge, plain_embeddings, plain_head
 from ftlit.exports.onnx.runtime import GRAPH, require_onnx
-from ftlit.tasks import CausalLM, Seq2Seq, TaskModule
+from ftlit.tasks import TaskModule
 from ftlit.tuning.prompted_backbone import PromptedBackbone
 
 OPSET = 20
@@ -21,17 +22,12 @@ ROWS, TOKENS = 2, 3  # fewest in the example: the exporter takes a size of 1 for
 
 
 def check_traceable(task: TaskModule) -> None:
-    """Check that the outputs of a task can come from one graph.
+    """Check that the outputs of a task can come from graphs.
 
     Raises:
         UserError: They cannot, or a package is missing.
     """
     require_onnx("onnx", "onnxscript", "onnxruntime")
-    if isinstance(task, CausalLM | Seq2Seq):
-        raise UserError(
-            f"--format onnx writes one graph from texts to scores, but {type(task).__name__} writes its answers token by "
-            "token; leave --format out, or use --adapter-only"
-        )
     if getattr(task.model.config, "quantization_config", None) is not None:
         raise UserError(
             f"--format onnx has no weights of 4 bits as those of model.tuning {type(task.tuning).__name__}; use "
@@ -84,7 +80,38 @@ def write_graph(task: TaskModule, inputs: dict[str, Tensor], outputs: list[str],
     """
     model = task.model.float().cpu().eval()
     example = stretched(inputs, max(len(inputs["input_ids"]), ROWS), max(inputs["input_ids"].shape[1], TOKENS))
-    sizes = _dynamic_sizes(example)
+    try:
+        trace(model, example, outputs, _dynamic_sizes(example), folder / GRAPH)
+    except UntraceableError as error:
+        raise untraceable(task) from error
+    model.config.save_pretrained(folder)
+
+
+class UntraceableError(Exception):
+    """The exporter of PyTorch cannot follow a model."""
+
+
+def trace(
+    model: nn.Module,
+    example: dict[str, Tensor],
+    outputs: list[str],
+    sizes: tuple[Any, ...],
+    file: Path,
+    tied: bool = False,
+) -> None:
+    """Write the graph of a model to a file.
+
+    Args:
+        model: The model.
+        example: Its arguments, of which no size that may change is 1.
+        outputs: Names of its outputs.
+        sizes: The dimensions of each argument that may change.
+        file: The file.
+        tied: Whether an output layer that is the table of embeddings, too, is stored once.
+
+    Raises:
+        UntraceableError: The exporter of PyTorch cannot follow the model.
+    """
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
@@ -98,17 +125,19 @@ def write_graph(task: TaskModule, inputs: dict[str, Tensor], outputs: list[str],
                 verbose=False,
             )
     except (RuntimeError, torch.onnx.errors.UnsupportedOperatorError) as error:
-        raise _untraceable(task) from error
+        raise UntraceableError from error
     assert program is not None
     shapes: list[Any] = [value.shape for value in program.model.graph.inputs]
     if any(isinstance(shape[axis], int) for shape, axes in zip(shapes, sizes, strict=True) for axis in axes):
-        raise _untraceable(task)  # it would take texts of the example's number or length only
+        raise UntraceableError  # it would take texts of the example's number or length only
     _forget_places(program)
-    program.save(folder / GRAPH)  # with the weights beside it above 1.5 GB
-    model.config.save_pretrained(folder)
+    if tied:
+        _store_once(program.model.graph)
+    program.save(file)  # with the weights beside it above 1.5 GB
 
 
-def _untraceable(task: TaskModule) -> UserError:
+def untraceable(task: TaskModule) -> UserError:
+    """The error about a model that cannot become a graph."""
     return UserError(
         f"--format onnx: the exporter of PyTorch cannot follow {type(task.model).__name__} with model.tuning "
         f"{type(task.tuning).__name__}; leave --format out, or use --adapter-only"
@@ -134,6 +163,22 @@ def stretched(inputs: dict[str, Tensor], rows: int, tokens: int) -> dict[str, Te
 def _dynamic_sizes(inputs: dict[str, Tensor]) -> tuple[dict[int, Any], ...]:
     batch, tokens, shape = torch.export.Dim("batch"), torch.export.Dim("tokens"), inputs["input_ids"].shape
     return tuple({0: batch, 1: tokens} if value.shape == shape else {0: batch} for value in inputs.values())
+
+
+def _store_once(graph: Any) -> None:
+    """Let products with the transpose of a table of embeddings, which the exporter writes beside it, read the table."""
+    [ir] = require_onnx("onnx_ir")
+    tables = [value for value in graph.initializers.values() if any(node.op_type == "Gather" for node in value.consumers())]
+    for name, value in list(graph.initializers.items()):
+        for table in tables:
+            if [*value.shape] != [*table.shape][::-1] or value in tables:
+                continue
+            if np.array_equal(value.const_value.numpy(), table.const_value.numpy().T):
+                turned = ir.node("Transpose", [table], {"perm": [1, 0]})
+                graph.insert_before(value.consumers()[0], turned)
+                value.replace_all_uses_with(turned.outputs[0])
+                del graph.initializers[name]
+                break
 
 
 def _forget_places(program: Any) -> None:

@@ -50,7 +50,7 @@ def example(task: TaskModule, data: TaskData, expected: Cases, scaled: bool, kin
         "",
         'tokenizer = Tokenizer.from_file("tokenizer.json")',
         f"tokenizer.enable_truncation({data.max_length})",
-        f"tokenizer.enable_padding(pad_id={tokenizer.pad_token_id}, pad_token={_quoted(tokenizer.pad_token)})",
+        f"tokenizer.enable_padding(pad_id={tokenizer.pad_token_id}, pad_token={quoted(tokenizer.pad_token)})",
         load,
         *_texts(task, data),
         "found = tokenizer.encode_batch(texts)",
@@ -66,7 +66,7 @@ def example(task: TaskModule, data: TaskData, expected: Cases, scaled: bool, kin
 def _onnx(expected: Cases) -> tuple[str, list[str]]:
     """Lines that open a graph of ONNX, and that set its outputs."""
     outputs = [*expected.outputs[0]]
-    call = f"session.run({_quoted(outputs)}, {{name: np.array(rows) for name, rows in inputs.items()}})"
+    call = f"session.run({quoted(outputs)}, {{name: np.array(rows) for name, rows in inputs.items()}})"
     return f'session = onnxruntime.InferenceSession("{GRAPH}")', [f"{_names(outputs)} = {call}"]
 
 
@@ -80,7 +80,8 @@ def _names(outputs: list[str]) -> str:
     return f"[{outputs[0]}]" if len(outputs) == 1 else ", ".join(outputs)
 
 
-def _quoted(value: Any) -> str:
+def quoted(value: Any) -> str:
+    """Return a value as it is written in a program."""
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -93,7 +94,7 @@ def _texts(task: TaskModule, data: TaskData) -> list[str]:
     if isinstance(task, MultipleChoice):
         return ['choices = ["a choice", "another choice"]', 'texts = [("the question", choice) for choice in choices]']
     if isinstance(task, MaskedLM):
-        return [f"texts = [{_quoted(f'some {data.tokenizer.mask_token} text')}]"]
+        return [f"texts = [{quoted(f'some {data.tokenizer.mask_token} text')}]"]
     paired = getattr(data, "text_pair", None) is not None
     return [f"texts = [{PAIR if paired else TEXT}]"]
 
