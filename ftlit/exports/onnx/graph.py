@@ -168,8 +168,9 @@ def _dynamic_sizes(inputs: dict[str, Tensor]) -> tuple[dict[int, Any], ...]:
 def _store_once(graph: Any) -> None:
     """Let products with the transpose of a table of embeddings, which the exporter writes beside it, read the table."""
     [ir] = require_onnx("onnx_ir")
-    tables = [value for value in graph.initializers.values() if any(node.op_type == "Gather" for node in value.consumers())]
-    for name, value in list(graph.initializers.items()):
+    matrices = {name: value for name, value in graph.initializers.items() if len(value.shape) == 2}
+    tables = [value for value in matrices.values() if any(node.op_type == "Gather" for node in value.consumers())]
+    for name, value in matrices.items():
         for table in tables:
             if [*value.shape] != [*table.shape][::-1] or value in tables:
                 continue
