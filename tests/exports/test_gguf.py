@@ -162,7 +162,7 @@ def test_the_context_of_a_window(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("architecture", "settings", "said"),
     [
-        ("gpt2", {}, "takes models like llama, mistral, qwen2, qwen3, but model.backbone is a gpt2; leave --format out"),
+        ("gpt2", {}, "takes models like llama, mistral, qwen2, qwen3, but model.backbone is a gpt2; use --format onnx"),
         ("llama", {"attention_bias": True}, "takes models with attention_bias False, but that of model.backbone is True"),
         ("llama", {"hidden_act": "gelu"}, "takes models with hidden_act 'silu', but that of model.backbone is 'gelu'"),
         (

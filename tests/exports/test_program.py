@@ -166,7 +166,7 @@ def test_a_program_that_gives_something_else_is_not_written(
             task.model.classifier.bias += 0.01
         write_program(task, *args)
 
-    monkeypatch.setattr("ftlit.exports.export.write_program", other)
+    monkeypatch.setattr("ftlit.exports.program.form.write_program", other)
     said = refused(["export", "--run", str(finished("LoRA")), *OUT, str(tmp_path / "out")], capsys)
     assert said.startswith("the export differs from the run: logits in a process with torch alone by 0.01")
     assert list(tmp_path.iterdir()) == []

@@ -40,8 +40,8 @@ def check_architecture(config: Any) -> None:
     """
     if config.model_type not in ARCHITECTURES:
         raise UserError(
-            f"--format gguf takes models like {', '.join(ARCHITECTURES)}, but model.backbone is a {config.model_type}; leave "
-            "--format out"
+            f"--format gguf takes models like {', '.join(ARCHITECTURES)}, but model.backbone is a {config.model_type}; use "
+            "--format onnx, or leave --format out"
         )
     rope = {"rope_type": config.rope_parameters.get("rope_type", "default")}
     for name, value in {**{name: getattr(config, name, fixed) for name, fixed in FIXED.items()}, **rope}.items():

@@ -29,9 +29,7 @@ def save(task: TaskModule, data: TaskData, expected: Reference, folder: Path, dt
     write_gguf(task, data, folder, dtype)
 
 
-def check(
-    expected: Reference, task: TaskModule, data: TaskData, folder: Path, work: Path, dtype: str, opened: Opened
-) -> float:
+def check(expected: Reference, task: TaskModule, data: TaskData, folder: Path, work: Path, dtype: str, opened: Opened) -> float:
     """Return the largest difference of a file's outputs to those of the run, read by transformers alone.
 
     Raises:

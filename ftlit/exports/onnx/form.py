@@ -49,9 +49,7 @@ def save(task: TaskModule, data: TaskData, expected: Cases, folder: Path, dtype:
         write_graph(task, expected.inputs[0], [*expected.outputs[0]], folder)
 
 
-def check(
-    expected: Cases, task: TaskModule, data: TaskData, folder: Path, work: Path, dtype: str, opened: Opened
-) -> float:
+def check(expected: Cases, task: TaskModule, data: TaskData, folder: Path, work: Path, dtype: str, opened: Opened) -> float:
     """Return the largest difference of a folder's outputs to those of the run: without PyTorch, and by `ftlit.load`.
 
     Raises:

@@ -33,9 +33,7 @@ def save(task: TaskModule, data: TaskData, expected: Cases, folder: Path, dtype:
     write_program(task, expected.inputs[0], [*expected.outputs[0]], folder)
 
 
-def check(
-    expected: Cases, task: TaskModule, data: TaskData, folder: Path, work: Path, dtype: str, opened: Opened
-) -> float:
+def check(expected: Cases, task: TaskModule, data: TaskData, folder: Path, work: Path, dtype: str, opened: Opened) -> float:
     """Return the largest difference of a program's outputs to those of the run: with PyTorch alone, and by `ftlit.load`.
 
     Raises:

@@ -23,10 +23,9 @@ def check_exportable(task: TaskModule) -> None:
         UserError: They cannot.
     """
     if isinstance(task, CausalLM | Seq2Seq):
-        other = "use --format gguf, or leave --format out" if isinstance(task, CausalLM) else "leave --format out"
         raise UserError(
             f"--format torch writes one program from texts to scores, but {type(task).__name__} writes its answers token by "
-            f"token; {other}"
+            "token; use --format onnx, or leave --format out"
         )
     if getattr(task.model.config, "quantization_config", None) is not None:
         raise UserError(

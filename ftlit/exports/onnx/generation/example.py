@@ -6,9 +6,9 @@ from ftlit.data.chat import ChatData
 from ftlit.data.seq2seq import Seq2SeqData
 from ftlit.data.shared.base import TaskData
 from ftlit.data.text.encoding import frame
-from ftlit.exports.traced.example import PAIR, TEXT, quoted
 from ftlit.exports.onnx.generation.generate import NEUTRAL
 from ftlit.exports.onnx.generation.verify import TextCases
+from ftlit.exports.traced.example import PAIR, TEXT, quoted
 from ftlit.runs.exported import TARGET_TOKENIZER
 
 SOME = "some text"
