@@ -25,8 +25,8 @@ from ftlit.exports.compress.methods import chosen_methods, training_text
 from ftlit.exports.compress.report import Ladder, card_section, document, text
 from ftlit.exports.compress.rungs import rungs
 from ftlit.exports.folder import stored_data
-from ftlit.exports.onnx.verify import reference_cases
 from ftlit.exports.predict import predict
+from ftlit.exports.traced.cases import reference_cases
 from ftlit.runs.checkpoint import find_checkpoint, load_task
 from ftlit.runs.exported import trained_task
 from ftlit.util.render.markdown import markdown

@@ -16,9 +16,10 @@ import torch
 import ftlit
 from ftlit.__main__ import main
 from ftlit.errors import UserError
-from ftlit.exports.onnx.graph import check_traceable, merge_if_possible, stretched, write_graph
-from ftlit.exports.onnx.verify import outputs_of
+from ftlit.exports.onnx.graph import check_traceable, write_graph
 from ftlit.exports.predict import predict
+from ftlit.exports.traced.cases import outputs_of
+from ftlit.exports.traced.tracing import merge_if_possible, stretched
 from tests.support.command_line import refusal
 from tests.support.data import sentiment_rows
 from tests.support.every_task import CASES, LORA, Case, run_of

@@ -21,8 +21,8 @@ from ftlit.exports.onnx.generation.graphs import check_cache, write_graphs
 from ftlit.exports.onnx.generation.model import open_graph
 from ftlit.exports.onnx.generation.script import along
 from ftlit.exports.onnx.generation.verify import Case, case_of, write
-from ftlit.exports.onnx.graph import merge_if_possible
 from ftlit.exports.predict import predict
+from ftlit.exports.traced.tracing import merge_if_possible
 from ftlit.models.generation import Generation
 from tests.support.command_line import refusal
 from tests.support.every_task import CASES, LORA, run_of

@@ -17,12 +17,12 @@ import ftlit
 from ftlit.__main__ import main
 from ftlit.errors import UserError
 from ftlit.exports import verify
-from ftlit.exports.onnx.graph import merge_if_possible, stretched
-from ftlit.exports.onnx.verify import outputs_of
 from ftlit.exports.predict import predict
 from ftlit.exports.program.graph import check_exportable, write_program
 from ftlit.exports.program.runtime import Program
 from ftlit.exports.program.safety import check_program
+from ftlit.exports.traced.cases import outputs_of
+from ftlit.exports.traced.tracing import merge_if_possible, stretched
 from tests.support.command_line import refusal
 from tests.support.data import sentiment_rows
 from tests.support.every_task import CASES, LORA, Case, run_of

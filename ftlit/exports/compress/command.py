@@ -21,8 +21,8 @@ from ftlit.exports.compress.rungs import rungs
 from ftlit.exports.compress.worker import Task
 from ftlit.exports.export import check_finished, check_names_of, is_best
 from ftlit.exports.folder import open_exported, stored_data
-from ftlit.exports.onnx.verify import reference_cases
 from ftlit.exports.target import check_target, made_whole
+from ftlit.exports.traced.cases import reference_cases
 from ftlit.runs.checkpoint import find_checkpoint, load_task
 from ftlit.runs.exported import read_metadata
 from ftlit.runs.reading import RunFolder

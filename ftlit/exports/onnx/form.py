@@ -4,7 +4,6 @@ from pathlib import Path
 
 from ftlit.data.shared.base import TaskData
 from ftlit.exports.folder import Opened
-from ftlit.exports.onnx import verify
 from ftlit.exports.onnx.generation.example import text_example
 from ftlit.exports.onnx.generation.graphs import check_cache, write_graphs
 from ftlit.exports.onnx.generation.verify import (
@@ -14,11 +13,15 @@ from ftlit.exports.onnx.generation.verify import (
     verify_graphs,
     verify_opened_texts,
 )
-from ftlit.exports.onnx.graph import check_traceable, merge_if_possible, write_graph
+from ftlit.exports.onnx.graph import check_traceable, write_graph
+from ftlit.exports.onnx.verify import verify_graph
+from ftlit.exports.traced.cases import Cases as GraphCases
+from ftlit.exports.traced.cases import reference_cases, verify_opened
 from ftlit.exports.traced.example import example
+from ftlit.exports.traced.tracing import merge_if_possible
 from ftlit.tasks import CausalLM, Seq2Seq, TaskModule
 
-Cases = verify.Cases | TextCases
+Cases = GraphCases | TextCases
 
 
 def reference(task: TaskModule, data: TaskData) -> Cases:
@@ -29,7 +32,7 @@ def reference(task: TaskModule, data: TaskData) -> Cases:
     """
     check_traceable(task)
     if not isinstance(task, CausalLM | Seq2Seq):
-        return verify.reference_cases(task, data)
+        return reference_cases(task, data)
     check_cache(task)
     return reference_texts(task, data)
 
@@ -57,7 +60,7 @@ def check(expected: Cases, task: TaskModule, data: TaskData, folder: Path, work:
     """
     if isinstance(expected, TextCases):
         return max(verify_graphs(expected, task, folder, work), verify_opened_texts(expected, folder, *opened()))
-    return max(verify.verify_graph(expected, folder, work), verify.verify_opened(expected, *opened()))
+    return max(verify_graph(expected, folder, work), verify_opened(expected, *opened()))
 
 
 def use(task: TaskModule, data: TaskData, expected: Cases, folder: Path, scaled: bool) -> str | None:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from ftlit.data.shared.base import TaskData
 from ftlit.exports.folder import Opened
-from ftlit.exports.onnx.graph import merge_if_possible
-from ftlit.exports.onnx.verify import Cases, reference_cases, verify_opened
 from ftlit.exports.program.graph import check_exportable, write_program
 from ftlit.exports.program.verify import verify_program
+from ftlit.exports.traced.cases import Cases, reference_cases, verify_opened
 from ftlit.exports.traced.example import example
+from ftlit.exports.traced.tracing import merge_if_possible
 from ftlit.runs.exported import EXAMPLE
 from ftlit.tasks import TaskModule
 

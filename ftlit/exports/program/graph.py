@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ftlit.errors import UserError
-from ftlit.exports.onnx.graph import ROWS, TOKENS, Traced, stretched
 from ftlit.exports.program.runtime import silent
 from ftlit.exports.program.safety import NAMES
+from ftlit.exports.traced.tracing import ROWS, TOKENS, Traced, stretched
 from ftlit.runs.exported import PROGRAM
 from ftlit.tasks import CausalLM, Seq2Seq, TaskModule
 from ftlit.util.private import forget_guards

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from ftlit.exports import verify
-from ftlit.exports.onnx.verify import Cases, compare
 from ftlit.exports.program import script
+from ftlit.exports.traced.cases import Cases, compare
 from ftlit.runs.exported import PROGRAM
 from ftlit.util.files import write_json
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from ftlit.data.shared.base import TaskData
 from ftlit.exports.onnx.runtime import GRAPH
-from ftlit.exports.onnx.verify import Cases
+from ftlit.exports.traced.cases import Cases
 from ftlit.runs.exported import PROGRAM, Kind
 from ftlit.tasks import (
     MaskedLM,

@@ -14,7 +14,8 @@ from ftlit.exports.onnx.generation import generate
 from ftlit.exports.onnx.generation.cache import PAST, ROWS
 from ftlit.exports.onnx.generation.decoder import write_decoder
 from ftlit.exports.onnx.generation.encoder_decoder import write_pair
-from ftlit.exports.onnx.graph import UntraceableError, stretched, untraceable
+from ftlit.exports.onnx.graph import UntraceableError, untraceable
+from ftlit.exports.traced.tracing import stretched
 from ftlit.tasks import TaskModule
 
 PROGRAM = "generate.py"

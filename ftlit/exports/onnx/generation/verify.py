@@ -17,7 +17,7 @@ from ftlit.exports import verify
 from ftlit.exports.onnx.generation import script
 from ftlit.exports.onnx.generation.generate import ENCODER, NEUTRAL, SETTINGS, unfollowed, written
 from ftlit.exports.onnx.generation.graphs import plain
-from ftlit.exports.onnx.verify import LONGEST
+from ftlit.exports.traced.cases import LONGEST
 from ftlit.models.generation import SAMPLING, Generation
 from ftlit.tasks import TaskModule
 from ftlit.util.files import write_json
