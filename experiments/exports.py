@@ -63,9 +63,14 @@ def difference(run: Path, root: Path, options: list[str], refusals: Refusals) ->
         try:
             command(["export", "--run", str(run), "--output", f"{place}/out", *options])
         except SystemExit:
-            said = errors.getvalue().strip().splitlines()[0].removeprefix("error: ")
-            return refusals.mark(said.replace(str(root), "…"))
+            return refusals.mark(sentence(errors, root))
         return f"{json.loads(Path(place, 'out/ftlit.json').read_text())['difference']:.1e}"
+
+
+def sentence(errors: io.StringIO, root: Path) -> str:
+    """The sentence in which a command told what is wrong, without the folder of the case."""
+    found = (line for line in errors.getvalue().splitlines() if line.startswith("error: "))
+    return next(found).removeprefix("error: ").replace(str(root), "…")
 
 
 def rows_of(cases: list[tuple[list[str], Callable[[Path], Path]]], refusals: Refusals) -> list[list[str]]:
@@ -74,9 +79,14 @@ def rows_of(cases: list[tuple[list[str], Callable[[Path], Path]]], refusals: Ref
     for names, train in cases:
         with TemporaryDirectory() as place:
             root = Path(place)
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                run = train(root)
-            rows.append([*names, *(difference(run, root, options, refusals) for options in FORMATS.values())])
+            errors = io.StringIO()
+            try:
+                with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+                    run = train(root)
+            except SystemExit:
+                rows.append([*names, *[refusals.mark(sentence(errors, root))] * len(FORMATS)])
+            else:
+                rows.append([*names, *(difference(run, root, options, refusals) for options in FORMATS.values())])
         print(*rows[-1], flush=True)
     return rows
 
@@ -116,7 +126,6 @@ def main() -> None:
         ([case[0], method], training(case, **{"model__tuning": method, **options}))
         for case in (CASES[0], *(case for case in CASES if case[1]["data"] in ("chats", "reversals")))
         for method, options in METHODS.items()
-        if (case[0], method) != ("Seq2Seq", "PrefixTuning")  # which models with a decoder do not take
     ]
     count = 1 if few else None
     parts = [

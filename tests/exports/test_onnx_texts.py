@@ -135,7 +135,7 @@ def test_settings_of_the_run(architecture: str, make: Any, tmp_path: Path) -> No
 @pytest.mark.parametrize("architecture", ["gpt2", "t5"])
 def test_every_method(method: str, architecture: str, make: Any, tmp_path: Path) -> None:
     """Prompts become keys and values of the graph, which the cache does not return."""
-    if method == "PrefixTuning" and architecture == "t5":
+    if architecture == "t5" and method in ("BitFit", "PrefixTuning"):  # it has no biases, and a decoder takes no prefix
         pytest.skip("is refused when the task is made")
     kind = getattr(ftlit, method if method != "PiSSA" else "LoRA")
     options = {name.rpartition("__")[2]: value for name, value in METHODS[method].items() if name.startswith("model__tuning__")}
