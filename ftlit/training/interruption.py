@@ -49,8 +49,6 @@ class Interruption(Checkpoint):
         except Stopped as stopped:
             if rank == 0:
                 print(f"{stopped.said}, {after()}", file=sys.stderr, flush=True)
-            if main:  # PyTorch's handler would raise for workers of a loader that the same signal has ended
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             raise
         finally:
             for number in heard if main else ():
@@ -68,6 +66,8 @@ class Interruption(Checkpoint):
 
     def _note(self, number: int, frame: Any) -> None:
         self._signal = self._signal or number
+        # PyTorch's handler would raise anywhere for workers of a loader that this signal has ended, too; the loader still does.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         leave_signals_alone(trainer)
