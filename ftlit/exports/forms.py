@@ -38,7 +38,7 @@ class Form(Protocol):
         """
 
     def use(self, task: TaskModule, data: TaskData, expected: Any, folder: Path, scaled: bool) -> str | None:
-        """Return a program that uses a folder without ftlit, for its model card; None if there is none."""
+        """Return a program that uses a folder without ftlit, for its model card, or None."""
 
 
 FORMS: dict[str, Form] = {"onnx": onnx, "gguf": gguf, "torch": program}

@@ -11,6 +11,7 @@ from ftlit.errors import UserError
 from ftlit.exports.gguf.architectures import ARCHITECTURES, add_settings, check_architecture, weights_of
 from ftlit.exports.gguf.tokenizer import add_tokenizer, added_ends, vocabulary
 from ftlit.exports.merge import make_plain
+from ftlit.exports.traced.tracing import check_whole_weights
 from ftlit.models.gguf import REQUIRED_PACKAGES
 from ftlit.runs.exported import GGUF
 from ftlit.tasks import CausalLM, TaskModule
@@ -35,11 +36,7 @@ def check_gguf(task: TaskModule, data: TaskData) -> None:
             "leave --format out"
         )
     config: Any = task.model.config
-    if getattr(config, "quantization_config", None) is not None:
-        raise UserError(
-            f"--format gguf has no weights of 4 bits as those of model.tuning {type(task.tuning).__name__}; use "
-            "--adapter-only, or train with LoRA"
-        )
+    check_whole_weights(task, "gguf")
     check_architecture(config)
     vocabulary(data.tokenizer, config.vocab_size)
     added_ends(data.tokenizer)

@@ -64,7 +64,7 @@ def check(expected: Cases, task: TaskModule, data: TaskData, folder: Path, work:
 
 
 def use(task: TaskModule, data: TaskData, expected: Cases, folder: Path, scaled: bool) -> str | None:
-    """Return a program that uses a folder without PyTorch, for its model card; None if there is none."""
+    """Return a program that uses a folder without PyTorch, for its model card, or None."""
     if isinstance(expected, TextCases):
         return text_example(task, data, expected, unfollowed_settings(folder))
     return example(task, data, expected, scaled)

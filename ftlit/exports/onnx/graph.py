@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ftlit.errors import UserError
 from ftlit.exports.onnx.runtime import GRAPH, require_onnx
-from ftlit.exports.traced.tracing import ROWS, TOKENS, Traced, stretched
+from ftlit.exports.traced.tracing import ROWS, TOKENS, Traced, check_whole_weights, stretched
 from ftlit.tasks import TaskModule
 
 OPSET = 20
@@ -26,11 +26,7 @@ def check_traceable(task: TaskModule) -> None:
         UserError: They cannot, or a package is missing.
     """
     require_onnx("onnx", "onnxscript", "onnxruntime")
-    if getattr(task.model.config, "quantization_config", None) is not None:
-        raise UserError(
-            f"--format onnx has no weights of 4 bits as those of model.tuning {type(task.tuning).__name__}; use "
-            "--adapter-only, or train with LoRA"
-        )
+    check_whole_weights(task, "onnx")
 
 
 def write_graph(task: TaskModule, inputs: dict[str, Tensor], outputs: list[str], folder: Path) -> None:

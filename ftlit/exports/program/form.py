@@ -43,7 +43,7 @@ def check(expected: Cases, task: TaskModule, data: TaskData, folder: Path, work:
 
 
 def use(task: TaskModule, data: TaskData, expected: Cases, folder: Path, scaled: bool) -> str | None:
-    """Return a program that predicts with a folder, for its model card, and write it beside; None if there is none."""
+    """Return a program that predicts with a folder, for its model card, and write it into the folder; or None."""
     code = example(task, data, expected, scaled, "torch")
     if code is not None:
         (folder / EXAMPLE).write_text(code + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from torch import Tensor
 from ftlit.errors import UserError
 from ftlit.exports.program.runtime import silent
 from ftlit.exports.program.safety import NAMES
-from ftlit.exports.traced.tracing import ROWS, TOKENS, Traced, stretched
+from ftlit.exports.traced.tracing import ROWS, TOKENS, Traced, check_whole_weights, stretched
 from ftlit.runs.exported import PROGRAM
 from ftlit.tasks import CausalLM, Seq2Seq, TaskModule
 from ftlit.util.private import forget_guards
@@ -27,11 +27,7 @@ def check_exportable(task: TaskModule) -> None:
             f"--format torch writes one program from texts to scores, but {type(task).__name__} writes its answers token by "
             "token; use --format onnx, or leave --format out"
         )
-    if getattr(task.model.config, "quantization_config", None) is not None:
-        raise UserError(
-            f"--format torch has no weights of 4 bits as those of model.tuning {type(task.tuning).__name__}; use "
-            "--adapter-only, or train with LoRA"
-        )
+    check_whole_weights(task, "torch")
 
 
 def write_program(task: TaskModule, inputs: dict[str, Tensor], outputs: list[str], folder: Path) -> None:

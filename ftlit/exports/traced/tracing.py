@@ -12,6 +12,19 @@ from ftlit.tuning.prompted_backbone import PromptedBackbone
 ROWS, TOKENS = 2, 3  # fewest in the example: the exporter takes a size of 1 for one that never changes
 
 
+def check_whole_weights(task: TaskModule, format: str) -> None:
+    """Check that the weights of a task are not rounded to a few bits.
+
+    Raises:
+        UserError: They are.
+    """
+    if getattr(task.model.config, "quantization_config", None) is not None:
+        raise UserError(
+            f"--format {format} has no weights of 4 bits as those of model.tuning {type(task.tuning).__name__}; use "
+            "--adapter-only, or train with LoRA"
+        )
+
+
 def merge_if_possible(task: TaskModule) -> None:
     """Merge the tuning method into the weights of the backbone; what cannot be merged, such as a prompt, stays in the model."""
     with suppress(UserError):
