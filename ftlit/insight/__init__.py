@@ -1,0 +1,1 @@
+"""Understand a run: explanations, errors, calibration and drift."""
