@@ -9,9 +9,9 @@ METRICS = "metrics.csv"  # every logged value by step and epoch
 PROGRESS = "progress.json"  # the step of a running training
 SAMPLES = "samples.jsonl"  # texts that a language model generated during training
 LOCK = "run.lock"  # the process that writes to the folder, as long as it lives
-PREDICTIONS, CHECKPOINTS = "predictions", "checkpoints"  # folders
+PREDICTIONS, CHECKPOINTS, INSIGHT = "predictions", "checkpoints", "insight"  # folders; reports of `ftlit.insight` in the last
 BEST, LAST = f"{CHECKPOINTS}/best.ckpt", f"{CHECKPOINTS}/last.ckpt"
-CONTENTS = (CONFIG, RECORD, PROGRESS, METRICS, RESULTS, SAMPLES, PREDICTIONS, CHECKPOINTS)
+CONTENTS = (CONFIG, RECORD, PROGRESS, METRICS, RESULTS, SAMPLES, PREDICTIONS, CHECKPOINTS, INSIGHT)
 
 # The version of this layout, recorded in run.json. It is increased whenever an older reader would misread a changed file.
 SCHEMA = 1
