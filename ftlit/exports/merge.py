@@ -107,18 +107,12 @@ def check_tied(task: TaskModule) -> None:
         )
 
 
-@torch.no_grad()
 def plain_embeddings(backbone: Any) -> None:
     """Replace an extended embedding by an ordinary one, which is enlarged if necessary."""
     table = backbone.get_input_embeddings()
-    if not isinstance(table, ExtendedEmbedding):
-        return
-    end = table.first + len(table.extra)
-    merged = nn.Embedding(max(table.num_embeddings, end), table.embedding_dim, table.padding_idx)
-    merged.weight[: table.num_embeddings] = table.weight
-    merged.weight[table.first : end] = table.extra
-    backbone.set_input_embeddings(merged)
-    backbone.config.get_text_config().vocab_size = merged.num_embeddings
+    if isinstance(table, ExtendedEmbedding):
+        backbone.set_input_embeddings(merged := table.plain())
+        backbone.config.get_text_config().vocab_size = merged.num_embeddings
 
 
 @torch.no_grad()

@@ -16,6 +16,24 @@ if TYPE_CHECKING:
 NOISE = 0.1  # relative to the spread of the pretrained vectors, so that new tokens differ from each other
 
 
+class ScaledEmbedding(nn.Embedding):
+    """An embedding table whose vectors are multiplied by a constant, as in Gemma and BART.
+
+    Args:
+        weight: The table, ``(tokens, width)``.
+        padding_idx: Id of the padding token.
+        scale: The constant.
+    """
+
+    def __init__(self, weight: Tensor, padding_idx: int | None, scale: float) -> None:
+        super().__init__(*weight.shape, padding_idx, _weight=weight)
+        self.scale = scale
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return embeddings ``(batch, tokens, width)`` of ids ``(batch, tokens)``."""
+        return super().forward(input) * self.scale
+
+
 class ExtendedEmbedding(nn.Embedding):
     """A pretrained embedding table with a second table for new tokens.
 
@@ -48,6 +66,16 @@ class ExtendedEmbedding(nn.Embedding):
         known = super().forward(input.masked_fill(new, 0))
         added = functional.embedding(position.clamp(0, len(self.extra) - 1), self.extra)
         return torch.where(new.unsqueeze(-1), added, known) * self.scale
+
+    @torch.no_grad()
+    def plain(self) -> nn.Embedding:
+        """One table of both, which has room for all ids."""
+        end = self.first + len(self.extra)
+        weight = self.weight.new_zeros(max(self.num_embeddings, end), self.embedding_dim)
+        weight[: self.num_embeddings], weight[self.first : end] = self.weight, self.extra
+        if self.scale == 1:
+            return nn.Embedding(*weight.shape, self.padding_idx, _weight=weight)
+        return ScaledEmbedding(weight, self.padding_idx, self.scale)
 
 
 class ExtendedHead(nn.Linear):

@@ -53,6 +53,13 @@ def test_scaled_embeddings_scale_new_rows_too() -> None:
     assert torch.equal(table(torch.tensor([9])), table.extra[1:] * 3)
 
 
+@pytest.mark.parametrize(("scale", "first"), [(1.0, 8), (3.0, 8), (3.0, 6)], ids=["plain", "scaled", "first in the table"])
+def test_one_table_of_both_looks_up_the_same(scale: float, first: int) -> None:
+    table = ExtendedEmbedding(BartScaledWordEmbedding(8, 4, padding_idx=0, embed_scale=scale), first, 2)
+    ids = torch.arange(first + 2)[None]
+    assert torch.equal(table.plain()(ids), table(ids))
+
+
 def test_embeddings_that_do_something_else_are_refused() -> None:
     class Hashed(nn.Embedding):
         def forward(self, input: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Kill a study's runner and its cells at random moments, and run two runners at once: nothing of the results may change.
 
-python -m tests.support.study.survival --kills 10      # writes experiments/results/survival.md
+python -m tests.support.study.survival --kills 10      # writes experiments/results/survival.md; some 20 minutes on two cores
 """
 
 import argparse
@@ -17,11 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tabulate import tabulate
 
 from ftlit.study.state.folder import Folder
 from tests.support.command_line import ROOT, start
 
 RESULTS = Path("experiments/results/survival.md")
+FROZEN = {"probe": {"model.tuning": "Frozen"}, "top": {"model.tuning": "TopLayers", "model.tuning.k": 1}}
+RATES = {"over": {"model.optimizer.init_args.lr": [1e-4, 1e-3, 1e-2]}, "nested": True}
+# Keys that the kinds of studies add to `twelve_cells`.
+STUDIES: dict[str, dict[str, Any]] = {
+    "fixed": {},
+    "sequential seeds": {"seeds": {"at_least": 3, "at_most": 6}},
+    "stored states": {"axes": {"tuning": FROZEN}, "compare": {"metric": "accuracy", "baseline": "probe"}},
+    "chosen rates": {"seeds": 2, "select": RATES},
+}
 
 
 @dataclass(frozen=True)
@@ -137,6 +147,23 @@ def together(file: Path, folder: Path) -> Outcome:
     return outcome(folder)
 
 
+def row(kind: str, file: Path, place: Path, kills: int) -> dict[str, Any]:
+    """Run a study undisturbed, killed, and by two runners; returns what differs as a row of the table."""
+    plain = undisturbed(file, place / "plain")
+    rough, two = disturbed(file, place / "rough", kills), together(file, place / "two")
+    return {
+        "study": kind,
+        "cells": len(plain.finished),
+        "starts": plain.started,
+        "killed runners": rough.killed["runners"],
+        "killed cells": rough.killed["cells"],
+        "starts when killed": rough.started,
+        "same results, killed": rough.results == plain.results,
+        "same results, two runners": two.results == plain.results,
+        "each cell as often": rough.finished == plain.finished == two.finished,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
@@ -145,26 +172,23 @@ def main() -> None:
     from tests.support.data import sentiment_splits, write_splits
     from tests.support.models import tiny_model
 
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        file = twelve_cells(
-            folder / "twelve.yaml", tiny_model(folder / "bert"), write_splits(folder / "data", sentiment_splits())
-        )
-        plain = undisturbed(file, folder / "plain")
-        rough = disturbed(file, folder / "rough", kills)
-        two = together(file, folder / "two")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        model, data = tiny_model(Path(folder) / "bert"), write_splits(Path(folder) / "data", sentiment_splits())
+        for kind, keys in STUDIES.items():
+            (place := Path(folder) / kind.replace(" ", "_")).mkdir()
+            rows.append(row(kind, twelve_cells(place / "twelve.yaml", model, data, **keys), place, kills))
+            print(rows[-1], flush=True)
     lines = [
-        "# A study that is killed again and again",
+        "# Studies that are killed again and again",
         f"    python -m tests.support.study.survival --kills {kills}",
-        f"Twelve cells of a tiny model, two at a time. Undisturbed: {plain.started} starts. Killed at random moments: "
-        f"{rough.killed['runners']} runners and {rough.killed['cells']} cells, {rough.started} starts. "
-        f"Two runners at once: {two.started} starts.",
-        f"- results.csv of the killed study equals the undisturbed one byte for byte: {rough.results == plain.results}",
-        f"- results.csv of the two runners equals it too: {two.results == plain.results}",
-        f"- most times that a cell finished: {max(rough.finished.values())} killed, {max(two.finished.values())} by two",
+        "Studies of a tiny model with up to twelve repetitions, two cells at a time: without anything special, with seeds "
+        "that are added until verdicts are reached, with stored states of frozen layers, and with learning rates that each "
+        "seed chooses. Each runs undisturbed, with runners and cells killed at random moments, and by two runners at once. "
+        "`same results` says whether results.csv is the same byte for byte.",
+        tabulate(rows, headers="keys", tablefmt="pipe"),
     ]
-    RESULTS.write_text("\n\n".join(lines[:3]) + "\n\n" + "\n".join(lines[3:]) + "\n", "utf-8")
-    print("\n".join(lines[2:]))
+    RESULTS.write_text("\n\n".join(lines) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
