@@ -23,7 +23,7 @@ import ftlit
 
 SHARE, SEED = 0.01, 0
 HANGING = 120  # seconds after which a request counts as hanging
-WARM = 0.05  # share of the requests after which memory is measured first
+MEASURED = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # shares of the requests after which memory is measured, beside the end
 EXPECTED = {"too large": 413, "wrong columns": 422, "broken JSON": 400, "no JSON": 415, "a row of many that is wrong": 200}
 HUNG_UP = ("hangs up in the middle", "hangs up before the answer", "stops in the middle")
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -114,14 +114,15 @@ class Clients:
         return "right" if same else "WRONG"
 
 
-async def measured(clients: Clients, count: int, total: int, process: Any) -> tuple[float, float]:
-    """Resident memory of the server after the first requests and at the end, in MiB."""
-    working = asyncio.gather(*(clients.client(SEED + number) for number in range(count)))
-    while clients.done < WARM * total:
-        await asyncio.sleep(0.05)
-    first = resident(process)
+async def measured(clients: Clients, count: int, total: int, process: Any) -> list[float]:
+    """Resident memory of the server after shares of the requests and at the end, in MiB."""
+    working, found = asyncio.gather(*(clients.client(SEED + number) for number in range(count))), []
+    for share in MEASURED:
+        while clients.done < share * total:
+            await asyncio.sleep(0.05)
+        found.append(resident(process))
     await working
-    return first, resident(process)
+    return [*found, resident(process)]
 
 
 def main(options: argparse.Namespace) -> None:
@@ -131,8 +132,9 @@ def main(options: argparse.Namespace) -> None:
     began = time.monotonic()
     with server("ftlit", options.run, "", "--timeout", "5") as (process, url):
         clients = Clients(int(url.split(":")[2].split("/")[0]), texts, expected, options.requests)
-        first, last = asyncio.run(measured(clients, options.clients, options.requests, process))
+        memory = asyncio.run(measured(clients, options.clients, options.requests, process))
         alive = process.is_running()
+    places = ", ".join(f"{share:.0%}" for share in MEASURED)
     rows = [[kind, outcome, number] for (kind, outcome), number in sorted(clients.found.items())]
     given = f"--run {options.run} --input {options.input} --column {options.column} --requests {options.requests}"
     report = f"""# Hostile requests
@@ -142,7 +144,8 @@ def main(options: argparse.Namespace) -> None:
 {tabulate(rows, headers=["request", "outcome", "number"], tablefmt="github")}
 
 A good request is right if its label and its score (to 1e-5) are those of `ftlit.load`. Resident memory of the server after
-{WARM:.0%} of the requests and at the end: {first:.0f} and {last:.0f} MiB ({last / first - 1:+.1%}).
+{places} of the requests and at the end: {", ".join(f"{value:.0f}" for value in memory)} MiB
+(from the first to the last {memory[-1] / memory[0] - 1:+.1%}).
 {time.monotonic() - began:.0f} s in all; the server {"still ran" if alive else "had ended"}. {os.cpu_count()} cores.
 """
     options.output.write_text(report)

@@ -2,6 +2,8 @@
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -22,6 +24,26 @@ def keep_freed_memory() -> bool:
     if not hasattr(library, "gnu_get_libc_version"):
         return False
     return bool(library.mallopt(MMAP_THRESHOLD, 1 << 30) and library.mallopt(TRIM_THRESHOLD, (1 << 31) - 1))
+
+
+@contextmanager
+def one_thread(wanted: bool) -> Iterator[None]:
+    """Let PyTorch compute on one thread inside the block, if wanted.
+
+    A thread of PyTorch that waits for the next small operation keeps its core busy for some milliseconds, in which a library
+    with threads of its own, such as ONNX Runtime, would have to wait.
+    """
+    if not wanted:
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def processor_facts() -> dict[str, str]:

@@ -85,6 +85,20 @@ def test_no_memory_for_weights(exported: Path, monkeypatch: pytest.MonkeyPatch) 
     assert set(seen) == {"meta"}
 
 
+def test_pytorch_has_one_thread_while_the_graph_has_its_own(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, seen = torch.get_num_threads(), list[int]()
+    torch.set_num_threads(2)
+    try:
+        predictor = ftlit.load(exported)
+        decode = predictor.model.decode
+        monkeypatch.setattr(predictor.model, "decode", lambda *args: seen.append(torch.get_num_threads()) or decode(*args))
+        predictor(["fine"])
+        assert predictor.model.model.backbone.graph.session.get_session_options().intra_op_num_threads == 2
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize(
     ("case", "tuning"),

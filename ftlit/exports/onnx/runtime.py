@@ -39,6 +39,8 @@ class OnnxGraph:
         file: The graph.
     """
 
+    own_threads = True
+
     def __init__(self, file: Path) -> None:
         self.session = start_session(file)
         self.inputs = [given.name for given in self.session.get_inputs()]

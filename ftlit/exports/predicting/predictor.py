@@ -17,6 +17,7 @@ from ftlit.exports.predicting.sizes import Sizes, default_sizes
 from ftlit.exports.predicting.windows import WINDOW_ROWS, Share, Window, ahead, windows
 from ftlit.models.embeddings import check_token_ids
 from ftlit.tasks import TaskModule
+from ftlit.util.machine import one_thread
 
 NEEDS = "; this run needs "  # in the middle of an error about a row
 
@@ -201,10 +202,11 @@ class Predictor:
     def answers(self, window: Encoded, scores: bool = False) -> list[dict[str, Any]]:
         """Return the predictions for encoded rows, in their order."""
         columns, found = window.columns, [dict[str, Any]() for _ in window.columns["row"]]
-        for part in window.batches:
-            chosen = part.tolist()
-            for i, one in zip(chosen, self.model.predict_batch(self._batch(columns, chosen)), strict=True):
-                found[i] = one or {}
+        with one_thread(getattr(self.model.model, "own_threads", False)):
+            for part in window.batches:
+                chosen = part.tolist()
+                for i, one in zip(chosen, self.model.predict_batch(self._batch(columns, chosen)), strict=True):
+                    found[i] = one or {}
         parts: list[list[dict[str, Any]]] = [[] for _ in window.ids]
         for row, one in zip(columns["row"], found, strict=True):
             parts[row].append(one)

@@ -24,6 +24,8 @@ class Program:
         UserError: It holds more, or it cannot be read.
     """
 
+    own_threads = False
+
     def __init__(self, file: Path, trusted: bool = False) -> None:
         if not trusted:
             check_program(file)

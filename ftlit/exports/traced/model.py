@@ -14,6 +14,7 @@ class Graph(Protocol):
 
     inputs: list[str]
     outputs: list[str]
+    own_threads: bool  # whether it computes on other threads than those of PyTorch
 
     def __call__(self, inputs: dict[str, Tensor]) -> list[Tensor]: ...
 
@@ -63,6 +64,7 @@ class GraphModel(nn.Module):
         super().__init__()
         base = getattr(model, model.base_model_prefix, model)
         self.backbone, self.config = GraphBackbone(graph, base.get_input_embeddings(), model.config), model.config
+        self.own_threads = graph.own_threads
 
     def forward(self, **inputs: Tensor) -> SimpleNamespace:
         """Return the outputs of the graph for tensors with the names of its inputs."""

@@ -47,6 +47,7 @@ class TextGraph(PreTrainedModel, GenerationMixin):
     """
 
     _supports_sdpa = True
+    own_threads = True
 
     def __init__(self, folder: Path, model: Any, file: str, part: str = "") -> None:
         super().__init__(model.config)
