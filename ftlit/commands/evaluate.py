@@ -11,6 +11,7 @@ from ftlit.commands.report import report_text, write_evaluation
 from ftlit.data.shared.base import TaskData
 from ftlit.data.shared.summary import data_report, data_text
 from ftlit.errors import UserError
+from ftlit.metrics.calibration.measures import calibration_report
 from ftlit.metrics.evidence import METRIC_SETTINGS
 from ftlit.metrics.evidence.intervals import baseline_scores, metric_intervals
 from ftlit.runs.checkpoint import step_of
@@ -183,10 +184,21 @@ class Evaluation:
     @rank_zero_only
     def _write_report(self, split: str, picture: bool = True) -> None:
         report = self.model.evaluators["val" if split == "validation" else "test"].details
+        if found := self._calibration():
+            report = {**report, "calibration": found}
         files = write_evaluation(self.run_dir, split, report, picture)
         if report and split == "test":
             print(f"\nTest{', by label' if 'per_class' in report else ''}\n{report_text(report)}")
         send_report(self.trainer.loggers, split, report, files)
+
+    def _calibration(self) -> list[dict[str, Any]]:
+        """How far the scores of the last evaluation are probabilities; empty for a task without them."""
+        rows, self.predictions.rows = self.predictions.rows, []  # whose memory is needed no longer
+        try:
+            return calibration_report(self.model.evidence, rows)
+        except Exception as error:  # of a task outside the package, as above
+            print(f"\nThe report says nothing of calibration: {type(error).__name__}: {error}")
+            return []
 
     @rank_zero_only
     def _finish(self, results: dict[str, Any], steps: int) -> None:

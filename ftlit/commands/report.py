@@ -8,6 +8,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from ftlit.metrics.calibration.measures import MEASURES
+from ftlit.runs.reading import INTERVAL
 from ftlit.util.files import replacing, write_json, write_text
 from ftlit.util.label_sets import MANY_LABELS, commonest, compact_report, has_many_labels, largest_confusions, sparse_cells
 
@@ -38,7 +40,24 @@ def report_text(report: dict[str, Any], whole: bool = False) -> str:
         table = tabulate(confusion_rows(report), headers="firstrow", tablefmt="simple")
         if table.index("\n") <= PRINTED_WIDTH:
             parts.append("\n" + table)
+    parts += [f"\n{calibration_text(found, whole)}" for found in report.get("calibration", [])]
     return "\n".join(parts)
+
+
+def calibration_text(found: dict[str, Any], whole: bool = False) -> str:
+    """Format the measures of calibration of one sort of decision as tables.
+
+    Args:
+        found: An entry of the report's ``calibration``.
+        whole: Whether to add the reliability diagram and the risk-coverage curve.
+    """
+    numbers = {name: found[name] for name in MEASURES if name in found}
+    rows = [[name, one["value"], "{:.4f} to {:.4f}".format(*one["interval"]), MEASURES[name]] for name, one in numbers.items()]
+    head = f"calibration of {found['count']:,} {found['of']}"
+    parts = [tabulate(rows, headers=[head, "", INTERVAL, ""], floatfmt=".4f", tablefmt="simple")]
+    for key in ("reliability", "risk_coverage") if whole else ():
+        parts.append(tabulate(found[key], headers="keys", floatfmt=".4f", tablefmt="simple"))
+    return "\n\n".join(parts)
 
 
 def write_evaluation(folder: Path, split: str, report: dict[str, Any], picture: bool = True) -> list[Path]:

@@ -20,6 +20,7 @@ class Predictions(Callback):
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.enabled = True
+        self.rows: list[dict[str, Any]] = []  # of the last evaluation
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         pl_module.keep_predictions = self.enabled and trainer.state.fn in ("validate", "test")
@@ -38,6 +39,7 @@ class Predictions(Callback):
         """Write the prediction of each row. Every rank must call this."""
         if trainer.is_global_zero:
             data = trainer.datamodule  # type: ignore[attr-defined]
-            lines = [json.dumps({**data.record_at(split, i), **found[i]}, ensure_ascii=False) for i in found]
+            self.rows = [{**data.record_at(split, i), **found[i]} for i in found]
+            lines = (json.dumps(row, ensure_ascii=False) for row in self.rows)
             write_text(predictions_file(self.run_dir, split), "\n".join(lines) + "\n")
         trainer.strategy.barrier()

@@ -80,11 +80,11 @@ def documents(rows: Rows) -> tuple[np.ndarray, int]:
     return np.array([places[name] for name in named], dtype=int), len(places)
 
 
-def resamples(groups: int) -> Iterator[np.ndarray]:
+def resamples(groups: int, draws: int = DRAWS) -> Iterator[np.ndarray]:
     """Blocks of ``(draws, groups)``: how often each resample contains each group."""
     rng, size = np.random.default_rng(SEED), max(1, MAX_BLOCK_SIZE // groups)
-    for start in range(0, DRAWS, size):
-        count = min(size, DRAWS - start)
+    for start in range(0, draws, size):
+        count = min(size, draws - start)
         drawn = rng.integers(groups, size=(count, groups)) + groups * np.arange(count)[:, None]
         yield np.bincount(drawn.ravel(), minlength=count * groups).reshape(count, groups).astype(float)
 

@@ -64,7 +64,7 @@ def _tag_changes(row: dict[str, Any]) -> Iterator[Change]:
 
 
 def _accuracy(runs: Sequence[Rows], spans: bool) -> Sums:
-    true = [_right_tags(row) if spans else row["label"] for row in runs[0]]
+    true = [right_tags(row) if spans else row["label"] for row in runs[0]]
     key = "tags" if spans else "prediction"
     same = [
         [sum(a == b for a, b in zip(row[key], tags, strict=True)) for row, tags in zip(rows, true, strict=True)]
@@ -73,7 +73,7 @@ def _accuracy(runs: Sequence[Rows], spans: bool) -> Sums:
     return mean_of(same, [[len(tags) for tags in true]] * len(runs))
 
 
-def _right_tags(row: dict[str, Any]) -> list[str]:
+def right_tags(row: dict[str, Any]) -> list[str]:
     """The tags of a sentence's true entities; its input is the first column after the id."""
     given = next(value for key, value in row.items() if key != "id")
     _, offsets = located_words(given)
