@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ftlit.heads import Head as Head
     from ftlit.heads import PooledHead as PooledHead
     from ftlit.heads import TaskHead as TaskHead
+    from ftlit.insight.calibration.command import calibrate as calibrate
     from ftlit.losses import BCE as BCE
     from ftlit.losses import MSE as MSE
     from ftlit.losses import CrossEntropy as CrossEntropy
@@ -96,6 +97,7 @@ _NAMES = {
     "ftlit.exports.predict": "load predict",
     "ftlit.exports.run": "open_run Run",
     "ftlit.heads": "EncoderDecoderHead EntityHead Head PooledHead TaskHead",
+    "ftlit.insight.calibration.command": "calibrate",
     "ftlit.losses": "BCE CrossEntropy Distillation Focal Huber Loss MSE",
     "ftlit.tasks": """
         CausalLM MaskedLM MultipleChoice QuestionAnswering RelationExtraction Seq2Seq TaskModule TextClassification

@@ -15,6 +15,7 @@ commands:
   predict    label new texts with a run                 ftlit predict --run runs/x --input texts.txt --output out.jsonl
   export     write a run as a folder without ftlit      ftlit export --run runs/x --output folder
   compress   make a run smaller and faster for CPUs     ftlit compress --run runs/x --method onnx-int8
+  calibrate  make the scores of a run probabilities     ftlit calibrate --run runs/x
   push       publish a run on the Hugging Face hub      ftlit push --run runs/x --repo me/name
   serve      answer requests over HTTP with a run       ftlit serve --run runs/x
   diff       what differs between two runs              ftlit diff runs/a runs/b
@@ -23,7 +24,10 @@ commands:
 
 Each command explains itself: ftlit COMMAND --help
 """
-COMMANDS = ("fit", "validate", "test", "predict", "export", "compress", "push", "serve", "diff", "compare", "study")
+COMMANDS = (
+    *("fit", "validate", "test", "predict", "export", "compress", "calibrate", "push", "serve"),
+    *("diff", "compare", "study"),
+)
 TRACEBACK = "FTLIT_TRACEBACK"  # environment variable
 LIGHT = {  # modules that do without torch
     "diff": "ftlit.diff.command",

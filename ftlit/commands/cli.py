@@ -44,6 +44,7 @@ FUNCTIONS = {
     "predict": "ftlit.exports.predict",
     "export": "ftlit.exports.export",
     "compress": "ftlit.exports.compress.command",
+    "calibrate": "ftlit.insight.calibration.command",
     "push": "ftlit.exports.push.command",
     "serve": "ftlit.serve.command",
 }

@@ -22,6 +22,7 @@ from ftlit.exports.folder import (
 from ftlit.exports.forms import FORMS
 from ftlit.exports.merge import save_merged, save_tokenizer
 from ftlit.exports.own_head import apply_scale, exported_scale, has_own_head
+from ftlit.exports.predicting.calibrated import IN_FOLDER, run_calibration, told_of_export
 from ftlit.exports.target import check_target, made_whole
 from ftlit.exports.verify import reference_outputs, verify_folder, verify_loaded
 from ftlit.runs.checkpoint import find_checkpoint, load_task, read_checkpoint
@@ -61,6 +62,7 @@ def export(
     format: Format = "transformers",
     trust_remote_code: bool = False,
     trust_classes: list[str] | str | None = None,
+    calibrated: bool = True,
 ) -> None:
     """Export a finished run as a folder that needs no ftlit. Its outputs are compared with the run in a process without ftlit.
 
@@ -75,6 +77,7 @@ def export(
             a language model that llama.cpp runs, or `torch` for a program that PyTorch runs without transformers.
         trust_remote_code: Whether to run code that comes with the backbone. What the run says has no effect.
         trust_classes: Import paths of classes outside ftlit that the run may name, such as `my_task.Stars`.
+        calibrated: Whether to export the calibration of the run too, if `ftlit calibrate` made one.
 
     Raises:
         UserError: If the run is not finished, its tuning method does not support the export, or the outputs differ.
@@ -87,9 +90,12 @@ def export(
     _check_format(format, adapter_only, dtype)
     check_names_of(path, trust_classes)
     with made_whole(target) as work:
-        kind, difference = Export(run_dir, path, work, dtype, trust_remote_code).write(adapter_only, format)
+        exporting = Export(run_dir, path, work, dtype, trust_remote_code, calibrated)
+        kind, difference = exporting.write(adapter_only, format)
     written = f"wrote {KIND_DESCRIPTIONS[kind]} to {target}"
     print(f"{written}; its outputs differ from the run's by {difference:.1e} of the largest value")
+    if told := told_of_export(exporting.calibration, exporting.folded):
+        print(f"note: {told}")
 
 
 def _check_format(format: Format, adapter_only: bool, dtype: Dtype) -> None:
@@ -142,20 +148,26 @@ class Export:
         work: Temporary folder. The export is written to ``folder`` inside it.
         dtype: Data type of the weights.
         trust_remote_code: Whether to run code that comes with the backbone.
+        calibrated: Whether the calibration of the run belongs to the export.
     """
 
-    def __init__(self, run_dir: Path, path: Path, work: Path, dtype: Dtype, trust_remote_code: bool = False) -> None:
+    def __init__(
+        self, run_dir: Path, path: Path, work: Path, dtype: Dtype, trust_remote_code: bool = False, calibrated: bool = True
+    ) -> None:
         self.run_dir, self.folder, self.exchange, self.dtype = run_dir, work / "folder", work / "exchange", dtype
         self.stored, self.best = read_checkpoint(path), is_best(run_dir, path)
         self.task: TaskModule = load_task(path, trust_remote_code).eval()
         self.data, self.trust_remote_code = stored_data(path, trust_remote_code), trust_remote_code
+        self.calibration = run_calibration(run_dir, path) if calibrated else None
+        self.folded = False
 
-    def write(self, adapter_only: bool, format: Format = "transformers") -> tuple[Kind, float]:
+    def write(self, adapter_only: bool, format: Format = "transformers", fold: bool = True) -> tuple[Kind, float]:
         """Write and verify the folder.
 
         Args:
             adapter_only: Whether to write the adapter alone.
             format: What to write otherwise.
+            fold: Whether the last layer divides the logits by the temperature of a calibration, if it can.
 
         Returns:
             The kind of folder, and the largest relative difference of its outputs.
@@ -165,19 +177,28 @@ class Export:
         """
         kind: Kind = "adapter" if adapter_only else self._kind() if format == "transformers" else format
         expected: Any = self._checked_reference(kind)
-        scale = exported_scale(self.task) if kind != "adapter" else (0.0, 1.0)
+        scale = self._scale(kind, fold)
         apply_scale(self.task, *scale)
         expected = expected.scaled(*scale)
         self.folder.mkdir()
         self._save(kind, expected)
         save_separate_weights(self.task, kind, self.folder)
         save_tokenizer(self.task, self.data, self.folder, kind)
-        self._write_metadata(kind, scale != (0.0, 1.0), expected)
+        self._write_metadata(kind, scale != (0.0, 1.0) and not self.folded, expected)
         for file in self.folder.rglob("*.safetensors"):  # safetensors makes them readable by their owner only
             shutil.copymode(self.folder / METADATA_FILE, file)
         difference = self._verify(kind, expected)
         self._add_metadata(difference=difference)
         return kind, difference
+
+    def _scale(self, kind: Kind, fold: bool) -> tuple[float, float]:
+        """What the logits of the export are, as `exported_scale` says."""
+        if kind == "adapter":
+            return 0.0, 1.0
+        temperature = self.calibration.scores.temperature if self.calibration and fold and kind != "backbone" else 1.0
+        scale = exported_scale(self.task, temperature)
+        self.folded = temperature != 1 and scale != (0.0, 1.0)
+        return scale
 
     def _checked_reference(self, kind: Kind) -> Any:
         """Compute the outputs of the run, after checking that its tuning method supports the export."""
@@ -213,10 +234,14 @@ class Export:
         if kind == "adapter" and self.task.tuning.modifies_base_weights:
             arguments["task"]["tuning"] = plain(self.task.tuning.as_exported())
         self._add_metadata(kind=kind, **arguments, dtype=self.dtype, versions=versions(), run=self.run_dir.resolve().name)
+        if self.calibration:
+            own = self.calibration.without_temperature() if self.folded else self.calibration
+            self._add_metadata(**{IN_FOLDER: own.record})
         record = RunFolder(self.run_dir).record
         self._add_metadata(**{name: record.get(name) for name in ("revision", "commit", "data_commit")})
         use = FORMS[kind].use(self.task, self.data, expected, self.folder, scaled) if kind in FORMS else None
-        subject = Subject(self.run_dir, self.task, self.data, kind, self.dtype, scaled, use, self.best)
+        told = told_of_export(self.calibration, self.folded)
+        subject = Subject(self.run_dir, self.task, self.data, kind, self.dtype, scaled, use, self.best, told)
         (self.folder / CARD).write_text(model_card(subject), encoding="utf-8")
         config = hidden(RunFolder(self.run_dir).config)
         (self.folder / RUN_CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")

@@ -55,23 +55,38 @@ def save_code(folder: Path) -> None:
     shutil.copy(own_heads.__file__, folder / f"{CODE}.py")
 
 
-def exported_scale(task: TaskModule) -> tuple[float, float]:
-    """Mean and deviation of a regression's target, if the exported model can return it in its own unit; else 0 and 1."""
-    if not isinstance(task, TextRegression) or abs(task.mean) > FAR * task.deviation or _last_layer(task) is None:
+def exported_scale(task: TaskModule, temperature: float = 1.0) -> tuple[float, float]:
+    """What the logits of the exported model are: those of the task times the second number plus the first.
+
+    A regression returns the target in its own unit. The logits of labels are divided by the temperature of a calibration. Where
+    the last layer cannot do this, the numbers are 0 and 1.
+
+    Args:
+        task: The task.
+        temperature: The temperature; 1 for a task without a calibration.
+    """
+    if _last_layer(task) is None:
         return 0.0, 1.0
-    return task.mean, task.deviation
+    if not isinstance(task, TextRegression):
+        return 0.0, 1 / temperature
+    return (0.0, 1.0) if abs(task.mean) > FAR * task.deviation else (task.mean, task.deviation)
 
 
 @torch.no_grad()
 def apply_scale(task: TaskModule, mean: float, deviation: float) -> None:
-    """Let the last layer of a regression return the target in its own unit, as pipelines show it."""
+    """Let the last layer return the logits of `exported_scale`, as pipelines show them."""
     layer = _last_layer(task)
     if layer is not None and (mean, deviation) != (0.0, 1.0):
         layer.weight.mul_(deviation)
-        layer.bias.mul_(deviation).add_(mean)
+        if layer.bias is not None:
+            layer.bias.mul_(deviation).add_(mean)
 
 
 def _last_layer(task: TaskModule) -> nn.Linear | None:
+    """The layer that returns the logits; for regression, it must have a bias."""
     inside = {id(part) for part in task.backbone.modules()}
     layers = [part for part in task.model.modules() if isinstance(part, nn.Linear) and id(part) not in inside]
-    return layers[-1] if layers and layers[-1].out_features == 1 and layers[-1].bias is not None else None
+    outputs = len(getattr(task, "label_names", None) or [0])
+    if not layers or layers[-1].out_features != outputs or (isinstance(task, TextRegression) and layers[-1].bias is None):
+        return None
+    return layers[-1]

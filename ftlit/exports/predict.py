@@ -17,8 +17,10 @@ from ftlit.exports.folder import open_exported, stored_data
 from ftlit.exports.output.formats import check_output, line
 from ftlit.exports.output.partial import Partial
 from ftlit.exports.output.source import source_of
+from ftlit.exports.predicting.calibrated import check_abstaining, exported_calibration, prediction_types, run_calibration
 from ftlit.exports.predicting.predictor import Predictor
 from ftlit.exports.predicting.windows import Share, share_of
+from ftlit.metrics.calibration.applied import Calibration
 from ftlit.runs.checkpoint import find_checkpoint, load_task
 from ftlit.runs.exported import is_exported
 from ftlit.tasks import TaskModule
@@ -32,6 +34,7 @@ def load(
     device: str | None = None,
     trust_remote_code: bool = False,
     trust_classes: list[str] | str | None = None,
+    calibrated: bool = True,
 ) -> Predictor:
     """Load a run for prediction, as in ``ftlit.load("runs/x")(["some text"])``.
 
@@ -42,20 +45,24 @@ def load(
         trust_remote_code: Whether to run code that comes with the model. What the folder says has no effect.
         trust_classes: Import paths of classes outside ftlit that the folder may name. Classes of imported modules need not be
             listed.
+        calibrated: Whether to use the calibration of the run, if `ftlit calibrate` made one.
 
     Raises:
-        UserError: If the run does not exist, its weights do not match its backbone, or it names a class that is not trusted.
+        UserError: If the run does not exist, its weights do not match its backbone, it names a class that is not trusted, or
+            its calibration is for other weights.
     """
     quiet()
     device = _device(device)
     import_trusted(trust_classes)
     if is_exported(Path(run)):
-        return Predictor(*open_exported(Path(run), trust_remote_code), device)
+        own = exported_calibration(Path(run)) if calibrated else None
+        return Predictor(*open_exported(Path(run), trust_remote_code), device, own)
     path = find_checkpoint(Path(run), checkpoint)
     model = load_task(path, trust_remote_code)
     if not isinstance(model, TaskModule):
         raise UserError(f"{path} is not a checkpoint of ftlit")
-    return Predictor(model, stored_data(path, trust_remote_code), device)
+    own = run_calibration(Path(run), path) if calibrated else None
+    return Predictor(model, stored_data(path, trust_remote_code), device, own)
 
 
 def _device(name: str | None) -> str:
@@ -80,6 +87,8 @@ def predict(
     shard: str | None = None,
     trust_remote_code: bool = False,
     trust_classes: list[str] | str | None = None,
+    calibrated: bool = True,
+    abstain_below: float | None = None,
 ) -> None:
     """Predict for new texts with a finished run.
 
@@ -96,19 +105,26 @@ def predict(
         shard: Share of the texts to predict, such as `2/4`, where several commands do all of them.
         trust_remote_code: Whether to run code that comes with the model. What the folder says has no effect.
         trust_classes: Import paths of classes outside ftlit that the folder may name, such as `my_task.Stars`.
+        calibrated: Whether to use the calibration of the run, if `ftlit calibrate` made one.
+        abstain_below: Score below which a row gets no answer, but null and `abstained: true`. Defaults to what `ftlit
+            calibrate` fitted, if it did.
 
     Raises:
         UserError: If a file cannot be used, or the run does not exist.
     """
     _check_files(input, output, resume)
     share = share_of(shard)
-    predictor = load(run, checkpoint, device, trust_remote_code, trust_classes)
+    predictor = load(run, checkpoint, device, trust_remote_code, trust_classes, calibrated)
+    if abstain_below is not None:
+        check_abstaining(predictor.model, abstain_below)
+        predictor.calibration = replace(predictor.calibration or Calibration(), abstain_below=abstain_below)
     job = _Job(predictor, input, scores, batch_size)
     if output == "-":
         job.warn(*job.print(share))
         return
     weights = Path(run) if is_exported(Path(run)) else find_checkpoint(Path(run), checkpoint)
-    options = {"scores": scores, "batch_size": batch_size, "device": predictor.device, "shard": shard}
+    own = predictor.calibration.record if predictor.calibration else None
+    options = {"scores": scores, "batch_size": batch_size, "device": predictor.device, "shard": shard, "calibrated": own}
     with closing(Partial(Path(output), source_of(input, weights, **options), resume)) as partial:
         partial.fill(job.windows(replace(share, done=partial.count)))
         partial.finish(job.types)
@@ -146,7 +162,7 @@ class _Job:
     @property
     def types(self) -> dict[str, Any]:
         """Types of the columns of the predictions."""
-        types = self.predictor.model.prediction_types()
+        types = prediction_types(self.predictor.model, self.predictor.calibration)
         return types if self.scores else {name: kind for name, kind in types.items() if name != "scores"}
 
     def print(self, share: Share) -> tuple[int, int]:

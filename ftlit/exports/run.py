@@ -19,6 +19,7 @@ class Run(RunFolder):
         device: str | None = None,
         trust_remote_code: bool = False,
         trust_classes: list[str] | str | None = None,
+        calibrated: bool = True,
     ) -> list[dict[str, Any]]:
         """Return predictions for new rows, in order. The model is loaded at each call; `load` keeps it in memory.
 
@@ -30,10 +31,12 @@ class Run(RunFolder):
             device: Device of the model. Defaults to the GPU if there is one.
             trust_remote_code: Whether to run code that comes with the model. What the folder says has no effect.
             trust_classes: Import paths of classes outside ftlit that the run may name.
+            calibrated: Whether to use the calibration of the run, if `ftlit calibrate` made one.
         """
         from ftlit.exports.predict import load
 
-        return load(self.folder, checkpoint, device, trust_remote_code, trust_classes)(rows, batch_size, scores)
+        predictor = load(self.folder, checkpoint, device, trust_remote_code, trust_classes, calibrated)
+        return predictor(rows, batch_size, scores)
 
 
 def open_run(folder: str | Path) -> Run:

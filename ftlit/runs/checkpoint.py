@@ -1,6 +1,7 @@
 """Write and read checkpoints of the trained weights, and check that they fit the model and the data."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,19 @@ def frozen_digest(module: nn.Module, rewritten: bool = False) -> str:
         rewritten: Whether the tuning method changes the frozen weights of the layers that it wraps. These may differ in
             their last bits between machines, and are excluded.
     """
-    digest = hashlib.sha256()
     state = module.state_dict()
     names = sorted(name for name in frozen_keys(module) if not (rewritten and ".base_layer." in name))
-    for name in names:
-        weight = state[name].detach().flatten()
-        digest.update(f"{name}{tuple(state[name].shape)}".encode())
+    return weights_digest({name: state[name] for name in names}) if names else ""
+
+
+def weights_digest(weights: Mapping[str, torch.Tensor]) -> str:
+    """A short hash of weights: their names, their shapes, and the first and last 256 values of each."""
+    digest = hashlib.sha256()
+    for name, values in weights.items():
+        weight = values.detach().flatten()
+        digest.update(f"{name}{tuple(values.shape)}".encode())
         digest.update(torch.cat([weight[:256], weight[-256:]]).float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16] if names else ""
+    return digest.hexdigest()[:16]
 
 
 def check_trained(module: nn.Module, missing: list[str], unexpected: list[str], tuning: object) -> None:

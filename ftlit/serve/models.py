@@ -9,7 +9,7 @@ from typing import Any
 from ftlit.errors import in_a_sentence, near, user_error
 from ftlit.exports.folder import METADATA_FILE
 from ftlit.exports.predicting.predictor import Predictor
-from ftlit.runs.files import BEST, RECORD
+from ftlit.runs.files import BEST, CALIBRATION, RECORD
 from ftlit.runs.reading import RunFolder
 from ftlit.serve.completions.generator import Generator
 from ftlit.serve.completions.writer import Writer
@@ -84,7 +84,7 @@ class Model:
 
     def _state(self) -> list[tuple[int, int, int]]:
         """What changes when another run takes the place of this one."""
-        files = (self.folder / name for name in (RECORD, BEST, METADATA_FILE))
+        files = (self.folder / name for name in (RECORD, BEST, CALIBRATION, METADATA_FILE))
         states = [file.stat() for file in files if file.is_file()]
         return [(state.st_ino, state.st_mtime_ns, state.st_size) for state in states]
 

@@ -22,7 +22,13 @@ PROBLEM = {
 PREDICTION = {
     "type": "object",
     "description": "A prediction, as `ftlit predict` writes it, or the problem of this row alone.",
-    "properties": {"id": {}, "prediction": {}, "problem": {"type": "object"}},
+    "properties": {
+        "id": {},
+        "prediction": {},
+        "abstained": {"type": "boolean"},
+        "set": {"type": "array"},
+        "problem": {"type": "object"},
+    },
     "required": ["id"],
 }
 SCORES = {"name": "scores", "in": "query", "schema": {"type": "boolean"}, "description": "Include the scores of all labels."}

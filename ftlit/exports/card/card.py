@@ -93,9 +93,10 @@ def _notes(subject: Subject) -> str:
         if subject.scaled:
             return "\n\nThe logit is the predicted number."
         return f"\n\nThe logit is the standardized prediction: multiply by {task.deviation} and add {task.mean}."
-    if names := getattr(task, "label_names", None):
-        return f"\n\nLabels: {', '.join(names[:50])}{', ...' if len(names) > 50 else ''}."
-    return ""
+    names = getattr(task, "label_names", None)
+    parts = [f"Labels: {', '.join(names[:50])}{', ...' if len(names) > 50 else ''}."] if names else []
+    parts += [f"{subject.calibration[0].upper()}{subject.calibration[1:]}."] if subject.calibration else []
+    return "".join(f"\n\n{part}" for part in parts)
 
 
 def _command(record: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ class Subject:
         scaled: Whether the model of a regression returns the target in its own unit.
         library: Code that uses the folder without ftlit; by default with transformers. Kinds that need ftlit have none.
         best: Whether the folder has the weights of the run's best checkpoint, of which the results are.
+        calibration: What its scores are, in a sentence, if the run was calibrated.
     """
 
     run_dir: Path
@@ -39,6 +40,7 @@ class Subject:
     scaled: bool = False
     library: str | None = None
     best: bool = True
+    calibration: str | None = None
 
     @cached_property
     def run(self) -> RunFolder:

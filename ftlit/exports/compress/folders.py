@@ -76,7 +76,7 @@ class Folders:
             export = Export(self.run_dir, self.checkpoint, place, key[1], self.trust_remote_code)
             try:
                 _check_graph(export.task, key[0])
-                export.write(adapter_only=False, format=key[0])
+                export.write(adapter_only=False, format=key[0], fold=False)  # so that its loss is that of the run
             except UserError as error:
                 fact = str(error).partition("; ")[0].removeprefix("--format onnx: ")
                 raise UserError(f"--method {method} cannot be made: {fact}; choose another method") from error

@@ -55,7 +55,8 @@ class Worker:
     def __init__(self, task: Task) -> None:
         torch.set_num_threads(task.threads)
         self._task, self._rows = task, json.loads(Path(task.work, ROWS).read_text("utf-8"))
-        self._predictor = load(task.folder, task.checkpoint, "cpu", task.trust_remote_code, trust_classes=task.trust_classes)
+        trusted = (task.trust_remote_code, task.trust_classes)
+        self._predictor = load(task.folder, task.checkpoint, "cpu", *trusted, calibrated=False)
 
     def resident(self) -> dict[str, Any]:
         """The bytes of memory after a first prediction; None where the system does not tell."""

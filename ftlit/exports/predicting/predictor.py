@@ -15,6 +15,7 @@ from ftlit.data.sources.formats import describe_value
 from ftlit.errors import UserError
 from ftlit.exports.predicting.sizes import Sizes, default_sizes
 from ftlit.exports.predicting.windows import WINDOW_ROWS, Share, Window, ahead, windows
+from ftlit.metrics.calibration.applied import Calibration
 from ftlit.models.embeddings import check_token_ids
 from ftlit.tasks import TaskModule
 from ftlit.util.machine import one_thread
@@ -46,10 +47,11 @@ class Predictor:
         model: The task with its trained weights.
         data: Data module that encodes rows as in training.
         device: Device of the model, such as `cpu` or `cuda`.
+        calibration: What changes the predictions of the model; None leaves them as they are.
     """
 
-    def __init__(self, model: TaskModule, data: TaskData, device: str) -> None:
-        self.model, self.data, self.device = model.to(device).eval(), data, device
+    def __init__(self, model: TaskModule, data: TaskData, device: str, calibration: Calibration | None = None) -> None:
+        self.model, self.data, self.device, self.calibration = model.to(device).eval(), data, device, calibration
         _ = data.encoder  # a damaged tokenizer is found before an output is begun
 
     def __call__(
@@ -211,7 +213,8 @@ class Predictor:
         for row, one in zip(columns["row"], found, strict=True):
             parts[row].append(one)
         cut = {row for row, truncated in zip(columns["row"], columns["truncated"], strict=True) if truncated}
-        whole = (self.model.merge_windows(some) for some in parts)
+        whole = [self.model.merge_windows(some) for some in parts]
+        whole = self.calibration(whole) if self.calibration else whole
         return [_answer(one, found, scores, row in cut) for row, (one, found) in enumerate(zip(window.ids, whole, strict=True))]
 
     def _batch(self, columns: dict[str, list[Any]], chosen: list[int]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ export function shown(row, answer) {
 function parts(row, answer) {
   const { prediction, scores } = answer;
   if (answer.problem) return [el("p", { class: "problem" }, answer.problem.detail)];
+  if (answer.abstained) return [chosen("no answer: the model is not sure enough"), Array.isArray(scores) ? null : bars(scores)];
   if (Array.isArray(prediction) && Array.isArray(answer.words)) return words(row, answer);
   if (Array.isArray(prediction)) return [labels(prediction), bars(scores)];
   if (typeof prediction === "number") return [el("p", { class: "value" }, number(prediction))];
