@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ def test_the_interval_of_a_temperature_is_as_wide_as_the_temperature_varies() ->
     widths = [np.log(high / low) / (2 * 1.96) for low, high in ends]
     assert np.mean(widths) == pytest.approx(np.std(np.log(fits)), rel=0.3)
     few = known(30)
-    repeated = few.chosen(np.repeat(np.arange(30), 10))
+    again = np.repeat(np.arange(30), 10)
+    repeated = Probabilities(few.values[again], few.true[again], few.owner[again], False, few.names)
     assert temperature_interval(repeated, np.arange(30), 2.0) == pytest.approx(temperature_interval(few, np.arange(30), 2.0))
 
 
@@ -133,30 +135,48 @@ def test_sets_have_the_promised_coverage(coverage: float) -> None:
 
 def test_few_rows_promise_nothing_but_all_labels() -> None:
     assert set_limit(np.array([0.5, 0.9, 0.8]), 0.9) == 0
-    assert set_limit(np.array([0.5, 0.9, 0.8]), 0.5) == 0.8
+    assert set_limit(np.array([0.5, 0.9, 0.8]), 0.5) == pytest.approx(0.8, rel=2e-5)
 
 
-def test_the_limit_of_answers() -> None:
+@pytest.mark.parametrize(
+    ("share", "error", "limit"),
+    [
+        (0.2, None, 0.9),
+        (0.4, None, 0.8),
+        (0.6, None, 0.8),
+        (1.0, None, 0.5),
+        (None, 0, 0.9),
+        (None, 0.25, 0.6),
+        (None, 0.4, 0.5),
+    ],
+)
+def test_the_limit_of_answers(share: float | None, error: float | None, limit: float) -> None:
+    """Equal scores are on the same side."""
     answers = Stated(np.array([0.9, 0.8, 0.8, 0.6, 0.5]), np.array([True, True, False, True, False]), np.arange(5))
-    assert answer_limit(answers, 0.2, None) == 0.9
-    assert answer_limit(answers, 0.6, None) == answer_limit(answers, 0.4, None) == 0.8, "equal scores are on the same side"
-    assert answer_limit(answers, 1.0, None) == 0.5
-    assert answer_limit(answers, None, 0.0) == 0.9
-    assert answer_limit(answers, None, 0.25) == 0.6
-    assert answer_limit(answers, None, 0.4) == 0.5
+    found = answer_limit(answers, share, error)
+    assert found == pytest.approx(limit, rel=2e-5)
+    assert found < limit
+
+
+def test_an_error_that_cannot_be_met() -> None:
+    answers = Stated(np.full(5, 0.5), np.array([True, True, False, True, False]), np.arange(5))
     with pytest.raises(
         UserError, match=r"--max_error 0.1 cannot be met: on validation, a share of 0.4 of the surest answers is wrong"
     ):
-        answer_limit(Stated(np.full(5, 0.5), answers.true, answers.owner), None, 0.1)
+        answer_limit(answers, None, 0.1)
 
 
-def test_one_half_fits_the_scores_and_the_other_the_sets() -> None:
+def test_sets_do_not_depend_on_the_map() -> None:
     values, right = one_label(400)
     rows = labelled(values, right)
-    without, found = (fit.fitted("labels", rows, wishes).calibration for wishes in (Wishes(), Wishes(coverage=0.9)))
-    assert without.scores.temperature != found.scores.temperature
-    mapped = found.scores(values, False)[np.arange(400), right]
-    assert (mapped >= found.set_above).mean() == pytest.approx(0.9, abs=0.05)
+    found = [fit.fitted("labels", rows, Wishes(method, coverage=0.9)).calibration for method in ("temperature", "isotonic")]
+    sets = [[row["set"] for row in calibration(rows)] for calibration in found]
+    assert sets[0] == sets[1]
+    assert found[0].scores != found[1].scores
+    assert np.mean([row["label"] in labels for row, labels in zip(rows, sets[0], strict=True)]) == pytest.approx(0.9, abs=0.01)
+    folded = found[0].without_temperature()
+    scored = replace(found[0], set_above=None)(rows)
+    assert [row["set"] for row in folded(scored)] == sets[0], "the own scores come back from those that were divided"
 
 
 # A run

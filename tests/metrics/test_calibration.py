@@ -339,7 +339,8 @@ def test_a_calibration_comes_back_from_its_file() -> None:
     whole = Calibration(ScoreMap(1.5, ([0.1, 0.9], [0.2, 0.8])), {"a": 0.3}, 0.7, 0.2)
     assert Calibration.of(whole.record, Path("x")).record == whole.record
     assert Calibration.of({}, Path("x")) == Calibration()
-    assert whole.without_temperature().scores.temperature == 1
+    alone = whole.without_temperature()
+    assert (alone.scores.temperature, alone.set_temperature) == (1, 1 / 1.5)
 
 
 @pytest.mark.parametrize(

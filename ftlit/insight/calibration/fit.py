@@ -18,8 +18,8 @@ from ftlit.metrics.evidence.rows import Rows
 Method = Literal["temperature", "isotonic", "none"]
 LOWEST, HIGHEST = 0.02, 50.0  # temperature
 DEFAULT_THRESHOLD = 0.5
+LEEWAY = 1 - 1e-5  # of limits that are scores of rows, so that the rounding of an export does not decide about these rows
 STEP = 1e-3  # of the logarithm of a temperature, in derivatives
-SEED = 0  # of the halves of validation
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,6 @@ class Fit(NamedTuple):
 def fitted(kind: str, rows: Rows, wishes: Wishes) -> Fit:
     """Fit a calibration.
 
-    Where sets of labels are wanted, the map of the scores is fitted on one half of the rows and the sets on the other one,
-    since their promise needs rows on which nothing else was fitted.
-
     Args:
         kind: Kind of evidence that the predictions are.
         rows: Predictions of validation with labels and the scores of all labels.
@@ -67,17 +64,15 @@ def fitted(kind: str, rows: Rows, wishes: Wishes) -> Fit:
     Raises:
         UserError: The rows do not tell.
     """
-    whole = known_probabilities(kind, rows)
-    first, second = _halves(rows, whole) if wishes.coverage is not None else (whole, whole)
-    calibration, interval = Calibration(fit_map(first, wishes.method)), None
+    known = known_probabilities(kind, rows)
+    calibration, interval = Calibration(fit_map(known, wishes.method)), None
     if wishes.method == "temperature":
-        interval = temperature_interval(first, documents(rows)[0], calibration.scores.temperature)
+        interval = temperature_interval(known, documents(rows)[0], calibration.scores.temperature)
     if wishes.thresholds is not None:
-        mapped = whole.with_values(calibration.scores(whole.values, whole.several))
+        mapped = known.with_values(calibration.scores(known.values, known.several))
         calibration = replace(calibration, thresholds=f1_thresholds(mapped))
     if wishes.coverage is not None:
-        mapped = second.with_values(calibration.scores(second.values, second.several))
-        calibration = replace(calibration, set_above=set_limit(mapped.right, wishes.coverage))
+        calibration = replace(calibration, set_above=set_limit(known.right, wishes.coverage))
     if wishes.answer_share is not None or wishes.max_error is not None:
         [found, *_] = decisions(kind, calibration([*rows]))
         limit = answer_limit(found.answers, wishes.answer_share, wishes.max_error)
@@ -96,14 +91,6 @@ def known_probabilities(kind: str, rows: Rows) -> Probabilities:
     if whole is None:
         raise UserError("the predictions of the run have no scores of all labels, which a calibration is fitted to")
     return whole
-
-
-def _halves(rows: Rows, whole: Probabilities) -> tuple[Probabilities, Probabilities]:
-    """The probabilities of two halves of the rows, or of their documents, drawn at random."""
-    groups, count = documents(rows)
-    first = np.random.default_rng(SEED).permutation(count) < count / 2
-    mine = first[groups][whole.owner]
-    return whole.chosen(mine), whole.chosen(~mine)
 
 
 # Maps
@@ -211,7 +198,7 @@ def set_limit(right: np.ndarray, coverage: float) -> float:
         coverage: The promised share.
     """
     rank = math.ceil((len(right) + 1) * coverage)
-    return float(np.sort(right)[::-1][rank - 1]) if rank <= len(right) else 0.0
+    return float(np.sort(right)[::-1][rank - 1]) * LEEWAY if rank <= len(right) else 0.0
 
 
 def answer_limit(answers: Stated, share: float | None, max_error: float | None) -> float:
@@ -236,4 +223,4 @@ def answer_limit(answers: Stated, share: float | None, max_error: float | None) 
         raise UserError(
             f"--max_error {max_error:g} cannot be met: on validation, a share of {best:.3g} of the surest answers is wrong"
         )
-    return float(scores[places[0] if share is not None else places[-1]])
+    return float(scores[places[0] if share is not None else places[-1]]) * LEEWAY

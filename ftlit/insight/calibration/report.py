@@ -172,8 +172,8 @@ def _cells(one: Share) -> tuple[str, str, str]:
 def _promise(fitted: Fitted) -> str:
     return (
         f"Each set has the right label with a probability of at least {fitted.wishes.coverage:g}, for rows that are drawn like "
-        "those of validation (split conformal prediction; Sadinle et al., 2019). One half of validation fitted the scores, the "
-        "other the sets. A set may be empty: no label is likely then."
+        "those of validation (split conformal prediction; Sadinle et al., 2019). The model's own scores decide, before any "
+        "map, so the promise does not depend on the map. A set may be empty: no label is likely then."
     )
 
 

@@ -26,13 +26,16 @@ class Calibration:
         scores: Maps the scores.
         thresholds: From which score on a row gets each label, for rows with any number of labels; None keeps the labels.
         abstain_below: Score below which a row gets no answer; None answers all rows.
-        set_above: Score from which on a label belongs to the set of labels among which the right one is; None makes no sets.
+        set_above: The model's own score from which on a label belongs to the set of labels among which the right one is; None
+            makes no sets. The map does not matter, so that both can be fitted to the same rows.
+        set_temperature: What makes the scores that come in the model's own again, if its logits were divided by a temperature.
     """
 
     scores: ScoreMap = field(default_factory=ScoreMap)
     thresholds: Mapping[str, float] | None = None
     abstain_below: float | None = None
     set_above: float | None = None
+    set_temperature: float = 1.0
 
     @classmethod
     def of(cls, record: Mapping[str, Any], path: Path) -> "Calibration":
@@ -45,13 +48,14 @@ class Calibration:
         Raises:
             UserError: It is damaged.
         """
-        names = ("thresholds", "abstain_below", "set_above")
         try:
-            points = record.get("points")
-            scores = ScoreMap(float(record.get("temperature", 1.0)), points and _rising(points))
-            found = cls(scores, *(record.get(name) for name in names))
+            points, given = record.get("points"), record.get
+            scores = ScoreMap(float(given("temperature", 1.0)), points and _rising(points))
+            own = float(given("set_temperature", 1.0))
+            found = cls(scores, given("thresholds"), given("abstain_below"), given("set_above"), own)
             numbers = [*(found.thresholds or {}).values(), found.abstain_below or 0.0, found.set_above or 0.0]
-            if not all(map(math.isfinite, [scores.temperature, *numbers])) or scores.temperature <= 0:
+            temperatures = [scores.temperature, found.set_temperature]
+            if not all(map(math.isfinite, [*temperatures, *numbers])) or min(temperatures) <= 0:
                 raise ValueError("a number in it is out of range")
         except (TypeError, ValueError, AttributeError) as error:
             raise damaged(path, f"it is no calibration ({error})") from error
@@ -67,11 +71,13 @@ class Calibration:
             "thresholds": self.thresholds and dict(self.thresholds),
             "abstain_below": self.abstain_below,
             "set_above": self.set_above,
+            "set_temperature": self.set_temperature,
         }
 
     def without_temperature(self) -> "Calibration":
         """The same for a model whose logits are divided by the temperature already."""
-        return replace(self, scores=replace(self.scores, temperature=1.0))
+        own = 1 / self.scores.temperature if self.set_above is not None else 1.0
+        return replace(self, scores=replace(self.scores, temperature=1.0), set_temperature=own)
 
     def __call__(self, predictions: Predictions) -> Predictions:
         """Change predictions, which have the scores of all labels, by the form of these scores."""
@@ -87,14 +93,16 @@ class Calibration:
 
     def _labels(self, predictions: Predictions) -> Predictions:
         names, several = [*predictions[0]["scores"]], isinstance(predictions[0]["prediction"], list)
-        values = self.scores(np.array([[*row["scores"].values()] for row in predictions], dtype=float), several)
+        given = np.array([[*row["scores"].values()] for row in predictions], dtype=float)
+        values = self.scores(given, several)
         scored = [
             {**row, "scores": dict(zip(names, scores, strict=True))}
             for row, scores in zip(predictions, values.tolist(), strict=True)
         ]
         if several:
             return self._several(scored, names, values)
-        return [self._decided({**row, "score": row["scores"][row["prediction"]]}, names) for row in scored]
+        rows = [{**row, "score": row["scores"][row["prediction"]]} for row in scored]
+        return [self._abstaining(row, row["score"]) for row in self._with_sets(rows, given, names)]
 
     def _several(self, scored: Predictions, names: list[str], values: np.ndarray) -> Predictions:
         if self.thresholds is not None:
@@ -109,12 +117,11 @@ class Calibration:
         return [name for name, score in scores.items() if score >= self.thresholds[name]]
 
     def _choices(self, predictions: Predictions) -> Predictions:
-        values = self.scores(padded([row["scores"] for row in predictions]), False).tolist()
-        found = []
-        for row, scores in zip(predictions, values, strict=True):
-            own = scores[: len(row["scores"])]
-            found.append(self._decided({**row, "score": own[row["index"]], "scores": own}, range(len(own))))
-        return found
+        given = padded([row["scores"] for row in predictions])
+        values = self.scores(given, False).tolist()
+        scored = [{**row, "scores": own[: len(row["scores"])]} for row, own in zip(predictions, values, strict=True)]
+        rows = [{**row, "score": row["scores"][row["index"]]} for row in scored]
+        return [self._abstaining(row, row["score"]) for row in self._with_sets(rows, given, range(given.shape[1]))]
 
     def _words(self, predictions: Predictions) -> Predictions:
         names = [*predictions[0]["scores"]]
@@ -126,12 +133,15 @@ class Calibration:
 
     # What follows from the scores of a row
 
-    def _decided(self, row: dict[str, Any], names: Sequence[Any]) -> dict[str, Any]:
-        """A row with one answer, its set, and no answer where its score is low."""
-        if self.set_above is not None:
-            scores = row["scores"].values() if isinstance(row["scores"], dict) else row["scores"]
-            row = {**row, SET: [name for name, score in zip(names, scores, strict=True) if score >= self.set_above]}
-        return self._abstaining(row, row["score"])
+    def _with_sets(self, rows: Predictions, given: np.ndarray, names: Sequence[Any]) -> Predictions:
+        """Rows with one answer and its set, which the scores that came in decide, ``(rows, labels)``."""
+        if self.set_above is None:
+            return rows
+        found = []
+        for row, scores in zip(rows, ScoreMap(self.set_temperature)(given, False).tolist(), strict=True):
+            named = zip(names, scores[: len(row["scores"])], strict=False)  # rows may have fewer choices than others
+            found.append({**row, SET: [name for name, score in named if score >= self.set_above]})
+        return found
 
     def _abstaining(self, row: dict[str, Any], sure: float) -> dict[str, Any]:
         if self.abstain_below is None:

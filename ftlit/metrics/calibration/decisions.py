@@ -67,10 +67,6 @@ class Probabilities:
         found: np.ndarray = (self.values * self.true).sum(1)
         return found
 
-    def chosen(self, units: np.ndarray) -> "Probabilities":
-        """Those of some units, by their positions or a mask."""
-        return Probabilities(self.values[units], self.true[units], self.owner[units], self.several, self.names)
-
     def with_values(self, values: np.ndarray) -> "Probabilities":
         """The same with other probabilities."""
         return Probabilities(values, self.true, self.owner, self.several, self.names)

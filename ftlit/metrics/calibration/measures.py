@@ -106,7 +106,8 @@ def calibration_report(kind: str | None, rows: Rows) -> list[dict[str, Any]]:
         rows: The predictions of a split with their labels.
     """
     groups, count = documents(rows)
-    return [_entry(found, groups, count) for found in decisions(kind, rows)] if count > 1 else []
+    known = [found for found in decisions(kind, rows) if np.isfinite(found.stated.probability).all()]
+    return [_entry(found, groups, count) for found in known] if count > 1 else []
 
 
 def _entry(found: Decisions, groups: np.ndarray, count: int) -> dict[str, Any]:
