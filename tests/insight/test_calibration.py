@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -277,6 +278,29 @@ def test_without_an_evaluation_on_test_the_page_says_so(run: Run) -> None:
     calibrated(folder)
     text = (folder / "insight/calibration/calibration.md").read_text()
     assert "The run has not been evaluated on test, so these are figures on the rows of validation, on which" in text
+
+
+def test_the_page_says_what_was_promised_and_kept(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run()
+    main(["calibrate", "--run", str(folder), "--coverage", "0.8", "--answer_share", "0.5"])
+    said = capsys.readouterr().out
+    numbers = json.loads((folder / "insight/calibration/calibration.json").read_text())
+    rows = [json.loads(line) for line in (folder / "predictions/test.jsonl").read_text().splitlines()]
+    found = ftlit.load(folder, device="cpu")(rows)
+    given = [(row["prediction"], old["label"]) for row, old in zip(found, rows, strict=True) if not row["abstained"]]
+    assert numbers["withheld"]["answered"]["value"] == len(given) / 37
+    assert numbers["withheld"]["wrong"]["value"] == sum(a != b for a, b in given) / len(given)
+    assert (
+        numbers["sets"]["coverage"]["value"]
+        == sum(old["label"] in row["set"] for row, old in zip(found, rows, strict=True)) / 37
+    )
+    assert "of the sets have the right label, and 0.8 was promised" in said
+    assert "would be if all got one" in said
+    low, high = numbers["temperature_interval"]
+    assert ("do not tell whether the model was too sure" in said) == (low <= 1 <= high)
+    page = (folder / "insight/calibration/calibration.html").read_text()
+    assert len(page) < 500_000
+    assert "http" not in re.sub(r"http://www.w3.org/\S+", "", page), "the page needs nothing else"
 
 
 def test_old_predictions_are_not_needed(run: Run) -> None:

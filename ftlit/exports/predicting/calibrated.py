@@ -60,7 +60,7 @@ def check_abstaining(model: TaskModule, abstain_below: float | None) -> None:
         raise UserError(f"--abstain_below is a score, above 0 and at most 1; got {abstain_below!r}")
     if model.evidence not in ANSWERS:
         raise UserError(
-            f"--abstain_below is for tasks with one answer and its score for each row, such as TextClassification; the run is "
+            "--abstain_below is for tasks with one answer and its score for each row, such as TextClassification; the run is "
             f"of {type(model).__name__}"
         )
 

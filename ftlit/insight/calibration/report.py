@@ -125,6 +125,12 @@ def sentences(fitted: Fitted) -> Iterator[str]:
             f"{value:.4f} {interval(*ends, 4)}" for value, ends in zip((ece.before, ece.after), ece.ends, strict=True)
         )
         yield f"On {found.split}, the expected calibration error of {one.of} is {before} before and {after} after."
+    if found.withheld:
+        answered, wrong, all_wrong = (share(one.value) for one in found.withheld)
+        yield f"{answered} of the rows get an answer, of which {wrong} are wrong; {all_wrong} would be if all got one."
+    if found.sets:
+        covered = share(found.sets.coverage.value)
+        yield f"{covered} of the sets have the right label, and {fitted.wishes.coverage:g} was promised."
 
 
 def changes_table(found: Outcome, of: str) -> Table:
