@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ftlit.heads import PooledHead as PooledHead
     from ftlit.heads import TaskHead as TaskHead
     from ftlit.insight.calibration.command import calibrate as calibrate
+    from ftlit.insight.drift.command import drift as drift
     from ftlit.losses import BCE as BCE
     from ftlit.losses import MSE as MSE
     from ftlit.losses import CrossEntropy as CrossEntropy
@@ -98,6 +99,7 @@ _NAMES = {
     "ftlit.exports.run": "open_run Run",
     "ftlit.heads": "EncoderDecoderHead EntityHead Head PooledHead TaskHead",
     "ftlit.insight.calibration.command": "calibrate",
+    "ftlit.insight.drift.command": "drift",
     "ftlit.losses": "BCE CrossEntropy Distillation Focal Huber Loss MSE",
     "ftlit.tasks": """
         CausalLM MaskedLM MultipleChoice QuestionAnswering RelationExtraction Seq2Seq TaskModule TextClassification

@@ -16,6 +16,7 @@ commands:
   export     write a run as a folder without ftlit      ftlit export --run runs/x --output folder
   compress   make a run smaller and faster for CPUs     ftlit compress --run runs/x --method onnx-int8
   calibrate  make the scores of a run probabilities     ftlit calibrate --run runs/x
+  drift      what changed between a run and new rows    ftlit drift --run runs/x --input new.csv
   push       publish a run on the Hugging Face hub      ftlit push --run runs/x --repo me/name
   serve      answer requests over HTTP with a run       ftlit serve --run runs/x
   diff       what differs between two runs              ftlit diff runs/a runs/b
@@ -24,10 +25,7 @@ commands:
 
 Each command explains itself: ftlit COMMAND --help
 """
-COMMANDS = (
-    *("fit", "validate", "test", "predict", "export", "compress", "calibrate", "push", "serve"),
-    *("diff", "compare", "study"),
-)
+COMMANDS = tuple(line.split()[0] for line in HELP.splitlines() if line.startswith("  "))
 TRACEBACK = "FTLIT_TRACEBACK"  # environment variable
 LIGHT = {  # modules that do without torch
     "diff": "ftlit.diff.command",

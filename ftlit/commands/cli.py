@@ -45,6 +45,7 @@ FUNCTIONS = {
     "export": "ftlit.exports.export",
     "compress": "ftlit.exports.compress.command",
     "calibrate": "ftlit.insight.calibration.command",
+    "drift": "ftlit.insight.drift.command",
     "push": "ftlit.exports.push.command",
     "serve": "ftlit.serve.command",
 }

@@ -151,7 +151,7 @@ class _Job:
 
     def windows(self, share: Share) -> Iterator[list[dict[str, Any]]]:
         """The predictions of one window of rows after the other."""
-        predictor, rows = self.predictor, _read(self.input, self.predictor.data.readers)
+        predictor, rows = self.predictor, read_input(self.input, self.predictor.data.readers)
         read_ahead = self.input != "-" and predictor.may_read_ahead
         window = predictor.window(self.input)
         with tqdm(desc="Predicting", unit=" texts", disable=None, initial=share.done) as bar:
@@ -180,8 +180,12 @@ class _Job:
             print(f"{cut} of {count} texts were truncated to {self.predictor.data.max_length} tokens", file=sys.stderr)
 
 
-def _read(name: str, own: Mapping[str, Reader]) -> Located:
-    """Read rows with their locations from a file or from standard input. `own` are the readers of the data module."""
+def read_input(name: str, own: Mapping[str, Reader]) -> Located:
+    """Read rows with their locations from a file or from standard input. `own` are the readers of the data module.
+
+    Raises:
+        UserError: The file has an ending that no reader has.
+    """
     if name == "-":
         typed = decode_lines(sys.stdin.buffer, "standard input")
         return ((f"line {n}", line.rstrip("\r\n")) for n, line in typed if line.strip())

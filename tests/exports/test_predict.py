@@ -14,7 +14,7 @@ from ftlit.__main__ import main
 from ftlit.data import QuestionAnsweringData, TokenClassificationData
 from ftlit.errors import UserError
 from ftlit.exports.output.formats import write_csv
-from ftlit.exports.predict import _read
+from ftlit.exports.predict import read_input
 from ftlit.exports.predicting.windows import WINDOW_ROWS
 from tests.support.command_line import refusal
 from tests.support.data import sentiment_rows
@@ -165,13 +165,13 @@ def test_files_are_read_as_in_training_but_for_plain_texts(tmp_path: Path) -> No
     }
     nested = tmp_path / "a.json"
     nested.write_text(json.dumps({"data": [{"title": "t", "paragraphs": [asked]}]}))
-    found = list(_read(str(nested), QuestionAnsweringData.readers))
+    found = list(read_input(str(nested), QuestionAnsweringData.readers))
     assert [(row["question"], row["context"], row["id"]) for _, row in found] == [("c", "a b", "q1"), ("d", "a b", "q2")]
     assert found[1][0] == f"{nested}, article 1, paragraph 1, question 2"
     plain = tmp_path / "a.txt"
     plain.write_text("EU rejects\n\nGerman call\n")
     texts = [(f"{plain}, line 1", "EU rejects"), (f"{plain}, line 3", "German call")]
-    assert list(_read(str(plain), TokenClassificationData.readers)) == texts
+    assert list(read_input(str(plain), TokenClassificationData.readers)) == texts
 
 
 def test_a_run_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

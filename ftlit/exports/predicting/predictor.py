@@ -132,9 +132,10 @@ class Predictor:
         return 1 if waiting else WINDOW_ROWS
 
     def _checked(self, window: Window) -> list[dict[str, Any]]:
-        return [self._row(number, place, row) for number, place, row in window]
+        return [self.located_row(number, place, row) for number, place, row in window]
 
-    def _row(self, number: int, place: str, given: Any) -> dict[str, Any]:
+    def located_row(self, number: int, place: str, given: Any) -> dict[str, Any]:
+        """Return a row as `row` does; an error names its place."""
         try:
             return self.row(number, given)
         except UserError as error:
@@ -207,7 +208,7 @@ class Predictor:
         with one_thread(getattr(self.model.model, "own_threads", False)):
             for part in window.batches:
                 chosen = part.tolist()
-                for i, one in zip(chosen, self.model.predict_batch(self._batch(columns, chosen)), strict=True):
+                for i, one in zip(chosen, self.model.predict_batch(self.batch(columns, chosen)), strict=True):
                     found[i] = one or {}
         parts: list[list[dict[str, Any]]] = [[] for _ in window.ids]
         for row, one in zip(columns["row"], found, strict=True):
@@ -217,8 +218,8 @@ class Predictor:
         whole = self.calibration(whole) if self.calibration else whole
         return [_answer(one, found, scores, row in cut) for row, (one, found) in enumerate(zip(window.ids, whole, strict=True))]
 
-    def _batch(self, columns: dict[str, list[Any]], chosen: list[int]) -> dict[str, Any]:
-        """The tensors of some features, on the device."""
+    def batch(self, columns: dict[str, list[Any]], chosen: list[int]) -> dict[str, Any]:
+        """Return the tensors of some features, by their positions, on the device."""
         batch = self.data.collate({name: [values[i] for i in chosen] for name, values in columns.items()})
         return {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
 
