@@ -44,7 +44,7 @@ OTHERS = {
     "Chinese reviews (ChnSentiCorp)": ("chnsenticorp/test.tsv", "text"),
 }
 TRAINED, KNOWN = 3000, 1000  # rows of the logistic regression, and of train whose words and neighbours are known
-SPLIT, SIZES, OF_OTHERS = 400, (25, 50, 100, 400), 1000  # rows of each side of a split, of new rows, and of each other source
+SPLIT, SIZES, OF_OTHERS = 400, (25, 50, 100, 400), 400  # rows of each side of a split, of new rows, and of each other source
 INTRODUCTION = """# `ftlit drift`: false alarms, power and errors
 
     PYTHONPATH=. python experiments/insight/drift.py --data data
@@ -238,7 +238,7 @@ def accuracy(found: World, data: Path, few: bool) -> str:
     }
     for name, change in unlike.items():
         targets[name] = found.scored(found.sample([change(found.rest.texts[i]) for i in new]), found.labels[new])
-    reviews = list(READERS[".tsv"](data / "chnsenticorp/test.tsv"))[: 100 if few else None]
+    reviews = list(READERS[".tsv"](data / "chnsenticorp/test.tsv"))[: 100 if few else OF_OTHERS]
     chinese = np.array([int(row["label"] == "positive") for _, row in reviews])
     targets["Chinese reviews"] = found.scored(found.sample([row["text"] for _, row in reviews]), chinese)
     rows = []

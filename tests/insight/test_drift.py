@@ -80,6 +80,9 @@ def test_new_rows_of_the_same_kind(learned: Path, tmp_path: Path) -> None:
     assert found.held_out[0] == "validation"
     assert {shift.name for shift in found.shifts} > {"none", "words moved"}
     assert found.left_out == []
+    again = of(learned, str(tmp_path / "new.jsonl"), tmp_path / "again")
+    assert again.record() == found.record()
+    assert (tmp_path / "again/drift.html").read_bytes() == (tmp_path / "out/drift.html").read_bytes()
 
 
 def test_the_report(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

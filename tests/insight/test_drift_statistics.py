@@ -26,7 +26,7 @@ from ftlit.insight.drift.permutation import (
 )
 from ftlit.insight.drift.prior import label_prior
 from ftlit.insight.drift.samples import Sample, drawn
-from ftlit.insight.drift.texts import PRIOR, log_odds, mix, scripts, words
+from ftlit.insight.drift.texts import log_odds, mix, scripts, words
 from tests.support.data import NEUTRAL
 from tests.support.models import tiny_tokenizer
 
@@ -238,10 +238,11 @@ def test_log_odds_by_hand() -> None:
     """Monroe et al. (2008), equations 16, 20 and 22."""
     old, new = Counter({"a": 90, "b": 10}), Counter({"a": 40, "b": 50, "c": 10})
     over, under = log_odds(old, new, 3)
-    prior = {"a": PRIOR * 130 / 200, "b": PRIOR * 60 / 200, "c": PRIOR * 10 / 200}
+    size = 0.1 * 100  # a tenth of the words of either
+    prior = {"a": size * 130 / 200, "b": size * 60 / 200, "c": size * 10 / 200}
 
     def z(term: str) -> float:
-        odds = [np.log((count[term] + prior[term]) / (100 + PRIOR - count[term] - prior[term])) for count in (new, old)]
+        odds = [np.log((count[term] + prior[term]) / (100 + size - count[term] - prior[term])) for count in (new, old)]
         return (odds[0] - odds[1]) / np.sqrt(sum(1 / (count[term] + prior[term]) for count in (new, old)))
 
     assert [term.term for term in over] == ["b", "c"]
@@ -322,7 +323,9 @@ def test_a_matrix_that_cannot_be_inverted() -> None:
     said, true = predictions(rng, [0.5, 0.5], 200, np.array([[0.6, 0.6], [0.4, 0.4]]))
     found = label_prior(["yes", "no"], said, true, said, False, "test")
     assert [share.estimate for share in found.shares] == [None, None]
-    assert found.problem.startswith("The shares of the labels are not estimated: the matrix of confusion on test cannot be")
+    assert found.problem.startswith(
+        "The shares of the labels are not estimated: the matrix of confusion on test cannot be inverted"
+    )
     absent = np.array([[True, False]] * 30)
     assert label_prior(["yes", "no"], absent, absent, absent, False, "test").problem
 

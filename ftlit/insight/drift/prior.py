@@ -4,14 +4,15 @@ If only the shares of the labels have changed, and not the texts of each label, 
 them: ``q = A p``, where ``A[i, j]`` is the share of predictions `i` among rows of label `j`, as measured on rows with labels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-DRAWS, LEVEL = 500, 0.05
+DRAWS, LEAST_DRAWS, LEVEL = 500, 50, 0.05
 SINGULAR = 0.05  # the least singular value of a matrix that is inverted
 MAX_BLOCK_SIZE = 4_000_000  # numbers of the matrices that are solved together
+MAX_WORK = 5_000_000_000  # additions of all solutions, from which on there are fewer draws
 
 
 @dataclass(frozen=True)
@@ -61,19 +62,18 @@ def label_prior(
     """
     shares = [LabelShare(name, *both) for name, *both in zip(names, true.mean(0).tolist(), new.mean(0).tolist(), strict=True)]
     found = _of_each_label(shares, predicted, true, new) if several else _of_all_labels(shares, predicted, true, new)
-    problem = _problem([share.label for share in found if share.estimate is None], several, split)
-    return Prior(found, problem)
+    unknown = [share.label for share in found if share.estimate is None]
+    fewest = min(zip(true.sum(0).tolist(), names, strict=True))
+    return Prior(found, _problem(unknown, fewest, several, split) if unknown else "")
 
 
-def _problem(unknown: list[str], several: bool, split: str) -> str:
-    if not unknown:
-        return ""
+def _problem(unknown: list[str], fewest: tuple[int, str], several: bool, split: str) -> str:
     named = ", ".join(map(repr, unknown[:5])) + (f" and {len(unknown) - 5} others" if len(unknown) > 5 else "")
     if several:
         return f"The shares of {named} are not estimated: predictions on {split} do not tell rows with the label from others."
     return (
-        f"The shares of the labels are not estimated: the matrix of confusion on {split} cannot be inverted, because a label "
-        "has no rows there, or predictions do not tell some labels apart."
+        f"The shares of the labels are not estimated: the matrix of confusion on {split} cannot be inverted with certainty, "
+        f"because labels have few rows there ({fewest[1]!r} has {fewest[0]:,}), or predictions do not tell them apart."
     )
 
 
@@ -109,25 +109,29 @@ def _estimates(confusion: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, n
     matrix = _given_label(confusion)
     if not confusion.sum(0).all() or np.linalg.svd(matrix, compute_uv=False)[-1] < SINGULAR:
         return None
-    resamples = _resamples(confusion, counts)
-    signs = np.concatenate([np.linalg.slogdet(_given_label(matrices)).sign for matrices, _ in resamples])
-    if (signs != np.linalg.slogdet(matrix).sign).mean() > LEVEL / 2:  # which of the labels is which could be chance
+    sign, drawn, draws = np.linalg.slogdet(matrix).sign, [], _draws(len(counts))
+    for matrices, predicted in _resamples(confusion, counts, draws):
+        same = np.linalg.slogdet(matrices).sign == sign
+        drawn.append(_solved(matrices[same], predicted[same]))
+    found = np.concatenate(drawn)
+    if len(found) < (1 - LEVEL / 2) * draws:  # in the others, predictions tell the labels apart the other way round
         return None
-    drawn = np.concatenate([_solved(*part) for part in resamples])
-    low, high = np.nanquantile(drawn, [LEVEL / 2, 1 - LEVEL / 2], axis=0)
-    return _solved(confusion[None], counts[None])[0], low, high
+    low, high = np.quantile(found, [LEVEL / 2, 1 - LEVEL / 2], axis=0)
+    return _solved(matrix[None], counts[None])[0], low, high
 
 
-def _resamples(confusion: np.ndarray, counts: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of confusion matrices ``(draws, labels, labels)`` and counts ``(draws, labels)`` of resampled rows."""
+def _draws(labels: int) -> int:
+    return max(min(DRAWS, MAX_WORK // labels**3), LEAST_DRAWS)
+
+
+def _resamples(confusion: np.ndarray, counts: np.ndarray, draws: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Blocks of matrices `A` of resampled rows, ``(draws, labels, labels)``, and of counts, ``(draws, labels)``."""
     rng, size, labels = np.random.default_rng(0), max(1, MAX_BLOCK_SIZE // confusion.size), len(counts)
-    found = []
-    for start in range(0, DRAWS, size):
-        draws = min(size, DRAWS - start)
-        cells = rng.multinomial(int(confusion.sum()), confusion.ravel() / confusion.sum(), size=draws)
-        predicted = rng.multinomial(int(counts.sum()), counts / counts.sum(), size=draws)
-        found.append((cells.reshape(draws, labels, labels), predicted))
-    return found
+    for start in range(0, draws, size):
+        block = min(size, draws - start)
+        cells = rng.multinomial(int(confusion.sum()), confusion.ravel() / confusion.sum(), size=block)
+        predicted = rng.multinomial(int(counts.sum()), counts / counts.sum(), size=block)
+        yield _given_label(cells.reshape(block, labels, labels)), predicted
 
 
 def _given_label(confusion: np.ndarray) -> np.ndarray:
@@ -135,11 +139,13 @@ def _given_label(confusion: np.ndarray) -> np.ndarray:
     return confusion / np.maximum(confusion.sum(-2, keepdims=True), 1)
 
 
-def _solved(confusion: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Estimated shares ``(draws, labels)``, which are not negative and add up to 1; NaN where a matrix is singular."""
-    matrices, predicted = _given_label(confusion), counts / counts.sum(-1, keepdims=True)
-    regular = np.linalg.svd(matrices, compute_uv=False)[:, -1] > SINGULAR / 10
-    found = np.full(predicted.shape, np.nan)
-    found[regular] = np.linalg.solve(matrices[regular], predicted[regular][..., None])[..., 0]
-    found = np.maximum(found, 0)
+def _solved(matrices: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Estimated shares, which are not negative and add up to 1, ``(draws, labels)``.
+
+    Args:
+        matrices: The share of each prediction among the rows of each label, ``(draws, labels, labels)``.
+        counts: Number of predictions of each label, ``(draws, labels)``.
+    """
+    predicted = counts / counts.sum(-1, keepdims=True)
+    found = np.maximum(np.linalg.solve(matrices, predicted[..., None])[..., 0], 0)
     return found / found.sum(-1, keepdims=True)

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from ftlit.insight.drift.measure import Drift
 from ftlit.insight.drift.permutation import DRAWS
 from ftlit.insight.drift.plots import distance_figure, length_figure, state_figure
-from ftlit.insight.drift.texts import PRIOR, Term
+from ftlit.insight.drift.texts import Term
 from ftlit.util.render.document import Document, Fold, Part, Section, Table, Text
 from ftlit.util.render.formats import NONE, interval, listed, number, p_text, plural, share
 
 FILES = {"drift.html": "the report as a page, with plots", "drift.md": "the report as Markdown", "drift.json": "its numbers"}
 LONGEST = 300  # characters of a text in a table
 MOST_LABELS = 50  # rows of the table of labels
+RANKS = (
+    "z is the difference of the log-odds with a prior, divided by its standard deviation (Monroe et al., 2008). It ranks "
+    "{kind} and is no test, since {kind} come in bursts."
+)
 REPLACED = "\ufffd"
 BIDIRECTIONAL = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}  # which would turn the text after them around
 
@@ -168,24 +172,19 @@ def _texts(found: Drift) -> list[Part]:
         [(row.name, share(row.reference), share(row.new)) for row in found.scripts[:10]],
     )
     words, tokens = (_terms(kind, found) for kind in ("words", "tokens"))
-    folded = [Fold("Tokens of the backbone", tokens)] if tokens else []
-    return [counts, length_figure(found), scripts, *words, *folded]
+    return [counts, length_figure(found), scripts, *words, Fold("Tokens of the backbone", tokens)]
 
 
-def _terms(kind: str, found: Drift) -> list[Table]:
+def _terms(kind: str, found: Drift) -> list[Part]:
     """The tables of over- and under-represented words or tokens; one that would be empty is left out."""
     both = zip(("more", "less"), found.terms[kind], strict=True)
     name = f"{kind.capitalize()} that are {{}} frequent in the new rows"
-    return [_ranked(name.format(how), found, terms) for how, terms in both if terms]
+    return [*(_ranked(name.format(how), found, terms) for how, terms in both if terms), Text(RANKS.format(kind=kind))]
 
 
 def _ranked(caption: str, found: Drift, terms: Sequence[Term]) -> Table:
     rows = [(shown(term.term, 40), f"{term.reference:,}", f"{term.new:,}", number(term.z, 1, sign=True)) for term in terms]
-    note = (
-        f"z is the difference of the log-odds with a prior of {PRIOR:,} words, divided by its standard deviation (Monroe et "
-        "al., 2008). It ranks words and is no test, since words come in bursts."
-    )
-    return Table(caption, ("", f"in {found.settings.reference}", "in the new rows", "z"), rows, (0,), [note])
+    return Table(caption, ("", f"in {found.settings.reference}", "in the new rows", "z"), rows)
 
 
 # Embeddings

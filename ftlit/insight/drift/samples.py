@@ -100,7 +100,9 @@ def split_rows(data: TaskData, split: str, limit: int, seed: int) -> tuple[list[
     data.require([split])
     rows = data.rows[split]
     if len(rows) < LEAST_ROWS:
-        raise UserError(f"{split} of the run has {len(rows)} rows; a comparison needs at least {LEAST_ROWS}")
+        raise UserError(
+            f"{split} of the run has {len(rows)} rows, and a comparison needs at least {LEAST_ROWS}; choose another --reference"
+        )
     chosen = np.random.default_rng(seed).permutation(len(rows))[:limit]
     return [{"id": row["row_id"], **row} for row in every_row(rows.select(chosen))], len(rows)
 

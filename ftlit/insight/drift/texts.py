@@ -12,7 +12,7 @@ import numpy as np
 from ftlit.metrics.language import CJK
 
 WORDS = re.compile(rf"[{CJK}]|[^\W{CJK}]+")
-PRIOR = 1000  # number of words of the prior, spread as in both samples together
+PRIOR = 0.1  # size of the prior in words of the smaller sample
 MIXED = {"CJK": "Han", "HIRAGANA": "Kana", "KATAKANA": "Kana"}  # scripts under the names that people use
 
 
@@ -70,7 +70,7 @@ class Term:
 def log_odds(reference: Counter[str], new: Counter[str], most: int) -> tuple[list[Term], list[Term]]:
     """The terms that are most over- and under-represented in the new rows, by log-odds with a prior (Monroe et al., 2008).
 
-    The Dirichlet prior is as large as 1,000 terms that are distributed as in both samples together.
+    The Dirichlet prior is as large as a tenth of the smaller sample, and distributed as both samples together.
 
     Args:
         reference: How often each term occurs in the reference.
@@ -90,7 +90,7 @@ def log_odds(reference: Counter[str], new: Counter[str], most: int) -> tuple[lis
 
 def _z(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     """The z-scores of terms from their counts, all ``(terms,)``."""
-    every = old.sum() + new.sum()
-    prior = PRIOR * (old + new) / max(every, 1)
-    odds = [np.log((count + prior) / (count.sum() + PRIOR - count - prior)) for count in (old, new)]
+    size = PRIOR * max(min(old.sum(), new.sum()), 1)
+    prior = size * (old + new) / (old.sum() + new.sum())
+    odds = [np.log((count + prior) / (count.sum() + size - count - prior)) for count in (old, new)]
     return (odds[1] - odds[0]) / np.sqrt(1 / (new + prior) + 1 / (old + prior))
