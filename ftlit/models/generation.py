@@ -1,8 +1,8 @@
 """Text generation: settings and the call of ``generate``."""
 
 from dataclasses import dataclass
-from itertools import dropwhile, takewhile
-from typing import TYPE_CHECKING, Any
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 SAMPLING = ("temperature", "top_k", "top_p")
+
+
+class Written(NamedTuple):
+    """The tokens of a generated text, without the one that ends it.
+
+    Args:
+        opening: Those that begin what an encoder-decoder model writes, such as its language.
+        ids: Those of the text.
+    """
+
+    opening: list[int]
+    ids: list[int]
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,13 @@ class Generation:
             longest: Default of `max_new_tokens`.
             keep_special_tokens: Whether the texts keep special tokens, except for those that begin, end and pad them.
         """
+        rows = [text.ids for text in self.written(model, tokenizer, inputs, longest)]
+        return [text.strip() for text in tokenizer.batch_decode(rows, skip_special_tokens=not keep_special_tokens)]
+
+    def written(
+        self, model: Any, tokenizer: "PreTrainedTokenizerBase", inputs: dict[str, Tensor], longest: int
+    ) -> list[Written]:
+        """Generate the tokens of texts. The arguments are those of `texts`. The global random state is not changed."""
         device = inputs["input_ids"].device
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices, enabled=self.do_sample):
@@ -113,10 +132,11 @@ class Generation:
             generated = model.generate(**inputs, generation_config=self.config(tokenizer, longest))
         prompt = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
         begins, ends = frame(model)
-        rows = [dropwhile(lambda i: i in begins, ids) for ids in generated[:, prompt:].tolist()]
-        written = [list(takewhile(lambda i: i not in ends, ids)) for ids in rows]
-        texts = tokenizer.batch_decode(written, skip_special_tokens=not keep_special_tokens)
-        return [text.strip() for text in texts]
+        found = []
+        for ids in generated[:, prompt:].tolist():
+            opening = list(takewhile(lambda i: i in begins, ids))
+            found.append(Written(opening, list(takewhile(lambda i: i not in ends, ids[len(opening) :]))))
+        return found
 
 
 def frame(model: Any) -> tuple[set[int | None], set[int | None]]:
