@@ -1,4 +1,4 @@
-"""The elements of a report in any format: sections with paragraphs, tables, figures and folded parts."""
+"""The elements of a report in any format: sections with paragraphs, tables, figures, shaded texts and folded parts."""
 
 import re
 from collections.abc import Sequence
@@ -65,6 +65,37 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Shade:
+    """A word, or other characters, of a `Shaded` text.
+
+    Args:
+        text: The characters, with the white space between words.
+        level: From -1 to 1: how strongly they are shaded, in the colour of what is below or above zero.
+        value: What is shown when a reader points at them.
+    """
+
+    text: str
+    level: float = 0.0
+    value: str = ""
+
+
+@dataclass(frozen=True)
+class Shaded:
+    """A text whose words are shaded by a number each.
+
+    Args:
+        caption: Line above the text.
+        pieces: The text, in pieces.
+        note: Sentence below it.
+    """
+
+    caption: str
+    pieces: Sequence[Shade]
+    note: str = ""
+    kind: ClassVar[str] = "shaded"
+
+
+@dataclass(frozen=True)
 class Fold:
     """Parts that are collapsed until the reader opens them."""
 
@@ -73,7 +104,7 @@ class Fold:
     kind: ClassVar[str] = "fold"
 
 
-Part = Text | Code | Table | Figure | Fold
+Part = Text | Code | Table | Figure | Shaded | Fold
 
 
 @dataclass(frozen=True)
