@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ftlit.heads import TaskHead as TaskHead
     from ftlit.insight.calibration.command import calibrate as calibrate
     from ftlit.insight.drift.command import drift as drift
+    from ftlit.insight.explain.explainer import explain as explain
     from ftlit.losses import BCE as BCE
     from ftlit.losses import MSE as MSE
     from ftlit.losses import CrossEntropy as CrossEntropy
@@ -100,6 +101,7 @@ _NAMES = {
     "ftlit.heads": "EncoderDecoderHead EntityHead Head PooledHead TaskHead",
     "ftlit.insight.calibration.command": "calibrate",
     "ftlit.insight.drift.command": "drift",
+    "ftlit.insight.explain.explainer": "explain",
     "ftlit.losses": "BCE CrossEntropy Distillation Focal Huber Loss MSE",
     "ftlit.tasks": """
         CausalLM MaskedLM MultipleChoice QuestionAnswering RelationExtraction Seq2Seq TaskModule TextClassification

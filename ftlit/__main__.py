@@ -19,6 +19,7 @@ commands:
   drift      what changed between a run and new rows    ftlit drift --run runs/x --input new.csv
   push       publish a run on the Hugging Face hub      ftlit push --run runs/x --repo me/name
   serve      answer requests over HTTP with a run       ftlit serve --run runs/x
+  explain    which words a prediction comes from        ftlit explain --run runs/x --split test
   diff       what differs between two runs              ftlit diff runs/a runs/b
   compare    compare methods by their runs              ftlit compare runs/a0 runs/a1 runs/b0 runs/b1
   study      run and report an ablation study           ftlit study run experiments/studies/quickstart.yaml

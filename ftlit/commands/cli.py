@@ -48,6 +48,7 @@ FUNCTIONS = {
     "drift": "ftlit.insight.drift.command",
     "push": "ftlit.exports.push.command",
     "serve": "ftlit.serve.command",
+    "explain": "ftlit.insight.explain.command",
 }
 
 

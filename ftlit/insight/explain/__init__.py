@@ -1,0 +1,1 @@
+"""Explain predictions by the words of their texts: attributions, and checks of whether they can be believed."""
