@@ -7,8 +7,8 @@ from ftlit.diff.arms.analysis import analysed
 from ftlit.diff.arms.rows import checked_rows
 from ftlit.errors import UserError, near
 from ftlit.study.plan.settings import CompareSettings
-from ftlit.study.plan.types import check_types
 from ftlit.study.statistics.evidence import joint_evidence
+from ftlit.util.arguments.types import check_types
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -1,7 +1,7 @@
 """Read a study file: which keys of an experiment vary, over which seeds, and what is compared."""
 
 from collections.abc import Collection
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from ftlit.study.plan.axes import Level, axis_levels
 from ftlit.study.plan.seeds import SequentialSeeds, listed_seeds
 from ftlit.study.plan.select import SelectSettings, check_used
 from ftlit.study.plan.settings import CompareSettings, Keep, LaunchSettings, Study
-from ftlit.study.plan.types import check_type, check_types
+from ftlit.util.arguments.types import check_type, settings_object
 from ftlit.util.settings import parse_yaml, read_yaml, with_value, with_values
 
 TYPES: dict[str, Any] = {
@@ -48,7 +48,7 @@ def read_study(path: Path, overrides: dict[str, Any] | None = None) -> Study:
     bases = {label: with_values(base, given.get("set") or {}) for label, base in experiments.items()}
     axes = {str(axis): axis_levels(str(axis), levels) for axis, levels in given["axes"].items()}
     select = _select(given.get("select"), bool(stored))
-    launch, keep = _checked(LaunchSettings, "launch", given.get("launch") or {}), given.get("keep", "best")
+    launch, keep = settings_object(LaunchSettings, "launch", given.get("launch") or {}), given.get("keep", "best")
     seeds, looks = _seeds(given.get("seeds", [0]))
     return Study(
         name=name,
@@ -115,30 +115,15 @@ def _seeds(given: Any) -> tuple[list[int], tuple[int, ...]]:
     """The seeds of the repetitions, and the numbers of seeds at which results are looked at if these decide how many run."""
     if not isinstance(given, dict):
         return listed_seeds(given), ()
-    settings: SequentialSeeds = _checked(SequentialSeeds, "seeds", given)
+    settings: SequentialSeeds = settings_object(SequentialSeeds, "seeds", given)
     return list(range(settings.at_most)), settings.looks
-
-
-def _checked(kind: type, where: str, given: Any) -> Any:
-    """Build the settings object of a section of the file."""
-    known = [f.name for f in fields(kind)]
-    if not isinstance(given, dict):
-        raise UserError(f"{where} should hold keys and values ({', '.join(known)}), got {given!r}")
-    if unknown := [str(key) for key in given if key not in known]:
-        raise UserError(f"{where} has the key {unknown[0]!r}. {near(unknown[0], known)}")
-    check_types(kind, where, given)
-    try:
-        return kind(**given)
-    except TypeError as error:
-        missing = [f.name for f in fields(kind) if f.name not in given and f.name in str(error)]
-        raise UserError(f"{where} needs the key {', '.join(missing)!r}") from error
 
 
 def _select(given: Any, stored: bool) -> SelectSettings | None:
     """The selection; one in the folder of a study that does not say whether it is nested is not."""
     if not given:
         return None
-    settings: SelectSettings = _checked(
+    settings: SelectSettings = settings_object(
         SelectSettings, "select", {"nested": False, **given} if stored and isinstance(given, dict) else given
     )
     check_used(settings, given)
@@ -151,7 +136,7 @@ def _written(given: Any, select: SelectSettings | None) -> dict[str, Any]:
 
 
 def _compare(given: Any, axes: dict[str, dict[str, Level]]) -> CompareSettings:
-    compare: CompareSettings = _checked(CompareSettings, "compare", given)
+    compare: CompareSettings = settings_object(CompareSettings, "compare", given)
     if compare.axis is not None and compare.axis not in axes:
         raise UserError(f"compare.axis {compare.axis!r} is not an axis. {near(compare.axis, axes)}")
     if compare.baseline is None:

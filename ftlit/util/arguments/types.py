@@ -1,11 +1,38 @@
-"""Check the types of the values in a study file."""
+"""Settings that a user writes into a YAML file of their own: their names and types."""
 
+from dataclasses import fields
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from ftlit.errors import UserError, near
 
+T = TypeVar("T")
+
 WORDS = {int: "an integer", float: "a number", str: "a text", bool: "true or false", list: "a list", dict: "keys and values"}
+
+
+def settings_object(kind: type[T], where: str, given: Any) -> T:
+    """Build the dataclass that holds a section of a file.
+
+    Args:
+        kind: The dataclass, whose fields have the names of the settings.
+        where: The section of the file, for messages.
+        given: What the section holds.
+
+    Raises:
+        UserError: It holds no settings, an unknown one, or one of another type, or lacks one.
+    """
+    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    if not isinstance(given, dict):
+        raise UserError(f"{where} should hold keys and values ({', '.join(known)}), got {given!r}")
+    if unknown := [str(key) for key in given if key not in known]:
+        raise UserError(f"{where} has the key {unknown[0]!r}. {near(unknown[0], known)}")
+    check_types(kind, where, given)
+    try:
+        return kind(**given)
+    except TypeError as error:
+        missing = [name for name in known if name not in given and name in str(error)]
+        raise UserError(f"{where} needs the key {', '.join(missing)!r}") from error
 
 
 def check_types(kind: type, where: str, given: dict[str, Any]) -> None:
