@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ftlit.insight.calibration.command import calibrate as calibrate
     from ftlit.insight.drift.command import drift as drift
     from ftlit.insight.explain.explainer import explain as explain
+    from ftlit.insight.audit.frames import audit as audit
     from ftlit.losses import BCE as BCE
     from ftlit.losses import MSE as MSE
     from ftlit.losses import CrossEntropy as CrossEntropy
@@ -102,6 +103,7 @@ _NAMES = {
     "ftlit.insight.calibration.command": "calibrate",
     "ftlit.insight.drift.command": "drift",
     "ftlit.insight.explain.explainer": "explain",
+    "ftlit.insight.audit.frames": "audit",
     "ftlit.losses": "BCE CrossEntropy Distillation Focal Huber Loss MSE",
     "ftlit.tasks": """
         CausalLM MaskedLM MultipleChoice QuestionAnswering RelationExtraction Seq2Seq TaskModule TextClassification

@@ -17,6 +17,7 @@ commands:
   compress   make a run smaller and faster for CPUs     ftlit compress --run runs/x --method onnx-int8
   calibrate  make the scores of a run probabilities     ftlit calibrate --run runs/x
   drift      what changed between a run and new rows    ftlit drift --run runs/x --input new.csv
+  audit      groups, swapped words, small changes       ftlit audit --run runs/x --config audit.yaml
   push       publish a run on the Hugging Face hub      ftlit push --run runs/x --repo me/name
   serve      answer requests over HTTP with a run       ftlit serve --run runs/x
   explain    which words a prediction comes from        ftlit explain --run runs/x --split test

@@ -46,6 +46,7 @@ FUNCTIONS = {
     "compress": "ftlit.exports.compress.command",
     "calibrate": "ftlit.insight.calibration.command",
     "drift": "ftlit.insight.drift.command",
+    "audit": "ftlit.insight.audit.command",
     "push": "ftlit.exports.push.command",
     "serve": "ftlit.serve.command",
     "explain": "ftlit.insight.explain.command",
@@ -266,13 +267,21 @@ def run(args: list[str]) -> None:
     """
     quiet()
     if args[0] in FUNCTIONS:
-        from importlib import import_module
-
-        from jsonargparse import auto_cli
-
-        function = getattr(import_module(FUNCTIONS[args[0]]), args[0])
-        given = with_explicit_flags(args, function)
-        auto_cli({args[0]: function}, args=given, as_positional=False, prog="ftlit", parser_class=ShortErrors)
+        call(args)
     else:
         with evaluating(args):
             TaskCLI(args)
+
+
+def call(args: list[str]) -> None:
+    """Call the function of a command with the options in its arguments."""
+    import inspect
+    from importlib import import_module
+
+    from jsonargparse import auto_parser
+
+    function = getattr(import_module(FUNCTIONS[args[0]]), args[0])
+    parser = auto_parser({args[0]: function}, as_positional=False, prog="ftlit", parser_class=ShortErrors)
+    options = dict(parser.parse_args(with_explicit_flags(args, function))[args[0]].items())
+    # `auto_cli` takes --config for a file of options, and drops it, though it may be an option of the function itself.
+    function(**{name: options[name] for name in inspect.signature(function).parameters if name in options})

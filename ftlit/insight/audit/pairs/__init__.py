@@ -1,0 +1,1 @@
+"""Pairs of texts that differ in a few words: how they are made, and what the model makes of the difference."""
