@@ -26,6 +26,7 @@ from ftlit.util.render.document import Document, Part, Section, Table, Text
 from ftlit.util.render.formats import listed, number, plural
 
 PAIRS_FILE = "pairs.jsonl"
+SCREEN_ROWS = 12  # of a table on the terminal
 FILES = {
     "audit.html": "the report as a page",
     "audit.md": "the report as Markdown",
@@ -47,8 +48,9 @@ def text(found: Audit) -> str:
     tables = [part for section in document(found).sections for part in section.parts if isinstance(part, Table)]
     for table in tables:
         align = ["left" if i in table.words else "right" for i in range(len(table.columns))]
-        grid = tabulate(table.rows, headers=table.columns, tablefmt="simple", colalign=align, disable_numparse=True)
-        parts.append(f"{table.caption}\n{grid}")
+        rows, more = table.rows[:SCREEN_ROWS], len(table.rows) - SCREEN_ROWS
+        grid = tabulate(rows, headers=table.columns, tablefmt="simple", colalign=align, disable_numparse=True)
+        parts.append(f"{table.caption}\n{grid}" + (f"\n… and {more} more in the page" if more > 0 else ""))
     return "\n\n".join(parts)
 
 
@@ -104,12 +106,13 @@ def _effects_said(found: Audit) -> Iterator[str]:
     for row in found.substitutions.itertuples():
         own = found.effects[found.effects["source"] == row.source]
         counts = {verdict: int((own["verdict"] == verdict).sum()) for verdict in (DIFFERS, ALIKE, OPEN)}
+        known = sum(counts.values())
         differences = (
-            f"; of {plural(len(own), 'difference')} between groups, {counts[DIFFERS]} beyond the tolerance, {counts[ALIKE]} "
+            f"; of {plural(known, 'difference')} between groups, {counts[DIFFERS]} beyond the tolerance, {counts[ALIKE]} "
             f"within, {counts[OPEN]} open"
         )
         swapped = f"Other words of {row.source} change" if row.source != "templates" else "Other words in templates change"
-        yield f"{swapped} {100 * row.changed:.1f}% of the predictions{differences if len(own) else ''}."
+        yield f"{swapped} {100 * row.changed:.1f}% of the predictions{differences if known else ''}."
 
 
 def _tests_said(found: Audit) -> Iterator[str]:

@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from ftlit.insight.audit.gate import Check
-from ftlit.insight.audit.pairs.compared import ALIKE, DIFFERS, OPEN
+from ftlit.insight.audit.pairs.compared import ALIKE, DIFFERS, LEAST_TEXTS, OPEN
+from ftlit.insight.audit.pairs.compared import FEW as FEW_TEXTS
 from ftlit.insight.audit.pairs.counterfactual import Coverage
 from ftlit.insight.audit.rows.groups import FEW
 from ftlit.insight.audit.settings import Settings
@@ -107,6 +108,7 @@ def substitutions_table(frame: pd.DataFrame, how: str) -> Table:
 def effects_table(frame: pd.DataFrame, settings: Settings) -> Table:
     """By how much scores differ between groups of words, the largest differences first."""
     order = {DIFFERS: 0, OPEN: 1, ALIKE: 2}
+    few, frame = int((frame["verdict"] == FEW_TEXTS).sum()), frame[frame["verdict"] != FEW_TEXTS]
     ranked = frame.assign(rank=frame["verdict"].map(order), size=frame["difference"].abs())
     ranked = ranked.sort_values(["rank", "size"], ascending=[True, False])
     rows = [
@@ -126,6 +128,7 @@ def effects_table(frame: pd.DataFrame, settings: Settings) -> Table:
     notes = [
         f"{DIFFERS}: the interval is beyond a tolerance of {within}; {ALIKE}: it is within; {OPEN}: neither, so that more "
         "texts are needed. The intervals of the same words hold together, by Bonferroni.",
+        *([f"Not shown: {few:,} differences of fewer than {LEAST_TEXTS} texts; audit.json has them."] if few else []),
         *_rest(frame),
     ]
     columns = ("words", "groups", "score of", "pairs", "difference", "interval", "verdict")

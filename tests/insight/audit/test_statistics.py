@@ -66,7 +66,7 @@ def test_too_few_values_have_no_interval() -> None:
         (-0.3, -0.06, "differs"),
         (-0.01, 0.04, "alike"),
         (0.01, 0.2, "open"),
-        (float("nan"),) * 2 + ("open",),
+        (float("nan"), float("nan"), "few texts"),
     ],
 )
 def test_verdicts(low: float, high: float, expected: str) -> None:

@@ -1,6 +1,7 @@
 """What a model answers to both texts of a pair, and what follows from many pairs."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,14 +10,15 @@ import numpy as np
 import pandas as pd
 
 from ftlit.insight.audit.pairs.answers import Answer, Comparer
-from ftlit.insight.audit.statistics import mean, share
+from ftlit.insight.audit.statistics import UNKNOWN, mean, share
 from ftlit.insight.audit.subject import Row, Subject
 
 OUTCOMES = 20  # labels whose scores are compared, those with the highest means
 PAIRS = ["source", "text", "group", "other", "before", "after", "changed", "distance", "scores", "cluster"]
 SUMMARY = ["source", "rows", "pairs", "distance", "distance_low", "distance_high", "changed", "changed_low", "changed_high"]
 EFFECTS = ["source", "group", "other", "outcome", "pairs", "difference", "low", "high", "verdict"]
-DIFFERS, ALIKE, OPEN = "differs", "alike", "open"
+DIFFERS, ALIKE, OPEN, FEW = "differs", "alike", "open", "few texts"
+LEAST_TEXTS = 6  # about which a difference is told
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def summary(frame: pd.DataFrame, level: float) -> pd.DataFrame:
 def effects(frame: pd.DataFrame, labels: Sequence[str], tolerance: float, level: float) -> pd.DataFrame:
     """By how much each score is higher for the words of one group than for those of another.
 
-    All intervals of a source hold together: each has the level divided by their number (Bonferroni).
+    All intervals of a source hold together: each has the level divided by their number (Bonferroni). Two groups with fewer than
+    `LEAST_TEXTS` texts have none.
 
     Args:
         frame: The pairs, from `compared`.
@@ -122,27 +125,30 @@ def effects(frame: pd.DataFrame, labels: Sequence[str], tolerance: float, level:
     for source, some in frame.groupby("source", sort=False):
         flipped = (some["group"] > some["other"]).to_numpy()
         ends = [(b, a) if flip else (a, b) for a, b, flip in zip(some["group"], some["other"], flipped, strict=True)]
-        kinds = list(dict.fromkeys(ends))
-        for kind in kinds:
-            chosen = np.array([end == kind for end in ends])
-            scores, clusters = some["scores"][chosen], some["cluster"][chosen].tolist()
+        masks = {kind: np.array([end == kind for end in ends]) for kind in dict.fromkeys(ends)}
+        texts = {kind: some["cluster"][mask].nunique() for kind, mask in masks.items()}
+        family = max(1, len(labels) * sum(count >= LEAST_TEXTS for count in texts.values()))
+        for kind, mask in masks.items():
+            scores, clusters = some["scores"][mask], some["cluster"][mask].tolist()
             for label in labels:
-                rises = np.array([one[label] for one in scores]) * np.where(flipped[chosen], -1, 1)
-                one = mean(rises, clusters, level / (len(kinds) * len(labels)))
-                verdict = verdict_of(one.low, one.high, tolerance)
-                found.append((source, *kind, label, one.count, one.value, one.low, one.high, verdict))
+                rises = np.array([one[label] for one in scores]) * np.where(flipped[mask], -1, 1)
+                one = mean(rises, clusters, level / family)
+                low, high = (one.low, one.high) if texts[kind] >= LEAST_TEXTS else UNKNOWN
+                found.append((source, *kind, label, one.count, one.value, low, high, verdict_of(low, high, tolerance)))
     return pd.DataFrame(found, columns=EFFECTS)
 
 
 def verdict_of(low: float, high: float, tolerance: float) -> str:
-    """Whether an interval of a difference is beyond a tolerance, within it, or neither."""
+    """Whether an interval of a difference is beyond a tolerance, within it, or neither; or that there is none."""
+    if low != low:
+        return FEW
     if low > tolerance or high < -tolerance:
         return DIFFERS
     return ALIKE if -tolerance <= low and high <= tolerance else OPEN
 
 
 def outcomes(subject: Subject, frame: pd.DataFrame) -> list[str]:
-    """The scores to look at: of two labels the second, since the other one mirrors it; of many those that move most often."""
+    """The scores to look at: of two labels the second, since the other one mirrors it; of many those that are predicted most often."""
     names = list(dict.fromkeys(name for scores in frame["scores"] for name in scores))
     if len(names) == 2 and not getattr(subject.task, "multi_label", False):
         return names[1:]
@@ -150,6 +156,5 @@ def outcomes(subject: Subject, frame: pd.DataFrame) -> list[str]:
 
 
 def _commonest(frame: pd.DataFrame, names: Iterable[str]) -> list[str]:
-    """The labels that are predicted most often; those of the pairs decide nothing about their differences."""
-    said = pd.concat([frame["before"], frame["after"]]).value_counts()
-    return sorted(names, key=lambda name: -int(said.get(name, 0)))[:OUTCOMES]
+    counts = Counter(name for said in (*frame["before"], *frame["after"]) for name in {said, *said.split(", ")})
+    return sorted(names, key=lambda name: -counts[name])[:OUTCOMES]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from ftlit.insight.audit.pairs.compared import Pair
-from ftlit.insight.audit.statistics import mean, wilson
+from ftlit.insight.audit.pairs.compared import LEAST_TEXTS, Pair
+from ftlit.insight.audit.statistics import UNKNOWN, mean, wilson
 from ftlit.insight.audit.subject import Subject
 from ftlit.insight.audit.texts.edits import Edit, variant
 from ftlit.insight.audit.texts.substitution import texts_in
@@ -123,5 +123,5 @@ def with_leaning(ties: pd.DataFrame, frame: pd.DataFrame, level: float) -> pd.Da
         some = frame[frame["source"] == word]
         falls = [-scores[label] for scores in some["scores"]]
         one = mean(falls, some["cluster"].tolist(), level / max(1, len(ties)))
-        found.append((one.count, one.value, one.low, one.high))
-    return ties.join(pd.DataFrame(found, columns=LEANS, index=ties.index))
+        found.append((one.count, one.value, *((one.low, one.high) if one.count >= LEAST_TEXTS else UNKNOWN)))
+    return ties[TIES].join(pd.DataFrame(found, columns=LEANS, index=ties.index))
