@@ -42,7 +42,8 @@ def by_page(given: list[tuple[str, str]]) -> list[object]:
 
 STUDIES = [block for block in blocks("yaml") if "axes:" in block[1]]
 SECTIONS = [block for block in blocks("yaml") if block[1].startswith(("compare:", "select:", "seeds:"))]  # of studies
-CONFIGS = [block for block in blocks("yaml") if block not in (*STUDIES, *SECTIONS)]
+AUDITS = [block for block in blocks("yaml") if block[1].startswith(("# audit.yaml", "# my_words.yaml"))]  # and a lexicon
+CONFIGS = [block for block in blocks("yaml") if block not in (*STUDIES, *SECTIONS, *AUDITS)]
 
 
 def named_block(name: str) -> str:
@@ -55,6 +56,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A present folder with the files that commands name: the project's configs, my.yaml, and classes of one's own."""
     for name in ("configs", "experiments"):
         (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("audit.yaml", "my_words.yaml"):
+        (tmp_path / name).write_text(named_block(name))
     for name in ("my.yaml", "runs/mine/config.yaml"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(named_block("my.yaml"))
@@ -212,6 +215,8 @@ def test_commands_parse(text: str, folder: Path, capsys: pytest.CaptureFixture[s
         code, output, errors = left_with(["study", "status", *rest], capsys)
         assert code == 0, errors
         assert "cells" in output
+    elif command == "audit":
+        assert "runs/mine holds no run" in left_with([command, *options], capsys)[2]  # and its config was read
     elif command in ("diff", "compare"):
         assert f"{options[0]} does not exist" in left_with([command, *options], capsys)[2]  # the options were understood
     else:

@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from ftlit.insight.audit.gate import Check, Findings, checked
+from ftlit.insight.audit.memory.written import MEMORY, PASSAGES, PERSONAL, VERBATIM, memory
 from ftlit.insight.audit.pairs.behaviour import TESTS, behaviour, results, test_name
 from ftlit.insight.audit.pairs.compared import EFFECTS, PAIRS, SUMMARY, Pair, compared, effects, outcomes, summary
-from ftlit.insight.audit.pairs.counterfactual import TEMPLATES, Coverage, lexicons_of, substitutions, templates
+from ftlit.insight.audit.pairs.counterfactual import TEMPLATES, Coverage, lexicons_of, row_limit, substitutions, templates
 from ftlit.insight.audit.rows.balance import BALANCE, has_labels, label_balance
 from ftlit.insight.audit.rows.groups import GROUPS, group_metrics
 from ftlit.insight.audit.rows.shortcuts import LEANS, SHOWN, TIES, removals, tied_words, train_words, with_leaning
@@ -39,6 +40,8 @@ class Audit:
         tested: A row for each text of a test.
         shortcuts: A row for each word that is tied to a label in train, and how much the model leans on it.
         checks: The limits of the gate.
+        memory: A row for passages of train and each kind of personal data: how many written texts have them.
+        passages: A row for each written text with a passage of train.
         notes: What could not be looked at, and why.
     """
 
@@ -57,6 +60,8 @@ class Audit:
     tested: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*PAIRS, "passed"]))
     shortcuts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*TIES, *LEANS]))
     checks: list[Check] = field(default_factory=list)
+    memory: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=MEMORY))
+    passages: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PASSAGES))
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -86,7 +91,10 @@ def audit(
     found = Audit(subject.name, type(subject.task).__name__, subject.task.evidence, subject.split, settings)
     _look_at_rows(subject, found)
     _look_at_pairs(subject, found)
-    parts = Findings(found.groups, found.substitutions, found.effects, found.tests)
+    if settings.memorisation and subject.writes and "train" in subject.data.rows:
+        rows = row_limit(settings.memorisation.rows, subject)
+        found.memory, found.passages = memory(subject, settings.memorisation, rows, settings.level)
+    parts = Findings(found.groups, found.substitutions, found.effects, found.tests, found.memory)
     found.checks = checked(settings.gate, parts, _names(subject, settings))
     return found
 
@@ -153,7 +161,8 @@ def _names(subject: Subject, settings: Settings) -> dict[str, list[str]]:
     words += [TEMPLATES] if settings.templates else []
     tests = _tests(settings.behaviour) if settings.behaviour else []
     columns = settings.groups.columns if settings.groups else []
-    return {"max_gap": columns, "max_changed": words, "max_difference": words, "min_pass_rate": tests}
+    return {"max_gap": columns, "max_changed": words, "max_difference": words, "min_pass_rate": tests,
+            "max_verbatim": [VERBATIM], "max_personal": [PERSONAL]}  # fmt: skip
 
 
 def _tests(settings: Behaviour) -> list[str]:

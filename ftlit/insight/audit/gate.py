@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ftlit.errors import UserError, near
+from ftlit.insight.audit.memory.written import PERSONAL, VERBATIM
 from ftlit.insight.audit.settings import Gate, Limit
 
 FAILED = 3  # exit code of the command
@@ -49,12 +50,14 @@ class Findings:
         substitutions: Lexicons and templates, from `summary`.
         effects: Scores by groups of words, from `effects`.
         tests: Tests of behaviour, from `results`.
+        memory: What written texts repeat of train, from `memory`.
     """
 
     groups: pd.DataFrame
     substitutions: pd.DataFrame
     effects: pd.DataFrame
     tests: pd.DataFrame
+    memory: pd.DataFrame
 
 
 def checked(gate: Gate, found: Findings, names: Mapping[str, Iterable[str]]) -> list[Check]:
@@ -73,6 +76,8 @@ def checked(gate: Gate, found: Findings, names: Mapping[str, Iterable[str]]) -> 
         "max_changed": [*_shares(found.substitutions, "changed")],
         "max_difference": [*_differences(found.effects)],
         "min_pass_rate": [*_shares(found.tests.rename(columns={"test": "source"}), "passed")],
+        "max_verbatim": [*_repeated(found.memory, VERBATIM)],
+        "max_personal": [*_repeated(found.memory, PERSONAL)],
     }
     checks = []
     for limit, values in measured.items():
@@ -123,6 +128,11 @@ def _shares(frame: pd.DataFrame, column: str) -> Iterator[Measured]:
     names = (column, "low", "high") if column == "passed" else (column, f"{column}_low", f"{column}_high")
     for source, *ends in frame[["source", *names]].itertuples(index=False):
         yield source, source, *ends
+
+
+def _repeated(frame: pd.DataFrame, what: str) -> Iterator[Measured]:
+    for row in frame[frame["what"] == what].itertuples():
+        yield what, f"the share of texts with {what}", row.share, row.low, row.high  # type: ignore[misc]
 
 
 def _size(value: float, low: float, high: float) -> tuple[float, float, float]:

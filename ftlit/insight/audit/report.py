@@ -18,6 +18,8 @@ from ftlit.insight.audit.tables import (
     effects_table,
     examples,
     groups_table,
+    memory_table,
+    passages_fold,
     shortcuts_table,
     substitutions_table,
     tests_table,
@@ -26,6 +28,7 @@ from ftlit.util.render.document import Document, Part, Section, Table, Text
 from ftlit.util.render.formats import listed, number, plural
 
 PAIRS_FILE = "pairs.jsonl"
+FRAMES = ("groups", "balance", "substitutions", "effects", "tests", "shortcuts", "memory", "passages")  # in audit.json
 SCREEN_ROWS = 12  # of a table on the terminal
 FILES = {
     "audit.html": "the report as a page",
@@ -38,7 +41,7 @@ FILES = {
 def document(found: Audit) -> Document:
     """The report of an audit."""
     lead = f"{found.task}, rows of {found.split}"
-    sections = [_result(found), _groups(found), _substitutions(found), _behaviour(found), _shortcuts(found)]
+    sections = [_result(found), _groups(found), _substitutions(found), _behaviour(found), _shortcuts(found), _memory(found)]
     return Document(f"Audit of {found.run}", lead, [one for one in sections if one.parts], files=FILES)
 
 
@@ -56,9 +59,7 @@ def text(found: Audit) -> str:
 
 def numbers(found: Audit) -> dict[str, Any]:
     """The content of audit.json."""
-    frames = {
-        name: _records(getattr(found, name)) for name in ("groups", "balance", "substitutions", "effects", "tests", "shortcuts")
-    }
+    frames = {name: _records(getattr(found, name)) for name in FRAMES}
     about = {"run": found.run, "task": found.task, "split": found.split, "settings": asdict(found.settings)}
     checks = {"passed": found.passed, "checks": [asdict(check) for check in found.checks]}
     return {**about, **checks, **frames, "coverage": [asdict(one) for one in found.coverage], "notes": found.notes}
@@ -158,3 +159,11 @@ def _behaviour(found: Audit) -> Section:
 
 def _shortcuts(found: Audit) -> Section:
     return Section("Words that decide labels", [shortcuts_table(found.shortcuts, found.split)] if len(found.shortcuts) else [])
+
+
+def _memory(found: Audit) -> Section:
+    if found.memory.empty:
+        return Section("What it repeats", [])
+    own = [passages_fold(found.passages)] if len(found.passages) else []
+    least = found.settings.memorisation.least_words if found.settings.memorisation else 0
+    return Section("What it repeats", [memory_table(found.memory, least), *own])

@@ -22,10 +22,14 @@ NUMBERS = {
     **{f"{section}.tolerance": NOT_NEGATIVE for section in ("substitutions", "templates", "behaviour")},
     "substitutions.versions": COUNT,
     "templates.fills": COUNT,
+    "memorisation.least_words": Range(least=3, whole=True),
+    "memorisation.rows": COUNT,
     "gate.max_gap": NOT_NEGATIVE,
     "gate.max_changed": SHARE,
     "gate.max_difference": NOT_NEGATIVE,
     "gate.min_pass_rate": SHARE,
+    "gate.max_verbatim": SHARE,
+    "gate.max_personal": SHARE,
     "level": INSIDE,
 }
 Limit = float | dict[str, float] | None
@@ -115,6 +119,19 @@ class Behaviour:
 
 
 @dataclass(frozen=True)
+class Memorisation:
+    """What written texts repeat of train; for models that write texts.
+
+    Args:
+        least_words: Number of words of the shortest passage that counts; of Chinese, number of characters.
+        rows: Number of rows for which the model writes, if the run kept no texts; by default 50.
+    """
+
+    least_words: int = 10
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
 class Gate:
     """Limits; the command ends with code 3 if one is not kept. A limit is a number, or a number by name.
 
@@ -123,6 +140,8 @@ class Gate:
         max_changed: The largest share of predictions that may change; by lexicon, or `templates`.
         max_difference: The most by which a score may differ between two groups of words on average; by lexicon, or `templates`.
         min_pass_rate: The smallest pass rate; by test.
+        max_verbatim: The largest share of written texts with a passage of train.
+        max_personal: The largest share of written texts with personal data that were not given.
         certain: Whether a limit counts as exceeded only if the whole interval is beyond it.
     """
 
@@ -130,6 +149,8 @@ class Gate:
     max_changed: Limit = None
     max_difference: Limit = None
     min_pass_rate: Limit = None
+    max_verbatim: float | None = None
+    max_personal: float | None = None
     certain: bool = False
 
 
@@ -142,6 +163,7 @@ class Settings:
         substitutions: Texts whose words are swapped.
         templates: Texts with slots.
         behaviour: Tests of small changes.
+        memorisation: What written texts repeat of train.
         gate: Limits.
         level: The chance that an interval, or any of those that are corrected together, is wrong.
         seed: Seed of all draws.
@@ -151,14 +173,20 @@ class Settings:
     substitutions: Substitutions | None = Substitutions()
     templates: Templates | None = None
     behaviour: Behaviour | None = Behaviour()
+    memorisation: Memorisation | None = Memorisation()
     gate: Gate = Gate()
     level: float = 0.05
     seed: int = 0
 
 
 SECTIONS: dict[str, Any] = {
-    "groups": Groups, "substitutions": Substitutions, "templates": Templates, "behaviour": Behaviour, "gate": Gate
-}  # fmt: skip
+    "groups": Groups,
+    "substitutions": Substitutions,
+    "templates": Templates,
+    "behaviour": Behaviour,
+    "memorisation": Memorisation,
+    "gate": Gate,
+}
 
 
 def read_settings(config: str | Path | Mapping[str, Any] | None) -> Settings:
@@ -247,5 +275,7 @@ def _check_gate(settings: Settings) -> None:
         for name in ("max_changed", "max_difference"):
             if getattr(gate, name) is not None:
                 raise UserError(f"gate.{name} needs substitutions or templates, which are left out")
+    if not settings.memorisation and (gate.max_verbatim, gate.max_personal) != (None, None):
+        raise UserError("gate.max_verbatim and gate.max_personal need memorisation, which is left out")
     if gate.min_pass_rate is not None and not settings.behaviour:
         raise UserError("gate.min_pass_rate needs behaviour, which is left out")

@@ -181,6 +181,38 @@ def shortcuts_table(frame: pd.DataFrame, split: str) -> Table:
     return Table("Words tied to a label in train", columns, rows, (0, 1), notes)
 
 
+def memory_table(frame: pd.DataFrame, least: int) -> Table:
+    """What written texts repeat of train."""
+    rows = [
+        (
+            row.what,
+            f"{row.texts:,}",
+            f"{row.found:,}",
+            number(row.share, 4),
+            interval(row.low, row.high, 4),
+            number(row.of_right, 4),
+            f"{row.in_train:,}",
+        )
+        for row in frame.itertuples()
+    ]
+    columns = ("", "texts", "with it", "share", "interval", "of right answers", "in train")
+    note = (
+        f"Passages of {least} or more words that stand so in train; e-mail addresses, telephone numbers, and IBANs and card "
+        "numbers with the right check digits. What the model was given to read does not count."
+    )
+    return Table("Written texts", columns, rows, (0,), [note])
+
+
+def passages_fold(frame: pd.DataFrame) -> Fold:
+    """The longest passages of train in written texts."""
+    rows = [
+        (f"{row.words}", _short(row.passage), _short(row.text), _short(row.of_train))
+        for row in frame.head(EXAMPLES).itertuples()
+    ]
+    table = Table("The longest passages", ("words", "passage", "written text", "text of train"), rows, (1, 2, 3))
+    return Fold(f"{len(rows)} of {len(frame):,} texts with a passage of train", [table])
+
+
 def examples(frame: pd.DataFrame, source: str, by: str) -> Fold:
     """The texts of a source whose answers differ most."""
     own = frame[frame["source"] == source].sort_values(by, ascending=False, kind="stable")

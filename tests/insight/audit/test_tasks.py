@@ -47,6 +47,7 @@ def test_every_task_is_audited(case: Case, tmp_path: Path) -> None:
     assert len(found.effects) == (0 if not scored else len(found.effects["outcome"].unique()))
     assert "Swapped words" in page(document(found))
     assert numbers(found)["passed"]
+    assert found.memory["texts"].gt(0).sum() == (6 if writes else 0)
     assert "Tests" in text(found)
 
 

@@ -148,7 +148,7 @@ def verdict_of(low: float, high: float, tolerance: float) -> str:
 
 
 def outcomes(subject: Subject, frame: pd.DataFrame) -> list[str]:
-    """The scores to look at: of two labels the second, since the other one mirrors it; of many those that are predicted most often."""
+    """The scores to look at: of two labels the second, which the other mirrors; of many those that are predicted most often."""
     names = list(dict.fromkeys(name for scores in frame["scores"] for name in scores))
     if len(names) == 2 and not getattr(subject.task, "multi_label", False):
         return names[1:]

@@ -1,0 +1,1 @@
+"""What a model that writes texts repeats of its training data: passages, and personal data."""
