@@ -115,6 +115,8 @@ def _look_at_pairs(subject: Subject, found: Audit) -> None:
     if not subject.is_comparable:
         found.notes.append(f"{found.task} gives no answers that can be compared, so no texts were changed.")
         return
+    if getattr(getattr(subject.task, "generation", None), "do_sample", False):
+        found.notes.append("The model samples what it writes, so that answers differ by chance, too.")
     sections: dict[str, tuple[list[Pair], float]] = {}
     if settings.substitutions:
         pairs, found.coverage = substitutions(subject, settings.substitutions, settings.seed)

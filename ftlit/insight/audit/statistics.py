@@ -12,6 +12,7 @@ from ftlit.metrics.evidence.intervals import resamples, weighted_sums
 from ftlit.metrics.evidence.scores import Sums, ratio
 
 Ends = tuple[float, float]
+Clusters = Sequence[Any] | np.ndarray  # the document or text that each value is about
 UNKNOWN = (float("nan"), float("nan"))
 
 
@@ -32,7 +33,7 @@ class Estimate:
     count: int
 
 
-def mean(values: Any, clusters: Sequence[Any], level: float) -> Estimate:
+def mean(values: Any, clusters: Clusters, level: float) -> Estimate:
     """The mean of values with an interval by Student's t over clusters.
 
     If all values are the same, the interval is as wide as the share of other ones can be that shows none (Clopper and Pearson,
@@ -52,7 +53,7 @@ def mean(values: Any, clusters: Sequence[Any], level: float) -> Estimate:
     return Estimate(float(x.mean()), float(x.mean() - half), float(x.mean() + half), len(x))
 
 
-def share(hits: Any, clusters: Sequence[Any], level: float, units: Any = None) -> Estimate:
+def share(hits: Any, clusters: Clusters, level: float, units: Any = None) -> Estimate:
     """A share with Wilson's interval (1927) for as many independent values as are worth these (Korn and Graubard, 1998).
 
     Args:
@@ -69,7 +70,7 @@ def share(hits: Any, clusters: Sequence[Any], level: float, units: Any = None) -
     return Estimate(p, *wilson(p, independent, level), len(x))
 
 
-def independent_values(hits: np.ndarray, units: np.ndarray, clusters: Sequence[Any]) -> float:
+def independent_values(hits: np.ndarray, units: np.ndarray, clusters: Clusters) -> float:
     """The number of independent values that would tell a share as exactly as these."""
     p = hits.sum() / units.sum()
     spread, count = _spread(hits, units, clusters)
@@ -132,10 +133,14 @@ def normal_ends(value: float, drawn: np.ndarray, level: float) -> Ends:
     return (value - half, value + half) if half else UNKNOWN
 
 
-def _spread(x: np.ndarray, units: np.ndarray, clusters: Sequence[Any]) -> tuple[float, int]:
+def _spread(x: np.ndarray, units: np.ndarray, clusters: Clusters) -> tuple[float, int]:
     """The standard error of a ratio of sums over clusters, and the number of clusters."""
-    places = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
-    numbers, count = np.array([places[name] for name in clusters]), len(places)
+    if isinstance(clusters, np.ndarray):
+        numbers = np.unique(clusters, return_inverse=True)[1]
+    else:
+        places = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
+        numbers = np.array([places[name] for name in clusters])
+    count = int(numbers.max()) + 1
     if count < 2:
         return float("nan"), count
     residuals = np.bincount(numbers, x - ratio(x.sum(), units.sum()) * units, count)

@@ -43,13 +43,26 @@ def behaviour(subject: Subject, settings: Behaviour, seed: int) -> list[Pair]:
     Raises:
         UserError: A test names a label that the run does not have.
     """
-    alter: dict[str, Alter] = {name: _alter(subject, name) for name in settings.invariance}
+    rows, found = row_limit(settings.rows, subject), list[Pair]()
+    for name in settings.invariance:
+        found += _pairs(subject, name, _alter(subject, name), rows, seed)
     for test in settings.directional:
         check_label(subject, test)
-        change = negation if test.change == "negation" else appended(test.text)
-        alter[test_name(test)] = partial(_changed, subject, change)
-    rows = row_limit(settings.rows, subject)
-    return [pair for name, how in alter.items() for pair in _pairs(subject, name, how, rows, seed)]
+        change = negation if test.change == "negation" else appended(str(test.text))
+        found += _pairs(subject, test_name(test), partial(_changed, subject, change), rows, seed, _movable(subject, test))
+    return found
+
+
+def _movable(subject: Subject, test: Directional) -> set[str] | None:
+    """The rows whose score can move as expected: those with the label as prediction, or those without it; None for all."""
+    if test.label is None:
+        return None
+    held = {row["id"]: _held(row["prediction"]) for row in subject.predictions}
+    return {name for name, labels in held.items() if (test.label in labels) == (test.expect == "lower")}
+
+
+def _held(answer: Any) -> list[str]:
+    return answer if isinstance(answer, list) else [answer]
 
 
 def check_label(subject: Subject, test: Directional) -> None:
@@ -70,10 +83,10 @@ def check_label(subject: Subject, test: Directional) -> None:
         raise UserError(f"{where} {fact}. {near(str(test.label), known)}")
 
 
-def _pairs(subject: Subject, name: str, alter: Alter, rows: int, seed: int) -> list[Pair]:
+def _pairs(subject: Subject, name: str, alter: Alter, rows: int, seed: int, only: set[str] | None = None) -> list[Pair]:
     rng, found = Random(seed), list[Pair]()
-    for _, cluster, row in islice(subject.shuffled(seed), SEARCHED):
-        made = alter(row, rng)
+    for own, cluster, row in islice(subject.shuffled(seed), SEARCHED):
+        made = alter(row, rng) if only is None or own in only else None
         if made is not None and subject.accepts(made.row):
             found.append(Pair(name, cluster, "", "", row, made.row, made.shown, made.words))
         if len(found) == rows:

@@ -18,7 +18,7 @@ PAIRS = ["source", "text", "group", "other", "before", "after", "changed", "dist
 SUMMARY = ["source", "rows", "pairs", "distance", "distance_low", "distance_high", "changed", "changed_low", "changed_high"]
 EFFECTS = ["source", "group", "other", "outcome", "pairs", "difference", "low", "high", "verdict"]
 DIFFERS, ALIKE, OPEN, FEW = "differs", "alike", "open", "few texts"
-LEAST_TEXTS = 6  # about which a difference is told
+LEAST_TEXTS = 5  # about which a difference is told
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def templates(subject: Subject, settings: Templates, seed: int) -> list[Pair]:
     own = language_of(part for text in settings.texts for part in texts_in(text))
     slots = {slot: lexicon(one, f"templates.lexicons.{slot}", own) for slot, one in settings.lexicons.items()}
     found = list(filled(settings.texts, slots, settings.fills, Random(seed)))
-    words_decide = len({one.words for one in found}) > len(settings.texts)
+    words_decide = len({one.words for one in found}) > len(settings.texts)  # else the texts are the independent values
     return [_from_template(subject, one, one.words if words_decide else one.template) for one in found]
 
 

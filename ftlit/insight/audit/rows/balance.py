@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ftlit.insight.audit.rows.groups import grouped, row_ids
+from ftlit.insight.audit.rows.groups import grouper, row_ids
 from ftlit.insight.audit.settings import Groups
 from ftlit.insight.audit.statistics import mean, share
 from ftlit.insight.audit.subject import Subject
@@ -34,8 +34,10 @@ def label_balance(subject: Subject, settings: Groups, level: float) -> pd.DataFr
     found = []
     train = _train_answers(subject)
     for column in settings.columns:
-        names = grouped(subject.column(column, row_ids(subject)), column)
-        of_train = grouped(subject.column(column, list(train)), column) if train else []
+        values = subject.column(column, row_ids(subject))
+        group = grouper(values, column)
+        of_train = [group(value) for value in subject.column(column, list(train))] if train else []
+        names = list(map(group, values))
         found += _column(subject, column, names, of_train, list(train.values()), level)
     return pd.DataFrame(found, columns=BALANCE)
 
@@ -54,8 +56,10 @@ def _column(
     right, said = ([_held(row[key]) for row in rows] for key in ("label", "prediction"))
     labels = [label for label, _ in Counter(label for held in right for label in held).most_common(MOST_LABELS)]
     groups = list(dict.fromkeys(sorted(names)))
-    for group in groups:
-        own = [i for i, name in enumerate(names) if name == group]
+    members = {group: list[int]() for group in groups}
+    for i, name in enumerate(names):
+        members[name].append(i)
+    for group, own in members.items():
         clusters = [_document(rows[i], i) for i in own]
         taught = [_held(answer) for answer, name in zip(answers, of_train, strict=True) if name == group]
         for label in labels:

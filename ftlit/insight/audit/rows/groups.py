@@ -1,8 +1,8 @@
 """The metric of groups of rows, each compared with all other rows."""
 
 from collections import Counter
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -42,7 +42,8 @@ def group_metrics(subject: Subject, settings: Groups, level: float) -> pd.DataFr
     higher = subject.run.record.get("higher_is_better", {}).get(name)
     found = []
     for column in settings.columns:
-        names = grouped(subject.column(column, row_ids(subject)), column)
+        values = subject.column(column, row_ids(subject))
+        names = list(map(grouper(values, column), values))
         rows = _Column(sums, names, documents(subject.predictions), settings.min_rows, level).rows()
         found += [(column, group, count, name, *numbers, _verdict(numbers[-2:], higher)) for group, count, numbers in rows]
     return pd.DataFrame(found, columns=GROUPS)
@@ -71,8 +72,12 @@ def counted_metric(subject: Subject, wanted: str | None) -> tuple[str, Sums]:
     raise UserError(f"groups: {fact} be computed from predictions/{subject.split}.jsonl; name another one with groups.metric")
 
 
-def grouped(values: Sequence[Any], column: str) -> list[str]:
-    """The group of each row: its value, or one of four ranges of numbers with many values.
+def grouper(values: Sequence[Any], column: str) -> Callable[[Any], str]:
+    """The function from a value of a column to its group: the value, or one of four ranges of numbers with many values.
+
+    Args:
+        values: All values of the column.
+        column: Its name.
 
     Raises:
         UserError: There is one group, or there are too many.
@@ -80,28 +85,29 @@ def grouped(values: Sequence[Any], column: str) -> list[str]:
     known = [value for value in values if value is not None and value == value]
     numbers = all(isinstance(value, Real) and not isinstance(value, bool) for value in known)
     if numbers and len(set(known)) > MOST_VALUES:
-        return _ranges(values, np.unique(np.quantile(np.array(known, dtype=float), np.linspace(0, 1, RANGES + 1))))
-    names = [MISSING if value is None or value != value or value == "" else str(value) for value in values]
-    count = len(set(names))
+        ends = np.unique(np.quantile(np.array(known, dtype=float), np.linspace(0, 1, RANGES + 1)))
+        return partial(_range_of, ends=ends)
+    count = len(set(map(_named, values)))
     if count < 2:
-        raise UserError(
-            f"groups.columns: all rows have the same {column!r}, {names[0]!r}; name a column with two or more values"
-        )
+        raise UserError(f"groups.columns: {column!r} is {_named(values[0])!r} in all rows; name a column with two or more values")
     if count > MOST_GROUPS:
         raise UserError(
-            f"groups.columns: {column!r} has {count:,} different values in {len(names):,} rows; at most {MOST_GROUPS} can be "
+            f"groups.columns: {column!r} has {count:,} different values in {len(values):,} rows; at most {MOST_GROUPS} can be "
             "compared, so name a column with fewer"
         )
-    return names
+    return _named
 
 
-def _ranges(values: Sequence[Any], ends: np.ndarray) -> list[str]:
-    names = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(ends)]
-    last = len(names) - 1
-    return [
-        MISSING if value is None or value != value else names[min(int(np.searchsorted(ends, value, "right")) - 1, last)]
-        for value in values
-    ]
+def _named(value: Any) -> str:
+    return MISSING if value is None or value != value or value == "" else str(value)
+
+
+def _range_of(value: Any, ends: np.ndarray) -> str:
+    """The range of a number; the first and the last one have no end."""
+    if value is None or value != value:
+        return MISSING
+    place = min(max(int(np.searchsorted(ends, value, "right")) - 1, 0), len(ends) - 2)
+    return f"{ends[place]:.4g} to {ends[place + 1]:.4g}"
 
 
 def _verdict(gap: Sequence[float], higher: bool | None) -> str:
@@ -128,7 +134,9 @@ class _Column:
         self.sums, self.documents, self.level = sums, documents, level
         counts = Counter(names)
         self.groups = sorted(counts, key=lambda name: (-counts[name], name))
-        self.members = [np.array([own == name for own in names]) for name in self.groups]
+        places = {name: i for i, name in enumerate(self.groups)}
+        own = np.array([places[name] for name in names])
+        self.members = [own == i for i in range(len(self.groups))]
         least = [min(mask.sum(), (~mask).sum()) for mask in self.members]
         self.is_compared = [count >= min_rows for count in least]
         compared = sum(self.is_compared)
@@ -148,8 +156,8 @@ class _Column:
         numbers = self.documents[0]
         found = []
         for mask in self.members:
-            one = share(hits[mask], numbers[mask].tolist(), self.level, units[mask])
-            parts = [share(hits[m], numbers[m].tolist(), self.corrected, units[m]) for m in (mask, ~mask)]
+            one = share(hits[mask], numbers[mask], self.level, units[mask])
+            parts = [share(hits[m], numbers[m], self.corrected, units[m]) for m in (mask, ~mask)]
             found.append(((one.value, one.low, one.high), (parts[0].value - parts[1].value, *difference(*parts))))
         return found
 

@@ -55,8 +55,8 @@ def check_template(template: Template, slots: Mapping[str, Any], where: str) -> 
 def filled(templates: list[Template], slots: Mapping[str, Lexicon], count: int, rng: random.Random) -> Iterator[Filled]:
     """Fill templates with words of two groups, for each slot and each two groups of its lexicon.
 
-    Of a lexicon with ``words``, each of one group meets one of the same kind of the other, drawn at random; of others, the
-    words of a pair meet. The other slots of a text are filled at random, alike in both.
+    Of a lexicon with ``words``, each of one group meets one of the same kind of the other, drawn at random and the same in all
+    templates; of others, the words of a pair meet. The other slots of a text are filled at random, alike in both.
 
     Args:
         templates: The templates.
@@ -64,10 +64,11 @@ def filled(templates: list[Template], slots: Mapping[str, Lexicon], count: int, 
         count: The most texts of a template with the same slot and the same two groups.
         rng: Draws words.
     """
-    for number, template in enumerate(templates):
-        for slot in slots_of(template):
-            for groups in combinations(slots[slot].groups, 2):
-                for words in _word_pairs(slots[slot], groups, rng)[:count]:
+    for slot in dict.fromkeys(name for template in templates for name in slots_of(template)):
+        using = [(number, template) for number, template in enumerate(templates) if slot in slots_of(template)]
+        for groups in combinations(slots[slot].groups, 2):
+            for words in _word_pairs(slots[slot], groups, rng)[:count]:
+                for number, template in using:
                     rest = {name: rng.choice(_usable(slots[name])).word for name in slots_of(template) if name != slot}
                     yield _filled(number, template, groups, words, slot, rest)
 
