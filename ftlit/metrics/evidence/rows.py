@@ -8,6 +8,7 @@ from ftlit.errors import UserError
 
 Rows = Sequence[dict[str, Any]]
 
+NOT_INPUT = ("id", "from", "bytes")  # columns that precede the label without being part of the input
 SAME_IN_ALL_RUNS = ("label", "from", "bytes")  # columns of predictions that do not depend on the model
 
 
@@ -53,3 +54,21 @@ def _other_data(first: str, second: str, fact: str) -> UserError:
         f"{first} and {second} were evaluated on different data, so their examples cannot be paired: {fact}; "
         "use the same section `data` in their configs"
     )
+
+
+def input_text(row: Mapping[str, Any]) -> str:
+    """The columns of a row before the label: a text, a pair of texts, or words."""
+    parts = []
+    for key, value in row.items():
+        if key == "label":
+            break
+        if key not in NOT_INPUT:
+            parts.append(" ".join(map(str, value)) if isinstance(value, list) else str(value))
+    return " ‖ ".join(parts)
+
+
+def answer_text(label: object) -> str:
+    """A right answer as text: labels, tags or answers separated by commas, entities with their types."""
+    if isinstance(label, Mapping):
+        return f"{label.get('text', '')} ({label.get('label', '')})"
+    return ", ".join(map(answer_text, label)) if isinstance(label, list) else str(label)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 NONE = "–"
+CHARACTERS = 300  # of a text in a table
 
 
 def decimals_for(half_widths: Iterable[float]) -> int:
@@ -112,3 +113,8 @@ def listed(names: Iterable[str], limit: int = 6) -> str:
 def plural(number_of: int, thing: str) -> str:
     """A count with its noun, such as "1 run" or "1,000 runs"."""
     return f"{number_of:,} {thing}{'' if number_of == 1 else 's'}"
+
+
+def shortened(text: str, limit: int = CHARACTERS) -> str:
+    """A text, cut after `limit` characters."""
+    return text if len(text) <= limit else f"{text[:limit].rstrip()} …"

@@ -1,19 +1,20 @@
 """Where arms differ: by class, by input length, and on single examples."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ftlit.commands.report import confusion_rows
+from ftlit.metrics.evidence.rows import answer_text
 from ftlit.study.report.content.curves import shown_note
 from ftlit.study.report.content.examples import BlockExamples, by_label, disputed, thirds
 from ftlit.study.report.content.numbers import BlockSummary, Numbers
 from ftlit.util.label_sets import SHOWN_LABELS
 from ftlit.util.render.document import Fold, Part, Section, Table, Text
-from ftlit.util.render.formats import number, plural, share
+from ftlit.util.render.formats import number, plural, share, shortened
 
-ARMS, CLASSES, EXAMPLES, CHARACTERS, SETTINGS = 8, 12, 10, 300, 6
+ARMS, CLASSES, EXAMPLES, SETTINGS = 8, 12, 10, 6
 
 
 def breakdown(numbers: Numbers) -> Section:
@@ -111,15 +112,3 @@ def _examples(examples: BlockExamples, found: Sequence[int], arms: Sequence[str]
     ]
     note = f"{plural(len(found), 'example')} of {len(examples.texts):,}.{shown_note(summary, len(arms))}"
     return Table(f"Examples{summary.block.caption_suffix}", ["input", "label", *arms], rows, words=(0, 1), notes=[note])
-
-
-def answer_text(label: object) -> str:
-    """A right answer as text: labels, tags or answers separated by commas, entities with their types."""
-    if isinstance(label, Mapping):
-        return f"{label.get('text', '')} ({label.get('label', '')})"
-    return ", ".join(map(answer_text, label)) if isinstance(label, list) else str(label)
-
-
-def shortened(text: str) -> str:
-    """A text, cut after `CHARACTERS` characters."""
-    return text if len(text) <= CHARACTERS else f"{text[:CHARACTERS].rstrip()} …"

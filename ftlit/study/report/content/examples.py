@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from ftlit.metrics.evidence import EVIDENCE_KINDS
-from ftlit.metrics.evidence.rows import Rows
-
-NOT_INPUT = ("id", "from", "bytes")  # columns that precede the label without being part of the input
+from ftlit.metrics.evidence.rows import Rows, input_text
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def block_examples(kind: str, by_arm: Mapping[str, Mapping[int, Rows]]) -> Block
         right = np.array(shares)
     labels = [row.get("label") for row in first]
     confusions = {arm: _confusion(runs) for arm, runs in by_arm.items()} if is_right and _are_classes(labels) else {}
-    return BlockExamples([_input(row) for row in first], labels, right, list(by_arm), confusions)
+    return BlockExamples([input_text(row) for row in first], labels, right, list(by_arm), confusions)
 
 
 def _are_classes(labels: Sequence[Any]) -> bool:
@@ -66,17 +64,6 @@ def _are_classes(labels: Sequence[Any]) -> bool:
 
 def _confusion(runs: Mapping[int, Rows]) -> Counter[tuple[str, str]]:
     return Counter((row["label"], str(row["prediction"])) for rows in runs.values() for row in rows)
-
-
-def _input(row: Mapping[str, Any]) -> str:
-    """The columns before the label: a text, a pair of texts, or words."""
-    parts = []
-    for key, value in row.items():
-        if key == "label":
-            break
-        if key not in NOT_INPUT:
-            parts.append(" ".join(map(str, value)) if isinstance(value, list) else str(value))
-    return " ‖ ".join(parts)
 
 
 def thirds(examples: BlockExamples) -> dict[str, np.ndarray]:
