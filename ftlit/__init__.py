@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from ftlit.insight.drift.command import drift as drift
     from ftlit.insight.explain.explainer import explain as explain
     from ftlit.insight.audit.frames import audit as audit
+    from ftlit.insight.errors.command import analyse_errors as analyse_errors
+    from ftlit.insight.errors.confident import find_label_errors as find_label_errors
+    from ftlit.insight.errors.slices.search import find_slices as find_slices
     from ftlit.losses import BCE as BCE
     from ftlit.losses import MSE as MSE
     from ftlit.losses import CrossEntropy as CrossEntropy
@@ -104,6 +107,9 @@ _NAMES = {
     "ftlit.insight.drift.command": "drift",
     "ftlit.insight.explain.explainer": "explain",
     "ftlit.insight.audit.frames": "audit",
+    "ftlit.insight.errors.command": "analyse_errors",
+    "ftlit.insight.errors.confident": "find_label_errors",
+    "ftlit.insight.errors.slices.search": "find_slices",
     "ftlit.losses": "BCE CrossEntropy Distillation Focal Huber Loss MSE",
     "ftlit.tasks": """
         CausalLM MaskedLM MultipleChoice QuestionAnswering RelationExtraction Seq2Seq TaskModule TextClassification

@@ -18,6 +18,7 @@ commands:
   calibrate  make the scores of a run probabilities     ftlit calibrate --run runs/x
   drift      what changed between a run and new rows    ftlit drift --run runs/x --input new.csv
   audit      groups, swapped words, small changes       ftlit audit --run runs/x --config audit.yaml
+  errors     show where a run fails                     ftlit errors --run runs/x
   push       publish a run on the Hugging Face hub      ftlit push --run runs/x --repo me/name
   serve      answer requests over HTTP with a run       ftlit serve --run runs/x
   explain    which words a prediction comes from        ftlit explain --run runs/x --split test

@@ -47,6 +47,7 @@ FUNCTIONS = {
     "calibrate": "ftlit.insight.calibration.command",
     "drift": "ftlit.insight.drift.command",
     "audit": "ftlit.insight.audit.command",
+    "errors": "ftlit.insight.errors.command",
     "push": "ftlit.exports.push.command",
     "serve": "ftlit.serve.command",
     "explain": "ftlit.insight.explain.command",

@@ -107,9 +107,7 @@ class RunFolder:
         Raises:
             UserError: The split has not been evaluated, or a line is broken.
         """
-        path = predictions_file(self.folder, split)
-        if not path.is_file():
-            raise UserError(f"{self.folder} has no predictions of {split}; {self.evaluation_command(split)} writes them")
+        path = self.predictions_path(split)
         rows: list[dict[str, Any]] = []
         try:
             rows += map(json.loads, read_whole(path).removesuffix("\n").split("\n"))  # not splitlines: texts have their own
@@ -118,6 +116,17 @@ class RunFolder:
         if wrong := [n for n, row in enumerate(rows, 1) if not (isinstance(row, dict) and "id" in row)]:
             raise damaged(path, f"line {wrong[0]} is not a row with its id")
         return rows
+
+    def predictions_path(self, split: str) -> Path:
+        """The file of the predictions of a split.
+
+        Raises:
+            UserError: The split has not been evaluated.
+        """
+        path = predictions_file(self.folder, split)
+        if not path.is_file():
+            raise UserError(f"{self.folder} has no predictions of {split}; {self.evaluation_command(split)} writes them")
+        return path
 
     def evaluation_command(self, split: str) -> str:
         """The command that evaluates the run on a split, for error messages."""
