@@ -93,12 +93,12 @@ def outcome(world: World, seed: int) -> tuple[int, bool]:
 
 WORLDS = [
     World("right and wrong"),
-    World("right and wrong, 20,000 rows", rows=20_000),
+    World("right and wrong", rows=10_000),
     World("right and wrong, documents of 10", document=10),
     World("continuous losses", continuous=True),
-    *(World(f"a slice of {count} {'property' if count == 1 else 'properties'}", planted=count) for count in (1, 2, 3)),
-    World("a slice of 2 properties, 2,000 rows", rows=2000, planted=2),
-    World("a slice of 2 properties, continuous losses", planted=2, continuous=True),
+    *(World(f"a slice of {count} {'property' if count == 1 else 'properties'}", 10_000, count) for count in (1, 2, 3)),
+    *(World("a slice of 2 properties", rows, 2) for rows in (4000, 2000)),
+    World("a slice of 2 properties, continuous losses", 10_000, 2, continuous=True),
 ]
 
 

@@ -13,7 +13,7 @@ from experiments.insight.slices import World, outcome
 from ftlit import find_slices
 from ftlit.insight.errors.examples.inputs import text_numbers
 from ftlit.insight.errors.slices.features import binned, column_feature, frame_features
-from ftlit.insight.errors.slices.lattice import PRIOR, Lattice
+from ftlit.insight.errors.slices.lattice import Lattice
 from ftlit.insight.errors.slices.search import members
 from ftlit.insight.errors.slices.statistics import contrasts
 from ftlit.insight.errors.slices.table import slice_table
@@ -132,7 +132,7 @@ def test_branch_and_bound_finds_what_trying_all_finds(seed: int) -> None:
 
     def score(predicates: tuple[tuple[int, int], ...]) -> float:
         inside = np.logical_and.reduce([codes[i] == code for i, code in predicates]) & open_rows
-        return excess[inside].sum() / np.sqrt(inside.sum() + 8 * PRIOR) if inside.sum() >= 8 else -np.inf
+        return excess[inside].sum() / np.sqrt(inside.sum()) if inside.sum() >= 8 else -np.inf
 
     everything = [
         tuple(zip(columns, values, strict=True))

@@ -2,8 +2,7 @@
 
 Slices are enumerated by levels, and those that cannot lead to a better one are left out, as in SliceLine (Sagadeeva and Boehm,
 2021). The score is another one, since what is found here is tested on other examples: the sum of the losses above the mean,
-divided by the square root of the number of examples, as in a t statistic. The size of the smallest slice is added to this
-number, since small slices of losses that are 0 or 1 reach high scores by chance more often than large ones.
+divided by the square root of the number of examples, as in a t statistic.
 """
 
 from collections.abc import Sequence
@@ -12,7 +11,6 @@ from itertools import combinations
 
 import numpy as np
 
-PRIOR = 1.0  # by what part of the smallest slice
 Predicates = tuple[tuple[int, int], ...]  # positions of properties, in order, and a value of each
 
 
@@ -43,7 +41,7 @@ class Lattice:
     """
 
     def __init__(self, codes: Sequence[np.ndarray], least: int, most: int) -> None:
-        self.codes, self.least, self.most, self.prior = codes, least, most, PRIOR * least
+        self.codes, self.least, self.most = codes, least, most
 
     def worst(self, losses: np.ndarray, open_rows: np.ndarray) -> Predicates | None:
         """The slice with the highest score, in which only open examples count; None if no loss differs from the mean.
@@ -77,13 +75,13 @@ class Lattice:
         above = np.bincount(codes, np.maximum(self.excess[rows], 0), count)
         large = size >= self.least
         with np.errstate(invalid="ignore", divide="ignore"):
-            scores = np.where(large, total / np.sqrt(size + self.prior), -np.inf)
+            scores = np.where(large, total / np.sqrt(size), -np.inf)
         if count and scores.max() > self.best + 1e-9:
             place = int(scores.argmax())
             self.best = float(scores[place])
             self.found = tuple(zip(columns, values[place].tolist(), strict=True))
         # No part of a slice has more loss than all above the mean, and its loss is at most the highest one a row.
-        bounds = above / np.sqrt(np.maximum(above / self.top, self.least) + self.prior)
+        bounds = above / np.sqrt(np.maximum(above / self.top, self.least))
         return _kept(columns, rows, codes, values, large & (bounds > self.best))
 
     def _joined(self, parent: Level | None, columns: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
