@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from ftlit.data.rows.subsets import shots, split_off, subsample
+from ftlit.data.rows.subsets import fold_numbers, shots, split_off, subsample
 from ftlit.errors import UserError
 
 CLASSES = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
@@ -59,3 +59,21 @@ def test_shots_of_each_class() -> None:
 def test_too_few_rows_for_the_shots() -> None:
     with pytest.raises(UserError, match=r"data.shots is 11, but the label 'c' has 10 rows in train"):
         shots(CLASSES, 11, 0)
+
+
+def test_folds_have_every_class_in_its_share() -> None:
+    folds = fold_numbers(CLASSES, None, 100, 4, seed=0)
+    assert Counter(folds.tolist()) == {0: 25, 1: 25, 2: 25, 3: 25}
+    for fold in range(4):
+        counts = Counter(CLASSES[i] for i in range(100) if folds[i] == fold)
+        assert counts["a"] == 15
+        assert {counts["b"], counts["c"]} <= {2, 3, 7, 8}
+    assert (folds == fold_numbers(CLASSES, None, 100, 4, seed=0)).all()
+    assert (folds != fold_numbers(CLASSES, None, 100, 4, seed=1)).any()
+
+
+def test_folds_keep_documents_whole() -> None:
+    documents = [f"d{i // 7}" for i in range(70)]
+    folds = fold_numbers(None, documents, 70, 5, seed=0)
+    assert Counter(folds.tolist()) == dict.fromkeys(range(5), 14)
+    assert all(len(set(folds[7 * i : 7 * i + 7])) == 1 for i in range(10))

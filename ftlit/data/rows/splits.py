@@ -4,8 +4,11 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
+from ftlit.data.rows.excluded import without_listed
 from ftlit.data.rows.rows import cached_fingerprint, checked, has_own_ids, row_place
-from ftlit.data.rows.subsets import shots, split_off, subsample
+from ftlit.data.rows.subsets import fold_numbers, shots, split_off, subsample
 from ftlit.data.sources.load import commit_of_rows, load_source
 from ftlit.errors import UserError
 
@@ -29,6 +32,11 @@ class SplitRows(Mapping[str, "Dataset"]):
         seed: Seed of all draws.
         on_bad_rows: Whether a row that fails its check raises an error or is dropped.
         revision: Revision of a hub data set.
+        exclude: File that lists training rows to leave out.
+        folds: Number of folds of train, and the fold that becomes validation, from 0; None and 0 for the source's validation.
+
+    Attributes:
+        excluded: Number of training rows in use that the file has left out, once the rows have been read.
     """
 
     def __init__(
@@ -43,11 +51,15 @@ class SplitRows(Mapping[str, "Dataset"]):
         seed: int,
         on_bad_rows: Literal["error", "drop"],
         revision: str | None = None,
+        exclude: str | None = None,
+        folds: tuple[int | None, int] = (None, 0),
     ) -> None:
         self.hooks, self.dataset, self.config_name, self.split_names = hooks, dataset, config_name, split_names
         self.limits, self.shots, self.validation_share = limits, shots, validation_share
         self.seed, self.on_bad_rows = seed, on_bad_rows
         self.revision, self.dropped = revision, dict[str, list[str]]()
+        self.exclude, self.excluded = exclude, 0
+        self.folds = _checked_folds(*folds)
         self._own_ids: dict[str, bool] = {}
         self._unused: list[str] = []  # known once `raw` has been read
 
@@ -139,17 +151,28 @@ class SplitRows(Mapping[str, "Dataset"]):
 
     @cached_property
     def _used(self) -> dict[str, "Dataset"]:
-        splits = self._limited(self._with_shots(self._with_validation(dict(self.source))))
+        splits = self._without_excluded(self._limited(self._with_shots(self._with_validation(dict(self.source)))))
         self.hooks.check_splits(splits)
         return splits | ({"train": self.hooks.augment_train(splits["train"])} if "train" in splits else {})
 
     def _with_validation(self, splits: dict[str, "Dataset"]) -> dict[str, "Dataset"]:
+        if self.folds and "train" in splits:
+            return self._with_fold(splits, *self.folds)
         if "train" not in splits or "validation" in splits:
             return splits
         train = splits["train"]
         stay, off = split_off(self.hooks.classes(train), len(train), self.validation_share, self.seed)
         if not stay or not off:
             raise UserError(f"data.dataset {self.dataset!r} has {len(train)} rows, too few to cut validation from")
+        return splits | {"train": train.select(stay), "validation": train.select(off)}
+
+    def _with_fold(self, splits: dict[str, "Dataset"], folds: int, fold: int) -> dict[str, "Dataset"]:
+        train, group = splits["train"], self.hooks.group
+        documents = None if group is None else train[group][:]
+        if (pieces := len(train) if documents is None else len(set(documents))) < folds:
+            raise UserError(f"data.folds is {folds}, but train has {pieces} {'rows' if documents is None else 'documents'}")
+        numbers = fold_numbers(self.hooks.classes(train), documents, len(train), folds, self.seed)
+        stay, off = np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold)
         return splits | {"train": train.select(stay), "validation": train.select(off)}
 
     def _with_shots(self, splits: dict[str, "Dataset"]) -> dict[str, "Dataset"]:
@@ -166,6 +189,22 @@ class SplitRows(Mapping[str, "Dataset"]):
             if count is not None and split in splits and count < len(splits[split]):
                 splits[split] = splits[split].select(subsample(len(splits[split]), count, self.seed))
         return splits
+
+    def _without_excluded(self, splits: dict[str, "Dataset"]) -> dict[str, "Dataset"]:
+        """The splits without listed rows of train, last of all, so that limits and shots draw the same rows as without."""
+        if self.exclude is None or "train" not in splits:
+            return splits
+        kept = without_listed(splits["train"], set(self.source["train"]["row_id"][:]), self.exclude)
+        self.excluded = len(splits["train"]) - len(kept)
+        return splits | {"train": kept}
+
+
+def _checked_folds(folds: int | None, fold: int) -> tuple[int, int] | None:
+    if folds is None and fold:
+        raise UserError(f"data.fold is {fold}, but there are no data.folds; set their number, such as 5")
+    if folds is not None and fold >= folds:
+        raise UserError(f"data.fold is {fold}, but data.folds {folds} has the folds 0 to {folds - 1}")
+    return None if folds is None else (folds, fold)
 
 
 def without_answers(split: str) -> str:

@@ -26,6 +26,33 @@ def split_off(classes: Sequence[Hashable] | None, rows: int, share: float, seed:
     return [i for i in range(rows) if i not in chosen], sorted(chosen)
 
 
+def fold_numbers(
+    classes: Sequence[Hashable] | None, documents: Sequence[Hashable] | None, rows: int, folds: int, seed: int
+) -> np.ndarray:
+    """The fold of each row, ``(rows,)``, from 0. Folds differ by a row at most, or by a document.
+
+    Args:
+        classes: The class of each row, which then has about the same share in each fold; None for random folds.
+        documents: The document of each row, whose rows stay together; classes are then not stratified. None without.
+        rows: Number of rows.
+        folds: Number of folds.
+        seed: Seed of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    found = np.zeros(rows, dtype=int)
+    if documents is None:
+        order = np.concatenate([rng.permutation(members) for members in _groups(classes, rows)])
+        found[order] = np.arange(rows) % folds
+        return found
+    sizes = np.zeros(folds, dtype=int)
+    groups = _groups(documents, rows)
+    for i in sorted(rng.permutation(len(groups)).tolist(), key=lambda i: -len(groups[i])):
+        smallest = int(sizes.argmin())
+        found[groups[i]] = smallest
+        sizes[smallest] += len(groups[i])
+    return found
+
+
 def subsample(rows: int, count: int, seed: int) -> list[int]:
     """`count` random positions of `rows`, in order."""
     return sorted(np.random.default_rng(seed).permutation(rows)[:count].tolist())

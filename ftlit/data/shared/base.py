@@ -16,6 +16,7 @@ from ftlit.data.rows.splits import SplitRows
 from ftlit.data.shared.hooks import TaskHooks
 from ftlit.data.shared.unlabelled import Unlabelled, unlabelled_texts
 from ftlit.data.text.encoding import Encoder, source_of
+from ftlit.data.text.lengths import flat_tokens
 from ftlit.models.backbones import load_config, load_tokenizer
 from ftlit.models.checks.positions import max_positions
 from ftlit.util.options import Effect, option, options_of
@@ -57,6 +58,10 @@ class TaskData(LightningDataModule, TaskHooks):
         group: Column that is the same in rows of one document. The intervals of a run's scores then draw whole documents.
         cache_limit: Gigabytes of the disk that stored values may take; see model.trunk_cache and model.teacher_cache.
         revision: Branch, tag or commit of a data set on the hub.
+        exclude: File that lists rows of train to leave out, by their ids: one a line (txt), or as the column `id` of a table,
+            such as the label_errors.jsonl of `ftlit errors`.
+        folds: Number of parts of train for cross-validation. One of them is validation, in place of that of the source.
+        fold: Which part is validation, from 0.
     """
 
     def __init__(
@@ -84,6 +89,9 @@ class TaskData(LightningDataModule, TaskHooks):
         group: str | None = None,
         cache_limit: float = 10.0,
         revision: str | None = None,
+        exclude: str | None = None,
+        folds: int | None = None,
+        fold: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -94,7 +102,8 @@ class TaskData(LightningDataModule, TaskHooks):
         self.batching, self.num_workers, self.seed, self.order_seed = batching, num_workers, seed, order_seed
         self.unlabelled_source, self.unlabelled_column, self.group = unlabelled, unlabelled_column, group
         limits = {"train": limit_train, "validation": limit_validation, "test": limit_test}
-        self.rows = SplitRows(self, dataset, config_name, splits, limits, shots, validation_share, seed, on_bad_rows, revision)
+        drawn = (limits, shots, validation_share, seed)
+        self.rows = SplitRows(self, dataset, config_name, splits, *drawn, on_bad_rows, revision, exclude, (folds, fold))
         self.modification_counts: dict[str, int] = {}  # what `augment_train` did, for the report
         self.encoded: dict[str, Dataset] = {}
 
@@ -220,7 +229,7 @@ class TaskData(LightningDataModule, TaskHooks):
 
         features = [self.encoded["train"], *([self.unlabelled.features] if self.unlabelled else [])]
         found = [rows.with_format("arrow")["input_ids"][:] for rows in features]
-        return max(pc.max(pc.list_value_length(_flat(texts))).as_py() for texts in found)
+        return max(pc.max(pc.list_value_length(flat_tokens(texts))).as_py() for texts in found)
 
     def text_lengths(self, split: str) -> dict[str, dict[str, Any]]:
         """Lengths of the texts of a split before anything is cut off, for each part of them, such as source and target."""
@@ -288,10 +297,3 @@ class TaskData(LightningDataModule, TaskHooks):
 
     def test_dataloader(self) -> DataLoader[Any]:
         return self.evaluation_dataloader("test")
-
-
-def _flat(texts: Any) -> Any:
-    """Lists of tokens without the lists around them, such as those of the choices of a row."""
-    import pyarrow.compute as pc
-
-    return _flat(pc.list_flatten(texts)) if hasattr(texts.type.value_type, "value_type") else texts

@@ -29,6 +29,8 @@ def data_report(data: TaskData) -> dict[str, Any]:
     for split in data.encoded:
         found = report["splits"][split] = _split(data, split)
         report["warnings"] += [f"{split}: {sentence}" for sentence in _warnings(data, split, found)]
+    if data.rows.exclude is not None:
+        report["excluded"] = {"file": data.rows.exclude, "rows": data.rows.excluded}
     report["overlap"] = overlaps(data)
     return report
 
@@ -123,6 +125,8 @@ def data_text(report: dict[str, Any]) -> str:
     parts = [_split_table(splits, report["max_length"]), *_length_table(splits), *_labels(splits), *_findings(splits)]
     for split, places in report["dropped"].items():
         parts.append(f"dropped from {split}: {'; '.join(places[:3])}" + (" ..." if len(places) > 3 else ""))
+    if excluded := report.get("excluded"):
+        parts.append(f"left out of train: {excluded['rows']} rows that {excluded['file']} lists")
     for split, found in report["overlap"].items():
         parts.append(f"{split} rows that also occur in train: {found['exact']} exactly, {found['near']} nearly")
         parts += [f"  {e['train']} ~ {e[split]} ({e['similarity']:.2f}): {e['text'][:90]!r}" for e in found["examples"]]

@@ -100,3 +100,10 @@ def sequence_sizes(found: Any, sequence: int) -> list[int] | None:
     """Number of tokens of the first or second text of each pair, or None if the tokenizer, written in Python, does not say."""
     encodings = getattr(found, "encodings", None)
     return [encoding.sequence_ids.count(sequence) for encoding in encodings] if encodings else None
+
+
+def flat_tokens(texts: Any) -> Any:
+    """Lists of tokens of pyarrow without the lists around them, such as those of the choices of a row."""
+    import pyarrow.compute as pc
+
+    return flat_tokens(pc.list_flatten(texts)) if hasattr(texts.type.value_type, "value_type") else texts

@@ -217,6 +217,8 @@ RANGES: dict[str, Range] = {
     "data.limit_test": COUNT,
     "data.shots": COUNT,
     "data.validation_share": INSIDE,
+    "data.folds": Range(least=2, whole=True),
+    "data.fold": COUNT_OR_NONE,
     "data.seed": SEED,
     "data.order_seed": SEED,
     "data.num_workers": Range(least=0, most=256, whole=True),
