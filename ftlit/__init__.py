@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ftlit.data import RandomDeletion as RandomDeletion
     from ftlit.data import RandomSwap as RandomSwap
     from ftlit.data import RelationExtractionData as RelationExtractionData
+    from ftlit.data import Replay as Replay
     from ftlit.data import Seq2SeqData as Seq2SeqData
     from ftlit.data import Shuffled as Shuffled
     from ftlit.data import SynonymReplacement as SynonymReplacement
@@ -41,13 +42,13 @@ if TYPE_CHECKING:
     from ftlit.heads import Head as Head
     from ftlit.heads import PooledHead as PooledHead
     from ftlit.heads import TaskHead as TaskHead
+    from ftlit.insight.audit.frames import audit as audit
     from ftlit.insight.calibration.command import calibrate as calibrate
     from ftlit.insight.drift.command import drift as drift
-    from ftlit.insight.explain.explainer import explain as explain
-    from ftlit.insight.audit.frames import audit as audit
     from ftlit.insight.errors.command import analyse_errors as analyse_errors
     from ftlit.insight.errors.confident import find_label_errors as find_label_errors
     from ftlit.insight.errors.slices.search import find_slices as find_slices
+    from ftlit.insight.explain.explainer import explain as explain
     from ftlit.losses import BCE as BCE
     from ftlit.losses import MSE as MSE
     from ftlit.losses import CrossEntropy as CrossEntropy
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
     from ftlit.losses import Focal as Focal
     from ftlit.losses import Huber as Huber
     from ftlit.losses import Loss as Loss
+    from ftlit.optimization.keep import EWC as EWC
+    from ftlit.optimization.keep import L2SP as L2SP
+    from ftlit.optimization.keep import Keep as Keep
     from ftlit.tasks import CausalLM as CausalLM
     from ftlit.tasks import MaskedLM as MaskedLM
     from ftlit.tasks import MultipleChoice as MultipleChoice
@@ -91,7 +95,7 @@ _NAMES = {
     "ftlit.commands.fit": "fit",
     "ftlit.data": """
         ChatData CorpusData LengthGrouped MultipleChoiceData QuestionAnsweringData RandomDeletion RandomSwap
-        RelationExtractionData Seq2SeqData Shuffled SynonymReplacement TaskData TextClassificationData
+        RelationExtractionData Replay Seq2SeqData Shuffled SynonymReplacement TaskData TextClassificationData
         TextRegressionData TokenBudget TokenClassificationData TokenMasking
     """,
     "ftlit.data.batches.batching": "Batching",
@@ -111,6 +115,7 @@ _NAMES = {
     "ftlit.insight.errors.confident": "find_label_errors",
     "ftlit.insight.errors.slices.search": "find_slices",
     "ftlit.losses": "BCE CrossEntropy Distillation Focal Huber Loss MSE",
+    "ftlit.optimization.keep": "EWC Keep L2SP",
     "ftlit.tasks": """
         CausalLM MaskedLM MultipleChoice QuestionAnswering RelationExtraction Seq2Seq TaskModule TextClassification
         TextRegression TokenClassification

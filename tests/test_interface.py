@@ -13,16 +13,18 @@ import pytest
 import ftlit
 from ftlit.auxiliary import Auxiliary
 from ftlit.data.batches.batching import Batching
+from ftlit.data.replay.mixture import Replay
 from ftlit.data.rows.augment import Augmentation
 from ftlit.data.shared.base import TaskData
 from ftlit.heads import Head
 from ftlit.losses import Loss
+from ftlit.optimization.keep import Keep
 from ftlit.tasks import TaskModule
 from ftlit.tuning import Tuning
 from ftlit.util.lazy import lazy_attributes
 from tests.support.command_line import ROOT
 
-BASES = (TaskModule, TaskData, Tuning, Head, Loss, Auxiliary, Augmentation, Batching)
+BASES = (TaskModule, TaskData, Tuning, Head, Loss, Auxiliary, Augmentation, Batching, Keep, Replay)
 
 
 def concrete(base: type) -> set[type]:

@@ -15,19 +15,21 @@ from torch.optim import Optimizer
 from ftlit.auxiliary import Auxiliary
 from ftlit.commands.renamed import renamed, renamed_option
 from ftlit.data.batches.batching import Batching
+from ftlit.data.replay.mixture import Replay
 from ftlit.data.rows.augment import Augmentation
 from ftlit.data.shared.base import TaskData
 from ftlit.errors import near
 from ftlit.exports.back_translation import BackTranslation  # noqa: F401  its name is known
 from ftlit.heads import Head
 from ftlit.losses import Loss
+from ftlit.optimization.keep import Keep
 from ftlit.tasks import TaskModule
 from ftlit.tuning import Tuning
 from ftlit.util.arguments.ranges import RANGES
 from ftlit.util.options import OPTIONS, without_init_args
 from ftlit.util.private import option_names
 
-BASES = (TaskModule, TaskData, Tuning, Head, Loss, Batching, Augmentation, Auxiliary, Optimizer, Callback, Logger)
+BASES = (TaskModule, TaskData, Tuning, Head, Loss, Batching, Augmentation, Auxiliary, Keep, Replay, Optimizer, Callback, Logger)
 EXAMPLES = {"model": "TextClassification", "data": "TextClassificationData"}  # of classes, for messages
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ftlit.data.multiple_choice import MultipleChoiceData as MultipleChoiceData
     from ftlit.data.question_answering import QuestionAnsweringData as QuestionAnsweringData
     from ftlit.data.relation_extraction import RelationExtractionData as RelationExtractionData
+    from ftlit.data.replay.mixture import Replay as Replay
     from ftlit.data.rows.augment import RandomDeletion as RandomDeletion
     from ftlit.data.rows.augment import RandomSwap as RandomSwap
     from ftlit.data.rows.augment import SynonymReplacement as SynonymReplacement
@@ -34,6 +35,7 @@ _MODULES = {
     "RandomDeletion": "ftlit.data.rows.augment",
     "RandomSwap": "ftlit.data.rows.augment",
     "RelationExtractionData": "ftlit.data.relation_extraction",
+    "Replay": "ftlit.data.replay.mixture",
     "Seq2SeqData": "ftlit.data.seq2seq",
     "Shuffled": "ftlit.data.batches.batching",
     "SynonymReplacement": "ftlit.data.rows.augment",

@@ -37,7 +37,7 @@ class TextClassificationData(LabelledData, TextData):
         if not self.multi_label:
             return super().as_names(value)
         items = self._items(value)
-        if self._multi_hot:
+        if self._multi_hot and len(items) == len(self.label_names) and all(item in MARKS for item in items):
             return [name for name, mark in zip(self.label_names, items, strict=True) if float(mark)]
         return [self.label_name(item) for item in items]
 

@@ -166,6 +166,12 @@ class TokenClassificationData(TaskData):
         tags = named(row[self.tags], self._tag_names)
         return (to_iob2(with_types(tags), self.scheme) if self.spans else tags), 0
 
+    def with_named_answers(self, rows: "Dataset") -> "Dataset":
+        if self.entities:
+            return rows
+        tags = [named(row[self.tags], self._tag_names) for row in every_row(rows)]
+        return rows.remove_columns(self.tags).add_column(self.tags, tags)
+
     def reference(self, row: dict[str, Any]) -> Any:
         if not self.spans:
             return self.answer(row)

@@ -21,6 +21,7 @@ from ftlit.training.bfloat16 import check_precision, default_precision, keep_inp
 from ftlit.training.checks import MonitoredMetrics, TrainingChecks
 from ftlit.training.cost import Cost
 from ftlit.training.interruption import Interruption
+from ftlit.training.keep.callback import KeepWeights
 from ftlit.training.loss_log import LossLog
 from ftlit.training.predictions import Predictions
 from ftlit.training.progress import ProgressFile, progress_display
@@ -140,7 +141,7 @@ class RunParts:
         given, options = trainer.callbacks, self.options
         replaced = [c for c in given if isinstance(c, (ProgressBar, ModelCheckpoint)) and c not in named]
         own: list[Callback] = [self.trunk_cache, self.teacher_cache, self.loss_log, self.cost, self.predictions]
-        own.append(RandomState(options.seed))
+        own += [RandomState(options.seed), KeepWeights(self.resumed)]
         if options.patience is not None and not any(isinstance(c, EarlyStopping) for c in given):
             ignored = {"check_on_train_epoch_end": False, "check_finite": False}  # NaN only counts as no improvement
             own.append(EarlyStopping(model.monitor, mode=model.mode, patience=options.patience, **ignored))

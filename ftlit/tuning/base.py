@@ -111,8 +111,9 @@ class Tuning(metaclass=CheckedArguments):
         """Restore what `state` returned."""
 
 
-# Attributes set on parameters: frozen now and unfrozen later, and trainable from the first step with every method.
-SCHEDULED, ALWAYS_TRAINABLE = "ftlit_scheduled", "ftlit_always_trainable"
+# Attributes set on parameters: frozen now and unfrozen later, trainable from the first step with every method, and for newly
+# initialized ones, which rows have the values of an earlier run nevertheless.
+SCHEDULED, ALWAYS_TRAINABLE, KNOWN_ROWS = "ftlit_scheduled", "ftlit_always_trainable", "ftlit_known_rows"
 
 
 def is_trainable(weight: nn.Parameter) -> bool:
@@ -140,6 +141,22 @@ def always_train(weight: nn.Parameter) -> None:
     """Train a weight from the first step with every method: a frozen random weight would differ each time it is loaded."""
     setattr(weight, ALWAYS_TRAINABLE, True)
     set_scheduled(weight, False)
+
+
+def set_known_rows(weight: nn.Parameter, rows: Tensor) -> None:
+    """Note which rows of a newly initialized weight have the values of an earlier run, ``(rows,)``."""
+    setattr(weight, KNOWN_ROWS, rows)
+
+
+def known_rows(weight: nn.Parameter) -> Tensor:
+    """Whether the values of a weight come from an earlier training, as a single truth value or one for each row.
+
+    The shape is such that it can be multiplied with the weight. A weight that a tuning method adds counts as known.
+    """
+    rows: Tensor | None = getattr(weight, KNOWN_ROWS, None)
+    if rows is None:
+        return torch.tensor(not getattr(weight, ALWAYS_TRAINABLE, False), device=weight.device)
+    return rows.to(weight.device).view(-1, *[1] * (weight.ndim - 1))
 
 
 def _several_devices() -> bool:

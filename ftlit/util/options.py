@@ -75,6 +75,8 @@ OPTIONS: dict[str, Option] = {
     "data.augmented_copies": _ROWS,
     "data.label_noise": _affects("rows", time=False, short="label_noise", exported=0.0),
     "data.rebalance": _affects("rows", exported=False),
+    "data.replay": _affects("rows", short="replay", exported=None),
+    "data.test_share": _ROWS,
     "data.unlabelled": _affects("rows", file=True, exported=None),
     "data.unlabelled_column": _ROWS,
     # Columns and features
@@ -130,6 +132,7 @@ OPTIONS: dict[str, Option] = {
     "model.head": _affects("training", short="head"),
     "model.loss": _affects("training", short="loss"),
     "model.teacher": _affects("training", moves=True, exported=None),
+    "model.keep": _affects("training", short="keep", exported=None),
     "model.keep_layers": _affects("training", merged=None),
     "model.auxiliary": _affects("training", short="auxiliary", exported=None),
     "model.dropout": _MODEL,

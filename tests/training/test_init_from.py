@@ -1,4 +1,4 @@
-"""A run that starts from an earlier one: its backbone's weights are there, its head is not, and what does not fit is said."""
+"""A run that starts from an earlier one: its backbone is there, its head if it fits, and what does not fit is said."""
 
 import json
 import shutil
@@ -16,13 +16,15 @@ import ftlit
 from ftlit.commands.cli import run
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
+from ftlit.optimization.keep import L2SP, trained_weights
 from ftlit.runs.checkpoint import load_task
-from ftlit.tasks import CausalLM, MaskedLM, RelationExtraction, Seq2Seq, TaskModule
+from ftlit.tasks import CausalLM, MaskedLM, RelationExtraction, Seq2Seq, TaskModule, TextClassification, TextRegression
 from ftlit.tuning import LoRA
 from tests.support.chats import chat_model
 from tests.support.command_line import arguments
 from tests.support.data import RELATIONS, sentiment_rows, write_splits
-from tests.support.small import classifier, without_dropout
+from tests.support.runs import fitted
+from tests.support.small import classifier, logits_of, ragged_batch, without_dropout
 
 Tiny = Callable[[str], str]
 
@@ -276,3 +278,53 @@ def test_another_vocabulary(backbone: str, full: str, tmp_path: Path) -> None:
     (other / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(UserError, match=r"has another vocabulary than model.backbone .*: 2 of its 100 tokens"):
         classifier(str(other), init_from=full)
+
+
+# Heads of the same task
+
+
+def test_the_head_is_kept_by_the_names_of_labels(finished: Callable[[str], Path], tiny: Tiny) -> None:
+    source = finished("Full")
+    earlier = load_task(source / "checkpoints/best.ckpt").eval()
+    batch, states = ragged_batch(), {}
+    for names in (["bad", "good"], ["good", "odd", "bad"], ["new", "other"]):
+        torch.manual_seed(3)
+        plain = TextClassification(label_names=names, backbone=tiny("bert"), pad_token_id=0)
+        torch.manual_seed(3)
+        states[len(names), names[0]] = task = TextClassification(
+            label_names=names, backbone=tiny("bert"), pad_token_id=0, init_from=str(source)
+        )
+        own, fresh, old = (one.model.classifier for one in (task, plain, earlier))
+        for row, name in enumerate(names):
+            known = name in earlier.label_names
+            expected, place = (old, earlier.label_names.index(name)) if known else (fresh, row)
+            assert torch.equal(own.weight[row], expected.weight[place]), name
+            assert torch.equal(own.bias[row], expected.bias[place]), name
+        columns = [(names.index(n), earlier.label_names.index(n)) for n in names if n in earlier.label_names]
+        for here, there in columns:  # the old labels have the old logits
+            torch.testing.assert_close(logits_of(task, batch)[:, here], logits_of(earlier, batch)[:, there])
+    assert "new are the labels odd" in "".join(states[3, "good"].notes)
+    assert "the head begins with that of model.init_from" in states[2, "bad"].notes
+    assert not any("head begins with" in note for note in states[2, "new"].notes)
+
+
+def test_a_kept_head_is_held_by_its_rows(finished: Callable[[str], Path], tiny: Tiny) -> None:
+    names = ["good", "odd", "bad"]
+    given = {"backbone": tiny("bert"), "pad_token_id": 0, "init_from": str(finished("Full"))}
+    task = TextClassification(label_names=names, keep=L2SP(alpha=2.0, beta=1.0), tuning=LoRA(r=2), **given)
+    pulls = task.keep.pulls(trained_weights(task.model), lambda *_: {})  # type: ignore[union-attr]
+    weight = task.model.classifier.weight
+    assert weight.requires_grad
+    assert pulls["classifier.weight"].strength.flatten().tolist() == [2, 1, 2]
+    assert torch.equal(pulls["classifier.weight"].target[[0, 2]], weight.detach()[[0, 2]])
+    assert not pulls["classifier.weight"].target[1].any()
+    assert all(pull.strength == 2 for name, pull in pulls.items() if "lora_" in name)
+
+
+def test_a_regression_goes_on_in_another_unit(tiny: Tiny, grades: str, tmp_path: Path) -> None:
+    columns = {"data__label": "score", "data__text_pair": "other"}
+    run_dir = fitted(tmp_path / "first", "TextRegression", model__backbone=tiny("bert"), data__dataset=grades, **columns)
+    earlier, batch = load_task(run_dir / "checkpoints/best.ckpt").eval(), ragged_batch()
+    task = TextRegression(backbone=tiny("bert"), pad_token_id=0, label_scale=[50.0, 7.0], init_from=str(run_dir))
+    one, other = (logits_of(each, batch) * each.deviation + each.mean for each in (task, earlier))
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)

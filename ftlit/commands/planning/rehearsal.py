@@ -19,6 +19,7 @@ from ftlit.commands.planning.recomputation import with_and_without
 from ftlit.data.shared.base import TaskData
 from ftlit.tasks import TaskModule
 from ftlit.training.cost import Cost, peak_memory
+from ftlit.training.keep.callback import KeepWeights, rehearsed_anchors
 from ftlit.training.loss_log import LossLog
 from ftlit.training.predictions import Predictions
 from ftlit.training.progress import ProgressFile
@@ -29,7 +30,9 @@ from ftlit.util.private import is_accumulating, validate_after_batches, validati
 STEPS = 3  # of each kind, after a warm-up step
 # Callbacks that write files, stop training or print, one that slows down the first batches by counting
 # operations, and one that computes what all epochs share.
-NOT_REHEARSED = (Checkpoint, Cost, EarlyStopping, LossLog, Predictions, ProgressBar, ProgressFile, TeacherCache, TrunkCache)
+NOT_REHEARSED = (
+    *(Checkpoint, Cost, EarlyStopping, KeepWeights, LossLog, Predictions, ProgressBar, ProgressFile, TeacherCache, TrunkCache),
+)
 
 
 class StepTimer(Callback):
@@ -58,6 +61,8 @@ class StepTimer(Callback):
     # Training
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if pl_module.keep is not None:
+            pl_module.anchors = rehearsed_anchors(pl_module)
         self.batches, self.steps = int(trainer.num_training_batches), pl_module.total_steps
         self.val_interval = validation_seconds(trainer)
         self.validations = 0 if self.val_interval else validations(trainer, self.steps)

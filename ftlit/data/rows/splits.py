@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ftlit.data.replay.earlier import EARLIER
 from ftlit.data.rows.excluded import without_listed
 from ftlit.data.rows.rows import cached_fingerprint, checked, has_own_ids, row_place
 from ftlit.data.rows.subsets import fold_numbers, shots, split_off, subsample
@@ -61,6 +62,7 @@ class SplitRows(Mapping[str, "Dataset"]):
         self.exclude, self.excluded = exclude, 0
         self.folds = _checked_folds(*folds)
         self._own_ids: dict[str, bool] = {}
+        self.replayed: dict[str, Any] = {}  # what was added of an earlier run, known once the rows have been read
         self._unused: list[str] = []  # known once `raw` has been read
 
     def __getitem__(self, split: str) -> "Dataset":
@@ -115,7 +117,9 @@ class SplitRows(Mapping[str, "Dataset"]):
 
     def place_of(self, row_id: str) -> str:
         """Where a row is found in the source, for error messages."""
-        split = row_id.partition(":")[0]
+        split, _, name = row_id.partition(":")
+        if split == EARLIER:
+            return f"{name} of the earlier run"
         if split not in self._own_ids:
             self._own_ids[split] = has_own_ids(self.raw[split])
         return row_place(row_id, self._own_ids[split])
@@ -151,20 +155,31 @@ class SplitRows(Mapping[str, "Dataset"]):
 
     @cached_property
     def _used(self) -> dict[str, "Dataset"]:
-        splits = self._without_excluded(self._limited(self._with_shots(self._with_validation(dict(self.source)))))
+        cut = self._with_validation(self._with_test(dict(self.source)))
+        splits = self._without_excluded(self._limited(self._with_shots(cut)))
+        if self.hooks.replay is not None and "train" in splits:
+            splits, self.replayed = self.hooks.replay.mixed(self.hooks, splits)  # type: ignore[arg-type]
         self.hooks.check_splits(splits)
         return splits | ({"train": self.hooks.augment_train(splits["train"])} if "train" in splits else {})
+
+    def _with_test(self, splits: dict[str, "Dataset"]) -> dict[str, "Dataset"]:
+        share = self.hooks.test_share
+        return self._with_cut(splits, "test", share) if share is not None else splits
 
     def _with_validation(self, splits: dict[str, "Dataset"]) -> dict[str, "Dataset"]:
         if self.folds and "train" in splits:
             return self._with_fold(splits, *self.folds)
-        if "train" not in splits or "validation" in splits:
+        return self._with_cut(splits, "validation", self.validation_share)
+
+    def _with_cut(self, splits: dict[str, "Dataset"], split: str, share: float) -> dict[str, "Dataset"]:
+        """The splits with a share of train as another one, unless they have it or there is no train."""
+        if "train" not in splits or split in splits:
             return splits
         train = splits["train"]
-        stay, off = split_off(self.hooks.classes(train), len(train), self.validation_share, self.seed)
+        stay, off = split_off(self.hooks.classes(train), len(train), share, self.seed)
         if not stay or not off:
-            raise UserError(f"data.dataset {self.dataset!r} has {len(train)} rows, too few to cut validation from")
-        return splits | {"train": train.select(stay), "validation": train.select(off)}
+            raise UserError(f"data.dataset {self.dataset!r} has {len(train)} rows, too few to cut {split} from")
+        return splits | {"train": train.select(stay), split: train.select(off)}
 
     def _with_fold(self, splits: dict[str, "Dataset"], folds: int, fold: int) -> dict[str, "Dataset"]:
         train, group = splits["train"], self.hooks.group

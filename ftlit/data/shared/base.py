@@ -11,12 +11,13 @@ from torch.utils.data import DataLoader
 from ftlit.data.batches.batching import Batching, EvaluationBatches, LengthGrouped, MicroBatch
 from ftlit.data.batches.collate import collate
 from ftlit.data.batches.loaders import make_loader, train_batches
+from ftlit.data.replay.mixture import Replay
 from ftlit.data.rows.checks import checked_length
 from ftlit.data.rows.splits import SplitRows
 from ftlit.data.shared.hooks import TaskHooks
 from ftlit.data.shared.unlabelled import Unlabelled, unlabelled_texts
 from ftlit.data.text.encoding import Encoder, source_of
-from ftlit.data.text.lengths import flat_tokens
+from ftlit.data.text.lengths import most_tokens
 from ftlit.models.backbones import load_config, load_tokenizer
 from ftlit.models.checks.positions import max_positions
 from ftlit.util.options import Effect, option, options_of
@@ -58,10 +59,11 @@ class TaskData(LightningDataModule, TaskHooks):
         group: Column that is the same in rows of one document. The intervals of a run's scores then draw whole documents.
         cache_limit: Gigabytes of the disk that stored values may take; see model.trunk_cache and model.teacher_cache.
         revision: Branch, tag or commit of a data set on the hub.
-        exclude: File that lists rows of train to leave out, by their ids: one a line (txt), or as the column `id` of a table,
-            such as the label_errors.jsonl of `ftlit errors`.
+        exclude: File with the ids of train rows to leave out, such as the label_errors.jsonl of `ftlit errors`.
         folds: Number of parts of train for cross-validation. One of them is validation, in place of that of the source.
         fold: Which part is validation, from 0.
+        replay: Adds rows of an earlier run, against forgetting: Replay.
+        test_share: Share of train that becomes test if the source has no test split; null cuts none.
     """
 
     def __init__(
@@ -92,12 +94,14 @@ class TaskData(LightningDataModule, TaskHooks):
         exclude: str | None = None,
         folds: int | None = None,
         fold: int = 0,
+        replay: Replay | None = None,
+        test_share: float | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.dataset, self.backbone, self.pad_token, self.trust_remote_code = dataset, backbone, pad_token, trust_remote_code
         limit = max_positions(load_config(backbone, trust_remote_code))
-        self.reserved_positions = reserved_positions
+        self.reserved_positions, self.replay, self.test_share = reserved_positions, replay, test_share
         self.max_length = checked_length(max_length, self.default_max_length, limit, reserved_positions, backbone)
         self.batching, self.num_workers, self.seed, self.order_seed = batching, num_workers, seed, order_seed
         self.unlabelled_source, self.unlabelled_column, self.group = unlabelled, unlabelled_column, group
@@ -225,11 +229,7 @@ class TaskData(LightningDataModule, TaskHooks):
 
     def longest_text(self) -> int:
         """Number of tokens of the longest text that training reads, where choices and texts without labels count as texts."""
-        import pyarrow.compute as pc
-
-        features = [self.encoded["train"], *([self.unlabelled.features] if self.unlabelled else [])]
-        found = [rows.with_format("arrow")["input_ids"][:] for rows in features]
-        return max(pc.max(pc.list_value_length(flat_tokens(texts))).as_py() for texts in found)
+        return most_tokens([self.encoded["train"], *([self.unlabelled.features] if self.unlabelled else [])])
 
     def text_lengths(self, split: str) -> dict[str, dict[str, Any]]:
         """Lengths of the texts of a split before anything is cut off, for each part of them, such as source and target."""

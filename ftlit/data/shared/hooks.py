@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from ftlit.data.batches.collate import PADDING
+from ftlit.data.replay.mixture import Replay
 from ftlit.data.rows.class_labels import unify_class_labels
 from ftlit.data.rows.rows import text_problem
 from ftlit.util.arguments.checked import CheckedArguments
@@ -27,6 +28,8 @@ class TaskHooks(metaclass=CheckedArguments):
     metadata: ClassVar[tuple[str, ...]] = ()  # feature columns that are passed to the task unchanged
     default_max_length: ClassVar[int] = 512
     group: str | None = None  # column that is the same in rows of one document
+    replay: Replay | None = None  # rows of an earlier run that are added
+    test_share: float | None = None  # share of train that becomes test
 
     # Columns
 
@@ -73,6 +76,10 @@ class TaskHooks(metaclass=CheckedArguments):
     def prepare_splits(self, splits: dict[str, "Dataset"]) -> dict[str, "Dataset"]:
         """The splits of the source as the task reads them, before any row is checked."""
         return unify_class_labels(splits, self.columns().values())
+
+    def with_named_answers(self, rows: "Dataset") -> "Dataset":
+        """The rows with right answers that mean the same in other data of this kind, where these hold numbers for labels."""
+        return rows
 
     def augment_train(self, train: "Dataset") -> "Dataset":
         """The training rows after augmentation, label noise and rebalancing."""

@@ -32,6 +32,8 @@ def data_report(data: TaskData) -> dict[str, Any]:
     if data.rows.exclude is not None:
         report["excluded"] = {"file": data.rows.exclude, "rows": data.rows.excluded}
     report["overlap"] = overlaps(data)
+    if data.rows.replayed:
+        report["replay"] = data.rows.replayed
     return report
 
 
@@ -127,6 +129,9 @@ def data_text(report: dict[str, Any]) -> str:
         parts.append(f"dropped from {split}: {'; '.join(places[:3])}" + (" ..." if len(places) > 3 else ""))
     if excluded := report.get("excluded"):
         parts.append(f"left out of train: {excluded['rows']} rows that {excluded['file']} lists")
+    if replay := report.get("replay"):
+        shown = ", ".join(f"{count} of {replay['of'][split]} in {split}" for split, count in replay["rows"].items())
+        parts.append(f"rows of {replay['run']} among them, {replay['by']}: {shown}")
     for split, found in report["overlap"].items():
         parts.append(f"{split} rows that also occur in train: {found['exact']} exactly, {found['near']} nearly")
         parts += [f"  {e['train']} ~ {e[split]} ({e['similarity']:.2f}): {e['text'][:90]!r}" for e in found["examples"]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
 LIMITS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -102,8 +103,16 @@ def sequence_sizes(found: Any, sequence: int) -> list[int] | None:
     return [encoding.sequence_ids.count(sequence) for encoding in encodings] if encodings else None
 
 
-def flat_tokens(texts: Any) -> Any:
-    """Lists of tokens of pyarrow without the lists around them, such as those of the choices of a row."""
+def token_lists(texts: Any) -> Any:
+    """Arrow lists of tokens without the lists around them, such as those of the choices of a row."""
     import pyarrow.compute as pc
 
-    return flat_tokens(pc.list_flatten(texts)) if hasattr(texts.type.value_type, "value_type") else texts
+    return token_lists(pc.list_flatten(texts)) if hasattr(texts.type.value_type, "value_type") else texts
+
+
+def most_tokens(features: "list[Dataset]") -> int:
+    """Number of tokens of the longest text of some features; choices count as texts."""
+    import pyarrow.compute as pc
+
+    found = [rows.with_format("arrow")["input_ids"][:] for rows in features]
+    return max(pc.max(pc.list_value_length(token_lists(texts))).as_py() for texts in found)

@@ -14,6 +14,7 @@ from torchmetrics import Metric, MetricCollection
 from ftlit.auxiliary import Auxiliary, SelfSupervision
 from ftlit.heads import Head
 from ftlit.losses import CrossEntropy, Distillation, Focal, Loss
+from ftlit.optimization.keep import Anchors, Keep
 from ftlit.optimization.parameter_groups import param_groups
 from ftlit.runs.checkpoint import frozen_digest, trained_keys
 from ftlit.tasks.shared import training
@@ -54,6 +55,7 @@ class TaskModule(EvaluatedModule, LightningModule, metaclass=ConfiguredAfterInit
         gradient_checkpointing: Whether layers are computed again in the backward pass, which takes less memory and more time.
         trunk_cache: Whether hidden states of frozen layers are stored and read again; `auto`: where needed more than once.
         teacher_cache: Whether the teacher's outputs are stored and read again; false keeps them in memory, for this run alone.
+        keep: A penalty on the distance from the weights that training begins with, against forgetting: L2SP or EWC.
     """
 
     auto_class: Any  # the class of transformers with the task's head
@@ -65,16 +67,14 @@ class TaskModule(EvaluatedModule, LightningModule, metaclass=ConfiguredAfterInit
     takes_teacher: bool = False  # whether `taught_losses` is defined
     lesson_unit: LessonUnit | None = None  # what each row of `lessons` is about; None if they are too large to be stored
     teaches_texts: ClassVar[bool] = False  # whether it needs no labels, so that texts without labels can be taught too
-    # How studies and `ftlit diff` compute statistics from predictions: a kind of `ftlit.metrics.evidence`.
-    evidence: ClassVar[str | None] = None
-    # The losses of `ftlit.losses` that fit the task, and whether their class weights and label smoothing do.
-    loss_kinds: tuple[type[Loss], ...] = (CrossEntropy, Focal)
-    weighted: ClassVar[bool] = False
-    smoothed: ClassVar[bool] = True
+    evidence: ClassVar[str | None] = None  # a kind of `ftlit.metrics.evidence`, for the statistics of its predictions
+    loss_kinds: tuple[type[Loss], ...] = (CrossEntropy, Focal)  # the losses of `ftlit.losses` that fit the task
+    weighted: ClassVar[bool] = False  # whether their class weights fit
+    smoothed: ClassVar[bool] = True  # whether their label smoothing fits
     mean_names: tuple[str, ...] = ()  # of means over examples, besides the loss, that `evaluate_batch` returns
     corpus_metric_names: tuple[str, ...] = ()  # of the metrics that `corpus_metrics` returns
-    # Whether higher values are better, by the name of a metric, for metrics whose class does not say it.
-    higher_is_better: ClassVar[Mapping[str, bool]] = {}
+    higher_is_better: ClassVar[Mapping[str, bool]] = {}  # by the name of a metric, if its class does not say it
+    anchors: Anchors | None = None  # what `keep` holds the weights near, once training begins
 
     def __init__(
         self,
@@ -101,6 +101,7 @@ class TaskModule(EvaluatedModule, LightningModule, metaclass=ConfiguredAfterInit
         teacher: str | None = None,
         keep_layers: list[int] | None = None,
         teacher_cache: Literal["auto"] | bool = "auto",
+        keep: Keep | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -113,7 +114,7 @@ class TaskModule(EvaluatedModule, LightningModule, metaclass=ConfiguredAfterInit
         self.layer_decay, self.head_lr_factor, self.lr_factors = layer_decay, head_lr_factor, lr_factors
         self.pretrained, self.dropout, self.init_from, self.auxiliary = pretrained, dropout, init_from, auxiliary
         self.self_supervision: SelfSupervision | None = None
-        self.keep_layers = keep_layers
+        self.keep_layers, self.keep = keep_layers, keep
         self.distillation: Any = loss if isinstance(loss, Distillation) else None
         self.total_steps, self.notes = 0, list[str]()  # known once the optimizer is built; printed when a run starts
         self.keep_predictions, self.lightning_logs = False, True  # `LossLog` of a run logs by itself
@@ -217,8 +218,6 @@ class TaskModule(EvaluatedModule, LightningModule, metaclass=ConfiguredAfterInit
     def corpus_metrics(self, evaluation: Evaluator) -> dict[str, float]:
         """Compute the metrics that need all predictions, gathered from all ranks."""
         return {}
-
-    # Building
 
     def configure_model(self) -> None:
         """Build the model; further calls by Lightning have no effect."""

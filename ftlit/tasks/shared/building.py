@@ -20,7 +20,7 @@ from ftlit.models.speed.first_token import compute_first_token_only
 from ftlit.models.speed.linear import multiply_fast
 from ftlit.tasks.shared.init_from import initialise
 from ftlit.tasks.shared.pretrained_head import head_note, match_labels
-from ftlit.tuning.base import always_train, is_scheduled, is_trainable
+from ftlit.tuning.base import always_train, is_scheduled, is_trainable, set_known_rows
 from ftlit.util.arguments.checked import CheckedArguments
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ def _initialise(
         str(task.init_from),
         task.hparams["backbone"],
         lambda folder: task.build_earlier(partial(pretrained, backbone=folder, kept=None), config),
-        type(task) if task.pretrained_head else None,
-        task.hparams["trust_remote_code"],
+        task,
     )
 
 
@@ -121,6 +120,7 @@ def _extend(task: "TaskModule", earlier: list[Tensor]) -> list[nn.Parameter]:
     for extra, known in zip(extras, earlier, strict=False):
         if known.shape == extra.shape:
             extra.data.copy_(known)
+            set_known_rows(extra, torch.ones(len(extra), dtype=torch.bool))
     return extras
 
 

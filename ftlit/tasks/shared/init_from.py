@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -12,6 +12,10 @@ from ftlit.models.encoder_decoder import decoder_tokenizer
 from ftlit.runs.checkpoint import load_task
 from ftlit.runs.files import BEST
 from ftlit.runs.reading import RunFolder
+from ftlit.tasks.shared.pretrained_head import copy_head
+
+if TYPE_CHECKING:
+    from ftlit.tasks.shared.base import TaskModule
 
 Build = Callable[[str], tuple[nn.Module, list[nn.Parameter]]]
 ADDED = ".extra"  # embeddings of tokens that the data added
@@ -22,7 +26,7 @@ class Earlier(NamedTuple):
 
     backbone: dict[str, Tensor]
     head: dict[str, Tensor]
-    task: type | None  # None for a folder of Hugging Face
+    task: "TaskModule | None"  # None for a folder of Hugging Face
     origin: str
 
 
@@ -32,8 +36,7 @@ def initialise(
     source: str,
     name: str,
     build: Build,
-    task: type | None = None,
-    remote_code: bool = False,
+    task: "TaskModule",
 ) -> tuple[list[nn.Parameter], list[Tensor]]:
     """Copy the weights of an earlier run or model into the backbone of a model.
 
@@ -43,8 +46,8 @@ def initialise(
         source: Folder of a run or of a Hugging Face model.
         name: The name by which the backbone was loaded.
         build: Builds the model of a Hugging Face folder, and returns it with its newly initialized weights.
-        task: The task whose head is copied too if the earlier run trained the same task; None never copies heads.
-        remote_code: Whether to run code that comes with a model.
+        task: The task of `model`. Its head is copied too, as far as it fits, if the earlier run trained the same task; that of
+            a language model comes from a Hugging Face folder, too.
 
     Returns:
         The weights in `fresh` that the earlier model lacks too, and its embeddings of added tokens: in its input, and in the
@@ -53,6 +56,7 @@ def initialise(
     Raises:
         UserError: The folder contains no finished run or model, or one that does not fit.
     """
+    remote_code = task.hparams["trust_remote_code"]
     earlier = _earlier(source, build, remote_code)
     kinds = [load_config(place, remote_code).model_type for place in (earlier.origin, name)]
     if kinds[0] != kinds[1]:
@@ -62,8 +66,11 @@ def initialise(
     own = backbone.state_dict(keep_vars=True)
     _check_fit(source, _shapes(own), _shapes(earlier.backbone))
     known = _copy(own, earlier.backbone)
-    if task is not None and earlier.task in (task, None):
+    same = type(earlier.task) is type(task)
+    if task.pretrained_head and (same or earlier.task is None):
         known |= _copy(_head(model), earlier.head)
+    elif same:
+        known |= copy_head(task, earlier.task, _head(model), earlier.head)
     both = (*earlier.backbone.items(), *earlier.head.items())
     added = [weight for key, weight in both if key.endswith(ADDED)]
     return [weight for weight in fresh if id(weight) not in known], added
@@ -104,7 +111,7 @@ def _earlier(source: str, build: Build, remote_code: bool) -> Earlier:
         _check_finished(source, run)
         task = load_task(checkpoint, remote_code)
         head = _head(task.model)
-        return Earlier(task.tuning.merge(task.backbone).state_dict(), head, type(task), task.hparams["backbone"])
+        return Earlier(task.tuning.merge(task.backbone).state_dict(), head, task, task.hparams["backbone"])
     if (folder / "config.json").is_file():
         model, fresh = build(str(folder))
         random = {id(weight) for weight in fresh}

@@ -1,15 +1,16 @@
-"""Heads of a task: the default, and the pretrained head of a backbone that is already a classifier."""
+"""Heads of a task: the default, and those that are trained already, in the backbone or in an earlier run."""
 
 import re
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from ftlit.heads import PooledHead, TaskHead
 from ftlit.models.backbones import load_config, load_model
 from ftlit.tuning import Frozen
+from ftlit.tuning.base import set_known_rows
 from ftlit.util.arguments.plain import plain
 
 if TYPE_CHECKING:
@@ -104,6 +105,59 @@ def matching_rows(names: list[str], known: list[str]) -> list[int] | None:
         if len(places) == len(known) and places.keys() == set(wanted) and len(wanted) == len(places):
             return [places[name] for name in wanted]
     return None
+
+
+def copy_head(task: Any, earlier: Any, own: dict[str, Tensor], given: dict[str, Tensor]) -> set[int]:
+    """Copy the head of an earlier run of the same task if it fits; the rows of labels that it does not know begin anew.
+
+    What was done is added to the notes of the task.
+
+    Args:
+        task: The task.
+        earlier: That of the earlier run.
+        own: The weights of the head by name, which are changed in place.
+        given: Those of the earlier run.
+
+    Returns:
+        The ids of the weights that were copied as a whole.
+    """
+    names, known = (getattr(one, "label_names", []) for one in (task, earlier))
+    layer = _last_layer(task.model)
+    rows = {name: id(weight) for name, weight in own.items() if names and layer is not None and _is_in(weight, layer)}
+    shapes = [{name: w.shape[1:] if name in rows else w.shape for name, w in part.items()} for part in (own, given)]
+    places = [(i, known.index(name)) for i, name in enumerate(names) if name in known]
+    if shapes[0] != shapes[1] or bool(rows) != bool(names) or (names and not places):
+        return set()
+    for name, weight in own.items():
+        if name in rows:
+            _copy_rows(weight, given[name], places)
+        else:
+            weight.data.copy_(given[name])
+    if hasattr(task, "deviation"):
+        _change_unit(layer, (earlier.mean, earlier.deviation), (task.mean, task.deviation))
+    new = [name for name in names if name not in known]
+    task.notes.append("the head begins with that of model.init_from" + (f"; new are the labels {_shown(new)}" if new else ""))
+    return {id(weight) for name, weight in own.items() if not (new and name in rows)}
+
+
+def _is_in(weight: Tensor, layer: nn.Module) -> bool:
+    return any(weight is own for own in layer.parameters())
+
+
+def _copy_rows(weight: Any, given: Tensor, places: list[tuple[int, int]]) -> None:
+    """Copy rows of a weight, given their places in it and in the earlier one, and note which they are."""
+    to, of = map(list, zip(*places, strict=True))
+    weight.data[to] = given[of].to(weight.dtype)
+    chosen = torch.zeros(len(weight), dtype=torch.bool)
+    chosen[to] = True
+    set_known_rows(weight, chosen)
+
+
+def _change_unit(layer: Any, earlier: tuple[float, float], own: tuple[float, float]) -> None:
+    """Let the last layer of a regression predict in another unit, given mean and deviation of the target in both."""
+    with torch.no_grad():
+        layer.weight.mul_(earlier[1] / own[1])
+        layer.bias.copy_((layer.bias * earlier[1] + earlier[0] - own[0]) / own[1])
 
 
 def _outside(model: Any) -> list[tuple[str, nn.Module]]:

@@ -78,11 +78,12 @@ def forward(task: "TaskModule", batch: dict[str, Any]) -> Any:
 
 
 def training_loss(task: "TaskModule", batch: dict[str, Any]) -> Any:
-    """Return the loss to minimise on a batch, and with an auxiliary loss also its parts, which are logged."""
+    """Return the loss to minimise on a batch, and with an auxiliary loss or `model.keep` also its parts, which are logged."""
     loss = task.batch_losses(batch).sum() / batch["loss_denominator"]
     if (penalty := task.tuning.penalty(task.backbone)) is not None:
         loss = loss + penalty
-    return loss if task.self_supervision is None else _with_auxiliary(task, loss, batch)
+    outputs = loss if task.self_supervision is None else _with_auxiliary(task, loss, batch)
+    return outputs if task.keep is None else _with_penalty(task, outputs)
 
 
 def _with_auxiliary(task: "TaskModule", loss: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -92,6 +93,15 @@ def _with_auxiliary(task: "TaskModule", loss: Tensor, batch: dict[str, Any]) -> 
     weight = task.auxiliary.weight_at(task.global_step / task.total_steps)
     parts = {"task_loss": loss, "auxiliary_loss": own, "auxiliary_weight": loss.new_tensor(weight)}
     return {"loss": loss + weight * own, **{name: value.detach() for name, value in parts.items()}}
+
+
+def _with_penalty(task: "TaskModule", outputs: Any) -> dict[str, Tensor]:
+    """Add the penalty of `model.keep` to the loss, which may have parts already."""
+    if task.anchors is None:
+        raise UserError("model.keep needs the weights that training begins with: train with ftlit.fit or `python -m ftlit fit`")
+    parts = outputs if isinstance(outputs, dict) else {"loss": outputs, "task_loss": outputs.detach()}
+    penalty = task.anchors.penalty(task.model)
+    return {**parts, "loss": parts["loss"] + penalty, "keep_loss": penalty.detach()}
 
 
 class StepLoss:

@@ -21,7 +21,10 @@ def test_values_are_groups_and_many_numbers_are_ranges() -> None:
 
 @pytest.mark.parametrize(
     ("values", "said"),
-    [(["a", "a"], "'x' is 'a' in all rows"), ([str(i) for i in range(101)], "'x' has 101 different values in 101 rows; at most 100")],
+    [
+        (["a", "a"], "'x' is 'a' in all rows"),
+        ([str(i) for i in range(101)], "'x' has 101 different values in 101 rows; at most 100"),
+    ],
 )
 def test_columns_without_groups(values: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):

@@ -1,0 +1,1 @@
+"""Rows of an earlier run, and their mixture with new ones."""
