@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ftlit.auxiliary import CausalLMLoss as CausalLMLoss
     from ftlit.auxiliary import MaskedLMLoss as MaskedLMLoss
     from ftlit.commands.fit import fit as fit
+    from ftlit.commands.update.command import update as update
     from ftlit.data import ChatData as ChatData
     from ftlit.data import CorpusData as CorpusData
     from ftlit.data import LengthGrouped as LengthGrouped
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ftlit.data.batches.batching import Batching as Batching
     from ftlit.data.rows.augment import Augmentation as Augmentation
     from ftlit.diff.arms.frame import compare as compare
+    from ftlit.diff.history import history as history
     from ftlit.exports.back_translation import BackTranslation as BackTranslation
     from ftlit.exports.compress.command import compress as compress
     from ftlit.exports.export import export as export
@@ -93,6 +95,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "ftlit.auxiliary": "Auxiliary CausalLMLoss MaskedLMLoss",
     "ftlit.commands.fit": "fit",
+    "ftlit.commands.update.command": "update",
     "ftlit.data": """
         ChatData CorpusData LengthGrouped MultipleChoiceData QuestionAnsweringData RandomDeletion RandomSwap
         RelationExtractionData Replay Seq2SeqData Shuffled SynonymReplacement TaskData TextClassificationData
@@ -101,6 +104,7 @@ _NAMES = {
     "ftlit.data.batches.batching": "Batching",
     "ftlit.data.rows.augment": "Augmentation",
     "ftlit.diff.arms.frame": "compare",
+    "ftlit.diff.history": "history",
     "ftlit.exports.back_translation": "BackTranslation",
     "ftlit.exports.compress.command": "compress",
     "ftlit.exports.export": "export",

@@ -16,12 +16,14 @@ commands:
   export     write a run as a folder without ftlit      ftlit export --run runs/x --output folder
   compress   make a run smaller and faster for CPUs     ftlit compress --run runs/x --method onnx-int8
   calibrate  make the scores of a run probabilities     ftlit calibrate --run runs/x
-  drift      what changed between a run and new rows    ftlit drift --run runs/x --input new.csv
-  audit      groups, swapped words, small changes       ftlit audit --run runs/x --config audit.yaml
-  errors     show where a run fails                     ftlit errors --run runs/x
+  update     train on with new data, and compare        ftlit update --run runs/x --data new.csv --output runs/y
+  history    the earlier runs that a run comes from     ftlit history runs/y
   push       publish a run on the Hugging Face hub      ftlit push --run runs/x --repo me/name
   serve      answer requests over HTTP with a run       ftlit serve --run runs/x
   explain    which words a prediction comes from        ftlit explain --run runs/x --split test
+  errors     show where a run fails                     ftlit errors --run runs/x
+  audit      groups, swapped words, small changes       ftlit audit --run runs/x --config audit.yaml
+  drift      what changed between a run and new rows    ftlit drift --run runs/x --input new.csv
   diff       what differs between two runs              ftlit diff runs/a runs/b
   compare    compare methods by their runs              ftlit compare runs/a0 runs/a1 runs/b0 runs/b1
   study      run and report an ablation study           ftlit study run experiments/studies/quickstart.yaml
@@ -33,6 +35,7 @@ TRACEBACK = "FTLIT_TRACEBACK"  # environment variable
 LIGHT = {  # modules that do without torch
     "diff": "ftlit.diff.command",
     "compare": "ftlit.diff.arms.command",
+    "history": "ftlit.diff.history",
     "study": "ftlit.study.command",
 }
 

@@ -217,7 +217,7 @@ def test_commands_parse(text: str, folder: Path, capsys: pytest.CaptureFixture[s
         assert "cells" in output
     elif command == "audit":
         assert "runs/mine holds no run" in left_with([command, *options], capsys)[2]  # and its config was read
-    elif command in ("diff", "compare"):
+    elif command in ("diff", "compare", "history"):
         assert f"{options[0]} does not exist" in left_with([command, *options], capsys)[2]  # the options were understood
     else:
         dry = [] if "--help" in text or ".help" in text or "--print_config" in text else ["--print_config"]

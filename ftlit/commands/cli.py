@@ -48,6 +48,7 @@ FUNCTIONS = {
     "drift": "ftlit.insight.drift.command",
     "audit": "ftlit.insight.audit.command",
     "errors": "ftlit.insight.errors.command",
+    "update": "ftlit.commands.update.command",
     "push": "ftlit.exports.push.command",
     "serve": "ftlit.serve.command",
     "explain": "ftlit.insight.explain.command",

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 
 from ftlit.commands.report import report_text, write_evaluation
+from ftlit.commands.update.lineage import parents
 from ftlit.data.shared.base import TaskData
 from ftlit.data.shared.summary import data_report, data_text
 from ftlit.errors import UserError
@@ -74,6 +75,7 @@ class Evaluation:
             parameters=parameter_counts(self.model.model),
             data=self.found,
             **({"teacher": self.model.teacher.record} if self.model.distillation else {}),
+            **({"parents": found} if (found := parents(self._uses())) else {}),
             **({"before": self.before} if self.before else {}),
         )
 
@@ -82,6 +84,12 @@ class Evaluation:
         name, revision = unpinned(self.model.hparams["backbone"])
         commits = {"commit": commit_of(self.model.hparams["backbone"]), "data_commit": self.data.rows.commit}
         return {"backbone": name, "revision": revision, **commits}
+
+    def _uses(self) -> dict[str, Any]:
+        """The earlier runs that this one uses, by what it uses them for."""
+        model, replay = self.model, self.data.replay
+        earlier = {"init_from": model.init_from, "teacher": model.hparams["teacher"], "replay": replay and replay.run}
+        return {**earlier, "keep": getattr(model.keep, "run", None)}
 
     def evaluate_untrained(self, splits: list[str]) -> None:
         """Measure the untrained model without logging its metrics, which go to the record when it is opened."""

@@ -48,14 +48,14 @@ class Replay(metaclass=CheckedArguments):
         for split in wanted:
             found = earlier_rows(earlier, self.run, own, split, "data.replay.run")
             count = round(self.share / (1 - self.share) * len(splits[split]))
-            chosen = self._chosen(earlier, split, min(count, len(found)))
+            chosen = self._chosen(earlier, split, min(count, len(found)), own.seed)
             more = found.select(chosen)
             splits = {**splits, split: joined(own, splits[split], more)}
             added["rows"][split], added["of"][split] = len(more), len(found)
             added["fingerprints"][split] = cached_fingerprint(more)
         return splits, added
 
-    def _chosen(self, earlier: "TaskData", split: str, count: int) -> list[int]:
+    def _chosen(self, earlier: "TaskData", split: str, count: int, seed: int) -> list[int]:
         """Positions of rows of the earlier run, in order."""
         rows = earlier.rows[split]
         if self.by == "hard" and split == "train":
@@ -65,8 +65,8 @@ class Replay(metaclass=CheckedArguments):
             if classes is None:
                 name = type(earlier).__name__
                 raise UserError(f"data.replay.by is balanced, but rows of {name} have no classes; use random")
-            return evenly(classes, count, earlier.seed)
-        return subsample(len(rows), count, earlier.seed)
+            return evenly(classes, count, seed)
+        return subsample(len(rows), count, seed)
 
 
 def joined(own: "TaskData", rows: "Dataset", more: "Dataset") -> "Dataset":

@@ -65,12 +65,23 @@ class Judge:
 
     def loss(self, one: Evaluated, other: Evaluated) -> float:
         """How much worse another model is: a difference of shares or correlations, a share of the value of other metrics."""
-        worse = self.difference(one, other) * (-1 if self.higher else 1)
-        return worse / self._unit(one)
+        return self.difference(one, other) * (-1 if self.higher else 1) / self.unit(one)
 
-    def _unit(self, one: Evaluated) -> float:
-        limited = abs(bounds(self.metric)[1]) == 1
-        return 1.0 if limited else abs(one.metrics[self.metric]) or 1.0
+    def loss_interval(self, one: Evaluated, other: Evaluated) -> tuple[float, float] | None:
+        """The 95% interval of `loss`; None if predictions do not tell."""
+        if (ends := self.interval(one, other)) is None:
+            return None
+        low, high = sorted(end * (-1 if self.higher else 1) / self.unit(one) for end in ends)
+        return low, high
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the metric is a share or a correlation, whose differences count as they are."""
+        return abs(bounds(self.metric)[1]) == 1
+
+    def unit(self, one: Evaluated) -> float:
+        """What `loss` counts in: 1 for shares and correlations, the value of the model for other metrics."""
+        return 1.0 if self.is_limited else abs(one.metrics[self.metric]) or 1.0
 
 
 def fits(loss: float, max_drop: float | None) -> bool:
@@ -78,17 +89,18 @@ def fits(loss: float, max_drop: float | None) -> bool:
     return max_drop is None or loss <= max_drop + ROUNDING
 
 
-def evaluate(task: TaskModule, data: TaskData, split: str, work: Path) -> Evaluated:
-    """Evaluate a task on the CPU.
+def evaluate(task: TaskModule, data: TaskData, split: str, work: Path, accelerator: str = "cpu") -> Evaluated:
+    """Evaluate a task on one device.
 
     Args:
         task: The task.
         data: The data of the run.
         split: `validation` or `test`.
         work: Folder for the predictions.
+        accelerator: The device, as Lightning names it.
     """
     quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
-    trainer = Trainer(accelerator="cpu", devices=1, callbacks=[Predictions(work)], default_root_dir=work, **quiet)  # type: ignore[arg-type]
+    trainer = Trainer(accelerator=accelerator, devices=1, callbacks=[Predictions(work)], default_root_dir=work, **quiet)  # type: ignore[arg-type]
     task.lightning_logs = False  # there is no logger
     run = trainer.validate if split == "validation" else trainer.test
     run(task, datamodule=data, verbose=False)
