@@ -26,7 +26,7 @@ class ScaledEmbedding(nn.Embedding):
     """
 
     def __init__(self, weight: Tensor, padding_idx: int | None, scale: float) -> None:
-        super().__init__(*weight.shape, padding_idx, _weight=weight)
+        super().__init__(len(weight), weight.shape[1], padding_idx, _weight=weight)
         self.scale = scale
 
     def forward(self, input: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class ExtendedEmbedding(nn.Embedding):
         weight = self.weight.new_zeros(max(self.num_embeddings, end), self.embedding_dim)
         weight[: self.num_embeddings], weight[self.first : end] = self.weight, self.extra
         if self.scale == 1:
-            return nn.Embedding(*weight.shape, self.padding_idx, _weight=weight)
+            return nn.Embedding(len(weight), self.embedding_dim, self.padding_idx, _weight=weight)
         return ScaledEmbedding(weight, self.padding_idx, self.scale)
 
 
