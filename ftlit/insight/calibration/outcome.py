@@ -45,9 +45,9 @@ class Share(NamedTuple):
     interval: Ends
 
     @property
-    def value(self) -> float:
-        """The share."""
-        return self.hits / self.total if self.total else float("nan")
+    def value(self) -> float | None:
+        """The share; None of no rows."""
+        return self.hits / self.total if self.total else None
 
 
 class Sets(NamedTuple):

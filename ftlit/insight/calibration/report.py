@@ -86,7 +86,7 @@ def _ends_of(low: float, high: float) -> str:
 
 
 def _numbers(one: Share) -> dict[str, Any]:
-    return {"value": one.value if one.total else None, "count": one.total, "interval": list(one.interval)}
+    return {"value": one.value, "count": one.total, "interval": list(one.interval)}
 
 
 def document(fitted: Fitted) -> Document:

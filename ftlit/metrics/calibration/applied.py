@@ -114,7 +114,7 @@ class Calibration:
 
     def _over(self, scores: Mapping[str, float]) -> list[str]:
         assert self.thresholds is not None
-        return [name for name, score in scores.items() if score >= self.thresholds[name]]
+        return [name for name, score in scores.items() if score >= self.thresholds.get(name, 0.5)]
 
     def _choices(self, predictions: Predictions) -> Predictions:
         given = padded([row["scores"] for row in predictions])
