@@ -69,7 +69,7 @@ def explain(
     with report_folder(folder, NAME, output, overwrite) as work:
         predictor = load(folder, checkpoint, device, trust_remote_code, trust_classes)
         explainer = Explainer(predictor, method, label, batch_size)
-        rows = list(islice(_rows(predictor, input, split), limit))
+        rows = list(islice(rows_of(predictor, input, split), limit))
         job = _Job(len(rows))
         job.write(explainer.stream(tqdm(rows, desc="Explaining", unit=" rows", disable=None)), work / LINES)
         found = check(explainer, job.checked) if checks else None
@@ -100,8 +100,12 @@ def _check(run: Path, input: str | None, split: str | None, method: str, limit: 
     method_of(method)
 
 
-def _rows(predictor: Predictor, input: str | None, split: str | None) -> Iterator[dict[str, Any]]:
-    """The rows of a file or of a split, with their ids."""
+def rows_of(predictor: Predictor, input: str | None, split: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file or of a split of a run's data, with their ids.
+
+    Raises:
+        UserError: There is no such split, or a row cannot be used.
+    """
     located = read_input(input, predictor.data.readers) if input is not None else _of_split(predictor.data, str(split))
     for i, (place, row) in enumerate(located):
         yield predictor.located_row(i, place, row)

@@ -7,7 +7,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ftlit.insight.explain.checks import MODELS, SHARES, Checks, Faithfulness, Mean
+from ftlit.insight.explain.checks import FEWEST_WORDS, MODELS, SHARES, Checks, Faithfulness, Mean
+from ftlit.insight.explain.examples import Example
 from ftlit.insight.explain.explanation import Explanation
 from ftlit.insight.explain.words import Word
 from ftlit.util.render.document import Document, Part, Section, Shade, Shaded, Table, Text
@@ -122,10 +123,12 @@ def warnings(summary: Summary) -> list[str]:
         )
     if not checks.sufficiency.difference.high < 0:
         found.append("It was not shown that the words of highest attribution suffice better than words in random order.")
-    if not checks.randomised.low <= RELATED:
+    if not checks.randomised.count:
+        found.append(f"No text has {FEWEST_WORDS} words or more, so that random weights could not be compared.")
+    if checks.randomised.low > RELATED:
         found.append(
-            "The same model with random weights ranks the words in a similar way, or it could not be compared: the picture "
-            "shows the texts more than what was learned."
+            "The same model with random weights ranks the words in a similar way: the picture shows the texts more than what "
+            "was learned."
         )
     return found
 
@@ -172,8 +175,8 @@ def _fitting(shown: Sequence[Explanation]) -> Iterator[Explanation]:
 def _legend(summary: Summary, shown: int) -> str:
     some = f"The first {shown:,} of {summary.outputs:,} explanations; {LINES} has all. " if shown < summary.outputs else ""
     return (
-        f"{some}Blue words raise {summary.output}, orange and underlined ones lower it. The darkest word of a text is its "
-        "strongest one; colours of different texts cannot be compared."
+        f"{some}Blue words raise {summary.output}, orange and underlined ones lower it. Colours are relative to the "
+        "strongest word of each text, so those of different texts cannot be compared."
     )
 
 
@@ -192,14 +195,19 @@ def _method(summary: Summary) -> list[str]:
 
 
 def _picture(one: Explanation) -> Shaded:
-    example = one.example
-    words = [str(example.details["text"])] if "text" in example.details else []
-    caption = " · ".join([f"{one.id}", *words, f"{example.target}", f"{one.score:.3g}"])
+    caption = " · ".join([f"{one.id}", *_named(one.example), f"{one.score:.3g}"])
     note = (
         f"{number(one.output, 3)} with all words, {number(one.base, 3)} without; the attributions add up to "
         f"{number(one.difference + one.delta, 3, sign=True)}, the difference is {number(one.difference, 3, sign=True)}"
     )
     return Shaded(caption, list(_pieces(one)), note)
+
+
+def _named(example: Example) -> list[str]:
+    """What is explained, with its place."""
+    if "token" in example.details:
+        return [f"token {example.details['position'] + 1}", repr(example.target)]
+    return [str(example.details["text"]), example.target] if "text" in example.details else [example.target]
 
 
 def _pieces(one: Explanation) -> Iterator[Shade]:

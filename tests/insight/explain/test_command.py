@@ -135,11 +135,13 @@ def test_a_page_says_when_a_picture_means_nothing() -> None:
         "Only 50% of the attributions add up to the difference of the outputs",
         "It was not shown that the words of highest attribution matter more to the model",
         "It was not shown that the words of highest attribution suffice better",
-        "The same model with random weights ranks the words in a similar way, or it could not be compared",
+        "The same model with random weights ranks the words in a similar way",
     ]
     assert page(document(summary(checks=unfaithful), [explanation(3)])).count('class="warning"') == 3
+    uncertain = Checks(checks.comprehensiveness, checks.sufficiency, Mean(0.5, -0.1, 1.1, 2))
+    assert warnings(summary(checks=uncertain)) == []
     unknown = Checks(checks.comprehensiveness, checks.sufficiency, Mean(float("nan"), float("nan"), float("nan"), 0))
-    assert len(warnings(summary(checks=unknown))) == 1
+    assert warnings(summary(checks=unknown)) == ["No text has 3 words or more, so that random weights could not be compared."]
     assert "NaN" not in json.dumps(summary(checks=unknown).numbers())
     assert "Note: " in text(summary(checks=unknown))
 

@@ -9,6 +9,7 @@ import torch
 from ftlit.errors import UserError
 from ftlit.exports.predicting.predictor import Predictor
 from ftlit.heads import PooledHead
+from ftlit.insight.explain.command import rows_of
 from ftlit.insight.explain.examples import batch_of
 from ftlit.insight.explain.explainer import Explainer, explain
 from ftlit.insight.explain.explanation import Explanation
@@ -260,6 +261,16 @@ def test_a_written_token_has_the_highest_logit_at_its_place(cases: Cases) -> Non
             logits = predictor.model.logits(batch.inputs)[0, one.example.aims["position"]]
         assert logits.argmax().item() == one.example.details["token"]
         assert logits.max().item() == pytest.approx(one.output, abs=1e-4)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_rows_of_a_split_can_be_explained(task: str, cases: Cases) -> None:
+    """They are rows as the data have them, with answers, of which only the inputs are taken."""
+    predictor, _ = cases(task)
+    rows = list(rows_of(predictor, None, "validation"))
+    assert [row["id"] for row in rows] == predictor.data.rows["validation"]["row_id"][:]
+    assert not {"label", "labels", "tags", "answers", "target", "response", "relation"} & rows[0].keys()
+    assert explained(predictor, rows[:1], "gradient_x_input", **({"label": "long"} if task == "emotions" else {}))
 
 
 def test_batches_do_not_change_explanations(cases: Cases) -> None:
