@@ -89,7 +89,9 @@ def grouper(values: Sequence[Any], column: str) -> Callable[[Any], str]:
         return partial(_range_of, ends=ends)
     count = len(set(map(_named, values)))
     if count < 2:
-        raise UserError(f"groups.columns: {column!r} is {_named(values[0])!r} in all rows; name a column with several values")
+        raise UserError(
+            f"groups.columns: {column!r} is {_named(values[0])!r} in all rows; name a column with two or more values"
+        )
     if count > MOST_GROUPS:
         raise UserError(
             f"groups.columns: {column!r} has {count:,} different values in {len(values):,} rows; at most {MOST_GROUPS} can be "
