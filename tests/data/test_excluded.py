@@ -11,6 +11,7 @@ import ftlit
 from ftlit.data.shared.summary import data_report, data_text
 from ftlit.errors import UserError
 from tests.support.data import sentiment_rows, write_splits
+from tests.support.runs import fitted
 
 Make = Callable[..., ftlit.TextClassificationData]
 
@@ -87,8 +88,6 @@ def test_a_file_that_does_not_exist(sentiment: str, tiny: Callable[[str], str]) 
 
 
 def test_a_run_keeps_the_number_and_opens_without_the_file(tiny: Callable[[str], str], sentiment: str, tmp_path: Path) -> None:
-    from tests.support.runs import fitted
-
     listed = tmp_path / "out.txt"
     listed.write_text("0\n1\n")
     given = {"model__backbone": tiny("bert"), "data__dataset": sentiment, "data__exclude": listed}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from scipy.stats import fisher_exact
+from scipy.stats import fisher_exact, t
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from experiments.insight.slices import World, outcome
@@ -94,8 +94,6 @@ def test_other_losses_have_the_variance_of_whole_documents(documents: int | None
         half = found.high[code] - found.difference[code]
         inside = len(np.unique(groups[codes == code]))
         outside = len(np.unique(groups[codes != code]))
-        from scipy.stats import t
-
         quantile = t.ppf(0.975, min(inside, outside) - 1)
         assert half / quantile == pytest.approx(fit.bse[1] * np.sqrt(count / (count - 1)))
 

@@ -57,10 +57,8 @@ def sentences(analysis: Analysis) -> list[str]:
             f"{'was' if confirmed == 1 else 'were'} confirmed on the other half."
         )
     else:
-        found.append(
-            f"No slice is worse than the rest for sure: {len(analysis.found)} that looked worst on one half of the examples "
-            "were tested on the other half, and none was confirmed."
-        )
+        tested = f": of {len(analysis.found)} that looked worst on one half of the examples, none was confirmed on the other"
+        found.append(f"No slice was found to be worse than the rest{tested if len(analysis.found) else ''}.")
     if analysis.suspected is not None:
         found.append(
             f"{plural(len(analysis.suspected), 'label')} {'is' if len(analysis.suspected) == 1 else 'are'} suspected to be "

@@ -76,8 +76,8 @@ def found_table(analysis: Analysis) -> Table | None:
     ]
     notes = [
         "Found on a random half of the examples among all conjunctions; the numbers but for the first two are those of the "
-        f"other half, which had no part in the search. {len(analysis.found)} slices were tested there, each on the examples "
-        "that none above it has, and p is multiplied by this number (Bonferroni)."
+        f"other half, which had no part in the search. {len(analysis.found)} slices were tested there, each without the "
+        "examples of those before it, and p is multiplied by this number (Bonferroni)."
     ]
     return Table("Slices that are worse than the rest", columns, rows, (0,), notes)
 
@@ -200,7 +200,7 @@ def _examples(analysis: Analysis, chosen: Sequence[int], caption: str) -> Table:
     rows = [
         (
             shortened(input_text(row)),
-            shortened(answer_text(row.get("label"))),
+            shortened(answer_text(row.get("label", ""))),
             shortened(answer_text(row["prediction"])),
             *(() if binary else (value(float(losses[i])),)),
             str(row["id"]),

@@ -21,7 +21,7 @@ COLUMNS = (
     *("slice", "predicates", "size", "share", "tested", "mean", "rest", "difference", "low", "high", "p_adjusted"),
     "confirmed",
 )
-SEARCHED = 100_000  # examples that are searched at most
+SEARCHED = 100_000  # examples that are searched at most; all others are for the tests
 
 
 def find_slices(
@@ -70,11 +70,10 @@ def _halves(examples: int, owners: np.ndarray | None, seed: int) -> tuple[np.nda
     rng = np.random.default_rng(seed)
     if owners is None:
         order = rng.permutation(examples)
-        half = examples // 2
-        return np.sort(order[: min(half, SEARCHED)]), np.sort(order[half:])
-    chosen = rng.random(int(owners.max()) + 1) < 0.5
-    first, second = np.flatnonzero(chosen[owners]), np.flatnonzero(~chosen[owners])
-    return first[:SEARCHED], second
+        half = min(examples // 2, SEARCHED)
+        return np.sort(order[:half]), np.sort(order[half:])
+    chosen = rng.random(int(owners.max()) + 1) < min(0.5, SEARCHED / examples)
+    return np.flatnonzero(chosen[owners]), np.flatnonzero(~chosen[owners])
 
 
 def _candidates(
