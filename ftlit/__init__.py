@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ftlit.auxiliary import MaskedLMLoss as MaskedLMLoss
     from ftlit.commands.fit import fit as fit
     from ftlit.commands.update.command import update as update
+    from ftlit.commands.update.soup import soup as soup
     from ftlit.data import ChatData as ChatData
     from ftlit.data import CorpusData as CorpusData
     from ftlit.data import LengthGrouped as LengthGrouped
@@ -96,6 +97,7 @@ _NAMES = {
     "ftlit.auxiliary": "Auxiliary CausalLMLoss MaskedLMLoss",
     "ftlit.commands.fit": "fit",
     "ftlit.commands.update.command": "update",
+    "ftlit.commands.update.soup": "soup",
     "ftlit.data": """
         ChatData CorpusData LengthGrouped MultipleChoiceData QuestionAnsweringData RandomDeletion RandomSwap
         RelationExtractionData Replay Seq2SeqData Shuffled SynonymReplacement TaskData TextClassificationData

@@ -18,6 +18,7 @@ commands:
   calibrate  make the scores of a run probabilities     ftlit calibrate --run runs/x
   update     train on with new data, and compare        ftlit update --run runs/x --data new.csv --output runs/y
   history    the earlier runs that a run comes from     ftlit history runs/y
+  soup       average the weights of runs                ftlit soup --run runs/x --run runs/y --output runs/z
   push       publish a run on the Hugging Face hub      ftlit push --run runs/x --repo me/name
   serve      answer requests over HTTP with a run       ftlit serve --run runs/x
   explain    which words a prediction comes from        ftlit explain --run runs/x --split test

@@ -49,6 +49,7 @@ FUNCTIONS = {
     "audit": "ftlit.insight.audit.command",
     "errors": "ftlit.insight.errors.command",
     "update": "ftlit.commands.update.command",
+    "soup": "ftlit.commands.update.soup",
     "push": "ftlit.exports.push.command",
     "serve": "ftlit.serve.command",
     "explain": "ftlit.insight.explain.command",

@@ -75,7 +75,7 @@ class Evaluation:
             parameters=parameter_counts(self.model.model),
             data=self.found,
             **({"teacher": self.model.teacher.record} if self.model.distillation else {}),
-            **({"parents": found} if (found := parents(self._uses())) else {}),
+            **({"parents": found} if (found := parents(self._uses().items())) else {}),
             **({"before": self.before} if self.before else {}),
         )
 

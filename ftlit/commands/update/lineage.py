@@ -1,5 +1,6 @@
 """Where a run comes from: the earlier runs that it began with, learned from, or took rows of."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ PARENTS = "parents"  # in run.json
 UPDATE = "update"  # name of the report of an update
 
 
-def parents(uses: dict[str, Any]) -> list[dict[str, Any]]:
+def parents(uses: Iterable[tuple[str, Any]]) -> list[dict[str, Any]]:
     """Return what run.json says of the earlier runs that a run uses: their folders, and as what.
 
     Args:
-        uses: The folder of an earlier run by the option that names it; None for options that are not set.
+        uses: What an earlier run is used for, such as the option that names it, and its folder, or None.
     """
     found: dict[str, list[str]] = {}
-    for use, folder in uses.items():
+    for use, folder in uses:
         if folder is not None and RunFolder(Path(folder).expanduser()).record:
             found.setdefault(str(folder), []).append(use)
     started = {folder: RunFolder(Path(folder).expanduser()).record.get("started") for folder in found}
