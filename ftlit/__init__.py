@@ -5,9 +5,6 @@ from typing import TYPE_CHECKING
 from ftlit.util.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from ftlit.auxiliary import Auxiliary as Auxiliary
-    from ftlit.auxiliary import CausalLMLoss as CausalLMLoss
-    from ftlit.auxiliary import MaskedLMLoss as MaskedLMLoss
     from ftlit.commands.fit import fit as fit
     from ftlit.commands.update.command import update as update
     from ftlit.commands.update.soup import soup as soup
@@ -59,6 +56,9 @@ if TYPE_CHECKING:
     from ftlit.losses import Focal as Focal
     from ftlit.losses import Huber as Huber
     from ftlit.losses import Loss as Loss
+    from ftlit.optimization.auxiliary import Auxiliary as Auxiliary
+    from ftlit.optimization.auxiliary import CausalLMLoss as CausalLMLoss
+    from ftlit.optimization.auxiliary import MaskedLMLoss as MaskedLMLoss
     from ftlit.optimization.keep import EWC as EWC
     from ftlit.optimization.keep import L2SP as L2SP
     from ftlit.optimization.keep import Keep as Keep
@@ -94,7 +94,7 @@ if TYPE_CHECKING:
 
 # Imported on first use, so that `ftlit --help` does not wait for torch.
 _NAMES = {
-    "ftlit.auxiliary": "Auxiliary CausalLMLoss MaskedLMLoss",
+    "ftlit.optimization.auxiliary": "Auxiliary CausalLMLoss MaskedLMLoss",
     "ftlit.commands.fit": "fit",
     "ftlit.commands.update.command": "update",
     "ftlit.commands.update.soup": "soup",

@@ -11,13 +11,13 @@ from types import ModuleType
 import pytest
 
 import ftlit
-from ftlit.auxiliary import Auxiliary
 from ftlit.data.batches.batching import Batching
 from ftlit.data.replay.mixture import Replay
 from ftlit.data.rows.augment import Augmentation
 from ftlit.data.shared.base import TaskData
 from ftlit.heads import Head
 from ftlit.losses import Loss
+from ftlit.optimization.auxiliary import Auxiliary
 from ftlit.optimization.keep import Keep
 from ftlit.tasks import TaskModule
 from ftlit.tuning import Tuning

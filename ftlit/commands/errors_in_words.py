@@ -12,7 +12,6 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import Logger
 from torch.optim import Optimizer
 
-from ftlit.auxiliary import Auxiliary
 from ftlit.commands.renamed import renamed, renamed_option
 from ftlit.data.batches.batching import Batching
 from ftlit.data.replay.mixture import Replay
@@ -22,6 +21,7 @@ from ftlit.errors import near
 from ftlit.exports.back_translation import BackTranslation  # noqa: F401  its name is known
 from ftlit.heads import Head
 from ftlit.losses import Loss
+from ftlit.optimization.auxiliary import Auxiliary
 from ftlit.optimization.keep import Keep
 from ftlit.tasks import TaskModule
 from ftlit.tuning import Tuning

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftlit.auxiliary import INPUTS
 from ftlit.exports.predicting.predictor import Encoded, Predictor
+from ftlit.optimization.auxiliary import INPUTS
 
 
 @torch.inference_mode()

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from ftlit.auxiliary import MaskedLMLoss
 from ftlit.heads import PooledHead, TaskHead
 from ftlit.models.speed.first_token import compute_first_token_only
+from ftlit.optimization.auxiliary import MaskedLMLoss
 from ftlit.tuning import BottleneckAdapter, Full, LoRA, PrefixTuning, PromptTuning, TopLayers
 from tests.support.small import classifier
 from tests.support.tuning.life import texts

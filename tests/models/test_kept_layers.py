@@ -12,10 +12,10 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 import ftlit
-from ftlit.auxiliary import MaskedLMLoss
 from ftlit.errors import UserError
 from ftlit.exports.adapters import check_adapter
 from ftlit.models.backbones import load_model
+from ftlit.optimization.auxiliary import MaskedLMLoss
 from ftlit.tasks import CausalLM, Seq2Seq
 from ftlit.tuning import BottleneckAdapter, Frozen, LoRA, PrefixTuning, TopLayers
 from tests.support.command_line import arguments, refusal

@@ -11,9 +11,9 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from ftlit.auxiliary import Auxiliary, SelfSupervision
 from ftlit.heads import Head
 from ftlit.losses import CrossEntropy, Distillation, Focal, Loss
+from ftlit.optimization.auxiliary import Auxiliary, SelfSupervision
 from ftlit.optimization.keep import Anchors, Keep
 from ftlit.optimization.parameter_groups import param_groups
 from ftlit.runs.checkpoint import frozen_digest, trained_keys

@@ -13,12 +13,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 import ftlit
-from ftlit.auxiliary import Auxiliary, CausalLMLoss, MaskedLMLoss
 from ftlit.commands.cli import run
 from ftlit.data import MultipleChoiceData, TextClassificationData
 from ftlit.data.batches.batching import MicroBatch
 from ftlit.errors import UserError
 from ftlit.heads import PooledHead
+from ftlit.optimization.auxiliary import Auxiliary, CausalLMLoss, MaskedLMLoss
 from ftlit.tasks import CausalLM, MultipleChoice, RelationExtraction, Seq2Seq
 from ftlit.tuning import Frozen, LoRA
 from tests.support.command_line import arguments
