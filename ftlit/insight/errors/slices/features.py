@@ -48,7 +48,7 @@ def binned(name: str, numbers: np.ndarray, unit: str = "") -> Feature:
     """
     known = np.isfinite(numbers)
     different = np.unique(numbers[known])
-    unit = f" {unit}" if unit else ""
+    unit = unit if unit in ("", "%") else f" {unit}"
     if len(different) <= FEW:
         codes = np.where(known, np.searchsorted(different, np.where(known, numbers, 0)), -1)
         return Feature(name, codes.astype(np.int32), [_digits(one) + unit for one in different])
