@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -53,6 +54,12 @@ class Predictor:
     def __init__(self, model: TaskModule, data: TaskData, device: str, calibration: Calibration | None = None) -> None:
         self.model, self.data, self.device, self.calibration = model.to(device).eval(), data, device, calibration
         _ = data.encoder  # a damaged tokenizer is found before an output is begun
+
+    def uncalibrated(self) -> "Predictor":
+        """Return one with the same model that gives its own scores and an answer for each row."""
+        found = copy(self)
+        found.calibration = None
+        return found
 
     def __call__(
         self, rows: Iterable[str | dict[str, Any]], batch_size: int | None = None, scores: bool = False

@@ -41,7 +41,7 @@ class Subject:
             raise UserError(f"--split must be test or validation, got {split!r}")
         self.split = split or ("test" if "test" in self.run.results else "validation")
         self.batch_size = batch_size
-        self.predictor: Predictor = load(self.run.folder, **options)
+        self.predictor: Predictor = load(self.run.folder, calibrated=False, **options)
         self.data.require([self.split])
         self._positions: dict[str, dict[str, int]] = {}
 

@@ -67,7 +67,7 @@ def drift(
     if not Path(input).is_file():
         raise UserError(f"--input {input!r} does not exist; expected a file with new rows, such as new.csv")
     with report_folder(folder, NAME, output, overwrite) as place:
-        predictor = load(folder, checkpoint, device, trust_remote_code, trust_classes)
+        predictor = load(folder, checkpoint, device, trust_remote_code, trust_classes, calibrated=False)
         found = measure(predictor, RunFolder(folder), input, Settings(reference, test, limit, seed))
         write_report(place, NAME, document(found), found.record())
         print(text(found))

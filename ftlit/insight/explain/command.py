@@ -67,7 +67,7 @@ def explain(
     folder = Path(run).expanduser()
     _check(folder, input, split, method, limit)
     with report_folder(folder, NAME, output, overwrite) as work:
-        predictor = load(folder, checkpoint, device, trust_remote_code, trust_classes)
+        predictor = load(folder, checkpoint, device, trust_remote_code, trust_classes, calibrated=False)
         explainer = Explainer(predictor, method, label, batch_size)
         rows = list(islice(rows_of(predictor, input, split), limit))
         job = _Job(len(rows))

@@ -132,6 +132,7 @@ def explain(
     if isinstance(rows, str | dict):
         raise UserError("rows should be a list of texts or rows; put a single one into a list")
     opened = run if isinstance(run, Predictor) else load(run, checkpoint, device, trust_remote_code, trust_classes)
+    opened = opened.uncalibrated()
     explainer = Explainer(opened, method, label, batch_size)
     checked = [opened.located_row(i, f"row {i + 1}", row) for i, row in enumerate(rows)]
     return [found.record() for found in explainer.stream(checked)]
