@@ -70,9 +70,9 @@ def _task_options(run: RunFolder) -> dict[str, Any]:
 
 
 def _candidates(run: RunFolder, split: str) -> Sequence[str]:
-    """The metrics of a split, beginning with the one that chose the checkpoint."""
+    """The metrics of a split, beginning with the one that chose the checkpoint, and at last one that any text has."""
     monitored = str(run.record.get("monitor")).removeprefix("val/")
-    return list(dict.fromkeys([monitored, *run.results.get(split, {})]))
+    return list(dict.fromkeys([monitored, *run.results.get(split, {}), "chrf"]))
 
 
 def _wrong(is_right: IsRight, rows: Rows) -> np.ndarray:
