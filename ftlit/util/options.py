@@ -119,7 +119,7 @@ OPTIONS: dict[str, Option] = {
     "data.keep_special_tokens": _affects("encoding", source="model.keep_special_tokens"),
     "data.whole_words": _affects("encoding", "order", source="model.whole_words"),
     "data.next_sentence": _affects("encoding", "order", source="model.next_sentence"),
-    "data.reserved_positions": _affects(source="model.tuning"),
+    "data.reserved_positions": _affects(source="model.tuning", merged=0),
     "data.order_seed": _affects("order", time=False, source="seed_everything"),
     # The model
     "model.class_path": _MODEL,
