@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ftlit.errors import UserError
+from ftlit.insight.shares import newcombe, wilson
 from ftlit.metrics.evidence.intervals import resamples, weighted_sums
 from ftlit.metrics.evidence.scores import Sums, ratio
 
@@ -67,7 +68,8 @@ def share(hits: Any, clusters: Clusters, level: float, units: Any = None) -> Est
     if not w.sum():
         return Estimate(float("nan"), *UNKNOWN, 0)
     p, independent = float(x.sum() / w.sum()), independent_values(x, w, clusters)
-    return Estimate(p, *wilson(p, independent, level), len(x))
+    low, high = wilson(p, independent, level)
+    return Estimate(p, float(low), float(high), len(x))
 
 
 def independent_values(hits: np.ndarray, units: np.ndarray, clusters: Clusters) -> float:
@@ -79,20 +81,10 @@ def independent_values(hits: np.ndarray, units: np.ndarray, clusters: Clusters) 
     return float(min(max(p * (1 - p) / spread**2, 1.0), units.sum()))
 
 
-def wilson(share: float, count: float, level: float) -> Ends:
-    """The ends of Wilson's interval of a share among `count` values."""
-    z = NormalDist().inv_cdf(1 - level / 2)
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return float(max(0.0, middle - half)), float(min(1.0, middle + half))
-
-
 def difference(one: Estimate, other: Estimate) -> Ends:
-    """The interval of the share `one` minus the share `other`, from Wilson's intervals (Newcombe, 1998, method 10)."""
-    d = one.value - other.value
-    down = np.hypot(one.value - one.low, other.high - other.value)
-    up = np.hypot(one.high - one.value, other.value - other.low)
-    return float(d - down), float(d + up)
+    """The interval of the share `one` minus the share `other`."""
+    low, high = newcombe(one.value, (one.low, one.high), other.value, (other.low, other.high))
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ftlit.insight.calibration.outcome import Outcome
+from ftlit.insight.shares import wilson
 from ftlit.metrics.calibration.decisions import Decisions
 from ftlit.metrics.calibration.errors import reliability
 from ftlit.metrics.calibration.selection import risk_coverage
@@ -43,20 +44,11 @@ def _diagram(axes: "Axes", one: Decisions, number: int) -> None:
     from ftlit.util.render.drawing import COLORS, INK
 
     bins = reliability(one.stated)
-    low, high = wilson(bins.true * bins.size, bins.size)
+    low, high = wilson(bins.true, bins.size)
     errors = np.maximum([bins.true - low, high - bins.true], 0)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, linestyle=(0, (4, 3)))
     axes.errorbar(bins.stated, bins.true, errors, fmt="o", color=COLORS[number], markersize=4, linewidth=0.9)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="mean score")
-
-
-def wilson(hits: np.ndarray, count: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of Wilson's interval of shares, ``(bins,)`` each."""
-    size = np.maximum(count, 1)
-    rate, scale = hits / size, 1 + z**2 / size
-    middle = (rate + z**2 / (2 * size)) / scale
-    half = z * np.sqrt(rate * (1 - rate) / size + z**2 / (4 * size**2)) / scale
-    return middle - half, middle + half
 
 
 def coverage_figure(found: Outcome) -> Figure:

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from ftlit.insight.audit.pairs.compared import verdict_of
-from ftlit.insight.audit.statistics import Estimate, difference, mean, share, wilson
+from ftlit.insight.audit.statistics import Estimate, difference, mean, share
+from ftlit.insight.shares import wilson
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 9), (3, 20), (17, 20), (50, 50)])

@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 
 from ftlit.insight.audit.pairs.compared import LEAST_TEXTS, Pair
-from ftlit.insight.audit.statistics import UNKNOWN, mean, wilson
+from ftlit.insight.audit.statistics import UNKNOWN, mean
 from ftlit.insight.audit.subject import Subject
 from ftlit.insight.audit.texts.edits import Edit, variant
 from ftlit.insight.audit.texts.substitution import texts_in
+from ftlit.insight.shares import wilson
 from ftlit.metrics.language import CJK
 
 WORDS = re.compile(rf"[{CJK}]+|[^\W{CJK}]+")
@@ -59,7 +60,7 @@ def tied_words(rows: Iterable[tuple[set[str], list[str]]], level: float) -> pd.D
     found = []
     for (word, label), n in both.items():
         if word in common and (z := _residual(n, common[word], labels[label], count)) > least:
-            ends = wilson(n / common[word], common[word], level)
+            ends = map(float, wilson(n / common[word], common[word], level))
             pmi = math.log2((n + 0.5) * (count + 1) / ((common[word] + 1) * (labels[label] + 0.5)))
             found.append((word, label, common[word], n / common[word], *ends, labels[label] / count, pmi, z))
     return pd.DataFrame(found, columns=TIES).sort_values("z", ascending=False, ignore_index=True)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ftlit.insight.shares import newcombe, wilson
+
 LEVEL = 0.95  # of intervals
 
 
@@ -56,7 +58,7 @@ def contrasts(losses: np.ndarray, codes: np.ndarray, count: int, groups: np.ndar
     with np.errstate(invalid="ignore", divide="ignore"):
         mean, rest = total / size, (all_total - total) / others
     if binary and groups is None:
-        low, high = _newcombe(mean, size, rest, others)
+        low, high = newcombe(mean, wilson(mean, size), rest, wilson(rest, others))
         p, p_worse = _fisher(total, size, all_total, len(losses))
     else:
         owners = np.arange(len(losses)) if groups is None else groups
@@ -72,25 +74,6 @@ def _fisher(wrong: np.ndarray, size: np.ndarray, all_wrong: float, examples: int
     more = hypergeom.sf(wrong - 1, examples, all_wrong, size)
     fewer = hypergeom.cdf(wrong, examples, all_wrong, size)
     return np.minimum(2 * np.minimum(more, fewer), 1), more
-
-
-def _newcombe(one: np.ndarray, n: np.ndarray, other: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The interval of a difference of shares from Wilson's intervals of both."""
-    (low, high), (low_other, high_other) = wilson(one, n), wilson(other, m)
-    difference = one - other
-    below = np.hypot(one - low, high_other - other)
-    return difference - below, difference + np.hypot(high - one, other - low_other)
-
-
-def wilson(share: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 95% interval of a share of `n` independent examples (Wilson, 1927)."""
-    from scipy.stats import norm
-
-    z = norm.ppf(0.5 + LEVEL / 2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    return middle - half, middle + half
 
 
 def _standard_errors(
