@@ -1,4 +1,4 @@
-"""How often a slice is reported where there is none, and how often a planted one is found.
+"""How often a slice is reported in data without slices, and how often a planted one is found.
 
     PYTHONPATH=. python experiments/insight/slices.py
 

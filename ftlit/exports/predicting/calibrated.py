@@ -17,7 +17,7 @@ ANSWERS = ("labels", "relations", "choices")  # kinds of evidence with an answer
 
 
 def run_calibration(run: Path, checkpoint: Path) -> Calibration | None:
-    """The calibration of a run; None if there is none.
+    """The calibration of a run, or None if it has not been calibrated.
 
     Args:
         run: Folder of the run.
@@ -38,7 +38,7 @@ def run_calibration(run: Path, checkpoint: Path) -> Calibration | None:
 
 
 def exported_calibration(folder: Path) -> Calibration | None:
-    """The calibration in an exported folder; None if there is none.
+    """The calibration in an exported folder, or None if it has none.
 
     Raises:
         UserError: It is damaged.

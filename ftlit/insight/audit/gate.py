@@ -69,7 +69,7 @@ def checked(gate: Gate, found: Findings, names: Mapping[str, Iterable[str]]) -> 
         names: Names of the columns, lexicons and tests that each limit may be given for.
 
     Raises:
-        UserError: A limit is given for a name that there is not.
+        UserError: A limit names something that does not exist.
     """
     measured = {
         "max_gap": [*_gaps(found.groups)],

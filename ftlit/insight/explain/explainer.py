@@ -35,7 +35,7 @@ class Explainer:
         batch_size: Number of texts per batch; by default as many as have 512 tokens on a CPU, and 16384 on a GPU.
 
     Raises:
-        UserError: There is no such method or label, or the task is none whose predictions are explained.
+        UserError: The method or label does not exist, or predictions of this task cannot be explained.
     """
 
     def __init__(self, predictor: Predictor, method: str, label: str | None = None, batch_size: int | None = None) -> None:

@@ -54,7 +54,7 @@ class TrainPassages:
             given: Texts that the model has read to write it. A passage that begins in them was copied, and does not count.
 
         Returns:
-            The passage; None if there is none of `least` words.
+            The passage, or None if no passage has `least` words.
         """
         words, copied = words_of(text), self._starts(map(words_of, given))
         best = None

@@ -53,7 +53,7 @@ class WritingView(View):
             yield Example(i, tokenizer.decode([token]), prediction, features, aims, words, prompt.truncated, details)
 
     def words(self, prompt: Prompt, tokens: int) -> Words:
-        """Return the words of the prompt; what follows it among the tokens is none of them."""
+        """Return the words of the prompt; tokens after the prompt are left out."""
         return Words(prompt.words.words, prompt.words.of_tokens + [SPECIAL] * (tokens - len(prompt.ids)))
 
     @abstractmethod
